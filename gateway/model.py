@@ -1,0 +1,183 @@
+"""The gateway's domain: the product's nouns, as values.
+
+These are what the store keeps, what the control API shows and what the
+gateway's parts pass to each other; none of them does anything by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class Via(StrEnum):
+    """How a pairing request came to us."""
+
+    QR = "qr"
+    LAN = "lan"
+    USB = "usb"
+
+
+class VpnState(StrEnum):
+    ACTIVE = "active"
+    ABSENT = "absent"
+    EXCLUDED = "excluded"
+
+
+@dataclass(frozen=True, slots=True)
+class VpnNetwork:
+    """What the detector found: the one interface that forwarded sockets may use."""
+
+    state: VpnState
+    interface: str | None = None
+    kind: str | None = None
+    addresses: tuple[str, ...] = ()
+    ipv4: bool = False
+    """Whether Internet traffic of the family may go there (an address and a route)."""
+    ipv6: bool = False
+    reason: str | None = None
+    """A sentence for the owner, naming the fix, when the state is not active."""
+
+    @property
+    def usable(self) -> bool:
+        return self.state is VpnState.ACTIVE and self.interface is not None
+
+
+@dataclass(frozen=True, slots=True)
+class TransportEndpoint:
+    """Where a client's session arrives: USB accessory, LAN UDP/TCP, or hotspot."""
+
+    transport: str
+    """`tcp`, `udp` or `usb`."""
+    address: str
+    port: int
+
+
+@dataclass(slots=True)
+class PeerDevice:
+    """A device the owner has approved: trusted until revoked."""
+
+    public_key: bytes
+    label: str
+    platform: str
+    first_seen: float
+    last_seen: float
+    revoked: bool = False
+    from_tunnel_bytes: int = 0
+    to_tunnel_bytes: int = 0
+
+    @property
+    def id(self) -> str:
+        return peer_id(self.public_key)
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelLease:
+    """What a peer may use: addresses, resolver, MTU, routes, until when."""
+
+    id: str
+    peer_id: str
+    ipv4: bytes
+    ipv6: bytes
+    gateway_ipv4: bytes
+    gateway_ipv6: bytes
+    prefix_ipv4: int
+    prefix_ipv6: int
+    mtu: int
+    offload: bool
+    expires: float
+    """Seconds of the gateway's wall clock (Unix time)."""
+    routes: tuple[str, ...] = ("0.0.0.0/0", "::/0")
+
+
+@dataclass(slots=True)
+class PairingRequest:
+    """A short-lived, untrusted request that waits for the owner."""
+
+    id: str
+    public_key: bytes
+    label: str
+    platform: str
+    via: Via
+    address: str
+    created: float
+    expires: float
+    code: str | None = None
+
+
+class GatewayStore(Protocol):
+    """What the gateway needs kept. The services' store is one; `MemoryStore` another."""
+
+    def identity(self) -> bytes | None:
+        """The gateway's static private key (32 bytes), or None on first start."""
+
+    def save_identity(self, private_key: bytes) -> None: ...
+
+    def peers(self) -> list[PeerDevice]: ...
+
+    def save_peer(self, peer: PeerDevice) -> None:
+        """Insert or replace, keyed by public key."""
+
+    def lease_number(self, public_key: bytes) -> int:
+        """The stable host number (2 and up) of a peer, given out once and kept."""
+
+    def add_usage(self, public_key: bytes, day: str, from_tunnel: int, to_tunnel: int) -> None:
+        """Add bytes to a peer's usage of a day (`YYYY-MM-DD`) and in all."""
+
+    def usage(self, public_key: bytes, day: str) -> tuple[int, int]: ...
+
+    def secret(self, name: str) -> bytes | None:
+        """A named key of the gateway's own (the tickets' key, for one)."""
+
+    def save_secret(self, name: str, value: bytes) -> None: ...
+
+
+@dataclass(slots=True)
+class MemoryStore:
+    """A store that forgets at exit: for tests."""
+
+    _identity: bytes | None = None
+    _peers: dict[bytes, PeerDevice] = field(default_factory=dict)
+    _numbers: dict[bytes, int] = field(default_factory=dict)
+    _usage: dict[tuple[bytes, str], tuple[int, int]] = field(default_factory=dict)
+    _secrets: dict[str, bytes] = field(default_factory=dict)
+
+    def identity(self) -> bytes | None:
+        return self._identity
+
+    def save_identity(self, private_key: bytes) -> None:
+        self._identity = private_key
+
+    def peers(self) -> list[PeerDevice]:
+        return list(self._peers.values())
+
+    def save_peer(self, peer: PeerDevice) -> None:
+        self._peers[peer.public_key] = peer
+
+    def lease_number(self, public_key: bytes) -> int:
+        return self._numbers.setdefault(public_key, len(self._numbers) + 2)
+
+    def add_usage(self, public_key: bytes, day: str, from_tunnel: int, to_tunnel: int) -> None:
+        up, down = self._usage.get((public_key, day), (0, 0))
+        self._usage[(public_key, day)] = (up + from_tunnel, down + to_tunnel)
+
+    def usage(self, public_key: bytes, day: str) -> tuple[int, int]:
+        return self._usage.get((public_key, day), (0, 0))
+
+    def secret(self, name: str) -> bytes | None:
+        return self._secrets.get(name)
+
+    def save_secret(self, name: str, value: bytes) -> None:
+        self._secrets[name] = value
+
+
+def peer_id(public_key: bytes) -> str:
+    """A peer's short name in the control API: the first 8 hex digits of its fingerprint."""
+    return fingerprint(public_key).replace(":", "")[:8]
+
+
+def fingerprint(public_key: bytes) -> str:
+    """A public key as people compare it: 8 bytes of BLAKE2s, in hex pairs."""
+    return hashlib.blake2s(public_key, digest_size=8).digest().hex(":")

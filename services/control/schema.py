@@ -1,0 +1,236 @@
+"""The control API's vocabulary: what every method answers, as plain records.
+
+A record is a frozen dataclass whose fields are JSON values, lists of them, or
+other records, so that the codec can be one generic function. The services
+fill these in, the command prints them, the console draws them; none of the
+three knows the other's objects. Times are seconds; `*_in` counts down from
+now, `*_at` is Unix time. Byte counters name their direction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+API_VERSION = 1
+"""Raised when a field changes its meaning; added fields do not raise it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vpn:
+    """The VPN as the detector sees it."""
+
+    state: str
+    """`active`, `absent`, or `excluded` (there is one, but not for this app)."""
+    interface: str | None = None
+    kind: str | None = None
+    """`tun`, `wireguard`, `ppp`, `ipsec`, `named` (by the owner), or `bypass`."""
+    addresses: list[str] = field(default_factory=list)
+    ipv4: bool = False
+    ipv6: bool = False
+    guard: str = "device"
+    """What ties sockets to it: `device`, `unicast-if`, `address`, or `none` (bypass)."""
+    reason: str | None = None
+    """A sentence for people, when the state is not `active`."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStatus:
+    """All that fits on one screen about the sharing side."""
+
+    pid: int
+    version: str
+    api: int
+    role: str
+    name: str
+    fingerprint: str
+    sharing: str
+    """`on`, `off`, or `unavailable` (wanted, but there is no VPN)."""
+    vpn: Vpn
+    listen: list[str]
+    uptime: float
+    peers: int
+    connected: int
+    requests: int
+    flows: int
+    from_tunnel_bytes: int
+    to_tunnel_bytes: int
+    from_tunnel_rate: float
+    """Bytes a second, over about the last two seconds; likewise the other."""
+    to_tunnel_rate: float
+    counters: dict[str, int] = field(default_factory=dict)
+    alarms: list[str] = field(default_factory=list)
+    bypass: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PairOffer:
+    """A pairing URI with its one-time secret."""
+
+    uri: str
+    expires_in: float
+    name: str
+    endpoints: list[str]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A device that waits for the owner's approval."""
+
+    id: str
+    label: str
+    platform: str
+    code: str | None
+    """Six digits to compare, when there was no QR secret; else None."""
+    via: str
+    """`qr`, `lan`, or `usb`."""
+    address: str
+    fingerprint: str
+    age: float
+    expires_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A device that was approved once."""
+
+    id: str
+    label: str
+    platform: str
+    fingerprint: str
+    first_seen_at: float
+    last_seen_at: float
+    revoked: bool
+    connected: bool
+    from_tunnel_bytes: int = 0
+    """Usage since it was paired; likewise the other, and today's two."""
+    to_tunnel_bytes: int = 0
+    from_tunnel_today: int = 0
+    to_tunnel_today: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What an approved device was given, and how it is using it."""
+
+    id: str
+    peer_id: str
+    label: str
+    ipv4: str
+    ipv6: str
+    dns: list[str]
+    mtu: int
+    offload: bool
+    expires_in: float
+    connected: bool
+    transport: str | None = None
+    """`tcp`, `udp` or `usb`, while connected."""
+    endpoint: str | None = None
+    """The client's address on that transport."""
+    rtt_ms: float | None = None
+    from_tunnel_bytes: int = 0
+    to_tunnel_bytes: int = 0
+    from_tunnel_rate: float = 0.0
+    to_tunnel_rate: float = 0.0
+    flows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One TCP connection, UDP mapping or ping session of a client."""
+
+    id: int
+    peer_id: str
+    label: str
+    protocol: str
+    """`tcp`, `udp`, `icmp`."""
+    state: str
+    source: str
+    destination: str
+    """`host:port`; IPv6 in brackets; `*` for a UDP mapping with many remotes."""
+    age: float
+    idle: float
+    from_tunnel_bytes: int
+    to_tunnel_bytes: int
+    from_tunnel_rate: float = 0.0
+    to_tunnel_rate: float = 0.0
+    device: str | None = None
+    """The interface its socket is bound to."""
+    local: str | None = None
+    """The local address it left by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flows:
+    """A page of flows, and how many there were before the limit."""
+
+    total: int
+    flows: list[Flow]
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    at: float
+    level: str
+    logger: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLease:
+    """The lease as the receiving side holds it."""
+
+    ipv4: str
+    ipv6: str
+    gateway_ipv4: str
+    gateway_ipv6: str
+    dns: list[str]
+    mtu: int
+    offload: bool
+    expires_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStatus:
+    """All that fits on one screen about the receiving side."""
+
+    pid: int
+    version: str
+    api: int
+    role: str
+    label: str
+    fingerprint: str
+    state: str
+    """`idle`, `connecting`, `waiting` (for approval), `connected`, `reconnecting`, `failed`."""
+    reason: str | None = None
+    """Why it is `failed` or `reconnecting`: a sentence that names the fix."""
+    error: str | None = None
+    """The reason's stable name, for scripts: `secret_expired`, `denied`..."""
+    code: str | None = None
+    """The pairing code to compare, while `waiting` without a QR secret."""
+    gateway: str | None = None
+    gateway_fingerprint: str | None = None
+    endpoint: str | None = None
+    transport: str | None = None
+    interface: str | None = None
+    lease: ClientLease | None = None
+    sharing: str | None = None
+    """As the gateway's STATUS said last: `on`, `off`, `unavailable`."""
+    connected_for: float | None = None
+    reconnects: int = 0
+    rtt_ms: float | None = None
+    from_tunnel_bytes: int = 0
+    to_tunnel_bytes: int = 0
+    from_tunnel_rate: float = 0.0
+    to_tunnel_rate: float = 0.0
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownGateway:
+    """A gateway that this client has been paired with."""
+
+    name: str
+    fingerprint: str
+    endpoints: list[str]
+    last_seen_at: float
