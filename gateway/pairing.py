@@ -1,0 +1,183 @@
+"""The desk where pairing requests wait for the owner.
+
+Theory of operation. A request is made by a stranger, so each thing he can grow
+is bounded and no newcomer ever pushes out one who waits: when the desk is full,
+the newcomer is turned away. Requests that proved a QR secret have places of
+their own, so a flood over the LAN (where anyone may ask) cannot fill the desk
+against someone who stands beside the owner and has just scanned the code.
+
+A request is keyed by the device's public key. A device that asks again while it
+waits keeps its place and its id, only its connection is new. Requests expire.
+A device that was denied is turned away for a while, twice as long each time,
+and so is a LAN address whose requests keep being denied.
+
+Times are monotonic seconds and come in as `now`; nothing here has a clock.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+from gateway.model import PairingRequest, Via
+
+REQUEST_SECONDS = 120.0
+"""How long a request waits: as long as a QR code is valid."""
+
+MAX_LAN_REQUESTS = 8
+"""Requests without a QR secret that may wait at once, from all addresses."""
+
+MAX_PER_ADDRESS = 2
+"""Of these, from one address: a household behind one router is still served."""
+
+MAX_QR_REQUESTS = 8
+"""Requests with a QR secret that may wait at once; secrets are one-time and few."""
+
+DENIAL_SECONDS = 30.0
+MAX_DENIAL_SECONDS = 3600.0
+"""A first denial keeps the device away this long; each further one twice as long, up to here."""
+
+MAX_DENIALS = 256
+"""Denials remembered; the oldest is forgotten first."""
+
+
+class RequestRefused(Exception):
+    """A request that may not wait. `reason` is a stable name, `retry_in` seconds or None."""
+
+    def __init__(self, reason: str, retry_in: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_in = retry_in
+
+
+class NoSuchRequest(LookupError):
+    """The id names no waiting request (it may have expired, or been answered)."""
+
+
+@dataclass(slots=True)
+class _Denial:
+    count: int
+    until: float
+
+
+class PairingDesk:
+    """Waiting requests, oldest first."""
+
+    def __init__(self) -> None:
+        self._requests: OrderedDict[bytes, PairingRequest] = OrderedDict()
+        self._denials: OrderedDict[bytes | str, _Denial] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def waiting(self) -> list[PairingRequest]:
+        return list(self._requests.values())
+
+    def submit(
+        self,
+        public_key: bytes,
+        label: str,
+        platform: str,
+        via: Via,
+        address: str,
+        code: str | None,
+        now: float,
+    ) -> PairingRequest:
+        """Let a device wait; raises RequestRefused (`denied_recently`, `desk_full`)."""
+        self.expire(now)
+        keys: tuple[bytes | str, ...] = (public_key,)
+        if via is not Via.QR:
+            keys = (public_key, address)
+        for key in keys:
+            denial = self._denials.get(key)
+            if denial is not None and now < denial.until:
+                raise RequestRefused("denied_recently", denial.until - now)
+        known = self._requests.get(public_key)
+        if known is not None:
+            again = replace(
+                known, label=label, platform=platform, via=via, address=address, code=code
+            )
+            self._requests[public_key] = again
+            return again
+        same_kind = [r for r in self._requests.values() if (r.via is Via.QR) == (via is Via.QR)]
+        if via is Via.QR:
+            if len(same_kind) >= MAX_QR_REQUESTS:
+                raise RequestRefused("desk_full", self._next_expiry(now))
+        elif (
+            len(same_kind) >= MAX_LAN_REQUESTS
+            or sum(r.address == address for r in same_kind) >= MAX_PER_ADDRESS
+        ):
+            raise RequestRefused("desk_full", self._next_expiry(now))
+        request = PairingRequest(
+            id=self._new_id(),
+            public_key=public_key,
+            label=label,
+            platform=platform,
+            via=via,
+            address=address,
+            created=now,
+            expires=now + REQUEST_SECONDS,
+            code=code,
+        )
+        self._requests[public_key] = request
+        return request
+
+    def find(self, request_id: str) -> PairingRequest:
+        """The request of an id or of an id's unique beginning; raises NoSuchRequest."""
+        found = [r for r in self._requests.values() if r.id == request_id]
+        if not found and request_id:
+            found = [r for r in self._requests.values() if r.id.startswith(request_id)]
+        if len(found) != 1:
+            raise NoSuchRequest(request_id)
+        return found[0]
+
+    def approve(self, request_id: str) -> PairingRequest:
+        """Take a request off the desk, and forget that its device was ever denied."""
+        request = self.find(request_id)
+        del self._requests[request.public_key]
+        self._denials.pop(request.public_key, None)
+        return request
+
+    def deny(self, request_id: str, now: float) -> PairingRequest:
+        """Take a request off the desk and keep its device away for a while."""
+        request = self.find(request_id)
+        del self._requests[request.public_key]
+        self._remember_denial(request.public_key, now)
+        if request.via is not Via.QR and request.address:
+            self._remember_denial(request.address, now)
+        return request
+
+    def withdraw(self, public_key: bytes) -> None:
+        """The device gave up (its connection closed)."""
+        self._requests.pop(public_key, None)
+
+    def expire(self, now: float) -> list[PairingRequest]:
+        """Drop and return the requests whose time is over."""
+        over = [r for r in self._requests.values() if r.expires <= now]
+        for request in over:
+            del self._requests[request.public_key]
+        return over
+
+    def get_timer(self) -> float | None:
+        """When the next request expires."""
+        return min((r.expires for r in self._requests.values()), default=None)
+
+    def _next_expiry(self, now: float) -> float:
+        expiry = self.get_timer()
+        return 0.0 if expiry is None else max(0.0, expiry - now)
+
+    def _remember_denial(self, key: bytes | str, now: float) -> None:
+        denial = self._denials.pop(key, None)
+        count = 1 if denial is None else denial.count + 1
+        seconds = min(DENIAL_SECONDS * 2 ** min(count - 1, 16), MAX_DENIAL_SECONDS)
+        self._denials[key] = _Denial(count, now + seconds)
+        while len(self._denials) > MAX_DENIALS:
+            self._denials.popitem(last=False)
+
+    def _new_id(self) -> str:
+        taken = {r.id for r in self._requests.values()}
+        while True:
+            request_id = secrets.token_hex(3)
+            if request_id not in taken:
+                return request_id

@@ -1,0 +1,87 @@
+"""The approved devices: who may have a lease without asking again.
+
+A thin registry in front of the store: every change is written through before
+it takes effect here, so that an approval or a revocation, once answered, is
+never lost. Usage is collected in memory and written at intervals by the gateway.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from gateway.model import GatewayStore, PeerDevice
+
+
+class NoSuchPeer(LookupError):
+    """The id names no approved device, or more than one."""
+
+
+class PeerRegistry:
+    """PeerDevices by public key."""
+
+    def __init__(self, store: GatewayStore) -> None:
+        self._store = store
+        self._peers = {peer.public_key: peer for peer in store.peers()}
+
+    def all(self) -> list[PeerDevice]:
+        return sorted(self._peers.values(), key=lambda peer: -peer.last_seen)
+
+    def trusted(self, public_key: bytes) -> PeerDevice | None:
+        """The device, if it was approved and not revoked since."""
+        peer = self._peers.get(public_key)
+        return None if peer is None or peer.revoked else peer
+
+    def is_revoked(self, public_key: bytes) -> bool:
+        peer = self._peers.get(public_key)
+        return peer is not None and peer.revoked
+
+    def find(self, peer_id: str) -> PeerDevice:
+        """The device of an id, of an id's unique beginning, or of a unique label."""
+        peers = self._peers.values()
+        found = [p for p in peers if p.id == peer_id]
+        if not found and peer_id:
+            found = [p for p in peers if p.id.startswith(peer_id) or p.label == peer_id]
+        if len(found) != 1:
+            raise NoSuchPeer(peer_id)
+        return found[0]
+
+    def approve(self, public_key: bytes, label: str, platform: str) -> PeerDevice:
+        """Trust a device from now on (again, if it was revoked)."""
+        now = time.time()
+        known = self._peers.get(public_key)
+        if known is None:
+            peer = PeerDevice(public_key, label, platform, first_seen=now, last_seen=now)
+        else:
+            peer = replace(known, label=label, platform=platform, last_seen=now, revoked=False)
+        return self._save(peer)
+
+    def seen(self, peer: PeerDevice, platform: str) -> PeerDevice:
+        """Note that a device came back. Its label stays the one the owner knows."""
+        return self._save(replace(peer, platform=platform, last_seen=time.time()))
+
+    def rename(self, peer: PeerDevice, label: str) -> PeerDevice:
+        return self._save(replace(peer, label=label))
+
+    def revoke(self, peer: PeerDevice) -> PeerDevice:
+        return self._save(replace(peer, revoked=True))
+
+    def add_usage(self, public_key: bytes, from_tunnel: int, to_tunnel: int) -> None:
+        """Add bytes to a device's usage, in the store and here."""
+        day = time.strftime("%Y-%m-%d")
+        self._store.add_usage(public_key, day, from_tunnel, to_tunnel)
+        peer = self._peers.get(public_key)
+        if peer is not None:
+            peer.from_tunnel_bytes += from_tunnel
+            peer.to_tunnel_bytes += to_tunnel
+
+    def usage_today(self, public_key: bytes) -> tuple[int, int]:
+        return self._store.usage(public_key, time.strftime("%Y-%m-%d"))
+
+    def lease_number(self, public_key: bytes) -> int:
+        return self._store.lease_number(public_key)
+
+    def _save(self, peer: PeerDevice) -> PeerDevice:
+        self._store.save_peer(peer)
+        self._peers[peer.public_key] = peer
+        return peer

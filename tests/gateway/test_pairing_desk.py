@@ -1,0 +1,132 @@
+"""The desk, as dialogues: who may wait, who is turned away, and for how long."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.model import PairingRequest, Via
+from gateway.pairing import (
+    DENIAL_SECONDS,
+    MAX_DENIAL_SECONDS,
+    MAX_DENIALS,
+    MAX_LAN_REQUESTS,
+    MAX_PER_ADDRESS,
+    MAX_QR_REQUESTS,
+    REQUEST_SECONDS,
+    NoSuchRequest,
+    PairingDesk,
+    RequestRefused,
+)
+
+
+def key(n: int) -> bytes:
+    return n.to_bytes(32, "big")
+
+
+def ask(desk: PairingDesk, n: int, now: float = 0.0, via: Via = Via.LAN, address: str = "") -> (
+    PairingRequest
+):
+    return desk.submit(key(n), f"device {n}", "linux", via, address or f"10.0.0.{n}", None, now)
+
+
+def test_a_request_waits_until_it_expires() -> None:
+    desk = PairingDesk()
+    request = ask(desk, 1, now=5.0)
+    assert desk.waiting() == [request]
+    assert desk.get_timer() == 5.0 + REQUEST_SECONDS
+    assert desk.expire(5.0 + REQUEST_SECONDS - 0.1) == []
+    assert desk.expire(5.0 + REQUEST_SECONDS) == [request]
+    assert len(desk) == 0
+
+
+def test_asking_again_keeps_the_place_and_the_id() -> None:
+    desk = PairingDesk()
+    first = ask(desk, 1)
+    ask(desk, 2)
+    again = desk.submit(key(1), "renamed", "linux", Via.LAN, "10.0.0.9", "123456", 50.0)
+    assert (again.id, again.created, again.expires) == (first.id, first.created, first.expires)
+    assert [r.label for r in desk.waiting()] == ["renamed", "device 2"]
+
+
+def test_a_flood_from_many_addresses_pushes_nobody_out() -> None:
+    desk = PairingDesk()
+    genuine = ask(desk, 1)
+    refused = 0
+    for n in range(2, 500):
+        try:
+            ask(desk, n)
+        except RequestRefused as error:
+            assert error.reason == "desk_full"
+            refused += 1
+    assert refused == 498 - (MAX_LAN_REQUESTS - 1)
+    assert genuine in desk.waiting()
+    scanned = ask(desk, 1000, via=Via.QR)
+    assert scanned in desk.waiting()
+
+
+def test_one_address_has_few_places() -> None:
+    desk = PairingDesk()
+    for n in range(MAX_PER_ADDRESS):
+        ask(desk, n, address="10.0.0.1")
+    with pytest.raises(RequestRefused, match="desk_full"):
+        ask(desk, 99, address="10.0.0.1")
+    ask(desk, 100, address="10.0.0.2")
+
+
+def test_qr_requests_are_bounded_too() -> None:
+    desk = PairingDesk()
+    for n in range(MAX_QR_REQUESTS):
+        ask(desk, n, via=Via.QR)
+    with pytest.raises(RequestRefused) as refused:
+        ask(desk, 99, now=20.0, via=Via.QR)
+    assert refused.value.retry_in == REQUEST_SECONDS - 20.0
+
+
+def test_denials_back_off_and_double() -> None:
+    desk = PairingDesk()
+    now = 0.0
+    wait = DENIAL_SECONDS
+    for _ in range(10):
+        desk.deny(ask(desk, 1, now).id, now)
+        with pytest.raises(RequestRefused) as refused:
+            ask(desk, 1, now + wait - 1)
+        assert refused.value.reason == "denied_recently"
+        assert refused.value.retry_in == pytest.approx(1.0)
+        now += wait
+        wait = min(wait * 2, MAX_DENIAL_SECONDS)
+
+
+def test_a_denied_lan_address_is_kept_away_under_new_keys_but_may_scan() -> None:
+    desk = PairingDesk()
+    desk.deny(ask(desk, 1, address="10.0.0.7").id, 0.0)
+    with pytest.raises(RequestRefused, match="denied_recently"):
+        ask(desk, 2, now=1.0, address="10.0.0.7")
+    assert ask(desk, 2, now=1.0, via=Via.QR, address="10.0.0.7") in desk.waiting()
+
+
+def test_denials_remembered_are_bounded() -> None:
+    desk = PairingDesk()
+    for n in range(MAX_DENIALS * 2):
+        desk.deny(ask(desk, n, via=Via.QR).id, 0.0)
+    assert len(desk._denials) == MAX_DENIALS
+
+
+def test_ids_may_be_shortened_but_must_be_unique() -> None:
+    desk = PairingDesk()
+    request = ask(desk, 1)
+    assert desk.find(request.id[:4]) == request
+    with pytest.raises(NoSuchRequest):
+        desk.find("")
+    with pytest.raises(NoSuchRequest):
+        desk.approve("zzz")
+    assert desk.approve(request.id) == request
+    with pytest.raises(NoSuchRequest):
+        desk.approve(request.id)
+
+
+def test_a_device_that_gives_up_frees_its_place() -> None:
+    desk = PairingDesk()
+    ask(desk, 1)
+    desk.withdraw(key(1))
+    desk.withdraw(key(2))
+    assert desk.waiting() == []
