@@ -1,0 +1,240 @@
+"""The methods of the two services: names, parameters, results, permission.
+
+One table serves both ends: the service checks calls against it, the clients
+build calls and read answers by it. A method that only reads and whose
+parameters all have defaults may also be subscribed to; its name is then the
+topic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from services.control import schema
+
+DEFAULT_INTERVAL = 1.0
+MIN_INTERVAL = 0.1
+MAX_INTERVAL = 60.0
+"""Seconds between two snapshots of a topic."""
+MAX_TOPICS = 16
+"""Topics of one subscription."""
+MAX_FLOWS = 2000
+MAX_LOG_LINES = 2000
+MAX_TEXT = 4096
+"""Characters of a text parameter: a URI, a label, a filter."""
+
+FLOW_SORTS = (
+    "age", "idle", "label", "protocol", "state", "source", "destination",
+    "from_tunnel_bytes", "to_tunnel_bytes", "from_tunnel_rate", "to_tunnel_rate", "rate", "bytes",
+)  # fmt: skip
+LEVELS = ("debug", "info", "warning", "error", "critical")
+TRANSPORTS = ("auto", "tcp", "udp", "usb")
+
+
+class Permission(StrEnum):
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True, slots=True)
+class NoParams:
+    """For methods that take nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class HelloParams:
+    """What a client says first, if it says anything: the API versions it can speak."""
+
+    api: int = schema.API_VERSION
+    api_min: int = 1
+    client: str = ""
+    """The client's name, for the log."""
+    read_only: bool = False
+    """Give up the permission to change anything, on this connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdParams:
+    """An id, or its beginning as long as that fits one thing only."""
+
+    id: str
+
+    def __post_init__(self) -> None:
+        _check_text("id", self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class RenameParams:
+    id: str
+    label: str
+
+    def __post_init__(self) -> None:
+        _check_text("id", self.id)
+        _check_text("label", self.label)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowsParams:
+    """Which page of the flows."""
+
+    sort: str = "age"
+    descending: bool = False
+    filter: str = ""
+    """Words that must all occur in label, protocol, state, source or destination."""
+    limit: int = 200
+    peer: str | None = None
+    """Only the flows of this peer (id or its beginning)."""
+
+    def __post_init__(self) -> None:
+        _check_choice("sort", self.sort, FLOW_SORTS)
+        _check_range("limit", self.limit, 0, MAX_FLOWS)
+        if len(self.filter) > MAX_TEXT:
+            raise ValueError(f"filter must be at most {MAX_TEXT} characters long")
+
+
+@dataclass(frozen=True, slots=True)
+class FlowParams:
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogsParams:
+    limit: int = 100
+    level: str = "debug"
+    """The least level to show."""
+
+    def __post_init__(self) -> None:
+        _check_range("limit", self.limit, 0, MAX_LOG_LINES)
+        _check_choice("level", self.level, LEVELS)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectParams:
+    """Whom to connect to: a pairing URI, a known gateway, or (neither) the last one."""
+
+    uri: str | None = None
+    gateway: str | None = None
+    """Name, fingerprint, or the beginning of one."""
+    transport: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.uri is not None and self.gateway is not None:
+            raise ValueError("give either uri or gateway, not both")
+        for name, value in (("uri", self.uri), ("gateway", self.gateway)):
+            if value is not None:
+                _check_text(name, value)
+        _check_choice("transport", self.transport, TRANSPORTS)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeParams:
+    topics: list[str]
+    interval: float = DEFAULT_INTERVAL
+    params: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Parameters of a topic's method, by topic."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.topics) <= MAX_TOPICS:
+            raise ValueError(f"topics must be 1 to {MAX_TOPICS} names")
+        if not MIN_INTERVAL <= self.interval <= MAX_INTERVAL:
+            raise ValueError(f"interval must be {MIN_INTERVAL:g} to {MAX_INTERVAL:g} seconds")
+        for topic in self.params:
+            if topic not in self.topics:
+                raise ValueError(f"params.{topic} belongs to no topic of this subscription")
+
+
+@dataclass(frozen=True, slots=True)
+class UnsubscribeParams:
+    subscription: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What the service answers: the version agreed on, and who it is."""
+
+    api: int
+    version: str
+    role: str
+    pid: int
+    permission: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A change was made; to what, where it was made to something."""
+
+    id: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    subscription: int
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method as both ends know it."""
+
+    name: str
+    params: type
+    result: Any
+    """A record, or `list[record]`."""
+    permission: Permission = Permission.READ
+    topic: bool = False
+
+
+def _table(*methods: Method) -> dict[str, Method]:
+    return {method.name: method for method in methods}
+
+
+_WRITE = Permission.WRITE
+
+COMMON = _table(
+    Method("hello", HelloParams, Hello),
+    Method("subscribe", SubscribeParams, Subscribed),
+    Method("unsubscribe", UnsubscribeParams, Done),
+    Method("logs", LogsParams, list[schema.LogLine], topic=True),
+    Method("shutdown", NoParams, Done, _WRITE),
+)
+
+GATEWAY = COMMON | _table(
+    Method("status", NoParams, schema.GatewayStatus, topic=True),
+    Method("share", NoParams, schema.GatewayStatus, _WRITE),
+    Method("unshare", NoParams, schema.GatewayStatus, _WRITE),
+    Method("pair", NoParams, schema.PairOffer, _WRITE),
+    Method("requests", NoParams, list[schema.Request], topic=True),
+    Method("approve", IdParams, Done, _WRITE),
+    Method("deny", IdParams, Done, _WRITE),
+    Method("peers", NoParams, list[schema.Peer], topic=True),
+    Method("revoke", IdParams, Done, _WRITE),
+    Method("rename", RenameParams, Done, _WRITE),
+    Method("leases", NoParams, list[schema.Lease], topic=True),
+    Method("flows", FlowsParams, schema.Flows, topic=True),
+    Method("close_flow", FlowParams, Done, _WRITE),
+)
+
+CLIENT = COMMON | _table(
+    Method("status", NoParams, schema.ClientStatus, topic=True),
+    Method("connect", ConnectParams, schema.ClientStatus, _WRITE),
+    Method("disconnect", NoParams, schema.ClientStatus, _WRITE),
+    Method("gateways", NoParams, list[schema.KnownGateway], topic=True),
+    Method("forget", IdParams, Done, _WRITE),
+)
+
+
+def _check_text(name: str, value: str) -> None:
+    if not 1 <= len(value) <= MAX_TEXT:
+        raise ValueError(f"{name} must be 1 to {MAX_TEXT} characters long")
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be {low} to {high}")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}")
