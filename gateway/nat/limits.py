@@ -1,0 +1,57 @@
+"""Bounds on everything that a client can make the NAT hold.
+
+They are derived from how many descriptors the process may open, because a
+flow is a descriptor; memory bounds are fixed. One peer never gets more than
+its share, so that a second one always finds room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RESERVED_DESCRIPTORS = 128
+"""Kept for listeners, links, DNS, the store and the control socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """See `limits_for`; the defaults suit the common RLIMIT_NOFILE of 32768."""
+
+    flows: int = 30_000
+    """Sockets of all peers together."""
+    flows_per_peer: int = 15_000
+    half_open_per_peer: int = 512
+    """TCP connects under way. The oldest gives way to the newest."""
+    udp_per_peer: int = 4_096
+    """UDP mappings. The longest idle gives way to the newest."""
+    echo_per_peer: int = 128
+    """Ping identifiers in use. The longest idle gives way."""
+    remotes_per_mapping: int = 4_096
+    """Destinations remembered of one UDP mapping; a scan makes it start over."""
+    receive_window_per_peer: int = 2 * 1024 * 1024
+    """Sum of the receive windows of a peer's uploading flows: the queue of an upload."""
+    receive_window_min: int = 64 * 1024
+    receive_window_max: int = 1024 * 1024
+    backlog_per_peer: int = 8 * 1024 * 1024
+    """Bytes from the client that sockets have not taken, beyond which windows shrink."""
+    unacknowledged_per_peer: int = 32 * 1024 * 1024
+    """Bytes sent to the client and not acknowledged, beyond which no socket is read."""
+    icmp_errors_per_second: int = 1_000
+    """ICMP errors and resets toward one peer (RFC 1812 4.3.2.8)."""
+    dns_per_peer: int = 256
+    """DNS questions in the resolver's hands."""
+    fragments_per_peer: int = 1024 * 1024
+    """Bytes held in reassembly (RFC 815); the oldest datagram gives way."""
+
+
+def limits_for(max_descriptors: int) -> Limits:
+    """Limits for a process that may open `max_descriptors` files (RLIMIT_NOFILE, soft)."""
+    flows = max(64, max_descriptors - RESERVED_DESCRIPTORS)
+    per_peer = max(32, flows // 2)
+    return Limits(
+        flows=flows,
+        flows_per_peer=per_peer,
+        half_open_per_peer=min(512, max(16, per_peer // 4)),
+        udp_per_peer=min(4_096, max(16, per_peer // 2)),
+        echo_per_peer=min(128, max(8, per_peer // 16)),
+    )
