@@ -1,0 +1,271 @@
+"""The configuration file: TOML, checked strictly, errors with the line and the fix.
+
+Every setting is one `Setting` in `SETTINGS`: section, key, type, default,
+bounds. What the file holds beyond these is an error, so that a typing mistake
+does not pass for a setting.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DEFAULT_PORT = 47800
+DEFAULT_LISTEN = (f"0.0.0.0:{DEFAULT_PORT}", f"[::]:{DEFAULT_PORT}")
+MAX_LISTEN = 16
+"""Listeners of a gateway."""
+MAX_FILE = 256 * 1024
+"""Bytes of a configuration file; more is some other file."""
+
+
+class ConfigError(Exception):
+    """The file cannot be used; the text names file, line, fault and fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting: where it stands, what it may be. `check` raises ValueError with a sentence."""
+
+    section: str
+    key: str
+    kind: type
+    default: Any
+    help: str
+    check: Callable[[Any], Any] = lambda value: value
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """`HOST:PORT`, `[IPV6]:PORT` or `HOST` as address and port. Raises ValueError."""
+    text = text.strip()
+    bracketed = re.fullmatch(r"\[([^\]]+)\](?::(\d{1,5}))?", text)
+    plain = re.fullmatch(r"([^:\[\]]+)(?::(\d{1,5}))?", text)
+    if bracketed or plain:
+        host, port = (bracketed or plain).groups()  # type: ignore[union-attr]
+    else:
+        host, port = text, None
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no address to listen on; write 192.168.1.2:47800, [fe80::1]:47800 "
+            "or 0.0.0.0:47800"
+        ) from None
+    number = DEFAULT_PORT if port is None else int(port)
+    if not 0 < number < 65536:
+        raise ValueError(f"the port of {text!r} must be 1 to 65535")
+    return str(address), number
+
+
+def _listen(value: list[Any]) -> list[str]:
+    if not all(isinstance(item, str) for item in value):
+        raise ValueError('must be a list of strings like "0.0.0.0:47800"')
+    if not 1 <= len(value) <= MAX_LISTEN:
+        raise ValueError(f"must name 1 to {MAX_LISTEN} addresses")
+    for item in value:
+        parse_listen(item)
+    return value
+
+
+def _interface(value: str) -> str:
+    # IFNAMSIZ (linux/if.h) is 16 with the NUL; the kernel refuses "/" and blanks.
+    if value and not re.fullmatch(r"[^\s/:]{1,15}", value):
+        raise ValueError("must be an interface's name (at most 15 characters)")
+    return value
+
+
+def _name(value: str) -> str:
+    if len(value) > 64 or not value.isprintable():
+        raise ValueError("must be at most 64 printable characters")
+    return value
+
+
+def _pool(version: int, longest: int) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if not value:
+            return value
+        try:
+            network = ipaddress.ip_network(value)
+        except ValueError as exc:
+            raise ValueError(f"must be an IPv{version} network: {exc}") from None
+        if network.version != version or network.prefixlen > longest:
+            raise ValueError(f"must be an IPv{version} network of at least /{longest}")
+        return value
+
+    return check
+
+
+def _between(low: float, high: float) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not low <= value <= high:
+            raise ValueError(f"must be {low:g} to {high:g}")
+        return value
+
+    return check
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of: {', '.join(choices)}")
+        return value
+
+    return check
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("gateway", "name", str, "", "name shown to clients; empty: the host's name", _name),
+    Setting("gateway", "listen", list, list(DEFAULT_LISTEN), "addresses to listen on", _listen),
+    Setting("gateway", "vpn_interface", str, "", "the VPN's interface; empty: find it", _interface),
+    Setting("gateway", "auto_approve_qr", bool, False, "approve who scanned the QR code"),
+    Setting("gateway", "pool_ipv4", str, "", "clients' addresses; empty: free ones", _pool(4, 29)),
+    Setting("gateway", "pool_ipv6", str, "", "likewise", _pool(6, 112)),
+    Setting("client", "label", str, "", "name shown to the gateway; empty: the host's", _name),
+    Setting("client", "interface", str, "vshp%d", "the virtual NIC's name", _interface),
+    Setting("client", "offload", bool, True, "let the kernel segment and sum"),
+    Setting("client", "mtu", int, 0, "largest packet; 0: as the lease says", _between(0, 65535)),
+    Setting("client", "routes", bool, True, "send all traffic into the tunnel"),
+    Setting("client", "dns", bool, True, "use the gateway as resolver"),
+    Setting("client", "kill_switch", bool, False, "drop what would leave outside the tunnel"),
+    Setting(
+        "logs", "level", str, "info", "least level", one_of("debug", "info", "warning", "error")
+    ),
+    Setting("logs", "format", str, "human", "human or json", one_of("human", "json")),
+    Setting("notify", "enabled", bool, True, "a notification while sharing"),
+    Setting("speed", "uvloop", bool, False, "use uvloop if it is installed"),
+    Setting("console", "theme", str, "", "the console's theme; empty: its default", _name),
+    Setting("console", "refresh", float, 1.0, "seconds between two snapshots", _between(0.2, 60.0)),
+)
+
+_KINDS = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
+
+
+class Config:
+    """The settings in force: the file's, else the defaults. `config["gateway", "name"]`."""
+
+    def __init__(self, values: dict[tuple[str, str], Any]) -> None:
+        self._values = {(s.section, s.key): s.default for s in SETTINGS} | values
+
+    def __getitem__(self, key: tuple[str, str]) -> Any:
+        return self._values[key]
+
+    def text(self, section: str, key: str) -> str:
+        return str(self._values[section, key])
+
+    def flag(self, section: str, key: str) -> bool:
+        return bool(self._values[section, key])
+
+
+def load(path: Path) -> Config:
+    """Read the file; no file is an empty one. Raises `ConfigError`."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        return Config({})
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be read: {exc.strerror}.") from exc
+    if len(raw) > MAX_FILE:
+        raise ConfigError(f"{path} is larger than {MAX_FILE} bytes: is it the right file?")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as exc:
+        line = raw.count(b"\n", 0, exc.start) + 1
+        raise ConfigError(f"{path}, line {line}: not UTF-8. Save the file as UTF-8.") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> Config:
+    """Check the text of a file called `name`. Raises `ConfigError`."""
+    import tomllib
+
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(_syntax_error(name, str(exc))) from None
+    except RecursionError:
+        raise ConfigError(f"{name}: nested too deeply.") from None
+    known = {(s.section, s.key): s for s in SETTINGS}
+    sections = {s.section for s in SETTINGS}
+    lines = _Lines(text)
+    values: dict[tuple[str, str], Any] = {}
+    for section, body in tree.items():
+        if section not in sections or not isinstance(body, dict):
+            what = f"[{section}]" if isinstance(body, dict) else f"{section!r} outside a section"
+            raise _error(name, lines.of(section, None), f"{what} is not known", section, sections)
+        for key, value in body.items():
+            setting = known.get((section, key))
+            line = lines.of(section, key)
+            if setting is None:
+                keys = {k for s, k in known if s == section}
+                raise _error(name, line, f"{key!r} is not known in [{section}]", key, keys)
+            values[section, key] = _checked(setting, value, f"{name}, line {line}: ")
+    return Config(values)
+
+
+def _checked(setting: Setting, value: Any, where: str) -> Any:
+    label = f"{setting.section}.{setting.key}"
+    if setting.kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not setting.kind:
+        wanted = _KINDS.get(setting.kind, "a list")
+        example = _toml(setting.default)
+        raise ConfigError(f"{where}{label} must be {wanted}, for example {example}.")
+    try:
+        return setting.check(value)
+    except ValueError as exc:
+        raise ConfigError(f"{where}{label}: {exc}.") from None
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return f'"{value}"' if isinstance(value, str) else f"{value}"
+
+
+def _error(name: str, line: int, fault: str, given: str, known: set[str]) -> ConfigError:
+    near = difflib.get_close_matches(given, known, 1)
+    fix = f"Did you mean {near[0]!r}?" if near else f"Known are: {', '.join(sorted(known))}."
+    return ConfigError(f"{name}, line {line}: {fault}. {fix}")
+
+
+def _syntax_error(name: str, text: str) -> str:
+    found = re.search(r"^(.*?) \(at line (\d+), column (\d+)\)$", text)
+    if found:
+        return f"{name}, line {found[2]}, column {found[3]}: {found[1]}."
+    return f"{name}: {text}."
+
+
+class _Lines:
+    """On which line a section or key of a TOML text stands (tomllib does not say)."""
+
+    _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
+    _KEY = re.compile(r"\s*([A-Za-z0-9_.\"'\- ]+?)\s*=")
+
+    def __init__(self, text: str) -> None:
+        self._found: dict[tuple[str, str | None], int] = {}
+        section = ""
+        for number, line in enumerate(text.splitlines(), start=1):
+            if header := self._HEADER.match(line):
+                section = self._bare(header[1])
+                self._found.setdefault((section, None), number)
+            elif key := self._KEY.match(line):
+                name = self._bare(key[1])
+                if not section:
+                    first, _, rest = name.partition(".")
+                    self._found.setdefault((first, None), number)
+                    self._found.setdefault((first, rest), number)
+                self._found.setdefault((section, name), number)
+
+    @staticmethod
+    def _bare(name: str) -> str:
+        return ".".join(part.strip().strip("\"'") for part in name.split("."))
+
+    def of(self, section: str, key: str | None) -> int:
+        return self._found.get((section, key)) or self._found.get((section, None), 1)

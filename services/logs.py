@@ -1,0 +1,148 @@
+"""Logging: lines on standard error for people or machines, the last of them in memory.
+
+Messages may hold what strangers sent, so control and bidirectional characters
+are escaped before a terminal sees them. A trace never goes to standard error:
+it is appended to a file beside the state, and the line names that file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections import deque
+from itertools import islice
+from pathlib import Path
+
+from services.control.schema import LogLine
+
+RING_SIZE = 2000
+"""Lines that `vpnshare logs` can look back on."""
+MAX_MESSAGE = 2000
+"""Characters of a message; a stranger's text cannot fill the disk in one line."""
+MAX_CRASH_FILE = 256 * 1024
+"""Bytes after which the crash file starts anew."""
+
+_BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
+_ESCAPES = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *_BIDI)
+}
+
+
+def clean(text: str) -> str:
+    """`text` with what could steer a terminal escaped, and bounded."""
+    return text[:MAX_MESSAGE].translate(_ESCAPES)
+
+
+class Ring(logging.Handler):
+    """The last lines, for the control API."""
+
+    def __init__(self, size: int = RING_SIZE) -> None:
+        super().__init__()
+        self._lines: deque[tuple[int, LogLine]] = deque(maxlen=size)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = LogLine(
+            record.created, record.levelname.lower(), record.name, clean(record.getMessage())
+        )
+        self._lines.append((record.levelno, line))
+
+    def lines(self, limit: int, level: str) -> list[LogLine]:
+        """The last `limit` lines of at least `level`, oldest first."""
+        least = logging.getLevelNamesMapping()[level.upper()]
+        found = (line for number, line in reversed(self._lines) if number >= least)
+        return list(islice(found, limit))[::-1]
+
+
+class CrashFile(logging.Handler):
+    """Appends the traces of unexpected failures to a file that stays small."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not record.exc_info or record.exc_info[0] is None:
+            return
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        trace = "".join(traceback.format_exception(*record.exc_info))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.path, flags, 0o600)
+            with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
+                if file.tell() > MAX_CRASH_FILE:
+                    file.truncate(0)
+                file.write(f"{stamp} {record.name}: {record.getMessage()}\n{trace}\n")
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self, crash: Path | None) -> None:
+        super().__init__()
+        self._crash = crash
+
+    def failure(self, record: logging.LogRecord) -> str | None:
+        """The exception of a record in a line."""
+        if not record.exc_info or record.exc_info[1] is None:
+            return None
+        error = record.exc_info[1]
+        return clean(f"{type(error).__name__}: {error}")
+
+
+class HumanFormatter(_Formatter):
+    """`2026-01-31 12:00:00 warning gateway.link: message`; the date only on a file or pipe."""
+
+    def __init__(self, crash: Path | None = None, colour: bool = False) -> None:
+        super().__init__(crash)
+        self._colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        style = "%H:%M:%S" if self._colour else "%Y-%m-%d %H:%M:%S"
+        stamp = time.strftime(style, time.localtime(record.created))
+        level = record.levelname.lower()
+        if self._colour and record.levelno >= logging.WARNING:
+            shade = "31" if record.levelno >= logging.ERROR else "33"
+            level = f"\x1b[{shade}m{level}\x1b[0m"
+        line = f"{stamp} {level} {record.name}: {clean(record.getMessage())}"
+        failure = self.failure(record)
+        if failure is not None:
+            line += f" ({failure}" + (f"; details in {self._crash})" if self._crash else ")")
+        return line
+
+
+class JsonFormatter(_Formatter):
+    """A JSON object a line: at, level, logger, message, and error where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "at": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": clean(record.getMessage()),
+        }
+        failure = self.failure(record)
+        if failure is not None:
+            line["error"] = failure
+        return json.dumps(line)
+
+
+def set_up(level: str, style: str, crash: Path | None) -> Ring:
+    """Route all logging: standard error, ring, crash file. Returns the ring."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+    root.setLevel(level.upper())
+    stream = logging.StreamHandler(sys.stderr)
+    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    stream.setFormatter(JsonFormatter(crash) if style == "json" else HumanFormatter(crash, colour))
+    ring = Ring()
+    root.addHandler(stream)
+    root.addHandler(ring)
+    if crash is not None:
+        root.addHandler(CrashFile(crash))
+    logging.raiseExceptions = False  # a full disk under our log is no reason to print traces
+    return ring
