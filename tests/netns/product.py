@@ -1,0 +1,183 @@
+"""VPN Share's own services and command, as a script outside the project uses them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from tests.netns.hosts import Host
+from tests.netns.processes import Failed, Process, wait_for
+from tests.netns.world import GATEWAY_LAN, World
+
+EXECUTABLE = Path(sys.executable).with_name("vpnshare")
+PORT = 47800
+NOBODY = 65534
+SERVICE_START_SECONDS = 20.0
+
+
+class Service:
+    """One daemon with a VPNSHARE_HOME of its own, and the command that talks to it."""
+
+    role = ""
+
+    def __init__(self, world: World, host: Host, name: str, user: int | None = None) -> None:
+        self.world = world
+        self.host = host
+        self.user = user
+        self.home = world.directory / f"{name}-home"
+        self.process: Process | None = None
+        if not self.home.exists():
+            self.home.mkdir(mode=0o700)
+            if user is not None:
+                os.chown(self.home, user, user)
+
+    # ---- the daemon
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None:
+            self.process.kill()
+
+    def configure(self, text: str) -> None:
+        """Write config.toml; before the service starts."""
+        path = self.home / "config.toml"
+        path.write_text(text)
+        if self.user is not None:
+            os.chown(path, self.user, self.user)
+
+    def start(self, *arguments: str) -> Self:
+        """Start the daemon and wait until it answers."""
+        self.process = self.host.start(
+            self._as_user([str(EXECUTABLE), self.role, *arguments]),
+            name=f"vpnshare-{self.role}",
+            env=self._environment(),
+            cwd=self.home,
+        )
+        wait_for(self._answers, f"{self.process.name} to answer", SERVICE_START_SECONDS)
+        return self
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        assert self.process is not None
+        return self.process.stop()
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        if not self.process.running():
+            raise Failed(f"{self.process.name} ended at once:\n{self.process.tail()}")
+        return (self.home / f"{self.role}.sock").exists() and not self.command(
+            "status", check=False
+        ).returncode
+
+    def _environment(self) -> Mapping[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        return {**kept, "VPNSHARE_HOME": str(self.home), "HOME": str(self.home)}
+
+    def _as_user(self, argv: Sequence[str]) -> list[str]:
+        if self.user is None:
+            return list(argv)
+        return ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups",
+                "--no-new-privs", *argv]  # fmt: skip
+
+    # ---- the command
+
+    def command(
+        self, *arguments: str, check: bool = True, timeout: float = 60.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `vpnshare ARGUMENTS` against this service."""
+        return self.host.run(
+            self._as_user([str(EXECUTABLE), *arguments]),
+            env=self._environment(),
+            check=check,
+            timeout=timeout,
+        )
+
+    def ask(self, *arguments: str) -> Any:
+        """What `vpnshare ARGUMENTS --json` answers."""
+        return json.loads(self.command(*arguments, "--json").stdout)
+
+    def status(self) -> dict[str, Any]:
+        answer: dict[str, Any] = self.ask("status")
+        return answer
+
+
+class Gateway(Service):
+    """The sharing side."""
+
+    role = "gateway"
+
+    def __init__(self, world: World, name: str = "gateway", user: int | None = None) -> None:
+        super().__init__(world, world.gateway, name, user)
+
+    def share(self, *arguments: str, listen: str = GATEWAY_LAN) -> Self:
+        """Start sharing the world's VPN."""
+        return self.start(
+            "--listen", f"{listen}:{PORT}", "--vpn-interface", "g1", "--share", *arguments
+        )
+
+    def pair(self) -> str:
+        """A fresh pairing URI."""
+        uri: str = self.ask("pair")["uri"]
+        return uri
+
+    def requests(self) -> list[dict[str, Any]]:
+        answer: list[dict[str, Any]] = self.ask("requests")
+        return answer
+
+    def leases(self) -> list[dict[str, Any]]:
+        answer: list[dict[str, Any]] = self.ask("leases")
+        return answer
+
+    def wait_for_request(self, seconds: float = 15.0) -> dict[str, Any]:
+        """The request that waits for approval, as soon as there is one."""
+        deadline = time.monotonic() + seconds
+        while not (waiting := self.requests()):
+            if time.monotonic() > deadline:
+                raise Failed(f"no pairing request arrived in {seconds:g} s")
+            time.sleep(0.1)
+        return waiting[0]
+
+    def approve_next(self, seconds: float = 15.0) -> dict[str, Any]:
+        """Approve the first request that waits."""
+        request = self.wait_for_request(seconds)
+        self.command("approve", str(request["id"]))
+        return request
+
+
+class Client(Service):
+    """The receiving side."""
+
+    role = "client"
+
+    def __init__(self, world: World, host: Host | None = None, name: str = "client") -> None:
+        super().__init__(world, host or world.client, name)
+
+    def begin_connect(self, uri: str, *arguments: str) -> Process:
+        """Start `vpnshare connect URI`, which waits for the owner's approval."""
+        return self.host.start(
+            [str(EXECUTABLE), "connect", uri, "--wait", "30", *arguments],
+            name="connect",
+            env=self._environment(),
+        )
+
+    def join(self, gateway: Gateway, *arguments: str) -> Self:
+        """Connect with a fresh URI and the owner's approval."""
+        attempt = self.begin_connect(gateway.pair(), *arguments)
+        gateway.approve_next()
+        status = attempt.popen.wait(30)
+        if status:
+            raise Failed(f"connect ended with {status}:\n{attempt.tail()}")
+        return self
