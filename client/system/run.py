@@ -1,0 +1,90 @@
+"""Running the system's own tools (`ip`, `nft`, `resolvectl`), each call logged and bounded.
+
+Everything the client changes on its host goes through a `Runner`, so that
+tests can assert the exact commands.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from typing import Protocol
+
+from client.model import ClientError
+
+log = logging.getLogger(__name__)
+
+COMMAND_TIMEOUT = 15.0
+"""Seconds; these tools answer in milliseconds, `resolvectl` in a second when its bus starts."""
+
+_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+"""Appended to PATH: a user's shell often lacks the sbin folders."""
+
+
+class CommandError(ClientError):
+    """A tool refused; `stderr` is what it said."""
+
+    def __init__(self, name: str, message: str, hint: str = "", stderr: str = "") -> None:
+        super().__init__(name, message, hint)
+        self.stderr = stderr
+
+
+class Runner(Protocol):
+    """The way to the system's tools."""
+
+    def run(self, argv: Sequence[str], stdin: str = "") -> str:
+        """Run to the end and return standard output; raises CommandError."""
+
+    def which(self, program: str) -> str | None:
+        """The program's path, or None when it is not installed."""
+
+
+class SystemRunner:
+    """Runs the real tools."""
+
+    def __init__(self) -> None:
+        path = os.environ.get("PATH", "")
+        self._environment = {"PATH": f"{path}:{_PATH}".lstrip(":"), "LC_ALL": "C"}
+
+    def run(self, argv: Sequence[str], stdin: str = "") -> str:
+        program = self.which(argv[0])
+        if program is None:
+            raise CommandError(
+                "tool_missing",
+                f"The program {argv[0]} is not installed.",
+                f"Install {_PACKAGES.get(argv[0], argv[0])} with the system's package manager.",
+            )
+        log.debug("run %s%s", " ".join(argv), f" < {stdin!r}" if stdin else "")
+        try:
+            done = subprocess.run(
+                [program, *argv[1:]],
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_TIMEOUT,
+                env=self._environment,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CommandError(
+                "tool_stuck", f"{' '.join(argv)} did not end within {COMMAND_TIMEOUT:.0f} seconds."
+            ) from error
+        if done.returncode != 0:
+            stderr = done.stderr.strip()
+            refused = "Operation not permitted" in stderr or "Permission denied" in stderr
+            raise CommandError(
+                "not_permitted" if refused else "tool_failed",
+                f"{' '.join(argv)} failed: {' '.join(stderr.split()) or done.returncode}",
+                "Run the client as root." if refused else "",
+                stderr,
+            )
+        return done.stdout
+
+    def which(self, program: str) -> str | None:
+        return shutil.which(program, path=self._environment["PATH"])
+
+
+_PACKAGES = {"ip": "iproute2", "nft": "nftables"}

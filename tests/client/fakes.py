@@ -1,0 +1,82 @@
+"""Doubles of the client's ports: a runner that remembers, a host without a kernel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+from client.model import ClientError
+from client.nic import MemoryTun, Nic
+from client.system.routes import TunnelAddresses
+from client.system.run import CommandError
+
+
+class RecordingRunner:
+    """Answers from a script and remembers every call as (argv, stdin)."""
+
+    def __init__(self, installed: Sequence[str] = ("ip",)) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.answers: dict[str, object] = {}
+        self.errors: dict[str, str] = {}
+        self.installed = {program: f"/usr/sbin/{program}" for program in installed}
+
+    def run(self, argv: Sequence[str], stdin: str = "") -> str:
+        command = " ".join(argv)
+        if "-j" in argv:
+            return json.dumps(self.answers.get(command, []))
+        self.calls.append((command, stdin))
+        for fragment, stderr in self.errors.items():
+            if fragment in command or fragment in stdin:
+                raise CommandError("tool_failed", f"{command} failed: {stderr}", stderr=stderr)
+        return ""
+
+    def which(self, program: str) -> str | None:
+        return self.installed.get(program)
+
+    def take(self) -> list[tuple[str, str]]:
+        calls, self.calls = self.calls, []
+        return calls
+
+
+class MemoryHost:
+    """A host whose NIC is a socket pair; `log` is what was done to it, in order."""
+
+    def __init__(self, offload: bool = True) -> None:
+        self.log: list[str] = []
+        self.nic: MemoryTun | None = None
+        self.fail_at: str | None = None
+        self.on_step: Callable[[str], None] = lambda step: None
+        self._offload = offload
+
+    def _step(self, step: str) -> None:
+        self.log.append(step)
+        self.on_step(step)
+        if self.fail_at is not None and step.startswith(self.fail_at):
+            raise ClientError("tool_failed", f"{step} failed, as the test asked.")
+
+    def recover(self) -> None:
+        self._step("recover")
+
+    def prepare(self) -> int:
+        self._step("prepare")
+        return 0
+
+    def open_nic(self) -> Nic:
+        self._step("open_nic")
+        self.nic = MemoryTun(offload=self._offload)
+        return self.nic
+
+    def set_up(self, nic: Nic, addresses: TunnelAddresses, gateway: str) -> None:
+        self._step(f"set_up {addresses.ipv4} {addresses.ipv6} {gateway}")
+
+    def change(self, nic: Nic, old: TunnelAddresses, new: TunnelAddresses) -> None:
+        self._step(f"change {old.ipv4} {new.ipv4}")
+
+    def reach(self, gateway: str) -> None:
+        self._step(f"reach {gateway}")
+
+    def hold(self, into_tunnel: bool) -> None:
+        self._step(f"hold {into_tunnel}")
+
+    def undo(self) -> None:
+        self._step("undo")

@@ -1,0 +1,170 @@
+"""The resolver's three ways, on files of our own and a scripted runner."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from client.model import ClientError
+from client.system.journal import Journal
+from client.system.resolver import MARKER, Resolver
+from tests.client.fakes import RecordingRunner
+
+SERVERS = ["10.7.0.1", "fd07::1"]
+BEFORE = "nameserver 192.0.2.53\nsearch lan\n"
+
+
+class Etc:
+    """A folder that plays /etc and /run."""
+
+    def __init__(self, path: Path, *installed: str) -> None:
+        self.runner = RecordingRunner(installed)
+        self.conf = path / "etc" / "resolv.conf"
+        self.resolved = path / "run" / "resolve"
+        self.state = path / "state"
+        self.conf.parent.mkdir()
+        self.conf.write_text(BEFORE)
+        self.again()
+
+    def again(self) -> None:
+        """A new process over the same files."""
+        self.journal = Journal(self.state / "undo")
+        self.resolver = Resolver(
+            self.runner, self.journal, self.conf, self.resolved, self.conf.parent / "order"
+        )
+
+    def files(self) -> list[str]:
+        return sorted(os.listdir(self.conf.parent))
+
+
+def test_the_file_is_replaced_and_comes_back(tmp_path: Path) -> None:
+    etc = Etc(tmp_path)
+    etc.conf.chmod(0o640)
+    assert etc.resolver.set("vshp0", SERVERS) == str(etc.conf)
+    lines = etc.conf.read_text().splitlines()
+    assert lines[0].startswith(MARKER)
+    assert lines[1:3] == ["nameserver 10.7.0.1", "nameserver fd07::1"]
+    etc.again()
+    assert etc.journal.undo_all() == []
+    assert etc.conf.read_text() == BEFORE
+    assert etc.conf.stat().st_mode & 0o777 == 0o640
+    assert etc.files() == ["resolv.conf"]
+    assert os.listdir(etc.state) == []
+
+
+def test_a_missing_file_is_missing_again(tmp_path: Path) -> None:
+    etc = Etc(tmp_path)
+    etc.conf.unlink()
+    etc.resolver.set("vshp0", SERVERS)
+    assert etc.journal.undo_all() == []
+    assert etc.files() == []
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "../gone/resolv.conf"])
+def test_a_symlink_is_put_aside_never_written_through(tmp_path: Path, target: str) -> None:
+    etc = Etc(tmp_path)
+    etc.conf.rename(etc.conf.parent / "elsewhere")
+    etc.conf.symlink_to(target)
+    etc.resolver.set("vshp0", SERVERS)
+    assert not etc.conf.is_symlink()
+    assert (etc.conf.parent / "elsewhere").read_text() == BEFORE
+    assert etc.journal.undo_all() == []
+    assert os.readlink(etc.conf) == target
+    assert etc.files() == ["elsewhere", "resolv.conf"]
+
+
+def test_a_mount_point_is_written_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    etc = Etc(tmp_path)
+
+    def busy(*paths: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(os, "rename", busy)
+    inode = etc.conf.stat().st_ino
+    etc.resolver.set("vshp0", SERVERS)
+    assert "nameserver 10.7.0.1" in etc.conf.read_text()
+    assert etc.journal.undo_all() == []
+    assert etc.conf.read_text() == BEFORE
+    assert etc.conf.stat().st_ino == inode
+    assert etc.files() == ["resolv.conf"]
+
+
+def test_somebody_elses_newer_file_stays(tmp_path: Path) -> None:
+    etc = Etc(tmp_path)
+    etc.resolver.set("vshp0", SERVERS)
+    etc.conf.write_text("nameserver 192.0.2.99\n")
+    assert etc.journal.undo_all() == []
+    assert etc.conf.read_text() == "nameserver 192.0.2.99\n"
+    assert os.listdir(etc.state) == []
+
+
+def test_unwritable_names_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    etc = Etc(tmp_path)
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", full)
+    with pytest.raises(ClientError) as caught:
+        etc.resolver.set("vshp0", SERVERS)
+    assert caught.value.name == "resolver_unwritable"
+    assert "resolver = false" in caught.value.hint
+    monkeypatch.undo()
+    assert etc.journal.undo_all() == []
+    assert etc.conf.read_text() == BEFORE
+    assert etc.files() == ["resolv.conf"]
+
+
+@pytest.mark.parametrize("stub_by", ["link", "text"])
+def test_systemd_resolved(tmp_path: Path, stub_by: str) -> None:
+    etc = Etc(tmp_path, "resolvectl", "resolvconf")
+    etc.resolved.mkdir(parents=True)
+    if stub_by == "link":
+        (etc.resolved / "stub-resolv.conf").write_text("nameserver 127.0.0.53\n")
+        etc.conf.unlink()
+        etc.conf.symlink_to(etc.resolved / "stub-resolv.conf")
+    else:
+        etc.conf.write_text("nameserver 127.0.0.53\n")
+    etc.resolver.set("vshp0", SERVERS)
+    assert etc.runner.take() == [
+        ("resolvectl dns vshp0 10.7.0.1 fd07::1", ""),
+        ("resolvectl domain vshp0 ~.", ""),
+        ("resolvectl default-route vshp0 yes", ""),
+    ]
+    etc.runner.errors = {"revert": 'Failed to resolve interface "vshp0": No such device'}
+    assert etc.journal.undo_all() == []
+    assert etc.runner.take() == [("resolvectl revert vshp0", "")]
+
+
+def test_resolved_that_does_not_answer_for_the_system_is_passed_by(tmp_path: Path) -> None:
+    etc = Etc(tmp_path, "resolvectl")
+    etc.resolved.mkdir(parents=True)
+    assert etc.resolver.set("vshp0", SERVERS) == str(etc.conf)
+
+
+def test_openresolv(tmp_path: Path) -> None:
+    etc = Etc(tmp_path, "resolvconf")
+    etc.resolver.set("vshp0", SERVERS)
+    assert etc.runner.take() == [
+        ("resolvconf -a vshp0 -m 0 -x", "nameserver 10.7.0.1\nnameserver fd07::1\n")
+    ]
+    assert etc.journal.undo_all() == []
+    assert etc.runner.take() == [("resolvconf -d vshp0 -f", "")]
+
+
+def test_classic_resolvconf_would_keep_other_servers_and_is_passed_by(tmp_path: Path) -> None:
+    etc = Etc(tmp_path, "resolvconf")
+    (etc.conf.parent / "order").write_text("lo.*\ntun*\n")
+    assert etc.resolver.set("vshp0", SERVERS) == str(etc.conf)
+    assert etc.runner.take() == []
+
+
+@pytest.mark.parametrize("token", ["../../etc/passwd", 7, ""])
+def test_a_forged_entry_touches_nothing(tmp_path: Path, token: object) -> None:
+    etc = Etc(tmp_path)
+    etc.journal.record("resolv.conf", token=token, link=None, existed=True, mode=0o644)
+    assert [error.name for error in etc.journal.undo_all()] == ["journal_unreadable"]
+    assert etc.conf.read_text() == BEFORE
