@@ -1,0 +1,179 @@
+"""The pairing URI: all that a stranger's device needs to pair, small enough for a QR code.
+
+`VSHP:` and base32 (RFC 4648, upper case, no padding) of
+
+    version u8 = 1 | gateway's public key 32 | one-time secret 16
+    name length u8, name (UTF-8) | endpoint count u8, endpoints
+    checksum: first 3 bytes of BLAKE2s of all before
+
+with an endpoint being kind u8 (1 TCP, 2 UDP, 3 both; 0x80 set for IPv6), port
+u16 little-endian, address 4 or 16 bytes. Every character is in QR's
+alphanumeric alphabet: with the longest name and three IPv4 endpoints it is
+version 6 at level L, 41 modules, 45 columns with a border of two. Decoding is
+strict, but takes lower case too.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import ipaddress
+from dataclasses import dataclass
+
+from vshp.constants import KEY_SIZE, SECRET_SIZE
+from vshp.labels import clean_label, clip_utf8
+
+SCHEME = "VSHP:"
+MAX_URI_NAME = 24
+"""Bytes of UTF-8; longer names are cut."""
+MAX_ENDPOINTS = 8
+MAX_URI = 600
+"""Characters; nothing longer can be one."""
+
+_VERSION = 1
+_CHECKSUM_SIZE = 3
+_IPV6 = 0x80
+_KINDS = {"tcp": 1, "udp": 2, "any": 3}
+_TRANSPORTS = {kind: transport for transport, kind in _KINDS.items()}
+
+
+class UriError(ValueError):
+    """Not a pairing URI that can be used; the message is a sentence for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a gateway listens."""
+
+    transport: str
+    """`tcp`, `udp`, or `any` for both on the same port."""
+    address: bytes
+    """4 or 16 bytes."""
+    port: int
+
+    @classmethod
+    def of(cls, transport: str, host: str, port: int) -> Endpoint:
+        """From an address in text. Raises ValueError for a host name."""
+        return cls(transport, ipaddress.ip_address(host).packed, port)
+
+    @property
+    def host(self) -> str:
+        """The address in text."""
+        return str(ipaddress.ip_address(self.address))
+
+
+@dataclass(frozen=True, slots=True)
+class PairingUri:
+    """A gateway's invitation."""
+
+    public_key: bytes
+    """The gateway's static public key, 32 bytes."""
+    secret: bytes
+    """The one-time secret, 16 bytes."""
+    name: str
+    """The gateway's name for people; cleaned when decoded."""
+    endpoints: tuple[Endpoint, ...]
+
+    def encode(self) -> str:
+        """The URI. Raises ValueError for what has no place in one."""
+        if len(self.public_key) != KEY_SIZE or len(self.secret) != SECRET_SIZE:
+            raise ValueError("key or secret of the wrong size")
+        if not 0 < len(self.endpoints) <= MAX_ENDPOINTS:
+            raise ValueError(f"1 to {MAX_ENDPOINTS} endpoints, not {len(self.endpoints)}")
+        name = clip_utf8(self.name, MAX_URI_NAME)
+        body = bytearray((_VERSION,)) + self.public_key + self.secret
+        body += bytes((len(name),)) + name + bytes((len(self.endpoints),))
+        for endpoint in self.endpoints:
+            kind = _KINDS[endpoint.transport]
+            if len(endpoint.address) == 16:
+                kind |= _IPV6
+            elif len(endpoint.address) != 4:
+                raise ValueError("an address of 4 or 16 bytes")
+            body += bytes((kind,)) + endpoint.port.to_bytes(2, "little") + endpoint.address
+        return SCHEME + base64.b32encode(body + _checksum(body)).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str) -> PairingUri:
+        """The invitation in `text`. Raises UriError."""
+        text = text.strip()
+        if text[: len(SCHEME)].upper() != SCHEME:
+            raise UriError("This is not a VPN Share pairing code: it does not begin with VSHP:")
+        if len(text) > MAX_URI:
+            raise UriError("The pairing code is too long to be one.")
+        if not text.isascii():
+            raise UriError("The pairing code contains characters that do not belong there.")
+        digits = text[len(SCHEME) :].upper()
+        try:
+            data = base64.b32decode(digits + "=" * (-len(digits) % 8))
+        except binascii.Error:
+            raise UriError(
+                "The pairing code is damaged or incomplete; scan or copy it again."
+            ) from None
+        # Of several spellings of the same bytes only the canonical one is taken.
+        if base64.b32encode(data).decode().rstrip("=") != digits:
+            raise UriError("The pairing code is damaged or incomplete; scan or copy it again.")
+        return _parse(data)
+
+
+def _checksum(body: bytes | bytearray) -> bytes:
+    return hashlib.blake2s(body, digest_size=_CHECKSUM_SIZE, person=b"VSHPuri1").digest()
+
+
+class _Reader:
+    """Takes fields off the front; running out of bytes is one error."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self, size: int) -> bytes:
+        value = self._data[self._at : self._at + size]
+        if len(value) != size:
+            raise UriError("The pairing code ends too early; scan or copy all of it.")
+        self._at += size
+        return value
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    @property
+    def done(self) -> bool:
+        return self._at == len(self._data)
+
+
+def _parse(data: bytes) -> PairingUri:
+    if not data or data[0] != _VERSION:
+        raise UriError(
+            "The pairing code is of a version that this program does not know; update it."
+        )
+    body = data[:-_CHECKSUM_SIZE]
+    if data[-_CHECKSUM_SIZE:] != _checksum(body):
+        raise UriError("The pairing code is damaged or incomplete; scan or copy it again.")
+    reader = _Reader(body[1:])
+    key, secret = reader.take(KEY_SIZE), reader.take(SECRET_SIZE)
+    size = reader.byte()
+    if size > MAX_URI_NAME:
+        raise UriError("The name in the pairing code is too long.")
+    try:
+        name = clean_label(reader.take(size).decode("utf-8"), MAX_URI_NAME)
+    except UnicodeDecodeError:
+        raise UriError("The name in the pairing code is not readable text.") from None
+    count = reader.byte()
+    if not 0 < count <= MAX_ENDPOINTS:
+        raise UriError("The pairing code names no usable number of addresses.")
+    endpoints = tuple(_parse_endpoint(reader) for _ in range(count))
+    if not reader.done:
+        raise UriError("The pairing code goes on after its end.")
+    return PairingUri(key, secret, name, endpoints)
+
+
+def _parse_endpoint(reader: _Reader) -> Endpoint:
+    kind = reader.byte()
+    transport = _TRANSPORTS.get(kind & ~_IPV6)
+    if transport is None:
+        raise UriError("The pairing code names a way of connecting that is not known here.")
+    port = int.from_bytes(reader.take(2), "little")
+    if port == 0:
+        raise UriError("The pairing code names an impossible port.")
+    return Endpoint(transport, reader.take(16 if kind & _IPV6 else 4), port)
