@@ -115,6 +115,17 @@ class AndroidSource:
         )
         return Snapshot(interfaces, default, frozenset(reaches), elsewhere)
 
+    def still(self, addresses: tuple[str, ...]) -> bool:
+        """One connected socket per family of the VPN; costs a tenth of a snapshot."""
+        for version in (INET, INET6):
+            family = socket.AF_INET if version == INET else socket.AF_INET6
+            own = {
+                socket.inet_pton(family, a) for a in addresses if (":" in a) == (version == INET6)
+            }
+            if own and _source_toward(version, PROBES[version][0][0]) in own:
+                return True
+        return False
+
     def counters(self, index: int) -> tuple[int, int, int] | None:
         """Android shows apps no interface's counters."""
         return None

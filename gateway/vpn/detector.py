@@ -46,6 +46,12 @@ class Source(Protocol):
     def snapshot(self) -> Snapshot:
         """Look now. Raises OSError."""
 
+    def still(self, addresses: tuple[str, ...]) -> bool:
+        """Quickly: does this process's traffic still leave from one of the VPN's addresses?
+
+        Always true where notices arrive at once and sockets are tied to the device.
+        """
+
     def counters(self, index: int) -> tuple[int, int, int] | None:
         """Bytes sent and received and packets dropped by an interface, where readable."""
 
@@ -93,6 +99,13 @@ class VpnDetector:
             self._source.attend(sharing)
             if sharing:
                 self.look()
+
+    def confirm(self) -> bool:
+        """Whether the VPN is there at this very moment, for uses that no socket option guards."""
+        network = self.network
+        if self._source is None or network.state is not VpnState.ACTIVE:
+            return False
+        return self._source.still(network.addresses) or self.look().usable
 
     def choose(self, name: str | None) -> None:
         """Change the owner's choice of interface (None: find the VPN)."""

@@ -1,0 +1,141 @@
+"""A bounded cache of answers, positive and negative, by their TTLs: pure.
+
+Kept is the message as the server sent it, less its EDNS record, which belongs
+to one hop, with the places of its TTLs; a hit copies it, counts the TTLs down
+and writes the asker's ID and spelling of the name in. The key is the question
+in lower case with the bits that change an answer (AD, CD, DO).
+
+Bounds: entries, and bytes in all; the least recently used go first. TTLs are
+capped (RFC 8767 4: a week at most; a day here), negative ones at an hour (RFC
+2308 5 advises one to three). With `stale` > 0 an entry is kept that many
+seconds past its end, for use when no server answers (RFC 8767).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from struct import Struct
+
+from gateway.dns.message import (
+    EDNS_DO,
+    FLAG_AA,
+    FLAG_CD,
+    FLAG_RD,
+    HEADER_SIZE,
+    NXDOMAIN,
+    Answer,
+    Query,
+    edns_record,
+    without_edns,
+)
+
+MAX_ENTRIES = 10_000
+MAX_BYTES = 8 << 20
+ENTRY_OVERHEAD = 400
+"""Bytes that an entry costs beside its message: key, tuple and objects."""
+MAX_TTL = 86_400
+MAX_NEGATIVE_TTL = 3_600
+STALE_TTL = 30
+"""Seconds given out with a stale answer (RFC 8767 4)."""
+
+Key = tuple[bytes, int]
+
+_U16 = Struct("!H")
+_U32 = Struct("!I")
+_ID_FLAGS = Struct("!HH")
+
+
+@dataclass(slots=True)
+class Entry:
+    """One answer."""
+
+    wire: bytes
+    flags: int
+    ttls: tuple[int, ...]
+    stored: float
+    expires: float
+
+
+class Cache:
+    """See the module's text. Times are seconds of any steady clock."""
+
+    def __init__(
+        self, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES, stale: float = 0.0
+    ) -> None:
+        self.stale = stale
+        self.bytes = 0
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[Key, Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self.bytes = 0
+
+    def store(self, key: Key, wire: bytes, answer: Answer, now: float) -> bool:
+        """Keep an answer if it may be kept; whether it was."""
+        negative = answer.rcode == NXDOMAIN or _U16.unpack_from(wire, 6)[0] == 0
+        ttl = min(answer.ttl, MAX_NEGATIVE_TTL if negative else MAX_TTL)
+        if ttl <= 0:
+            return False
+        if answer.edns is not None:
+            if answer.edns.end != len(wire):
+                return False  # Compression pointers may cross it: it cannot be cut out.
+            wire = without_edns(wire, answer.edns)
+        cost = len(wire) + ENTRY_OVERHEAD
+        if cost > self._max_bytes:
+            return False
+        self._drop(key)
+        self._entries[key] = Entry(wire, answer.flags, answer.ttls, now, now + ttl)
+        self.bytes += cost
+        while len(self._entries) > self._max_entries or self.bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
+        return True
+
+    def fetch(self, key: Key, query: Query, question: bytes, now: float) -> bytearray | None:
+        """The answer for this asker, or None. `question` is spelled as the asker did."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if now >= entry.expires:
+            if now >= entry.expires + self.stale:
+                self._drop(key)
+            return None
+        self._entries.move_to_end(key)
+        return self._render(entry, query, question, int(now - entry.stored), None)
+
+    def fetch_stale(self, key: Key, query: Query, question: bytes, now: float) -> bytearray | None:
+        """The answer even past its end, within the bound; None if there is none."""
+        entry = self._entries.get(key)
+        if entry is None or now >= entry.expires + self.stale:
+            return None
+        return self._render(entry, query, question, 0, STALE_TTL)
+
+    def _render(
+        self, entry: Entry, query: Query, question: bytes, age: int, ttl: int | None
+    ) -> bytearray:
+        message = bytearray(entry.wire)
+        # The answer is no longer the server's own word: not authoritative.
+        flags = entry.flags & ~(FLAG_AA | FLAG_RD | FLAG_CD)
+        _ID_FLAGS.pack_into(message, 0, query.id, flags | query.flags & (FLAG_RD | FLAG_CD))
+        message[HEADER_SIZE : HEADER_SIZE + len(question)] = question
+        for offset in entry.ttls:
+            if ttl is None:
+                left = _U32.unpack_from(message, offset)[0] - age
+                _U32.pack_into(message, offset, left if left > 0 else 0)
+            else:
+                _U32.pack_into(message, offset, ttl)
+        if query.edns is not None:
+            message += edns_record(query.edns.flags & EDNS_DO)
+            count = _U16.unpack_from(message, 10)[0]
+            _U16.pack_into(message, 10, count + 1)
+        return message
+
+    def _drop(self, key: Key) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self.bytes -= len(entry.wire) + ENTRY_OVERHEAD

@@ -1,0 +1,361 @@
+"""The lease's resolver: cache, joining of equal questions, limits, and a relay behind.
+
+Theory of operation. The NAT hands over each DNS message that a client sent to
+its gateway address. What the cache holds is answered at once, in the call.
+Otherwise the question goes to the relay (the VPN's resolvers, or Android's
+netd), and equal questions that arrive meanwhile wait for the same answer. The
+message is relayed as it is, any type and class, EDNS and DNSSEC bits included;
+changed are the ID, the case of the name (restored in the answer) and EDNS
+options that only concern two neighbours (cookies, keep-alive, padding).
+
+Every question gets an answer: the resolvers', or FORMERR, NOTIMP, REFUSED or
+SERVFAIL of our own, with a counter that says why. A UDP answer longer than its
+asker takes is cut to nothing with TC, and its full form waits in the cache for
+the question over TCP.
+
+When the VPN changes (the guard's `generation`), everything remembered is
+forgotten, since another network may know other names, and questions under way
+are asked anew. When there is none, nothing is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.dns import android
+from gateway.dns.cache import MAX_BYTES, MAX_ENTRIES, Cache, Key
+from gateway.dns.limits import BURST, MAX_TOTAL, RATE, Limits
+from gateway.dns.message import (
+    EDNS_DO,
+    FLAG_AD,
+    FLAG_CD,
+    FLAG_RD,
+    FORMERR,
+    HEADER_SIZE,
+    NOTIMP,
+    OPCODE_MASK,
+    REFUSED,
+    SERVFAIL,
+    TYPE_AXFR,
+    TYPE_IXFR,
+    TYPE_TKEY,
+    Answer,
+    MalformedMessage,
+    Query,
+    error_reply,
+    name_text,
+    parse_query,
+    truncated_reply,
+    without_hop_by_hop,
+)
+from gateway.dns.relay import Done, Relay
+from gateway.dns.upstreams import Server, Upstreams
+from gateway.vpn.guard import EgressGuard
+
+MIN_UDP = 512
+"""What every asker takes over UDP (RFC 1035 4.2.1)."""
+MAX_UDP = 4096
+"""What we send at most over UDP, whatever the asker says it takes."""
+MAX_WAITERS = 64
+"""Who may wait for one answer."""
+FAILURE_TTL = 1.0
+"""Seconds that a failure of all resolvers is remembered (RFC 9520 3.2: at least one)."""
+MAX_FAILURES = 1024
+STALE_TIMER = 1.8
+"""Seconds after which a stale answer is given if there is one (RFC 8767 5)."""
+
+Reply = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DnsConfig:
+    """The owner's settings."""
+
+    servers: tuple[Server, ...] = ()
+    """Resolvers to ask instead of the VPN's own; all but loopback ones through the VPN."""
+    stale: float = 0.0
+    """Seconds past their end that answers may serve while no resolver does; 0: never."""
+    recent: int = 0
+    """How many of the last questions are kept for the owner to see; 0: none."""
+    rate: float = RATE
+    burst: float = BURST
+    max_udp: int = MAX_UDP
+    cache_entries: int = MAX_ENTRIES
+    cache_bytes: int = MAX_BYTES
+
+
+class Asking(Protocol):
+    """A question under way."""
+
+    def close(self) -> None:
+        """Give it up; its `done` is not called."""
+
+
+class Backend(Protocol):
+    """Who asks: `relay.Relay` or `android.NetdRelay`."""
+
+    def ask(self, wire: bytes, query: Query, done: Done) -> Asking | None:
+        """Ask; None when nobody can be asked. `done` is called later, once."""
+
+    def describe(self) -> tuple[str, ...]:
+        """The resolvers, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecentQuestion:
+    """One of the last questions, when the owner has asked to see them."""
+
+    at: float
+    """The loop's clock."""
+    client: str
+    name: str
+    type: int
+    outcome: str
+    """`hit`, `asked`, `joined`, or why it was not answered."""
+
+
+@dataclass(slots=True)
+class _Waiter:
+    client: str
+    query: Query
+    name: bytes
+    over_tcp: bool
+    reply: Reply
+    wire: bytes
+
+
+@dataclass(slots=True)
+class _Flight:
+    """One question under way and all who wait for it."""
+
+    place: tuple[Key, bool]
+    """Where it stands in the table; only a plain question's place is found by others."""
+    key: Key
+    wire: bytes
+    query: Query
+    waiters: list[_Waiter] = field(default_factory=list)
+    asking: Asking | None = None
+    stale_timer: asyncio.TimerHandle | None = None
+
+
+class DnsForwarder:
+    """Implements the NAT's `DnsPort`. All calls from the event loop's thread."""
+
+    def __init__(
+        self, guard: EgressGuard, config: DnsConfig | None = None, backend: Backend | None = None
+    ) -> None:
+        self.config = config or DnsConfig()
+        self.counters: dict[str, int] = {}
+        """`dns__query__<outcome>` for each question, `dns__...` for what happened on the way."""
+        self._guard = guard
+        self._generation = guard.generation
+        self._cache = Cache(
+            self.config.cache_entries, self.config.cache_bytes, stale=self.config.stale
+        )
+        self._limits = Limits(self.config.rate, self.config.burst)
+        self._flights: dict[tuple[Key, bool], _Flight] = {}
+        self._failures: dict[Key, float] = {}
+        self._recent: deque[RecentQuestion] = deque(maxlen=max(1, self.config.recent))
+        self._backend = backend if backend is not None else self._choose_backend()
+
+    def _choose_backend(self) -> Backend:
+        if not self.config.servers and android.present():
+            return android.NetdRelay(self._guard.detector, self.counters)
+        upstreams = Upstreams(self._guard.detector, self.config.servers)
+        return Relay(self._guard, upstreams, self.counters)
+
+    def query(self, wire: bytes, over_tcp: bool, client: str, reply: Reply) -> None:
+        """Answer a DNS message by `reply`, within this call or later, once.
+
+        Not called at all for what is no question (an answer, or a fragment of one).
+        """
+        now = asyncio.get_running_loop().time()
+        if self._guard.generation != self._generation:
+            self.vpn_changed()
+        try:
+            query = parse_query(wire)
+        except MalformedMessage:
+            self._refuse(wire, FORMERR, "malformed", reply)
+            return
+        if query.flags & OPCODE_MASK:
+            self._refuse(wire, NOTIMP, "opcode", reply)
+            return
+        if query.type in (TYPE_AXFR, TYPE_IXFR, TYPE_TKEY):
+            self._refuse(wire, REFUSED, "type", reply)
+            return
+        name = wire[HEADER_SIZE : query.name_end]
+        key = cache_key(wire, query, name)
+        if query.plain:
+            answer = self._cache.fetch(key, query, name, now)
+            if answer is not None:
+                self._count("dns__query__hit")
+                if self.config.recent:
+                    self._note(client, wire, query, "hit", now)
+                reply(self._fit(answer, query, over_tcp))
+                return
+        self._miss(_Waiter(client, query, name, over_tcp, reply, wire), key, now)
+
+    def vpn_changed(self) -> None:
+        """The VPN is another one, or gone: forget answers, ask anew what is under way."""
+        self._generation = self._guard.generation
+        self._cache.clear()
+        self._failures.clear()
+        for flight in list(self._flights.values()):
+            if flight.asking is not None:
+                flight.asking.close()
+                flight.asking = None
+            self._ask(flight)
+
+    def close(self) -> None:
+        """Give up all questions under way; nobody is answered any more."""
+        for flight in self._flights.values():
+            if flight.asking is not None:
+                flight.asking.close()
+            if flight.stale_timer is not None:
+                flight.stale_timer.cancel()
+        self._flights.clear()
+
+    def resolvers(self) -> tuple[str, ...]:
+        """Whom questions go to now, for people; empty when the VPN names nobody."""
+        return self._backend.describe()
+
+    def recent(self) -> list[RecentQuestion]:
+        """The last questions, newest last; always empty unless `config.recent` is set."""
+        return list(self._recent) if self.config.recent else []
+
+    def sizes(self) -> dict[str, int]:
+        """Gauges: answers and bytes in the cache, questions under way."""
+        return {
+            "dns_cache_entries": len(self._cache),
+            "dns_cache_bytes": self._cache.bytes,
+            "dns_in_flight": len(self._flights),
+        }
+
+    def _miss(self, waiter: _Waiter, key: Key, now: float) -> None:
+        failed = self._failures.get(key)
+        if failed is not None and now < failed:
+            self._refuse(waiter.wire, SERVFAIL, "failed_before", waiter.reply)
+            return
+        limit = self._limits.take(waiter.client, now)
+        if limit is not None:
+            self._refuse(waiter.wire, REFUSED, f"limit_{limit}", waiter.reply)
+            return
+        # An asker without EDNS may not be sent an OPT record (RFC 6891 7), so it waits apart.
+        place = (key, waiter.query.edns is not None)
+        flight = self._flights.get(place) if waiter.query.plain else None
+        if flight is not None and len(flight.waiters) < MAX_WAITERS:
+            flight.waiters.append(waiter)
+            self._outcome(waiter, "joined", now)
+            return
+        if flight is not None or len(self._flights) >= MAX_TOTAL:
+            self._limits.give_back(waiter.client)
+            self._refuse(waiter.wire, SERVFAIL, "busy", waiter.reply)
+            return
+        query, wire = waiter.query, waiter.wire
+        if query.edns is not None and query.edns.hop_by_hop and query.plain:
+            wire = without_hop_by_hop(wire, query.edns)
+        if not query.plain:
+            # It must not be joined: a key of its own.
+            place = ((key[0] + id(waiter).to_bytes(8, "big"), -1), True)
+        flight = _Flight(place, key, wire, query, [waiter])
+        self._flights[place] = flight
+        self._outcome(waiter, "asked", now)
+        self._ask(flight)
+
+    def _ask(self, flight: _Flight) -> None:
+        flight.asking = self._backend.ask(
+            flight.wire, flight.query, lambda wire, answer: self._answered(flight, wire, answer)
+        )
+        if flight.asking is None:
+            self._answered(flight, None, None)
+        elif self.config.stale and flight.stale_timer is None:
+            loop = asyncio.get_running_loop()
+            flight.stale_timer = loop.call_later(STALE_TIMER, self._serve_stale, flight)
+
+    def _answered(self, flight: _Flight, wire: bytes | None, answer: Answer | None) -> None:
+        del self._flights[flight.place]
+        if flight.stale_timer is not None:
+            flight.stale_timer.cancel()
+        now = asyncio.get_running_loop().time()
+        if wire is None or answer is None:
+            self._serve_stale(flight)
+            if flight.waiters:
+                self._fail(flight, now)
+            return
+        if flight.query.plain:
+            self._cache.store(flight.key, wire, answer, now)
+        for waiter in flight.waiters:
+            self._limits.give_back(waiter.client)
+            message = wire
+            if waiter.query is not flight.query:
+                end = waiter.query.name_end
+                message = waiter.wire[0:2] + wire[2:HEADER_SIZE] + waiter.name + wire[end:]
+            waiter.reply(self._fit(message, waiter.query, waiter.over_tcp))
+
+    def _fail(self, flight: _Flight, now: float) -> None:
+        if len(self._failures) >= MAX_FAILURES:
+            self._failures.clear()
+        if self._guard.network.usable:
+            self._failures[flight.key] = now + FAILURE_TTL
+        for waiter in flight.waiters:
+            self._limits.give_back(waiter.client)
+            self._refuse(waiter.wire, SERVFAIL, "unanswered", waiter.reply)
+
+    def _serve_stale(self, flight: _Flight) -> None:
+        """Give those who wait an answer past its end, if one is kept; the question goes on."""
+        if not self.config.stale:
+            return
+        now = asyncio.get_running_loop().time()
+        waiting, flight.waiters = flight.waiters, []
+        for waiter in waiting:
+            answer = self._cache.fetch_stale(flight.key, waiter.query, waiter.name, now)
+            if answer is None:
+                flight.waiters.append(waiter)
+                continue
+            self._count("dns__query__stale")
+            self._limits.give_back(waiter.client)
+            waiter.reply(self._fit(answer, waiter.query, waiter.over_tcp))
+
+    def _fit(self, answer: bytes | bytearray, query: Query, over_tcp: bool) -> bytes:
+        """The answer, or over UDP its truncated form if the asker cannot take it."""
+        edns = query.edns
+        if not over_tcp and len(answer) > MIN_UDP:
+            asked = MIN_UDP if edns is None else edns.size
+            if len(answer) > max(MIN_UDP, min(asked, self.config.max_udp)):
+                self._count("dns__reply__truncated")
+                return truncated_reply(answer, query.question_end, edns is not None)
+        return bytes(answer)
+
+    def _refuse(self, wire: bytes, rcode: int, why: str, reply: Reply) -> None:
+        self._count(f"dns__query__{why}")
+        answer = error_reply(wire, rcode)
+        if answer is not None:
+            reply(answer)
+
+    def _outcome(self, waiter: _Waiter, outcome: str, now: float) -> None:
+        self._count(f"dns__query__{outcome}")
+        if self.config.recent:
+            self._note(waiter.client, waiter.wire, waiter.query, outcome, now)
+
+    def _note(self, client: str, wire: bytes, query: Query, outcome: str, now: float) -> None:
+        self._recent.append(RecentQuestion(now, client, name_text(wire), query.type, outcome))
+
+    def _count(self, name: str) -> None:
+        self.counters[name] = self.counters.get(name, 0) + 1
+
+
+def cache_key(wire: bytes, query: Query, name: bytes) -> Key:
+    """The question in lower case, its EDNS options, and the bits that change an answer."""
+    # Length bytes are below 64, so `lower` leaves them alone; type and class it would not.
+    question = name.lower() + wire[query.name_end : query.question_end]
+    bits = query.flags & (FLAG_RD | FLAG_AD | FLAG_CD)
+    edns = query.edns
+    if edns is not None:
+        bits |= edns.flags & EDNS_DO
+        if edns.options:
+            question += edns.options
+    return question, bits

@@ -1,0 +1,355 @@
+"""DNS messages on the wire (RFC 1035, 6891), as far as a relay must read them: pure.
+
+A relay reads the header, the one question, the EDNS record, and of an answer
+every record's place and TTL. Record data stays as it is, whatever its type,
+but for the SOA that bounds a negative answer (RFC 2308). Names are walked with
+bounds; a compression pointer must point backward, and further back each time,
+so a loop cannot be written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+
+HEADER_SIZE = 12
+MAX_MESSAGE = 65535
+MAX_NAME = 255
+"""Bytes of a name with its length bytes (RFC 1035 2.3.4)."""
+MAX_POINTERS = 64
+"""Jumps in one name: each goes further back, honest servers use one or two."""
+MAX_RECORDS = 4096
+"""Records of one answer; 64 KiB cannot hold many more, at 11 bytes and up."""
+
+FLAG_QR = 0x8000
+FLAG_AA = 0x0400
+FLAG_TC = 0x0200
+FLAG_RD = 0x0100
+FLAG_RA = 0x0080
+FLAG_AD = 0x0020
+FLAG_CD = 0x0010
+OPCODE_MASK = 0x7800
+RCODE_MASK = 0x000F
+
+NOERROR = 0
+FORMERR = 1
+SERVFAIL = 2
+NXDOMAIN = 3
+NOTIMP = 4
+REFUSED = 5
+
+TYPE_SOA = 6
+TYPE_OPT = 41
+TYPE_TKEY = 249
+TYPE_TSIG = 250
+TYPE_IXFR = 251
+TYPE_AXFR = 252
+
+OPTION_COOKIE = 10
+OPTION_KEEPALIVE = 11
+OPTION_PADDING = 12
+HOP_BY_HOP = frozenset((OPTION_COOKIE, OPTION_KEEPALIVE, OPTION_PADDING))
+"""EDNS options between two neighbours (RFC 7873, 7828, 7830): a relay must not pass them on."""
+
+EDNS_DO = 0x8000
+EDNS_VERSION = 0x00FF0000
+
+_HEADER = Struct("!6H")
+_TYPE_CLASS = Struct("!HH")
+_RECORD = Struct("!HHIH")
+_OPTION = Struct("!HH")
+_U16 = Struct("!H")
+_U32 = Struct("!I")
+
+
+class MalformedMessage(ValueError):
+    """Not a DNS message that may be relayed; the text says why."""
+
+
+@dataclass(slots=True)
+class Edns:
+    """The OPT record (RFC 6891 6.1)."""
+
+    start: int
+    end: int
+    size: int
+    """The largest UDP answer that the sender takes."""
+    flags: int
+    """Its TTL field: extended rcode, version, DO and reserved bits."""
+    options: bytes
+    """Raw, without those that are hop by hop."""
+    hop_by_hop: bool
+    """Whether such were there."""
+
+    @property
+    def dnssec(self) -> bool:
+        return bool(self.flags & EDNS_DO)
+
+
+@dataclass(slots=True)
+class Query:
+    """A question as a client sent it."""
+
+    id: int
+    flags: int
+    question_end: int
+    name_end: int
+    type: int
+    class_: int
+    edns: Edns | None
+    plain: bool
+    """Nothing but a question and perhaps EDNS: it may be rewritten, cached and joined."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a relay needs of an answer; offsets are into its bytes."""
+
+    id: int
+    flags: int
+    rcode: int
+    question_end: int
+    ttls: tuple[int, ...]
+    """Offsets of the TTL fields (without OPT's, which is none)."""
+    ttl: int
+    """Seconds that it may be kept: the least of its TTLs; -1 when it may not be kept."""
+    edns: Edns | None
+
+
+def skip_name(wire: bytes, offset: int) -> int:
+    """The offset after the name at `offset`, without following a pointer."""
+    end = len(wire)
+    start = offset
+    while offset < end:
+        length = wire[offset]
+        if length == 0:
+            return offset + 1
+        if length >= 0xC0:
+            if offset + 2 > end:
+                break
+            return offset + 2
+        if length > 63:
+            raise MalformedMessage("unknown label type")
+        offset += 1 + length
+        if offset - start >= MAX_NAME:
+            raise MalformedMessage("name too long")
+    raise MalformedMessage("name runs past the end")
+
+
+def check_name(wire: bytes, offset: int) -> int:
+    """As `skip_name`, with the pointers followed and judged."""
+    end = skip_name(wire, offset)
+    floor = offset
+    total = jumps = 0
+    position = offset
+    while True:
+        length = wire[position]
+        if length == 0:
+            return end
+        if length >= 0xC0:
+            target = _U16.unpack_from(wire, position)[0] & 0x3FFF
+            jumps += 1
+            if target >= floor or target < HEADER_SIZE or jumps > MAX_POINTERS:
+                raise MalformedMessage("compression pointer that does not point back")
+            floor = position = target
+            skip_name(wire, position)
+            continue
+        total += 1 + length
+        if total >= MAX_NAME:
+            raise MalformedMessage("name too long")
+        position += 1 + length
+
+
+def parse_query(wire: bytes) -> Query:
+    """Read a client's question. Raises MalformedMessage."""
+    if len(wire) < HEADER_SIZE:
+        raise MalformedMessage("shorter than a header")
+    id_, flags, questions, answers, authorities, additionals = _HEADER.unpack_from(wire)
+    if flags & FLAG_QR:
+        raise MalformedMessage("an answer where a question is due")
+    if questions != 1:
+        raise MalformedMessage("not one question")
+    name_end = skip_name(wire, HEADER_SIZE)
+    question_end = name_end + 4
+    if question_end > len(wire):
+        raise MalformedMessage("question runs past the end")
+    if wire[name_end - 1] != 0:
+        raise MalformedMessage("compressed question")
+    type_, class_ = _TYPE_CLASS.unpack_from(wire, name_end)
+    edns: Edns | None = None
+    plain = answers == 0 and authorities == 0
+    if plain and additionals:
+        edns = _edns_at(wire, question_end)
+        plain = (
+            additionals == 1
+            and edns is not None
+            and edns.end == len(wire)
+            and not edns.flags & EDNS_VERSION
+        )
+    elif plain:
+        plain = question_end == len(wire)
+    return Query(id_, flags, question_end, name_end, type_, class_, edns, plain)
+
+
+def _edns_at(wire: bytes, offset: int) -> Edns | None:
+    """The OPT record at `offset`, or None if something else is there."""
+    if wire[offset : offset + 3] != b"\0\0\x29":
+        return None
+    if offset + 11 > len(wire):
+        raise MalformedMessage("record runs past the end")
+    _type, size, flags, length = _RECORD.unpack_from(wire, offset + 1)
+    end = offset + 11 + length
+    if end > len(wire):
+        raise MalformedMessage("record runs past the end")
+    if not length:
+        return Edns(offset, end, size, flags, b"", False)
+    kept = bytearray()
+    removed = False
+    position = offset + 11
+    while position < end:
+        if position + 4 > end:
+            raise MalformedMessage("EDNS option runs past its record")
+        option, option_length = _OPTION.unpack_from(wire, position)
+        after = position + 4 + option_length
+        if after > end:
+            raise MalformedMessage("EDNS option runs past its record")
+        if option in HOP_BY_HOP:
+            removed = True
+        else:
+            kept += wire[position:after]
+        position = after
+    return Edns(offset, end, size, flags, bytes(kept), removed)
+
+
+def parse_answer(wire: bytes) -> Answer:
+    """Walk an answer from end to end. Raises MalformedMessage."""
+    if len(wire) < HEADER_SIZE:
+        raise MalformedMessage("shorter than a header")
+    id_, flags, questions, answers, authorities, additionals = _HEADER.unpack_from(wire)
+    if not flags & FLAG_QR:
+        raise MalformedMessage("a question where an answer is due")
+    if questions != 1:
+        raise MalformedMessage("not one question")
+    if answers + authorities + additionals > MAX_RECORDS:
+        raise MalformedMessage("too many records")
+    offset = question_end = skip_name(wire, HEADER_SIZE) + 4
+    rcode = flags & RCODE_MASK
+    ttls: list[int] = []
+    least = -1
+    soa = -1
+    edns: Edns | None = None
+    end = len(wire)
+    for number in range(answers + authorities + additionals):
+        start = offset
+        offset = check_name(wire, offset)
+        if offset + 10 > end:
+            raise MalformedMessage("record runs past the end")
+        type_, _class, ttl, length = _RECORD.unpack_from(wire, offset)
+        data = offset + 10
+        if data + length > end:
+            raise MalformedMessage("record runs past the end")
+        if type_ == TYPE_OPT:
+            if edns is not None or number < answers + authorities:
+                raise MalformedMessage("misplaced EDNS record")
+            edns = _edns_at(wire, start)
+            if edns is None:
+                raise MalformedMessage("EDNS record with a name")
+            rcode |= (edns.flags >> 20) & 0xFF0
+        else:
+            ttls.append(offset + 4)
+            # RFC 2181 8: a TTL with the top bit set means zero.
+            seconds = ttl if ttl < 0x80000000 else 0
+            least = seconds if least < 0 else min(least, seconds)
+            if type_ == TYPE_SOA and answers <= number < answers + authorities:
+                soa = min(seconds, _soa_minimum(wire, data, data + length))
+        offset = data + length
+    return Answer(
+        id_,
+        flags,
+        rcode,
+        question_end,
+        tuple(ttls),
+        _keep(flags, rcode, answers, least, soa),
+        edns,
+    )
+
+
+def _keep(flags: int, rcode: int, answers: int, least: int, soa: int) -> int:
+    """How long an answer may be kept, by RFC 1035 and, if it denies, RFC 2308 5."""
+    if flags & FLAG_TC or rcode not in (NOERROR, NXDOMAIN):
+        return -1
+    if rcode == NXDOMAIN or answers == 0:
+        return min(soa, least) if soa >= 0 else -1
+    return least
+
+
+def _soa_minimum(wire: bytes, start: int, end: int) -> int:
+    offset = check_name(wire, check_name(wire, start))
+    if offset + 20 > end:
+        raise MalformedMessage("short SOA")
+    return int(_U32.unpack_from(wire, offset + 16)[0])
+
+
+def error_reply(wire: bytes, rcode: int) -> bytes | None:
+    """A reply without records to whatever has a header; None where none is due.
+
+    The question is returned if it can be read, else left out.
+    """
+    if len(wire) < HEADER_SIZE:
+        return None
+    id_, flags, _questions, _answers, _authorities, _additionals = _HEADER.unpack_from(wire)
+    if flags & FLAG_QR:
+        return None
+    kept = flags & (OPCODE_MASK | FLAG_RD | FLAG_CD)
+    try:
+        query = parse_query(wire)
+    except MalformedMessage:
+        return _HEADER.pack(id_, FLAG_QR | FLAG_RA | kept | rcode, 0, 0, 0, 0)
+    tail = b"" if query.edns is None else edns_record(query.edns.flags & EDNS_DO)
+    header = _HEADER.pack(id_, FLAG_QR | FLAG_RA | kept | rcode, 1, 0, 0, 1 if tail else 0)
+    return header + wire[HEADER_SIZE : query.question_end] + tail
+
+
+def truncated_reply(answer: bytes | bytearray, question_end: int, edns: bool) -> bytes:
+    """An answer that does not fit, as header, question and TC: the client asks by TCP."""
+    id_, flags, *_counts = _HEADER.unpack_from(answer)
+    tail = edns_record(0) if edns else b""
+    header = _HEADER.pack(id_, flags | FLAG_TC, 1, 0, 0, 1 if tail else 0)
+    return header + bytes(answer[HEADER_SIZE:question_end]) + tail
+
+
+def edns_record(flags: int, size: int = 1232, options: bytes = b"") -> bytes:
+    """An OPT record."""
+    return b"\0" + _RECORD.pack(TYPE_OPT, size, flags, len(options)) + options
+
+
+def without_edns(wire: bytes, edns: Edns) -> bytes:
+    """The message with its OPT record, which must be the last, cut off."""
+    message = bytearray(wire[: edns.start])
+    count = _U16.unpack_from(message, 10)[0]
+    _U16.pack_into(message, 10, count - 1)
+    return bytes(message)
+
+
+def without_hop_by_hop(wire: bytes, edns: Edns) -> bytes:
+    """The message with its OPT record relieved of options meant for a neighbour."""
+    record = edns_record(edns.flags, edns.size, edns.options)
+    return wire[: edns.start] + record + wire[edns.end :]
+
+
+def name_text(wire: bytes) -> str:
+    """The question's name for people: what is not a letter, digit, `-` or `_` is escaped."""
+    parts: list[str] = []
+    offset = HEADER_SIZE
+    end = skip_name(wire, offset)
+    while offset < end - 1:
+        length = wire[offset]
+        label = wire[offset + 1 : offset + 1 + length]
+        parts.append(
+            "".join(
+                chr(c) if c < 128 and (chr(c).isalnum() or c in b"-_") else f"\\{c:03d}"
+                for c in label
+            )
+        )
+        offset += 1 + length
+    return ".".join(parts) or "."
