@@ -102,9 +102,11 @@ class OneShot:
             if answer.id == self._last_id:
                 return answer.result
 
-    def watch(self, topic: str, interval: float, deadline: float | None) -> Iterator[Any]:
+    def watch(
+        self, topic: str, interval: float, deadline: float | None, **params: Any
+    ) -> Iterator[Any]:
         """Snapshots of one topic as records, until `deadline` (`time.monotonic`)."""
-        self.call("subscribe", topics=[topic], interval=interval)
+        self.call("subscribe", topics=[topic], interval=interval, params={topic: params})
         kind = self._methods[topic].result
         while True:
             if deadline is not None:

@@ -76,6 +76,7 @@ class ControlServer:
         self.path = path
         self.registry = registry
         self.connections: set[_Connection] = set()
+        self.closing = False
         self._server: asyncio.Server | None = None
         self._inode: tuple[int, int] | None = None
 
@@ -87,18 +88,22 @@ class ControlServer:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: _Connection(self), sock=listener)
 
-    async def stop(self) -> None:
-        """Hang up on everybody and remove the socket, if it is still ours."""
+    def close_door(self) -> None:
+        """Take no new connections, refuse new calls, and remove the socket if it is ours."""
+        self.closing = True
         if self._server is None:
             return
         self._server.close()
-        for connection in list(self.connections):
-            connection.hang_up()
+        self._server = None
         with contextlib.suppress(OSError):
             status = os.stat(self.path)
             if (status.st_dev, status.st_ino) == self._inode:
                 os.unlink(self.path)
-        self._server = None
+
+    def hang_up(self) -> None:
+        """End all connections."""
+        for connection in list(self.connections):
+            connection.hang_up()
 
     def changed(self) -> None:
         """The service has news: subscribers may want to look."""
@@ -254,6 +259,8 @@ class _Connection(asyncio.Protocol):
 
     async def _answer(self, request: Request) -> None:
         try:
+            if self._server.closing:
+                raise ControlError(Code.FAILED, f"The {self._registry.role} service is stopping.")
             method = self._registry.find(request.method, self._permission)
             params = self._registry.params(method, request.params)
             if method.name in SESSION_METHODS:
@@ -324,7 +331,7 @@ class _Connection(asyncio.Protocol):
             topics,
             params.interval,
             self._send,
-            lambda: not (self._paused or self._ending),
+            lambda: not (self._paused or self._ending or self._server.closing),
         )
         self._subscriptions[self._last_number] = subscription
         return subscription

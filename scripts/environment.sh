@@ -1,0 +1,206 @@
+# Makes the virtual environment of a clone. Sourced by ./vpnshare and ./check, which
+# set `root` (the clone) and `venv` (the environment's folder).
+#
+# Two set-ups at once take turns. One that was killed leaves `.incomplete` behind,
+# and the next begins anew. What it prints goes to standard error, so that the
+# output of the command that follows stays clean.
+
+oldest=3.11
+pythons="python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3"
+setup_log=$venv/setup.log
+
+say() {
+    printf 'vpnshare: %s\n' "$*" >&2
+}
+
+fail() {
+    say "$@"
+    exit 1
+}
+
+is_termux() {
+    case ${PREFIX:-} in
+    /data/*/usr) return 0 ;;
+    esac
+    return 1
+}
+
+has_apt() {
+    [ -e /etc/debian_version ] && command -v apt-get >/dev/null 2>&1
+}
+
+# as_root COMMAND...: run it as root, if we are or may become that.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null 2>&1; then
+        sudo "$@"
+    else
+        return 126
+    fi
+}
+
+# apt_install PACKAGE...: install Debian packages; the package lists are fetched if needed.
+apt_install() {
+    say "installing with apt: $*"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+        "$@" >"$setup_log" 2>&1 && return 0
+    as_root apt-get update -qq >"$setup_log" 2>&1 || true
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+        "$@" >"$setup_log" 2>&1
+}
+
+# works PYTHON: is it of a version we run on, and able to make environments?
+works() {
+    command -v "$1" >/dev/null 2>&1 &&
+        "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' \
+            >/dev/null 2>&1 &&
+        "$1" -c 'import ensurepip, ssl, venv' >/dev/null 2>&1
+}
+
+# find_python: sets `python`.
+find_python() {
+    for python in $pythons; do
+        if works "$python"; then return 0; fi
+    done
+    return 1
+}
+
+get_python() {
+    if is_termux; then
+        if ! find_python || ! "$python" -c 'import cryptography' >/dev/null 2>&1; then
+            say "installing with pkg: python python-cryptography"
+            pkg install -y python python-cryptography >"$setup_log" 2>&1 ||
+                { tail -n 15 "$setup_log" >&2; fail "pkg install python python-cryptography failed"; }
+        fi
+        find_python && return 0
+    else
+        find_python && return 0
+        if has_apt; then
+            apt_install python3 python3-venv || {
+                tail -n 5 "$setup_log" >&2
+                fail "Run as root: apt install python3 python3-venv"
+            }
+            find_python && return 0
+        fi
+    fi
+    fail "Python $oldest to 3.14 with its venv module is needed; install it and try again."
+}
+
+# take_turn: hold the set-up's lock on descriptor 9, or on a folder where there is no flock.
+take_turn() {
+    mkdir -p "$venv"
+    exec 9>"$venv/.lock"
+    if command -v flock >/dev/null 2>&1; then
+        flock -n 9 || { say "another set-up is running; waiting for it"; flock 9; }
+        return 0
+    fi
+    nameless=0
+    until mkdir "$venv/.turn" 2>/dev/null; do
+        holder=$(cat "$venv/.turn/pid" 2>/dev/null || true)
+        if [ -z "$holder" ]; then nameless=$((nameless + 1)); fi
+        if [ "$nameless" -gt 10 ] || { [ -n "$holder" ] && ! kill -0 "$holder" 2>/dev/null; }; then
+            rm -rf "$venv/.turn"
+            nameless=0
+        else
+            sleep 1
+        fi
+    done
+    echo "$$" >"$venv/.turn/pid"
+}
+
+end_turn() {
+    rm -rf "$venv/.turn"
+    exec 9>&-
+}
+
+# pip_install ARGUMENT...: with a line of progress where a person watches.
+pip_install() {
+    {
+        code=0
+        "$venv/bin/python" -m pip install --disable-pip-version-check --no-input \
+            --prefer-binary --progress-bar off "$@" 2>&1 9>&- || code=$?
+        echo "exit $code"
+    } | {
+        code=1
+        while IFS= read -r line; do
+            case $line in
+            "exit "*) code=${line#exit } ;;
+            *)
+                printf '%s\n' "$line" >>"$setup_log"
+                if [ -t 2 ]; then
+                    case $line in
+                    "Collecting "* | "Installing collected"*)
+                        printf '\r\033[Kvpnshare: %.60s' "$line" >&2
+                        ;;
+                    esac
+                fi
+                ;;
+            esac
+        done
+        if [ -t 2 ]; then printf '\r\033[K' >&2; fi
+        exit "$code"
+    }
+}
+
+# install_project EXTRAS: the project, editable, with its dependencies.
+install_project() {
+    extras=$1
+    if ! is_termux && [ "$(uname -m)" = x86_64 ]; then
+        # Only here python-pytun has wheels; elsewhere the client opens the device by itself.
+        with_client=client${extras:+,$extras}
+        if pip_install --only-binary python-pytun -e "$root[$with_client]"; then return 0; fi
+        say "trying again without python-pytun"
+    fi
+    pip_install -e "$root${extras:+[$extras]}"
+}
+
+# is_ready STAMP: was this set-up finished, for this clone, after its last change?
+is_ready() {
+    [ "$1" -nt "$root/pyproject.toml" ] && [ -x "$venv/bin/python" ] || return 1
+    made_for=
+    read -r made_for <"$1" || return 1
+    [ "$made_for" = "$root" ]
+}
+
+# make_environment run|dev: create or repair the environment; returns when it is ready.
+make_environment() {
+    kind=$1
+    stamp=$venv/.ready
+    extras=
+    if [ "$kind" = dev ]; then
+        stamp=$venv/.ready-dev
+        extras=dev,discovery,dns,usb,speed
+    fi
+    take_turn
+    if is_ready "$stamp"; then
+        end_turn # someone else's set-up was what we waited for
+        return 0
+    fi
+    : >"$setup_log"
+    if [ -e "$venv/.incomplete" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        get_python
+        say "setting up once, in $venv ($("$python" --version 2>&1))"
+        find "$venv" -mindepth 1 -maxdepth 1 ! -name .lock ! -name .turn ! -name setup.log \
+            -exec rm -rf {} +
+        : >"$venv/.incomplete"
+        site=
+        if is_termux; then site=--system-site-packages; fi
+        # shellcheck disable=SC2086  # empty, or one word
+        "$python" -m venv $site "$venv" >>"$setup_log" 2>&1 ||
+            { tail -n 5 "$setup_log" >&2; fail "The environment could not be made in $venv."; }
+    fi
+    : >"$venv/.incomplete"
+    say "installing the packages it needs"
+    if ! install_project "$extras"; then
+        # A pip that ended by itself left nothing half-done.
+        rm -f "$venv/.incomplete"
+        tail -n 15 "$setup_log" >&2
+        fail "The packages could not be installed; is there a network? Log: $setup_log"
+    fi
+    printf '%s\n' "$root" >"$stamp"
+    if [ "$kind" = dev ]; then printf '%s\n' "$root" >"$venv/.ready"; fi
+    rm -f "$venv/.incomplete"
+    end_turn
+    say "ready"
+}

@@ -1,0 +1,62 @@
+"""Commands that change something by one call: share, unshare, approve, deny, revoke..."""
+
+from __future__ import annotations
+
+import argparse
+
+from services.cli.exits import Exit
+from services.cli.output import complain, print_json, printable
+from services.cli.services import dial
+
+
+def share(args: argparse.Namespace) -> int:
+    with dial("gateway") as service:
+        status = service.call("share")
+    if args.json:
+        print_json(status)
+    elif status.sharing == "on":
+        print(f"Sharing is on, through {status.vpn.interface}. Let a device in: vpnshare pair")
+    else:
+        print("Sharing is wanted; it begins when the VPN is there.")
+        complain(status.vpn.reason or "There is no VPN.", "Find out more with: vpnshare doctor")
+    return Exit.OK
+
+
+def unshare(args: argparse.Namespace) -> int:
+    with dial("gateway") as service:
+        status = service.call("unshare")
+    if args.json:
+        print_json(status)
+    else:
+        print("Sharing is off.")
+    return Exit.OK
+
+
+def approve(args: argparse.Namespace) -> int:
+    return _change("gateway", "approve", args, "{label} may use the VPN now.")
+
+
+def deny(args: argparse.Namespace) -> int:
+    return _change("gateway", "deny", args, "{label} was turned away.")
+
+
+def revoke(args: argparse.Namespace) -> int:
+    return _change("gateway", "revoke", args, "{label} is revoked: it must be paired again.")
+
+
+def rename(args: argparse.Namespace) -> int:
+    return _change("gateway", "rename", args, "It is called {label} now.", label=args.label)
+
+
+def forget(args: argparse.Namespace) -> int:
+    return _change("client", "forget", args, "{label} is forgotten.")
+
+
+def _change(role: str, method: str, args: argparse.Namespace, text: str, **params: str) -> int:
+    with dial(role) as service:
+        done = service.call(method, id=args.id, **params)
+    if args.json:
+        print_json(done)
+    else:
+        print(text.format(label=printable(done.label or args.id)))
+    return Exit.OK

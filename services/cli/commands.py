@@ -1,0 +1,288 @@
+"""The commands: name, help, examples, options, and where the work is done.
+
+Nothing here does anything: the module named by `run` is imported only when its
+command is the one given, and the parser is built for that command alone. So
+`vpnshare status` pays neither for the console nor for the daemons.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.control.methods import FLOW_SORTS, LEVELS, MAX_FLOWS, MAX_LOG_LINES, TRANSPORTS
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command. `run` is `module:function`; the function takes the options, returns the exit."""
+
+    name: str
+    group: str
+    help: str
+    run: str
+    options: Callable[[argparse.ArgumentParser], None]
+    examples: tuple[str, ...]
+    details: str = ""
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+def _role(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--role", choices=("gateway", "client"), help="which service (default: what runs)"
+    )
+
+
+def _id(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("id", metavar="ID", help=f"the {what}'s id, or its unique beginning")
+    _json(parser)
+
+
+def _limit(most: int) -> Callable[[str], int]:
+    def check(text: str) -> int:
+        if not text.isdigit() or int(text) > most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to {most}")
+        return int(text)
+
+    return check
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 86400")
+    return value
+
+
+def _status(parser: argparse.ArgumentParser) -> None:
+    _role(parser)
+    _json(parser)
+
+
+def _pair(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wait", action="store_true", help="stay until a device has asked, and approve it here"
+    )
+    parser.add_argument("--no-qr", action="store_true", help="print the URI only")
+    _json(parser)
+
+
+def _rename(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="the device's id, or its unique beginning")
+    parser.add_argument("label", metavar="LABEL", help="the new name")
+    _json(parser)
+
+
+def _flows(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sort", choices=FLOW_SORTS, default="rate", metavar="COLUMN",
+                        help=f"one of {', '.join(FLOW_SORTS)} (default: rate)")  # fmt: skip
+    parser.add_argument("--reverse", action="store_true", help="the least first")
+    parser.add_argument("--filter", default="", metavar="WORDS", help="flows that contain these")
+    parser.add_argument("--limit", type=_limit(MAX_FLOWS), default=50, metavar="N",
+                        help="at most N (default: 50)")  # fmt: skip
+    parser.add_argument("--peer", metavar="ID", help="of this device only")
+    _json(parser)
+
+
+def _connect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", nargs="?", metavar="URI|GATEWAY",
+                        help="a pairing URI or a known gateway (default: the last)")  # fmt: skip
+    parser.add_argument("--transport", choices=TRANSPORTS, default="auto", help="(default: auto)")
+    parser.add_argument("--wait", type=_seconds, metavar="SECONDS",
+                        help="give up after so long; 0: do not wait (default: 60, and longer "
+                        "while the owner is asked)")  # fmt: skip
+    _json(parser)
+
+
+def _logs(parser: argparse.ArgumentParser) -> None:
+    _role(parser)
+    parser.add_argument("-n", "--limit", type=_limit(MAX_LOG_LINES), default=50, metavar="N",
+                        help="the last N lines (default: 50)")  # fmt: skip
+    parser.add_argument("--level", choices=LEVELS, default="debug", help="lines of at least this")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with new lines")
+    _json(parser)
+
+
+def _service(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log-level", choices=LEVELS[:4], help="least level (default: info)")
+    parser.add_argument("--log-format", choices=("human", "json"), help="(default: human)")
+
+
+def _sharing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--listen", action="append", metavar="HOST:PORT",
+                        help="where clients connect; repeatable (default: 0.0.0.0:47800 "
+                        "and [::]:47800)")  # fmt: skip
+    parser.add_argument("--vpn-interface", metavar="NAME", help="the VPN (default: find it)")
+    parser.add_argument("--name", help="shown to clients (default: the host's name)")
+
+
+def _gateway(parser: argparse.ArgumentParser) -> None:
+    _sharing(parser)
+    parser.add_argument("--share", action="store_true", help="start sharing at once")
+    _service(parser)
+
+
+def _client(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--interface", metavar="NAME", help="the virtual NIC (default: vshp0...)")
+    parser.add_argument("--label", help="shown to the gateway (default: the host's name)")
+    parser.add_argument("--no-offload", action="store_true", help="no segmentation offload")
+    parser.add_argument("--no-dns", action="store_true", help="leave the resolver alone")
+    parser.add_argument("--no-routes", action="store_true", help="set addresses only, no routes")
+    parser.add_argument("--kill-switch", action="store_true",
+                        help="drop what would leave outside the tunnel")  # fmt: skip
+    _service(parser)
+
+
+def _up(parser: argparse.ArgumentParser) -> None:
+    _sharing(parser)
+    parser.add_argument("--no-console", action="store_true", help="start the service only")
+
+
+def _down(parser: argparse.ArgumentParser) -> None:
+    _role(parser)
+    _json(parser)
+
+
+def _console(parser: argparse.ArgumentParser) -> None:
+    _role(parser)
+
+
+_READ = "services.cli.reading"
+_ACT = "services.cli.acting"
+_RUN = "services.cli.running"
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "up", "Start", "start sharing, and open the console", f"{_RUN}:up", _up,
+        ("vpnshare up", "vpnshare up --vpn-interface tun0 --no-console"),
+        "Starts a gateway service in the background if none runs, turns sharing on and opens\n"
+        "the console with the pairing code. The service stays when the console is left;\n"
+        "`vpnshare down` stops it.",
+    ),
+    Command(
+        "down", "Start", "stop the services", f"{_RUN}:down", _down,
+        ("vpnshare down", "vpnshare down --role client"),
+    ),
+    Command(
+        "console", "Start", "control a running service in the terminal", f"{_RUN}:console",
+        _console, ("vpnshare console", "vpnshare console --role client"),
+    ),
+    Command(
+        "gateway", "Start", "run the sharing service in the foreground", f"{_RUN}:gateway",
+        _gateway,
+        ("vpnshare gateway --share", "vpnshare gateway --listen 10.0.0.2:47800 --log-format json"),
+        "Starts idle: sharing is turned on by `vpnshare share`, in the console, or by --share.",
+    ),
+    Command(
+        "client", "Start", "run the receiving service in the foreground", f"{_RUN}:client",
+        _client, ("sudo vpnshare client", "sudo vpnshare client --interface tun7 --no-dns"),
+        "Needs the right to make network interfaces (root). Starts idle: see `vpnshare connect`.",
+    ),
+    Command(
+        "status", "Look", "what the services are doing", f"{_READ}:status", _status,
+        ("vpnshare status", "vpnshare status --role client --json"),
+        "With --json: the object of the one service that runs, or {\"gateway\": ..., \"client\":\n"
+        "...} when both run and no --role is given.",
+    ),
+    Command(
+        "share", "Share", "turn sharing on", f"{_ACT}:share", _json,
+        ("vpnshare share",),
+    ),
+    Command(
+        "unshare", "Share", "turn sharing off: devices lose the Internet", f"{_ACT}:unshare", _json,
+        ("vpnshare unshare",),
+    ),
+    Command(
+        "pair", "Share", "show the code that lets a device in", "services.cli.pairing:pair", _pair,
+        ("vpnshare pair", "vpnshare pair --wait", "vpnshare pair --json"),
+        "The code holds a secret that works once, for two minutes. The device still waits for\n"
+        "your approval (`vpnshare requests`), unless you have set gateway.auto_approve_qr.",
+    ),
+    Command(
+        "requests", "Share", "devices that wait for approval", f"{_READ}:requests", _json,
+        ("vpnshare requests", "vpnshare requests --json"),
+    ),
+    Command(
+        "approve", "Share", "let a waiting device in", f"{_ACT}:approve",
+        lambda p: _id(p, "request"), ("vpnshare approve 3f",),
+        "Compare the six digits on both devices first, when `vpnshare requests` shows some.",
+    ),
+    Command(
+        "deny", "Share", "turn a waiting device away", f"{_ACT}:deny",
+        lambda p: _id(p, "request"), ("vpnshare deny 3f",),
+    ),
+    Command(
+        "peers", "Share", "devices that were approved", f"{_READ}:peers", _json,
+        ("vpnshare peers", "vpnshare peers --json"),
+    ),
+    Command(
+        "revoke", "Share", "never let a device in again", f"{_ACT}:revoke",
+        lambda p: _id(p, "device"), ("vpnshare revoke a1b2",),
+    ),
+    Command(
+        "rename", "Share", "give a device another name", f"{_ACT}:rename", _rename,
+        ('vpnshare rename a1b2 "Living room TV"',),
+    ),
+    Command(
+        "leases", "Share", "what approved devices were given", f"{_READ}:leases", _json,
+        ("vpnshare leases", "vpnshare leases --json"),
+    ),
+    Command(
+        "flows", "Share", "live connections of the devices", f"{_READ}:flows", _flows,
+        ("vpnshare flows", "vpnshare flows --sort bytes --filter 'tcp :443' --limit 20"),
+    ),
+    Command(
+        "connect", "Receive", "connect to a gateway", "services.cli.connecting:connect", _connect,
+        ('vpnshare connect "VSHP:..."', "vpnshare connect", "vpnshare connect phone --wait 20"),
+        "Exits with 0 when connected. Quote the URI.",
+    ),
+    Command(
+        "disconnect", "Receive", "disconnect, and undo all changes to the system",
+        "services.cli.connecting:disconnect", _json, ("vpnshare disconnect",),
+    ),
+    Command(
+        "gateways", "Receive", "gateways this device was approved by", f"{_READ}:gateways", _json,
+        ("vpnshare gateways",),
+    ),
+    Command(
+        "forget", "Receive", "forget a gateway", f"{_ACT}:forget", lambda p: _id(p, "gateway"),
+        ("vpnshare forget phone",),
+    ),
+    Command(
+        "logs", "Look", "the last log lines of a service", f"{_READ}:logs", _logs,
+        ("vpnshare logs", "vpnshare logs -f --level warning --role client"),
+    ),
+    Command(
+        "doctor", "Look", "find out what is missing, and the fix", "services.cli.diagnosis:doctor",
+        _json, ("vpnshare doctor", "vpnshare doctor --json"),
+        "Exits with 1 when something that is needed is missing.",
+    ),
+    Command(
+        "version", "Look", "print the version", f"{_READ}:version", _json, ("vpnshare version",),
+    ),
+)  # fmt: skip
+
+GROUPS = ("Start", "Share", "Receive", "Look")
+
+
+def parser_for(command: Command) -> argparse.ArgumentParser:
+    """The parser of one command."""
+    text = command.help[0].upper() + command.help[1:] + "."
+    if command.details:
+        text += f"\n\n{command.details}"
+    parser = argparse.ArgumentParser(
+        prog=f"vpnshare {command.name}",
+        description=text,
+        epilog="examples:\n" + "\n".join(f"  {example}" for example in command.examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.options(parser)
+    return parser

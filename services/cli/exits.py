@@ -1,0 +1,46 @@
+"""The exit codes of the command. Stable: scripts rely on them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from services.control.errors import Code, ControlError
+
+
+class Exit(IntEnum):
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_RUNNING = 3
+    NOT_FOUND = 4
+    REFUSED = 5
+    TIMED_OUT = 6
+    CONFLICT = 7
+    INTERRUPTED = 130
+
+
+MEANINGS = {
+    Exit.OK: "done",
+    Exit.FAILED: "tried, and failed",
+    Exit.USAGE: "the command line is wrong",
+    Exit.NOT_RUNNING: "the service is not running",
+    Exit.NOT_FOUND: "no such device, request, gateway or flow",
+    Exit.REFUSED: "refused: denied by the owner, secret expired, not permitted",
+    Exit.TIMED_OUT: "timed out",
+    Exit.CONFLICT: "ambiguous, or impossible in this state",
+    Exit.INTERRUPTED: "interrupted by Ctrl-C",
+}
+
+_CODES = {
+    Code.UNAVAILABLE: Exit.NOT_RUNNING,
+    Code.NOT_FOUND: Exit.NOT_FOUND,
+    Code.REFUSED: Exit.REFUSED,
+    Code.TIMED_OUT: Exit.TIMED_OUT,
+    Code.CONFLICT: Exit.CONFLICT,
+    Code.INVALID_PARAMS: Exit.USAGE,
+}
+
+
+def exit_code(error: ControlError) -> Exit:
+    """The exit code for an error answer."""
+    return _CODES.get(Code(error.code), Exit.FAILED) if error.code in set(Code) else Exit.FAILED

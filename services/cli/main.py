@@ -1,0 +1,111 @@
+"""The `vpnshare` command: picks the command, runs it, turns errors into sentences.
+
+Whatever goes wrong, the user sees one sentence, a hint where there is one, and
+gets a stable exit code; never a trace.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+from services.cli.commands import COMMANDS, GROUPS, Command, parser_for
+from services.cli.exits import MEANINGS, Exit, exit_code
+from services.cli.output import complain, paint
+from services.control.errors import ControlError
+from services.version import VERSION
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line (without the program's name); the exit code."""
+    args = sys.argv[1:] if argv is None else argv
+    try:
+        code = _dispatch(args)
+        sys.stdout.flush()
+        return code
+    except ControlError as exc:
+        complain(exc.message, exc.hint)
+        return exit_code(exc)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # `vpnshare logs | head`: the reader has enough. Python flushes once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
+    except SystemExit as exc:  # argparse
+        return exc.code if isinstance(exc.code, int) else Exit.USAGE
+    except Exception as exc:
+        return _unexpected(exc)
+
+
+def _dispatch(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help", "help"):
+        if len(args) > 1 and args[0] == "help":
+            return _dispatch([args[1], "--help"])
+        print(overview())
+        return Exit.OK if args else Exit.USAGE
+    if args[0] in ("-V", "--version"):
+        print(f"vpnshare {VERSION}")
+        return Exit.OK
+    command = next((c for c in COMMANDS if c.name == args[0]), None)
+    if command is None:
+        return _unknown(args[0])
+    options = parser_for(command).parse_args(args[1:])
+    module, _, name = command.run.partition(":")
+    result: int = getattr(import_module(module), name)(options)
+    return result
+
+
+def _unknown(name: str) -> int:
+    import difflib
+
+    near = difflib.get_close_matches(name, [c.name for c in COMMANDS], 1)
+    hint = f"Did you mean: vpnshare {near[0]}" if near else "All commands: vpnshare --help"
+    complain(f"There is no command {name!r}.", hint)
+    return Exit.USAGE
+
+
+def _unexpected(error: Exception) -> int:
+    """A fault of ours, or of the system: a sentence, and the trace only where it was asked for."""
+    if isinstance(error, OSError) and error.strerror:
+        about = f"{error.filename}: " if error.filename else ""
+        complain(f"{about}{error.strerror}.")
+    else:
+        complain(
+            f"The command failed unexpectedly ({type(error).__name__}: {error}).",
+            "VPNSHARE_DEBUG=1 shows the details.",
+        )
+    if os.environ.get("VPNSHARE_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    return Exit.FAILED
+
+
+def overview() -> str:
+    """The help of the command as a whole."""
+    lines = [
+        "usage: vpnshare COMMAND [options]",
+        "",
+        "Share this device's VPN with the devices beside it.",
+    ]
+    for group in GROUPS:
+        lines += ["", paint(f"{group}:", "bold")]
+        lines += [_summary(c) for c in COMMANDS if c.group == group]
+    lines += ["", paint("Exit codes:", "bold")]
+    lines += [f"  {code:<11} {MEANINGS[code]}" for code in MEANINGS]
+    lines += [
+        "",
+        "vpnshare COMMAND --help shows options and examples.",
+        "VPNSHARE_HOME=FOLDER keeps config, state and sockets of an instance in FOLDER.",
+    ]
+    return "\n".join(lines)
+
+
+def _summary(command: Command) -> str:
+    return f"  {command.name:<11} {command.help}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

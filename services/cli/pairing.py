@@ -1,0 +1,95 @@
+"""`vpnshare pair`: the code on the screen, and, with --wait, the approval too."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+
+from services.cli.exits import Exit
+from services.cli.output import coloured, complain, paint, print_json, printable
+from services.cli.qr import half_blocks, matrix
+from services.cli.services import dial
+from services.control.errors import ControlError
+from services.control.oneshot import OneShot
+from services.control.schema import PairOffer, Request
+
+
+def pair(args: argparse.Namespace) -> int:
+    with dial("gateway") as service:
+        if args.json and not args.wait:
+            print_json(service.call_raw("pair"))
+            return Exit.OK
+        known = {peer.id for peer in service.call("peers") if not peer.revoked}
+        offer: PairOffer = service.call("pair")
+        deadline = time.monotonic() + offer.expires_in
+        if args.json:
+            print_json(offer)
+        else:
+            _show(offer, args.no_qr)
+        if not args.wait:
+            print(f"Valid once, for {offer.expires_in:.0f} s. Then: vpnshare requests")
+            return Exit.OK
+        return _wait(service, known, deadline)
+
+
+def _show(offer: PairOffer, no_qr: bool) -> None:
+    if not no_qr:
+        modules = matrix(offer.uri)
+        room = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(modules)
+        if len(modules) <= room:
+            print("\n".join(half_blocks(modules, coloured(sys.stdout))))
+        else:
+            complain(f"The terminal is too narrow for the code ({len(modules)} columns).")
+    print(offer.uri)
+    print(f"{printable(offer.name)}  {paint(offer.fingerprint, 'dim')}")
+
+
+def _wait(service: OneShot, known: set[str], deadline: float) -> int:
+    """Until a device was let in, denied, or the code's time is over."""
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    told: set[str] = set()
+    while (left := deadline - time.monotonic()) > 0:
+        if interactive:
+            sys.stdout.write(f"\rWaiting for a device, {left:.0f} s left. Ctrl-C ends. ")
+            sys.stdout.flush()
+        for request in service.call("requests"):
+            if request.id in told:
+                continue
+            told.add(request.id)
+            if interactive:
+                answer = _ask(service, request)
+                if answer is not None:
+                    return answer
+            else:
+                print(f"{_describe(request)} waits: vpnshare approve {request.id}", flush=True)
+        new = [p for p in service.call("peers") if p.id not in known and not p.revoked]
+        if new:
+            print(f"\n{printable(new[0].label)} may use the VPN now.")
+            return Exit.OK
+        time.sleep(min(0.5, max(0.0, left)))
+    print()
+    complain("No device was let in before the code expired.", "Show a new one: vpnshare pair")
+    return Exit.TIMED_OUT
+
+
+def _describe(request: Request) -> str:
+    code = f", code {request.code}" if request.code else ""
+    return f"{printable(request.label)} ({request.via}, {request.address}{code})"
+
+
+def _ask(service: OneShot, request: Request) -> int | None:
+    """The owner's decision; None when the request was gone by then."""
+    try:
+        answer = input(f"\n{_describe(request)} asks to be let in. Approve? [y/N] ")
+    except EOFError:
+        answer = ""
+    approved = answer.strip().lower() in ("y", "yes")
+    try:
+        service.call("approve" if approved else "deny", id=request.id)
+    except ControlError as exc:
+        complain(exc.message, exc.hint)
+        return None
+    print("Approved." if approved else "Turned away.")
+    return Exit.OK if approved else Exit.REFUSED

@@ -1,0 +1,40 @@
+"""A QR code in half blocks, two modules a character.
+
+Black on white is said explicitly, so that the code scans on any terminal's
+colours; a border of two modules is enough of a quiet zone on a screen. Where
+there is no colour the blocks are drawn for a dark terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+BORDER = 2
+_BLACK_ON_WHITE = "\x1b[38;5;16;48;5;231m"
+_RESET = "\x1b[0m"
+_DARK = {(1, 1): "█", (1, 0): "▀", (0, 1): "▄", (0, 0): " "}
+
+
+def matrix(text: str) -> list[list[bool]]:
+    """The modules (True is dark), border included."""
+    from qrcode.constants import ERROR_CORRECT_L
+    from qrcode.main import QRCode
+
+    code: QRCode[object] = QRCode(border=BORDER, error_correction=ERROR_CORRECT_L)
+    code.add_data(text)
+    return [list(map(bool, row)) for row in code.get_matrix()]
+
+
+def half_blocks(modules: Sequence[Sequence[bool]], colour: bool) -> list[str]:
+    """The lines to print."""
+    height, width = len(modules), len(modules[0])
+    lines = []
+    for y in range(0, height, 2):
+        lower = modules[y + 1] if y + 1 < height else [False] * width
+        pairs = zip(modules[y], lower, strict=True)
+        if colour:
+            lines.append(_BLACK_ON_WHITE + "".join(_DARK[a, b] for a, b in pairs) + _RESET)
+        else:
+            # A printed block is light there, so light modules are the ones to print.
+            lines.append("".join(_DARK[not a, not b] for a, b in pairs))
+    return lines

@@ -1,0 +1,364 @@
+"""Commands that only look: status, requests, peers, leases, flows, gateways, logs, version."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from services.cli.exits import Exit
+from services.cli.output import (
+    Column,
+    duration,
+    paint,
+    print_facts,
+    print_json,
+    print_table,
+    printable,
+    rate,
+    size,
+)
+from services.cli.services import dial, running
+from services.control.oneshot import OneShot
+from services.control.schema import API_VERSION, ClientStatus, GatewayStatus, LogLine
+from services.version import VERSION
+
+_STATES = {
+    "on": ("● on", "green"),
+    "off": ("○ off", "dim"),
+    "unavailable": ("▲ unavailable", "yellow"),
+    "active": ("● active", "green"),
+    "absent": ("▲ absent", "yellow"),
+    "excluded": ("▲ excluded", "yellow"),
+    "idle": ("○ idle", "dim"),
+    "connecting": ("▲ connecting", "yellow"),
+    "waiting": ("▲ waiting for approval", "yellow"),
+    "connected": ("● connected", "green"),
+    "reconnecting": ("▲ reconnecting", "yellow"),
+    "failed": ("✗ failed", "red"),
+}
+
+
+def state_word(state: str) -> str:
+    """A state as glyph, word and colour."""
+    text, colour = _STATES.get(state, (state, "bold"))
+    return paint(text, colour)
+
+
+def status(args: argparse.Namespace) -> int:
+    services = running(args.role)
+    if args.json:
+        answers = {service.role: service.call_raw("status") for service in services}
+        print_json(answers if len(services) > 1 else next(iter(answers.values())))
+        return Exit.OK
+    for number, service in enumerate(services):
+        if number:
+            print()
+        record = service.call("status")
+        if isinstance(record, GatewayStatus):
+            _print_gateway(record)
+        else:
+            _print_client(record)
+    return Exit.OK
+
+
+def _print_gateway(status: GatewayStatus) -> None:
+    vpn = status.vpn
+    where = " ".join(filter(None, (vpn.interface, f"({vpn.kind})" if vpn.kind else None)))
+    families = [name for name, on in (("IPv4", vpn.ipv4), ("IPv6", vpn.ipv6)) if on]
+    print(paint(f"Gateway {printable(status.name)}", "bold"))
+    print(f"{paint('sharing', 'dim')}      {state_word(status.sharing)}")
+    print(f"{paint('VPN', 'dim')}          {state_word(vpn.state)}")
+    print_facts(
+        [
+            ("interface  ", where or None),
+            ("carries    ", " and ".join(families) or None),
+            ("reason     ", vpn.reason),
+            ("devices    ", f"{status.connected} connected, {status.peers} approved"),
+            ("requests   ", str(status.requests) if status.requests else None),
+            ("flows      ", str(status.flows)),
+            (
+                "up         ",
+                f"{size(status.from_tunnel_bytes)}, now {rate(status.from_tunnel_rate)}",
+            ),
+            ("down       ", f"{size(status.to_tunnel_bytes)}, now {rate(status.to_tunnel_rate)}"),
+            ("listening  ", ", ".join(status.listen) or None),
+            ("fingerprint", status.fingerprint),
+            ("running    ", f"{duration(status.uptime)}, pid {status.pid}"),
+        ]
+    )
+    if status.bypass:
+        print(paint("▲ Bypass is on: traffic may leave outside the VPN.", "yellow"))
+    for alarm in status.alarms:
+        print(paint(f"▲ {printable(alarm)}", "yellow"))
+
+
+def _print_client(status: ClientStatus) -> None:
+    lease = status.lease
+    print(paint(f"Client {printable(status.label)}", "bold"))
+    print(f"{paint('state', 'dim')}        {state_word(status.state)}")
+    print_facts(
+        [
+            ("reason     ", status.reason),
+            ("code       ", status.code),
+            ("gateway    ", status.gateway),
+            ("identity   ", status.gateway_fingerprint),
+            ("by         ", status.endpoint),
+            ("sharing    ", status.sharing),
+            ("interface  ", status.interface),
+            ("addresses  ", f"{lease.ipv4}, {lease.ipv6}" if lease else None),
+            ("resolver   ", ", ".join(lease.dns) if lease else None),
+            (
+                "up         ",
+                f"{size(status.to_tunnel_bytes)}, now {rate(status.to_tunnel_rate)}"
+                if lease
+                else None,
+            ),
+            (
+                "down       ",
+                f"{size(status.from_tunnel_bytes)}, now {rate(status.from_tunnel_rate)}"
+                if lease
+                else None,
+            ),
+            ("round trip ", f"{status.rtt_ms:.1f} ms" if status.rtt_ms is not None else None),
+            (
+                "connected  ",
+                duration(status.connected_for) if status.connected_for is not None else None,
+            ),
+            ("fingerprint", status.fingerprint),
+            ("running    ", f"pid {status.pid}"),
+        ]
+    )
+
+
+def requests(args: argparse.Namespace) -> int:
+    with dial("gateway") as service:
+        if args.json:
+            print_json(service.call_raw("requests"))
+            return Exit.OK
+        waiting = service.call("requests")
+    print_table(
+        [
+            Column("ID"),
+            Column("DEVICE", shrink=True),
+            Column("CODE"),
+            Column("VIA", 2),
+            Column("FROM", 3),
+            Column("PLATFORM", 5),
+            Column("FINGERPRINT", 4),
+            Column("LEFT", 1, right=True),
+        ],
+        (
+            (r.id, r.label, r.code or "-", r.via, r.address, r.platform, r.fingerprint,
+             duration(r.expires_in))
+            for r in waiting
+        ),
+        "No device is waiting.",
+    )  # fmt: skip
+    return Exit.OK
+
+
+def peers(args: argparse.Namespace) -> int:
+    with dial("gateway") as service:
+        if args.json:
+            print_json(service.call_raw("peers"))
+            return Exit.OK
+        known = service.call("peers")
+    now = time.time()
+    print_table(
+        [
+            Column("ID"),
+            Column("DEVICE", shrink=True),
+            Column("STATE"),
+            Column("SEEN", 1),
+            Column("TODAY", 2, right=True),
+            Column("IN ALL", 3, right=True),
+            Column("PLATFORM", 5),
+            Column("FINGERPRINT", 4),
+        ],
+        (
+            (
+                p.id,
+                p.label,
+                "revoked" if p.revoked else "connected" if p.connected else "away",
+                "now" if p.connected else f"{duration(now - p.last_seen_at)} ago",
+                size(p.from_tunnel_today + p.to_tunnel_today),
+                size(p.from_tunnel_bytes + p.to_tunnel_bytes),
+                p.platform,
+                p.fingerprint,
+            )
+            for p in known
+        ),
+        "No device was approved yet. Let one in with: vpnshare pair",
+    )
+    return Exit.OK
+
+
+def leases(args: argparse.Namespace) -> int:
+    with dial("gateway") as service:
+        if args.json:
+            print_json(service.call_raw("leases"))
+            return Exit.OK
+        given = service.call("leases")
+    print_table(
+        [
+            Column("ID"),
+            Column("DEVICE", shrink=True),
+            Column("ADDRESS"),
+            Column("IPV6", 6),
+            Column("BY", 2),
+            Column("FROM", 5),
+            Column("UP", 1, right=True),
+            Column("DOWN", 1, right=True),
+            Column("NOW", 3, right=True),
+            Column("RTT", 4, right=True),
+            Column("FLOWS", 3, right=True),
+        ],
+        (
+            (
+                lease.id,
+                lease.label,
+                lease.ipv4,
+                lease.ipv6,
+                (lease.transport or "?") if lease.connected else "away",
+                lease.endpoint or "-",
+                size(lease.from_tunnel_bytes),
+                size(lease.to_tunnel_bytes),
+                rate(lease.from_tunnel_rate + lease.to_tunnel_rate),
+                f"{lease.rtt_ms:.1f} ms" if lease.rtt_ms is not None else "-",
+                str(lease.flows),
+            )
+            for lease in given
+        ),
+        "No device holds a lease.",
+    )
+    return Exit.OK
+
+
+def flows(args: argparse.Namespace) -> int:
+    descending = _biggest_first(args.sort) is not args.reverse
+    params = {
+        "sort": args.sort,
+        "descending": descending,
+        "filter": args.filter,
+        "limit": args.limit,
+        "peer": args.peer,
+    }
+    with dial("gateway") as service:
+        if args.json:
+            print_json(service.call_raw("flows", **params))
+            return Exit.OK
+        page = service.call("flows", **params)
+    print_table(
+        [
+            Column("ID", 4, right=True),
+            Column("PROTO"),
+            Column("TO", shrink=True),
+            Column("DEVICE", 1, shrink=True),
+            Column("STATE", 3),
+            Column("UP", 2, right=True),
+            Column("DOWN", 2, right=True),
+            Column("NOW", 1, right=True),
+            Column("AGE", 3, right=True),
+            Column("FROM", 5, shrink=True),
+            Column("OUT BY", 4),
+        ],
+        (
+            (
+                str(f.id),
+                f.protocol,
+                f.destination,
+                f.label,
+                f.state,
+                size(f.from_tunnel_bytes),
+                size(f.to_tunnel_bytes),
+                rate(f.from_tunnel_rate + f.to_tunnel_rate),
+                duration(f.age),
+                f.source,
+                f.device or "-",
+            )
+            for f in page.flows
+        ),
+        "No flow." if not page.total else "No flow is shown.",
+    )
+    if len(page.flows) < page.total:
+        print(paint(f"{len(page.flows)} of {page.total} flows", "dim"))
+    return Exit.OK
+
+
+def _biggest_first(sort: str) -> bool:
+    return sort.endswith(("_bytes", "_rate")) or sort in ("rate", "bytes")
+
+
+def gateways(args: argparse.Namespace) -> int:
+    with dial("client") as service:
+        if args.json:
+            print_json(service.call_raw("gateways"))
+            return Exit.OK
+        known = service.call("gateways")
+    now = time.time()
+    print_table(
+        [
+            Column("NAME", shrink=True),
+            Column("FINGERPRINT"),
+            Column("SEEN", 1),
+            Column("ENDPOINTS", 2, shrink=True),
+        ],
+        (
+            (g.name, g.fingerprint, f"{duration(now - g.last_seen_at)} ago", ", ".join(g.endpoints))
+            for g in known
+        ),
+        "No gateway is known yet. Connect with a pairing URI: vpnshare connect URI",
+    )
+    return Exit.OK
+
+
+_LEVEL_COLOURS = {"warning": "yellow", "error": "red", "critical": "red", "debug": "dim"}
+
+
+def logs(args: argparse.Namespace) -> int:
+    service = running(args.role)[0]
+    lines = service.call("logs", limit=args.limit, level=args.level)
+    if args.json and not args.follow:
+        print_json(lines)
+        return Exit.OK
+    for line in lines:
+        _print_log(line, args.json)
+    if args.follow:
+        _follow(service, args, lines)
+    return Exit.OK
+
+
+def _follow(service: OneShot, args: argparse.Namespace, seen: list[LogLine]) -> None:
+    """Print what is new, until the service ends or Ctrl-C."""
+    last = seen[-1] if seen else None
+    for lines in service.watch("logs", 0.3, None, limit=500, level=args.level):
+        start = len(lines) - lines[::-1].index(last) if last in lines else 0
+        for line in lines[start:]:
+            _print_log(line, args.json)
+        last = lines[-1] if lines else last
+
+
+def _print_log(line: LogLine, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        from services.control.codec import to_json
+
+        print(json.dumps(to_json(line)), flush=True)
+        return
+    stamp = time.strftime("%H:%M:%S", time.localtime(line.at))
+    colour = _LEVEL_COLOURS.get(line.level)
+    level = paint(line.level, colour) if colour else line.level
+    text = f"{paint(stamp, 'dim')} {level} {line.logger}: {printable(line.message)}"
+    print(text, flush=True)
+
+
+def version(args: argparse.Namespace) -> int:
+    import platform
+
+    python = platform.python_version()
+    if args.json:
+        print_json({"version": VERSION, "api": API_VERSION, "python": python})
+    else:
+        print(f"vpnshare {VERSION} (control API {API_VERSION}, Python {python})")
+    return Exit.OK

@@ -1,0 +1,173 @@
+"""Commands that start and end things: gateway, client, up, down, console."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from services import paths
+from services.cli.exits import Exit
+from services.cli.output import complain, print_json, printable
+from services.cli.services import dial, running
+from services.control.errors import Code, ControlError, ServiceUnavailable
+from services.control.oneshot import OneShot
+from services.control.schema import GatewayStatus
+
+START_TIMEOUT = 20.0
+"""Seconds until a service that `up` started must answer."""
+STOP_TIMEOUT = 25.0
+"""Seconds until a service that `down` stops must be gone."""
+MAX_LOG = 4 * 1024 * 1024
+"""Bytes of a background service's log after which it starts anew; one old file is kept."""
+
+
+def gateway(args: argparse.Namespace) -> int:
+    from services.gatewayd import run
+
+    return run(args)
+
+
+def client(args: argparse.Namespace) -> int:
+    if paths.is_termux():
+        raise ControlError(
+            Code.FAILED,
+            "Android lets only VPN apps open a virtual NIC, so Termux cannot be a client.",
+            "This device can share its VPN: vpnshare up",
+        )
+    from services.clientd import run
+
+    return run(args)
+
+
+def up(args: argparse.Namespace) -> int:
+    """Have a sharing gateway service, then open the console."""
+    try:
+        service = dial("gateway")
+        if args.listen or args.vpn_interface or args.name:
+            complain(
+                "A gateway service runs already, with the options it was started with.",
+                "To start it anew with these: vpnshare down, then vpnshare up",
+            )
+    except ServiceUnavailable:
+        service = _start_gateway(args)
+    with service:
+        status: GatewayStatus = service.call("share")
+    name = printable(status.name)
+    if args.no_console or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print(f"Gateway {name} runs in the background (pid {status.pid}).")
+        if status.sharing != "on":
+            complain(status.vpn.reason or "There is no VPN.", "Sharing begins when it is there.")
+        print("Let a device in: vpnshare pair. Stop everything: vpnshare down")
+        return Exit.OK
+    code = _open_console("gateway")
+    print(f"Gateway {name} goes on in the background. Stop it with: vpnshare down")
+    return code
+
+
+def _start_gateway(args: argparse.Namespace) -> OneShot:
+    """Start the service in a session of its own, and wait until it answers."""
+    place = paths.find()
+    place.make()
+    # -P: a folder named `services` where the user happens to stand is not ours.
+    command = [sys.executable, "-P", "-m", "services.cli.main", "gateway", "--share"]
+    for option, values in (
+        ("--listen", args.listen or []),
+        ("--vpn-interface", [args.vpn_interface] if args.vpn_interface else []),
+        ("--name", [args.name] if args.name else []),
+    ):
+        for value in values:
+            command.append(f"{option}={value}")
+    log = place.log("gateway")
+    before = _rotate(log)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    root = str(Path(__file__).resolve().parents[2])
+    search = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": search},
+        )
+    finally:
+        os.close(descriptor)
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        try:
+            return dial("gateway")
+        except ServiceUnavailable:
+            pass
+        if process.poll() is not None:
+            raise ControlError(Code.FAILED, _last_line(log, before), f"Its log is {log}")
+        time.sleep(0.05)
+    process.terminate()
+    raise ControlError(Code.TIMED_OUT, "The gateway service did not start.", f"Its log is {log}")
+
+
+def _rotate(log: Path) -> int:
+    """Keep the log from growing for ever; its size from now on."""
+    try:
+        size = log.stat().st_size
+    except FileNotFoundError:
+        return 0
+    if size > MAX_LOG:
+        log.replace(log.with_suffix(".log.old"))
+        return 0
+    return size
+
+
+def _last_line(log: Path, begin: int) -> str:
+    """What the service said before it ended."""
+    with log.open("rb") as file:
+        file.seek(begin)
+        lines = file.read(65536).decode("utf-8", "replace").splitlines()
+    said = [line.removeprefix("vpnshare:").strip() for line in lines if "vpnshare:" in line]
+    return said[-1] if said else lines[-1] if lines else "The gateway service ended at once."
+
+
+def down(args: argparse.Namespace) -> int:
+    """Stop the services and wait until they have undone everything."""
+    stopped: list[dict[str, object]] = []
+    late: list[dict[str, object]] = []
+    for service in running(args.role):
+        with service:
+            pid = service.hello.pid
+            service.call("shutdown")
+            ended = service.wait_closed(STOP_TIMEOUT)
+        (stopped if ended else late).append({"role": service.role, "pid": pid})
+    if args.json:
+        print_json({"stopped": stopped, "late": late})
+    else:
+        for each in stopped:
+            print(f"The {each['role']} service has stopped.")
+    for each in late:
+        complain(
+            f"The {each['role']} service (pid {each['pid']}) is still stopping.",
+            f"Its log says what it waits for: vpnshare logs --role {each['role']}",
+        )
+    return Exit.TIMED_OUT if late else Exit.OK
+
+
+def console(args: argparse.Namespace) -> int:
+    services = running(args.role)
+    for service in services:
+        service.close()
+    return _open_console(services[0].role)
+
+
+def _open_console(role: str) -> int:
+    try:
+        from tui.app import run
+    except ModuleNotFoundError as exc:
+        if exc.name and exc.name.split(".")[0] in ("textual", "rich"):
+            raise ControlError(
+                Code.FAILED, f"The console needs {exc.name}.", "pip install textual"
+            ) from None
+        raise
+    return run(str(paths.find().socket(role)), role)

@@ -1,0 +1,34 @@
+"""How commands reach the services of this instance."""
+
+from __future__ import annotations
+
+from services import paths
+from services.control.errors import ServiceUnavailable
+from services.control.oneshot import OneShot
+
+
+def dial(role: str) -> OneShot:
+    """A connection to the service of that role. Raises `ControlError`."""
+    return OneShot(str(paths.find().socket(role)), role)
+
+
+def running(role: str | None = None) -> list[OneShot]:
+    """Connections to the services that run (of `role` only, if given).
+
+    Raises `ServiceUnavailable` when there is none, and whatever else is in the
+    way (another user's service) when nothing better is found.
+    """
+    if role is not None:
+        return [dial(role)]
+    found = []
+    for each in paths.ROLES:
+        try:
+            found.append(dial(each))
+        except ServiceUnavailable:
+            continue
+    if not found:
+        raise ServiceUnavailable(
+            "No service is running here.",
+            "Start sharing with: vpnshare up (or run: vpnshare gateway, vpnshare client)",
+        )
+    return found

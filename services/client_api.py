@@ -1,0 +1,132 @@
+"""The client in the control API's words: methods to calls, snapshots to records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from client.client import Client
+from client.model import ClientError, ClientSnapshot, ClientStore, KnownGateway
+from services.control import methods as m
+from services.control import schema as s
+from services.control.errors import Code, ControlError
+from services.control.registry import Handler, Registry
+from services.logs import Ring
+from services.version import VERSION
+
+_CODES = {
+    "gateway_unknown": Code.NOT_FOUND,
+    "gateway_ambiguous": Code.CONFLICT,
+    "uri_invalid": Code.INVALID_PARAMS,
+    "denied": Code.REFUSED,
+    "revoked": Code.REFUSED,
+}
+"""A ClientError's name to the error code; others are `FAILED`."""
+
+
+class ClientApi:
+    """Handlers for every method of the client's table."""
+
+    def __init__(
+        self, client: Client, store: ClientStore, ring: Ring, shut_down: Callable[[], None]
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._ring = ring
+        self._shut_down = shut_down
+
+    def registry(self) -> Registry:
+        handlers: dict[str, Handler] = {
+            "status": lambda _: self.status(),
+            "connect": self.connect,
+            "disconnect": self.disconnect,
+            "gateways": self.gateways,
+            "forget": self.forget,
+            "logs": lambda p: self._ring.lines(p.limit, p.level),
+            "shutdown": self.shutdown,
+        }
+        return Registry("client", VERSION, m.CLIENT, handlers)
+
+    def status(self) -> s.ClientStatus:
+        return _status(self._client.status())
+
+    async def connect(self, params: m.ConnectParams) -> s.ClientStatus:
+        try:
+            await self._client.connect(params.uri or params.gateway, params.transport)
+        except ClientError as exc:
+            raise _error(exc) from exc
+        return self.status()
+
+    async def disconnect(self, _: m.NoParams) -> s.ClientStatus:
+        await self._client.disconnect()
+        return self.status()
+
+    def gateways(self, _: m.NoParams) -> list[s.KnownGateway]:
+        return [_gateway(known) for known in self._store.gateways()]
+
+    def forget(self, params: m.IdParams) -> m.Done:
+        try:
+            self._client.forget(params.id)
+        except ClientError as exc:
+            raise _error(exc) from exc
+        return m.Done(params.id, params.id)
+
+    def shutdown(self, _: m.NoParams) -> m.Done:
+        self._shut_down()
+        return m.Done()
+
+
+def _error(error: ClientError) -> ControlError:
+    code = _CODES.get(error.name, Code.FAILED)
+    return ControlError(code, error.message, error.hint or None, error.name)
+
+
+def _gateway(known: KnownGateway) -> s.KnownGateway:
+    return s.KnownGateway(
+        name=known.name,
+        fingerprint=known.fingerprint,
+        endpoints=[str(endpoint) for endpoint in known.endpoints],
+        last_seen_at=known.last_seen,
+    )
+
+
+def _status(now: ClientSnapshot) -> s.ClientStatus:
+    lease = now.lease
+    return s.ClientStatus(
+        pid=os.getpid(),
+        version=VERSION,
+        api=s.API_VERSION,
+        role="client",
+        label=now.label,
+        fingerprint=now.fingerprint,
+        state=now.state.value,
+        reason=now.reason,
+        error=now.error,
+        code=now.code,
+        gateway=now.gateway,
+        gateway_fingerprint=now.gateway_fingerprint,
+        endpoint=now.endpoint,
+        transport=now.transport,
+        interface=now.interface,
+        lease=None
+        if lease is None
+        else s.ClientLease(
+            ipv4=lease.ipv4,
+            ipv6=lease.ipv6,
+            gateway_ipv4=lease.gateway_ipv4,
+            gateway_ipv6=lease.gateway_ipv6,
+            dns=list(lease.dns),
+            mtu=lease.mtu,
+            offload=lease.offload,
+            expires_in=lease.expires_in,
+        ),
+        sharing=now.sharing,
+        connected_for=now.connected_for,
+        reconnects=now.reconnects,
+        rtt_ms=now.rtt_ms,
+        from_tunnel_bytes=now.from_tunnel_bytes,
+        to_tunnel_bytes=now.to_tunnel_bytes,
+        from_tunnel_rate=now.from_tunnel_rate,
+        to_tunnel_rate=now.to_tunnel_rate,
+        counters=now.counters,
+    )

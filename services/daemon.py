@@ -1,0 +1,201 @@
+"""What both daemons do alike: one instance a home, logs, control socket, signals, a clean end.
+
+Life: lock, log, build the service, start it, open the control socket, tell the
+service manager, sleep. SIGTERM, SIGINT, SIGHUP and the method `shutdown` end
+it: the socket disappears first, so nobody new comes in; then the service closes
+everything it has opened; those who wait on an open control connection (`vpnshare
+down`) see it end last. A second signal does not wait for any of this.
+
+A daemon that nobody uses has no timer of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from services import logs
+from services.cli.exits import Exit
+from services.cli.output import complain
+from services.config import Config, ConfigError
+from services.config import load as load_config
+from services.control.registry import Registry
+from services.control.server import ControlServer, SocketInUse
+from services.paths import Paths
+from services.paths import find as find_paths
+from services.readiness import notify
+from services.store import StoreError
+
+_log = logging.getLogger(__name__)
+
+STOP_TIMEOUT = 20.0
+"""Seconds the service may take to undo everything before we leave anyway."""
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Service(Protocol):
+    """A gateway or a client with all that is around it."""
+
+    ready: str
+    """A sentence for the log, once it has started."""
+
+    def registry(self) -> Registry: ...
+
+    async def start(self, changed: Callable[[], None]) -> None:
+        """Open everything. `changed` is to be called on news for subscribers."""
+
+    async def stop(self) -> None:
+        """Close everything, also after a `start` that failed half-way."""
+
+
+class StartError(Exception):
+    """The service cannot start: a sentence, and what to do."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+Build = Callable[[Paths, Config, logs.Ring, Callable[[], None]], Service]
+"""Makes the service; the last argument is what `shutdown` calls."""
+
+
+def serve(role: str, build: Build, level: str | None, style: str | None) -> int:
+    """Run the service in the foreground until it is told to end; the exit code."""
+    paths = find_paths()
+    try:
+        paths.make()
+        config = load_config(paths.config)
+        with single_instance(paths, role):
+            ring = logs.set_up(
+                level or config.text("logs", "level"),
+                style or config.text("logs", "format"),
+                paths.crash(role),
+            )
+            raise_descriptor_limit()
+            return _run(role, build, paths, config, ring)
+    except AlreadyRunning as exc:
+        complain(str(exc), "See it with: vpnshare status; stop it with: vpnshare down")
+        return Exit.CONFLICT
+    except StartError as exc:
+        complain(str(exc), exc.hint)
+    except (ConfigError, StoreError, SocketInUse) as exc:
+        complain(str(exc))
+    except OSError as exc:
+        what = exc.strerror or str(exc)
+        complain(f"{exc.filename}: {what}." if exc.filename else what)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    return Exit.FAILED
+
+
+def _run(role: str, build: Build, paths: Paths, config: Config, ring: logs.Ring) -> int:
+    factory = _uvloop() if config.flag("speed", "uvloop") else None
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(_main(role, build, paths, config, ring))
+    except (StartError, StoreError, SocketInUse, OSError):
+        raise
+    except Exception as exc:
+        _log.critical("the %s service failed", role, exc_info=exc)
+        complain(
+            f"The {role} service failed unexpectedly ({type(exc).__name__}).",
+            f"Details are in {paths.crash(role)}",
+        )
+        return Exit.FAILED
+
+
+async def _main(role: str, build: Build, paths: Paths, config: Config, ring: logs.Ring) -> int:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_log_loop_error)
+    ending = asyncio.Event()
+    service = build(paths, config, ring, ending.set)
+    server = ControlServer(paths.socket(role), service.registry())
+
+    def on_signal(number: int) -> None:
+        if ending.is_set():
+            _log.warning("a second signal: leaving at once")
+            os._exit(128 + number)
+        _log.info("%s: stopping", signal.Signals(number).name)
+        ending.set()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        await service.start(server.changed)
+        await server.start()
+        _log.info("%s (pid %d, control socket %s)", service.ready, os.getpid(), server.path)
+        notify("READY=1", f"STATUS={service.ready}")
+        await ending.wait()
+        notify("STOPPING=1")
+    finally:
+        server.close_door()
+        try:
+            await asyncio.wait_for(service.stop(), STOP_TIMEOUT)
+        except TimeoutError:
+            _log.error("the service did not end within %g s", STOP_TIMEOUT)
+        server.hang_up()
+    _log.info("stopped")
+    return Exit.OK
+
+
+def _log_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    message = str(context.get("message") or "error in the event loop")
+    _log.error("%s", message, exc_info=context.get("exception"))
+
+
+class AlreadyRunning(Exception):
+    """Another process serves this home; the text says which."""
+
+
+@contextlib.contextmanager
+def single_instance(paths: Paths, role: str) -> Iterator[None]:
+    """Hold the role's lock of this home. Raises `AlreadyRunning`.
+
+    The lock is the kernel's (flock), so none is left over from a crash. The
+    file stays: removing it would let two processes lock two files of one name.
+    """
+    descriptor = os.open(paths.lock(role), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(
+                f"A {role} service runs here already{_holder(descriptor)}."
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+    return f" (pid {text})" if text.isdigit() else ""
+
+
+def raise_descriptor_limit() -> None:
+    """Take all the descriptors we may have: each flow is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        _log.warning("speed.uvloop is set, but uvloop is not installed (the extra `speed`)")
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

@@ -1,0 +1,340 @@
+"""The gateway in the control API's words: methods to calls, domain objects to records.
+
+Nothing is decided here. Sorting, filtering and cutting of flows happens on
+this side of the socket, so that a console never receives what it does not show.
+Rates of flows are computed when somebody looks: each flow's last reading is
+kept, for the flows that were there at the last look only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import ipaddress
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.gateway import Gateway
+from gateway.model import PairingRequest, PeerDevice, VpnNetwork, fingerprint, peer_id
+from gateway.nat.flows import FlowInfo
+from gateway.pairing import NoSuchRequest
+from gateway.peers import NoSuchPeer
+from gateway.rates import RateMeter
+from gateway.tunnels import Tunnel
+from services.control import methods as m
+from services.control import schema as s
+from services.control.errors import Code, ControlError
+from services.control.registry import Handler, Registry
+from services.logs import Ring
+from services.version import VERSION
+
+MAX_LABEL = 64
+"""Characters of a device's name, as in HELLO."""
+
+MAX_KEPT = 16384
+"""Flows whose last reading is kept while only one device's are looked at."""
+
+
+class GatewayApi:
+    """Handlers for every method of the gateway's table."""
+
+    def __init__(self, gateway: Gateway, ring: Ring, shut_down: Callable[[], None]) -> None:
+        self._gateway = gateway
+        self._ring = ring
+        self._shut_down = shut_down
+        self._flow_rates: dict[int, tuple[RateMeter, RateMeter]] = {}
+
+    def registry(self) -> Registry:
+        handlers: dict[str, Handler] = {
+            "status": lambda _: self.status(),
+            "share": self.share,
+            "unshare": self.unshare,
+            "pair": self.pair,
+            "requests": self.requests,
+            "approve": self.approve,
+            "deny": self.deny,
+            "peers": self.peers,
+            "revoke": self.revoke,
+            "rename": self.rename,
+            "leases": self.leases,
+            "flows": self.flows,
+            "close_flow": self.close_flow,
+            "logs": lambda p: self._ring.lines(p.limit, p.level),
+            "shutdown": self.shutdown,
+        }
+        return Registry("gateway", VERSION, m.GATEWAY, handlers)
+
+    # The session
+
+    def status(self) -> s.GatewayStatus:
+        gateway, now = self._gateway, self._gateway.status()
+        return s.GatewayStatus(
+            pid=os.getpid(),
+            version=VERSION,
+            api=s.API_VERSION,
+            role="gateway",
+            name=gateway.config.name,
+            fingerprint=gateway.fingerprint,
+            sharing=now.sharing,
+            vpn=_vpn(now.vpn, now.guard),
+            listen=now.listen,
+            uptime=now.uptime,
+            peers=now.peers,
+            connected=now.connected,
+            requests=now.requests,
+            flows=now.flows,
+            from_tunnel_bytes=now.from_tunnel_bytes,
+            to_tunnel_bytes=now.to_tunnel_bytes,
+            from_tunnel_rate=now.from_tunnel_rate,
+            to_tunnel_rate=now.to_tunnel_rate,
+            counters=now.counters,
+            alarms=now.alarms,
+            bypass=now.bypass,
+        )
+
+    def share(self, _: m.NoParams) -> s.GatewayStatus:
+        self._gateway.share()
+        return self.status()
+
+    def unshare(self, _: m.NoParams) -> s.GatewayStatus:
+        self._gateway.unshare()
+        return self.status()
+
+    def shutdown(self, _: m.NoParams) -> m.Done:
+        self._shut_down()
+        return m.Done()
+
+    # Pairing
+
+    def pair(self, _: m.NoParams) -> s.PairOffer:
+        offer = self._gateway.pair()
+        return s.PairOffer(
+            uri=offer.uri,
+            expires_in=offer.expires_in,
+            name=self._gateway.config.name,
+            endpoints=list(offer.endpoints),
+            fingerprint=self._gateway.fingerprint,
+        )
+
+    def requests(self, _: m.NoParams) -> list[s.Request]:
+        now = _now()
+        return [_request(request, now) for request in self._gateway.requests()]
+
+    def approve(self, params: m.IdParams) -> m.Done:
+        try:
+            return _done(self._gateway.approve(params.id))
+        except NoSuchRequest:
+            raise self._no_request(params.id) from None
+
+    def deny(self, params: m.IdParams) -> m.Done:
+        try:
+            request = self._gateway.deny(params.id)
+        except NoSuchRequest:
+            raise self._no_request(params.id) from None
+        return m.Done(request.id, request.label)
+
+    def _no_request(self, id: str) -> ControlError:
+        if sum(request.id.startswith(id) for request in self._gateway.requests()) > 1:
+            return ControlError(Code.CONFLICT, f"Several requests begin with {id!r}.")
+        return ControlError(
+            Code.NOT_FOUND,
+            f"No request {id!r} is waiting; it may have expired or been answered.",
+            "See: vpnshare requests",
+        )
+
+    # Devices
+
+    def peers(self, _: m.NoParams) -> list[s.Peer]:
+        connected = {t.peer.public_key for t in self._gateway.tunnels() if t.link is not None}
+        return [self._peer(peer, connected) for peer in self._gateway.peers()]
+
+    def _peer(self, peer: PeerDevice, connected: set[bytes]) -> s.Peer:
+        up_today, down_today = self._gateway.registry.usage_today(peer.public_key)
+        return s.Peer(
+            id=peer.id,
+            label=peer.label,
+            platform=peer.platform,
+            fingerprint=fingerprint(peer.public_key),
+            first_seen_at=peer.first_seen,
+            last_seen_at=peer.last_seen,
+            revoked=peer.revoked,
+            connected=peer.public_key in connected,
+            from_tunnel_bytes=peer.from_tunnel_bytes,
+            to_tunnel_bytes=peer.to_tunnel_bytes,
+            from_tunnel_today=up_today,
+            to_tunnel_today=down_today,
+        )
+
+    def revoke(self, params: m.IdParams) -> m.Done:
+        try:
+            return _done(self._gateway.revoke(params.id))
+        except NoSuchPeer:
+            raise self._no_peer(params.id) from None
+
+    def rename(self, params: m.RenameParams) -> m.Done:
+        if len(params.label) > MAX_LABEL or not params.label.isprintable():
+            raise ControlError(
+                Code.INVALID_PARAMS, f"A name has at most {MAX_LABEL} printable characters."
+            )
+        try:
+            return _done(self._gateway.rename(params.id, params.label))
+        except NoSuchPeer:
+            raise self._no_peer(params.id) from None
+
+    def _no_peer(self, id: str) -> ControlError:
+        fitting = sum(p.id.startswith(id) or p.label == id for p in self._gateway.peers())
+        if fitting > 1:
+            return ControlError(
+                Code.CONFLICT, f"Several devices go by {id!r}.", "Give more of the id."
+            )
+        return ControlError(Code.NOT_FOUND, f"No device goes by {id!r}.", "See: vpnshare peers")
+
+    def leases(self, _: m.NoParams) -> list[s.Lease]:
+        now, wall = _now(), time.time()
+        return [_lease(tunnel, now, wall) for tunnel in self._gateway.tunnels()]
+
+    # Flows
+
+    def flows(self, params: m.FlowsParams) -> s.Flows:
+        try:
+            infos = self._gateway.flows(params.peer)
+        except NoSuchPeer:
+            raise self._no_peer(params.peer or "") from None
+        labels = {peer.id: peer.label for peer in self._gateway.peers()}
+        now = _now()
+        rates: dict[int, tuple[RateMeter, RateMeter]] = {}
+        rows = [self._flow(info, labels, now, rates) for info in infos]
+        if params.peer is not None and len(self._flow_rates) < MAX_KEPT:
+            self._flow_rates |= rates
+        else:
+            self._flow_rates = rates
+        words = params.filter.casefold().split()
+        if words:
+            rows = [row for row in rows if _matches(row, words)]
+        pick = heapq.nlargest if params.descending else heapq.nsmallest
+        return s.Flows(len(rows), pick(params.limit, rows, key=_SORT_KEYS[params.sort]))
+
+    def _flow(
+        self,
+        info: FlowInfo,
+        labels: Mapping[str, str],
+        now: float,
+        rates: dict[int, tuple[RateMeter, RateMeter]],
+    ) -> s.Flow:
+        # Until there are two looks, the rate is the average since the flow began.
+        meters = self._flow_rates.get(info.id)
+        if meters is None:
+            meters = RateMeter(info.created), RateMeter(info.created)
+        rates[info.id] = meters
+        return s.Flow(
+            id=info.id,
+            peer_id=info.peer_id,
+            label=labels.get(info.peer_id, info.peer_id),
+            protocol=info.protocol,
+            state=info.state,
+            source=_address(info.source),
+            destination="*" if info.destination is None else _address(info.destination),
+            age=now - info.created,
+            idle=max(0.0, now - info.last_used),
+            from_tunnel_bytes=info.from_tunnel_bytes,
+            to_tunnel_bytes=info.to_tunnel_bytes,
+            from_tunnel_rate=meters[0].read(info.from_tunnel_bytes, now),
+            to_tunnel_rate=meters[1].read(info.to_tunnel_bytes, now),
+            device=info.device,
+            local=None if info.local is None else _address(info.local),
+        )
+
+    def close_flow(self, params: m.FlowParams) -> m.Done:
+        if not self._gateway.close_flow(params.id):
+            raise ControlError(Code.NOT_FOUND, f"There is no flow {params.id} any more.")
+        return m.Done(str(params.id))
+
+
+_SORT_KEYS: dict[str, Callable[[s.Flow], Any]] = {
+    name: (lambda row, name=name: getattr(row, name))
+    for name in m.FLOW_SORTS
+    if name not in ("rate", "bytes")
+} | {
+    "rate": lambda row: row.from_tunnel_rate + row.to_tunnel_rate,
+    "bytes": lambda row: row.from_tunnel_bytes + row.to_tunnel_bytes,
+}
+
+
+def _now() -> float:
+    """The clock of the gateway's monotonic times."""
+    return asyncio.get_running_loop().time()
+
+
+def _matches(row: s.Flow, words: list[str]) -> bool:
+    text = f"{row.label} {row.protocol} {row.state} {row.source} {row.destination}".casefold()
+    return all(word in text for word in words)
+
+
+def _address(endpoint: tuple[bytes, int]) -> str:
+    """`host:port`, IPv6 in brackets."""
+    address = ipaddress.ip_address(endpoint[0])
+    return f"[{address}]:{endpoint[1]}" if address.version == 6 else f"{address}:{endpoint[1]}"
+
+
+def _vpn(network: VpnNetwork, guard: str) -> s.Vpn:
+    return s.Vpn(
+        state=network.state.value,
+        interface=network.interface,
+        kind=network.kind,
+        addresses=list(network.addresses),
+        ipv4=network.ipv4,
+        ipv6=network.ipv6,
+        guard=guard,
+        reason=network.reason,
+    )
+
+
+def _request(request: PairingRequest, now: float) -> s.Request:
+    return s.Request(
+        id=request.id,
+        label=request.label,
+        platform=request.platform,
+        code=request.code,
+        via=request.via.value,
+        address=request.address,
+        fingerprint=fingerprint(request.public_key),
+        age=now - request.created,
+        expires_in=max(0.0, request.expires - now),
+    )
+
+
+def _lease(tunnel: Tunnel, now: float, wall: float) -> s.Lease:
+    lease, link, nat_peer = tunnel.lease, tunnel.link, tunnel.nat_peer
+    resolvers = (lease.gateway_ipv4, lease.gateway_ipv6)
+    up, down = nat_peer.from_tunnel_bytes, nat_peer.to_tunnel_bytes
+    endpoint = None if link is None else _host_port(link.address[0], link.address[1])
+    return s.Lease(
+        id=lease.id,
+        peer_id=lease.peer_id,
+        label=tunnel.peer.label,
+        ipv4=str(ipaddress.ip_address(lease.ipv4)),
+        ipv6=str(ipaddress.ip_address(lease.ipv6)),
+        dns=[str(ipaddress.ip_address(address)) for address in resolvers],
+        mtu=lease.mtu,
+        offload=lease.offload,
+        expires_in=max(0.0, lease.expires - wall),
+        connected=link is not None,
+        transport=None if link is None else link.transport,
+        endpoint=endpoint,
+        rtt_ms=None if tunnel.rtt is None else tunnel.rtt * 1000,
+        from_tunnel_bytes=up,
+        to_tunnel_bytes=down,
+        from_tunnel_rate=tunnel.up_rate.read(up, now),
+        to_tunnel_rate=tunnel.down_rate.read(down, now),
+        flows=nat_peer.flow_count,
+    )
+
+
+def _host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _done(peer: PeerDevice) -> m.Done:
+    return m.Done(peer_id(peer.public_key), peer.label)

@@ -1,0 +1,197 @@
+"""The notification while sharing: how many devices are connected, and a button that stops it.
+
+`show` only notes what should be seen. One task makes it so: it runs at most
+one program at a time, at least `INTERVAL` apart, and always shows the newest
+text, so a burst of events costs one process (Android kills apps whose children
+are many). Every program has a time limit, as Termux's hang where the Termux:API
+app is missing. A backend that fails is not tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from services.paths import is_termux
+from services.tasks import create_task
+
+_log = logging.getLogger(__name__)
+
+TITLE = "VPN Share is sharing"
+INTERVAL = 2.0
+"""Seconds between two changes of the notification."""
+TIMEOUT = 10.0
+"""Seconds a notification program may take."""
+
+
+class Backend(Protocol):
+    """Shows one notification. Raises OSError, TimeoutError when it cannot."""
+
+    async def show(self, text: str, on_stop: Callable[[], None]) -> None: ...
+
+    async def remove(self) -> None: ...
+
+
+def find_backend() -> Backend | None:
+    """The way of this system to show a notification, if there is one."""
+    if is_termux():
+        return TermuxBackend() if shutil.which("termux-notification") else None
+    desktop = os.environ.get("DBUS_SESSION_BUS_ADDRESS") and (
+        os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
+    )
+    return DesktopBackend() if desktop and shutil.which("notify-send") else None
+
+
+class TermuxBackend:
+    """Termux:API. The button runs a command in an empty environment."""
+
+    _ID = "vpnshare"
+
+    async def show(self, text: str, on_stop: Callable[[], None]) -> None:
+        stop = _stop_command()
+        await _run(
+            "termux-notification", "--id", self._ID, "--ongoing", "--alert-once",
+            "--title", TITLE, "--content", text,
+            "--button1", "Stop", "--button1-action", stop,
+        )  # fmt: skip
+
+    async def remove(self) -> None:
+        await _run("termux-notification-remove", self._ID)
+
+
+class DesktopBackend:
+    """notify-send. The one that shows the button stays until the button is pressed."""
+
+    def __init__(self) -> None:
+        self._id: str | None = None
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def show(self, text: str, on_stop: Callable[[], None]) -> None:
+        await self._end()
+        process = await asyncio.create_subprocess_exec(
+            *self._command(), "--action=stop=Stop", "--expire-time=0", TITLE, text,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        assert process.stdout is not None
+        self._process = process
+        first = await asyncio.wait_for(process.stdout.readline(), TIMEOUT)
+        if not first.strip().isdigit():
+            raise OSError("notify-send gave no id")
+        self._id = first.strip().decode()
+        create_task(self._listen(process, process.stdout, on_stop), "notification button")
+
+    async def remove(self) -> None:
+        await self._end()
+        if self._id is not None:
+            # There is no command to close one; its successor goes by itself.
+            await _run(*self._command(), "--expire-time=1", "VPN Share", "Sharing has stopped.")
+            self._id = None
+
+    def _command(self) -> list[str]:
+        command = ["notify-send", "--app-name=VPN Share", "--print-id"]
+        return command if self._id is None else [*command, f"--replace-id={self._id}"]
+
+    async def _listen(
+        self,
+        process: asyncio.subprocess.Process,
+        output: asyncio.StreamReader,
+        on_stop: Callable[[], None],
+    ) -> None:
+        pressed = await output.readline()
+        await process.wait()
+        if pressed.strip() == b"stop":
+            on_stop()
+
+    async def _end(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            await self._process.wait()
+        self._process = None
+
+
+class Notifier:
+    """Keeps the notification equal to what `show` said last."""
+
+    def __init__(self, backend: Backend | None) -> None:
+        self.on_stop: Callable[[], None] = lambda: None
+        self._backend = backend
+        self._wanted: str | None = None
+        self._shown: str | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def show(self, text: str | None) -> None:
+        """What is to be seen from now on; None: nothing."""
+        self._wanted = text
+        if self._backend is not None and self._task is None and text != self._shown:
+            self._task = create_task(self._follow(), "notification")
+
+    async def stop(self) -> None:
+        """Remove the notification."""
+        self._wanted = None
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        if self._backend is not None and self._shown is not None:
+            await self._apply(None)
+
+    async def _follow(self) -> None:
+        while self._backend is not None and self._wanted != self._shown:
+            await self._apply(self._wanted)
+            await asyncio.sleep(INTERVAL)
+        self._task = None
+
+    async def _apply(self, text: str | None) -> None:
+        assert self._backend is not None
+        before, self._shown = self._shown, text
+        try:
+            if text is None:
+                await self._backend.remove()
+            else:
+                await self._backend.show(text, self.on_stop)
+        except (OSError, TimeoutError) as exc:
+            _log.info("no notification: %s", str(exc) or "the program does not answer")
+            self._backend = None
+        except asyncio.CancelledError:
+            self._shown = text if text is not None else before
+            raise
+
+
+async def _run(*command: str) -> None:
+    """Run a program to its end. Raises OSError, TimeoutError."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        code = await asyncio.wait_for(process.wait(), TIMEOUT)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        raise
+    if code != 0:
+        raise OSError(f"{command[0]} ended with {code}")
+
+
+def _stop_command() -> str:
+    """A shell command that stops sharing on this instance, in an empty environment."""
+    kept = ("VPNSHARE_HOME", "PREFIX", "HOME", "PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "TMPDIR")
+    values = [f"{name}={os.environ[name]}" for name in kept if name in os.environ]
+    script = Path(sys.executable).parent / "vpnshare"
+    program = (
+        [str(script)] if script.exists() else [sys.executable, "-P", "-m", "services.cli.main"]
+    )
+    return shlex.join(["env", *values, *program, "unshare"])
