@@ -1,8 +1,30 @@
-"""Flow records as the control API sees them."""
+"""What every kind of flow is to the NAT: an owner of one socket, with a timer and a turn.
+
+Life of a flow, whatever its kind:
+
+    created     by a packet from the tunnel, which passed policy and bounds;
+                it may fail to open its socket and is then never in a table
+    open        in its peer's table and in `Nat.open_flows`; may be in the
+                peer's fair queue (`Member`) and in the timer heap (`timer`)
+    closed      `dispose` ran: no socket, in no table, in no queue; a stale
+                entry in the timer heap is skipped when its time comes
+
+Only the flow's own class moves it; the peer and the NAT call `ready`,
+`pull_some`, `handle_timer`, `settle`, `shut`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.nat.scheduler import Member
+
+if TYPE_CHECKING:
+    from gateway.nat.peer import TunnelPeer
+    from netstack.out import PacketOut
+
+NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +46,60 @@ class FlowInfo:
     to_tunnel_bytes: int
     device: str | None
     local: tuple[bytes, int] | None
+
+
+class Flow(Member):
+    """Common fields of flows."""
+
+    __slots__ = (
+        "created",
+        "from_tunnel_bytes",
+        "id",
+        "last_used",
+        "peer",
+        "timer",
+        "to_tunnel_bytes",
+        "version",
+    )
+
+    def __init__(self, peer: TunnelPeer, version: int, now: float) -> None:
+        Member.__init__(self)
+        self.peer = peer
+        self.version = version
+        self.id = peer.nat.next_flow_id()
+        self.created = now
+        self.last_used = now
+        self.timer = NEVER
+        """The earliest entry in the NAT's timer heap; NEVER when there is none."""
+        self.from_tunnel_bytes = 0
+        self.to_tunnel_bytes = 0
+
+    def ready(self, mask: int, now: float) -> None:
+        """The socket has news; see ports.py."""
+        raise NotImplementedError
+
+    def pull_some(self, out: PacketOut, now: float) -> int:
+        """Read the socket once and emit what came; returns the bytes.
+
+        When nothing more can be read or emitted for now, it takes itself out
+        of the queue (`FairQueue.idle`).
+        """
+        raise NotImplementedError
+
+    def end_batch(self, now: float) -> None:
+        """A batch of packets from the tunnel, some of them this flow's, has been taken in."""
+        raise NotImplementedError
+
+    def due(self) -> float:
+        """When `handle_timer` is to be called, or NEVER."""
+        raise NotImplementedError
+
+    def handle_timer(self, now: float) -> None:
+        raise NotImplementedError
+
+    def shut(self, now: float) -> None:
+        """Close it by our own decision, truthfully toward both sides as far as they are there."""
+        raise NotImplementedError
+
+    def info(self) -> FlowInfo:
+        raise NotImplementedError

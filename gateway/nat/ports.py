@@ -135,6 +135,8 @@ class EchoSocket(Protocol):
     def send(self, message: Any, address: Address, ttl: int) -> None:
         """Send an ICMP echo request; the system fills in identifier and checksum."""
 
+    def set_fragmentation(self, allowed: bool) -> None: ...
+
     def recv_into(self, buffer: Any) -> tuple[int, bytes, int]:
         """(bytes of the ICMP message, from, TTL it arrived with)."""
 
@@ -151,9 +153,7 @@ class EchoSocket(Protocol):
 class Outward(Protocol):
     """Opens sockets into the VPN. Each call may raise OSError: then nothing was opened."""
 
-    def connect(
-        self, version: int, host: bytes, port: int, handler: ReadyHandler
-    ) -> StreamSocket:
+    def connect(self, version: int, host: bytes, port: int, handler: ReadyHandler) -> StreamSocket:
         """Begin a TCP connection; `handler` hears WRITABLE (or FAILED) when it has ended."""
 
     def open_datagram(self, version: int, handler: ReadyHandler) -> DatagramSocket: ...

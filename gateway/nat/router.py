@@ -1,16 +1,43 @@
-"""The NAT: every IP packet of every client comes in here, and finds its flow."""
+"""The NAT: all clients, the timers of all flows, and what they share.
+
+Theory of operation. The gateway calls `TunnelPeer.from_tunnel` for
+each packet, `end_batch` after each read of the link, and `pull` when the link
+has room; sockets call their flows' `ready`. All of it happens in one thread,
+no call blocks, time comes as a parameter.
+
+Timers are one heap for everything that has a deadline. Deadlines mostly move
+later, which costs nothing here: an entry stays where it is, and when it fires
+the flow is asked anew. Only an earlier deadline makes another entry; what is
+stale is skipped, and thrown out when it becomes the greater part.
+"""
 
 from __future__ import annotations
 
+import heapq
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from gateway.nat.counters import Counters
-from gateway.nat.flows import FlowInfo
+from gateway.nat.flows import NEVER, FlowInfo
 from gateway.nat.limits import Limits
+from gateway.nat.peer import TunnelPeer
 from gateway.nat.policy import EgressPolicy
 from gateway.nat.ports import DnsPort, Outward
+from gateway.nat.tcp import TcpFlow
+from gateway.nat.udp import BUFFER, UdpMapping
 from netstack.out import PacketOut
+from netstack.tcp_segment import TcpSegment
+
+__all__ = ["FlowInfo", "Nat", "NatConfig", "TunnelPeer"]
+
+HEAP_SLACK = 256
+"""Stale timer entries that are tolerated whatever the number of flows."""
+LEAST_SHARE = 32
+"""Sockets that a peer may have however many peers there are."""
+RETRY = 0.001
+"""A deadline that has passed and was not moved is looked at again after so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,44 +47,28 @@ class NatConfig:
     limits: Limits = field(default_factory=Limits)
     address_dependent_filtering: bool = False
     """UDP: take datagrams only from hosts that the client has sent to (RFC 4787 5)."""
-    lossy: bool = False
 
 
-class TunnelPeer:
-    """One client's side of the NAT: its addresses, its flows, its queue to the link."""
+class Timed(Protocol):
+    """What may be in the timer heap."""
 
-    id: str
-    ipv4: bytes
-    ipv6: bytes
-    out: PacketOut | None
-    from_tunnel_bytes: int
-    to_tunnel_bytes: int
-    flow_count: int
+    timer: float
 
-    def from_tunnel(
-        self, buf: bytearray | memoryview, start: int, end: int, offload: bool, now: float
-    ) -> None:
-        """Take one IP packet `buf[start:end]`, after a 10-byte offload header if `offload`."""
-        raise NotImplementedError
+    def due(self) -> float: ...
 
-    def end_batch(self, now: float) -> None:
-        """After a batch of `from_tunnel` calls: coalesced ACKs, batched sends."""
-        raise NotImplementedError
+    def handle_timer(self, now: float) -> None: ...
 
-    def pull(self, now: float) -> bool:
-        """Fill the link's queue from readable sockets, fairly; True if more is ready."""
-        raise NotImplementedError
 
-    def set_out(self, out: PacketOut | None, now: float) -> None:
-        """The link broke (None) or is back: TCP then resends what is unacknowledged."""
-        raise NotImplementedError
+def _nobody(_peer: TunnelPeer) -> None:
+    """Output before anyone has asked for it."""
 
 
 class Nat:
     """All peers. Pure: sockets through `Outward`, time as a parameter."""
 
     on_output: Callable[[TunnelPeer], None]
-    """Called when a peer that had nothing to send gets something (a readable socket, a packet)."""
+    """Called when a peer that had nothing to send gets something: a packet was queued on its
+    `out`, or a socket became readable. Not again before its `pull` was called."""
 
     def __init__(
         self,
@@ -66,8 +77,32 @@ class Nat:
         dns: DnsPort,
         policy: EgressPolicy,
         counters: Counters,
+        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        raise NotImplementedError
+        self.config = config
+        self.outward = outward
+        self.dns = dns
+        self.policy = policy
+        self.counters = counters
+        self.on_output = _nobody
+        self.now = 0.0
+        """The time of the call that is going on, for callbacks that are not told."""
+        self.peers: dict[str, TunnelPeer] = {}
+        self.sockets = 0
+        """Open sockets of all peers."""
+        self.segment = TcpSegment()
+        """Scratch: the segment being taken in."""
+        self.datagram_buffer = bytearray(BUFFER + 65536)
+        """Scratch: the datagram being read from a socket, with room for its headers in front."""
+        self.datagram_view = memoryview(self.datagram_buffer)[BUFFER:]
+        self._random_bytes = random_bytes
+        self._ident = int.from_bytes(random_bytes(4), "big")
+        self._flow_id = 0
+        self._available = [True, True]
+        self._heap: list[tuple[float, int, Timed]] = []
+        self._armed = 0
+
+    # Peers.
 
     def add_peer(
         self,
@@ -79,36 +114,137 @@ class Nat:
         mtu: int,
         out: PacketOut | None,
         now: float,
+        reliable: bool = True,
     ) -> TunnelPeer:
-        raise NotImplementedError
+        """A client with a lease. `reliable`: its link is a stream. The id must be new."""
+        if peer_id in self.peers:
+            raise ValueError(f"peer {peer_id} is there already")
+        self.now = now
+        peer = TunnelPeer(
+            self, peer_id, ipv4, ipv6, gateway_ipv4, gateway_ipv6, mtu, out, reliable, now
+        )
+        self.peers[peer_id] = peer
+        return peer
 
     def remove_peer(self, peer: TunnelPeer, now: float) -> None:
-        """Close its flows silently: the client has gone."""
-        raise NotImplementedError
+        """Close its flows: not a word to the client, RST to the hosts."""
+        self.now = now
+        if self.peers.get(peer.id) is peer:
+            del self.peers[peer.id]
+        peer.close_all(now)
+
+    def share(self) -> int:
+        """Sockets that one peer may have now."""
+        limits = self.config.limits
+        fair = max(LEAST_SHARE, limits.flows // max(1, len(self.peers)))
+        return min(limits.flows_per_peer, fair)
+
+    # The way out.
+
+    def available(self, version: int) -> bool:
+        return self._available[version == 6]
+
+    def set_available(self, ipv4: bool, ipv6: bool) -> None:
+        """Which families have a way out; packets of the other are answered by ICMP at once.
+
+        The flows of a family that is lost are for `close_flows`.
+        """
+        self._available = [ipv4, ipv6]
 
     def close_flows(self, reason: str, now: float, v4: bool = True, v6: bool = True) -> None:
-        """The VPN is lost: RST to clients' TCP, sockets closed. `reason` goes into the counter."""
-        raise NotImplementedError
+        """The VPN is lost: RST to clients' TCP, all sockets closed. `reason` names a counter."""
+        self.now = now
+        for peer in list(self.peers.values()):
+            for flow in peer.all_flows():
+                if (flow.version == 4 and v4) or (flow.version == 6 and v6):
+                    self.counters.counts[f"flows__closed__{reason}"] += 1
+                    flow.shut(now)
+            peer.wake()
 
     def close_flow(self, flow_id: int, now: float) -> bool:
         """Close one flow by the owner's wish; False if there is none of that id."""
-        raise NotImplementedError
-
-    def set_available(self, ipv4: bool, ipv6: bool) -> None:
-        """Which families have a way out; packets of the other are answered by ICMP at once."""
-        raise NotImplementedError
+        self.now = now
+        for peer in self.peers.values():
+            for flow in peer.all_flows():
+                if flow.id == flow_id:
+                    self.counters.counts["flows__closed__by_owner"] += 1
+                    flow.shut(now)
+                    peer.wake()
+                    return True
+        return False
 
     def policy_changed(self, now: float) -> None:
-        """The policy's networks were replaced: forget verdicts, close flows now refused."""
-        raise NotImplementedError
+        """The policy's networks were replaced: close what it refuses now."""
+        self.now = now
+        verdict = self.policy.verdict
+        for peer in list(self.peers.values()):
+            own = (peer.gateway_ipv4, peer.gateway_ipv6)
+            for flow in peer.all_flows():
+                if isinstance(flow, UdpMapping):
+                    flow.forget_verdicts(lambda host: not verdict(host))
+                elif isinstance(flow, TcpFlow) and flow.host not in own and verdict(flow.host):
+                    self.counters.counts["flows__closed__policy"] += 1
+                    flow.shut(now)
+            peer.wake()
+
+    # Timers.
+
+    def arm(self, flow: Timed, when: float) -> None:
+        """Have `flow.handle_timer` called at `when`, which is earlier than what it has now."""
+        if when == NEVER:
+            return
+        flow.timer = when
+        self._armed += 1
+        heapq.heappush(self._heap, (when, self._armed, flow))
+        if len(self._heap) > HEAP_SLACK + 3 * self._flow_total():
+            self._heap = [entry for entry in self._heap if entry[2].timer == entry[0]]
+            heapq.heapify(self._heap)
 
     def get_timer(self) -> float | None:
-        """When `handle_timer` wants to be called next."""
-        raise NotImplementedError
+        """When `handle_timer` wants to be called next; it may have moved earlier by any call."""
+        heap = self._heap
+        while heap:
+            when, _, flow = heap[0]
+            if flow.timer == when:
+                return when
+            heapq.heappop(heap)
+        return None
 
     def handle_timer(self, now: float) -> None:
-        raise NotImplementedError
+        """Do what is due."""
+        self.now = now
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            when, _, flow = heapq.heappop(heap)
+            if flow.timer != when:
+                continue
+            flow.timer = NEVER
+            flow.handle_timer(now)
+            due = flow.due()
+            if due < flow.timer:
+                self.arm(flow, max(due, now + RETRY))
+            heap = self._heap
+
+    def _flow_total(self) -> int:
+        return sum(peer.flow_count for peer in self.peers.values())
+
+    # What flows use.
+
+    def next_flow_id(self) -> int:
+        self._flow_id += 1
+        return self._flow_id
+
+    def next_ident(self) -> int:
+        """A fragment identification, 32 bits."""
+        self._ident = (self._ident + 1) & 0xFFFFFFFF
+        return self._ident
+
+    def initial_sequence(self) -> int:
+        return int.from_bytes(self._random_bytes(4), "big")
+
+    # For people.
 
     def flows(self, peer: TunnelPeer | None = None) -> list[FlowInfo]:
-        """Snapshots for the control API."""
-        raise NotImplementedError
+        """Snapshots for the control API, of one peer or of all."""
+        peers = [peer] if peer is not None else list(self.peers.values())
+        return [flow.info() for one in peers for flow in one.all_flows()]

@@ -1,0 +1,477 @@
+"""The splice: a client's TCP connection, which ends here, joined to a socket of ours.
+
+Theory of operation.
+
+*Opening.* The client's SYN is held. A connect goes out; what comes of it is
+what the client is told: SYN-ACK, RST for a refusal, an ICMP error for a host
+or net that cannot be reached. So the client's application sees the network's
+own answer, and as late or early as the network gave it.
+
+*From the network* bytes are pulled, not pushed: the socket is read when the
+link has room, it is this flow's turn, and the client's window takes what
+would be read. They are received straight into the buffer out of which the
+TCP machine emits and, after a break of the link, emits again.
+
+*From the tunnel* bytes are handed over as they come in order. Large pieces go
+to the socket at once; small ones are joined until the batch of packets ends.
+What the socket does not take waits in `backlog`, and counts as consumed, so
+that the client's window reopens, only when the socket has taken it: the
+backlog is bounded by the window that was advertised.
+
+*Closing.* FIN and RST are carried over, each direction by itself. When the
+connection ends while the backlog still waits for a slow host, the flow leaves
+the table and drains (`DRAINING`), for a bounded time.
+
+Readiness is edge-triggered. `readable` stays set until a read says that there
+is no more: EAGAIN, or fewer bytes than asked for, unless the far side's FIN or
+an error is known to wait behind them (`certain`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.nat import errors
+from gateway.nat.flows import NEVER, Flow, FlowInfo
+from gateway.nat.outcomes import Outcome, outcome_of
+from gateway.nat.ports import FAILED, HUNG_UP, PEER_CLOSED, READABLE, WRITABLE, StreamSocket
+from netstack.checksum import pseudo_header
+from netstack.ip import PROTO_TCP
+from netstack.tcp.buffers import CAPACITY
+from netstack.tcp.config import CloseReason
+from netstack.tcp.connection import TcpConnection
+from netstack.tcp.states import State
+
+if TYPE_CHECKING:
+    from gateway.nat.peer import TunnelPeer
+    from gateway.nat.ports import Outward
+    from netstack.out import PacketOut
+    from netstack.tcp_segment import TcpSegment
+
+CONNECTING, OPEN, DRAINING, CLOSED = range(4)
+_STAGES = ("connecting", "open", "draining", "closed")
+
+DIRECT = 8 * 1024
+"""From this size on a piece goes to the socket by itself; smaller ones are joined."""
+JOINED = 64 * 1024
+"""Joined pieces go to the socket at the latest at this size."""
+DRAIN_TIMEOUT = 60.0
+"""Seconds without progress after which a backlog that outlived its connection is given up."""
+
+_INPUT = READABLE | PEER_CLOSED | HUNG_UP | FAILED
+_ENDING = PEER_CLOSED | HUNG_UP | FAILED
+
+
+class TcpFlow(Flow):
+    """One spliced connection: the TCP machine's user, and the handler of the socket."""
+
+    __slots__ = (
+        "_recv_into",
+        "_send",
+        "backlog",
+        "batched",
+        "blocked",
+        "certain",
+        "conn",
+        "eof",
+        "fin_waits",
+        "heard",
+        "host",
+        "idle_timeout",
+        "in_flight",
+        "key",
+        "port",
+        "pseudo",
+        "quote",
+        "readable",
+        "sock",
+        "source",
+        "stage",
+        "uploading",
+    )
+
+    def __init__(
+        self,
+        peer: TunnelPeer,
+        version: int,
+        key: bytes,
+        source: tuple[bytes, int],
+        host: bytes,
+        port: int,
+        now: float,
+    ) -> None:
+        Flow.__init__(self, peer, version, now)
+        self.key = key
+        self.source = source
+        self.host = host
+        self.port = port
+        self.pseudo = pseudo_header(source[0], host, PROTO_TCP, 0)
+        """The checksum's residue over the pseudo-header but for the length."""
+        self.stage = CONNECTING
+        self.conn = TcpConnection(
+            version, host, port, source[0], source[1], self, peer.tcp_config(version),
+            peer.nat.initial_sequence(), peer.out,
+        )  # fmt: skip
+        self.sock: StreamSocket | None = None
+        self.backlog = bytearray()
+        """Bytes from the client that the socket has not taken."""
+        self.blocked = False
+        """The socket took less than it was offered: WRITABLE will come."""
+        self.fin_waits = False
+        """The client's FIN waits for the backlog to go out."""
+        self.readable = False
+        self.certain = False
+        self.eof = False
+        self.batched = False
+        """In the peer's list of flows with something to do at the end of the batch."""
+        self.in_flight = 0
+        """As last added to the peer's sum; likewise `heard` to its receive-window budget."""
+        self.heard = 0
+        self.uploading = False
+        self.quote = b""
+        """The SYN's beginning, for an ICMP error, while connecting."""
+        self.idle_timeout = NEVER
+        """Seconds without data after which a local service hangs up."""
+
+    # Opening.
+
+    def begin(self, outward: Outward, seg: TcpSegment, quote: bytes, now: float) -> str:
+        """Take the SYN and connect. Returns what became of the SYN, a counter's name."""
+        self.conn.syn_arrived(seg, now)
+        self.quote = quote
+        try:
+            self._take_socket(outward.connect(self.version, self.host, self.port, self))
+        except OSError as error:
+            return self._connect_failed(outcome_of(error), now)
+        self.settle(now)
+        return "tcp__syn__forwarded"
+
+    def begin_local(
+        self, sock: StreamSocket, seg: TcpSegment, idle_timeout: float, now: float
+    ) -> str:
+        """Take the SYN and answer it: `sock` is a service of our own."""
+        self.idle_timeout = idle_timeout
+        self.conn.syn_arrived(seg, now)
+        self._take_socket(sock)
+        self._connected(now)
+        return "tcp__syn__answered"
+
+    def _take_socket(self, sock: StreamSocket) -> None:
+        self.sock = sock
+        self._recv_into = sock.recv_into
+        self._send = sock.send
+        self.peer.opened()
+
+    def _connected(self, now: float) -> None:
+        self.peer.half_open.pop(self.key, None)
+        self.stage = OPEN
+        self.quote = b""
+        self.conn.accept(now)
+        self.settle(now)
+
+    def _connect_failed(self, outcome: Outcome, now: float) -> str:
+        """Tell the client why there is no connection."""
+        peer = self.peer
+        peer.counts[f"tcp__connect__{outcome.label}"] += 1
+        if outcome.resets:
+            # Ends in `closed`, which disposes.
+            self.conn.refuse(now)
+            return "tcp__connect__rst_sent"
+        quote = self.quote
+        self.conn.drop()
+        self.dispose(abort=False)
+        sent = peer.send_error(
+            errors.unreachable(
+                peer.gateway(self.version),
+                self.source[0],
+                outcome.code(self.version),
+                quote,
+            ),
+            now,
+        )
+        return "tcp__connect__icmp_sent" if sent else "tcp__connect_error_limit__dropped"
+
+    # The socket's side.
+
+    def ready(self, mask: int, now: float) -> None:
+        stage = self.stage
+        if stage == OPEN:
+            if mask & _INPUT:
+                self.readable = True
+                if mask & _ENDING:
+                    self.certain = True
+                if not self.eof and self.conn.sendable() > 0:
+                    self.peer.activate(self)
+                elif mask & FAILED:
+                    self._check_error(now)
+            if self.blocked and mask & WRITABLE and self.stage == OPEN:
+                self.blocked = False
+                self._flush(now)
+                self.settle(now)
+        elif stage == CONNECTING and self.sock is not None:
+            error = self.sock.connect_error()
+            if error:
+                self._connect_failed(outcome_of(error), now)
+            elif mask & WRITABLE:
+                self._connected(now)
+                if mask & READABLE:
+                    self.ready(mask & _INPUT, now)
+            self.peer.wake()
+        elif stage == DRAINING and mask & (WRITABLE | FAILED | HUNG_UP):
+            self.blocked = False
+            self._flush(now)
+
+    def pull_some(self, out: PacketOut, now: float) -> int:
+        conn = self.conn
+        limit = conn.sendable()
+        if limit <= 0:
+            self.peer.queue.idle(self)
+            return 0
+        if limit > CAPACITY:
+            limit = CAPACITY
+        buf = self.peer.buffers.take()
+        try:
+            n = self._recv_into(buf.view, limit)
+        except BlockingIOError:
+            buf.release()
+            self.readable = False
+            self.peer.queue.idle(self)
+            return 0
+        except OSError as error:
+            buf.release()
+            self._network_failed(error, now)
+            return 0
+        if n == 0:
+            buf.release()
+            self._network_finished(now)
+            return 0
+        conn.send(buf, n, now)
+        self.to_tunnel_bytes += n
+        self.peer.to_tunnel_bytes += n
+        self.last_used = now
+        if n < limit and not self.certain:
+            self.readable = False
+            self.peer.queue.idle(self)
+        elif conn.sendable() <= 0:
+            self.peer.queue.idle(self)
+        self.settle(now)
+        return n
+
+    def _network_finished(self, now: float) -> None:
+        """The host's FIN: pass it on."""
+        self.eof = True
+        self.peer.queue.idle(self)
+        self.conn.send_fin(now)
+        self.settle(now)
+
+    def _network_failed(self, error: OSError, now: float) -> None:
+        """The socket is dead: RST to the client."""
+        outcome = outcome_of(error)
+        self.peer.counts[f"tcp__network__{outcome.label}"] += 1
+        if self.stage == DRAINING:
+            self.dispose(abort=False)
+            return
+        self._release(abort=False)
+        self.conn.abort(now)
+        self.peer.wake()
+
+    def _check_error(self, now: float) -> None:
+        """An error that no read will report, as the window is closed or the stream has ended."""
+        if self.sock is not None:
+            error = self.sock.connect_error()
+            if error:
+                self._network_failed(OSError(error, "pending error"), now)
+
+    def _flush(self, now: float) -> None:
+        """Give the backlog to the socket, and after it the client's FIN."""
+        backlog = self.backlog
+        while backlog:
+            try:
+                taken = self._send(backlog)
+            except BlockingIOError:
+                self.blocked = True
+                return
+            except OSError as error:
+                self._network_failed(error, now)
+                return
+            offered = len(backlog)
+            del backlog[:taken]
+            self.peer.backlog_bytes -= taken
+            self.last_used = now
+            if self.stage == OPEN:
+                self.conn.consumed(taken, now)
+            if taken < offered:
+                self.blocked = True
+                return
+        if self.fin_waits:
+            self.fin_waits = False
+            self._shutdown_write(now)
+        if self.stage == DRAINING:
+            self.dispose(abort=False)
+
+    def _shutdown_write(self, now: float) -> None:
+        try:
+            if self.sock is not None:
+                self.sock.shutdown_write()
+        except OSError as error:
+            self._network_failed(error, now)
+
+    # The TCP machine's side (TcpUser).
+
+    def deliver(self, data: memoryview) -> None:
+        n = len(data)
+        peer = self.peer
+        now = peer.nat.now
+        self.from_tunnel_bytes += n
+        self.last_used = now
+        self.heard += n
+        if not self.uploading:
+            peer.heard(self, now)
+        backlog = self.backlog
+        if n >= DIRECT and not backlog and not self.blocked:
+            try:
+                taken = self._send(data)
+            except BlockingIOError:
+                taken = 0
+            except OSError as error:
+                self._network_failed(error, now)
+                return
+            if taken:
+                self.conn.consumed(taken, now)
+            if taken == n:
+                return
+            self.blocked = True
+            backlog += data[taken:]
+            peer.backlog_bytes += n - taken
+            return
+        backlog += data
+        peer.backlog_bytes += n
+        if len(backlog) >= JOINED and not self.blocked:
+            self._flush(now)
+
+    def deliver_fin(self) -> None:
+        if self.backlog:
+            self.fin_waits = True
+        else:
+            self._shutdown_write(self.peer.nat.now)
+
+    def window_opened(self) -> None:
+        if self.readable and not self.eof:
+            self.peer.activate(self)
+
+    def closed(self, reason: CloseReason) -> None:
+        if self.stage == CLOSED:
+            return
+        self.peer.counts[f"tcp__closed__{reason.value}"] += 1
+        if reason is CloseReason.FINISHED and self.backlog and self.sock is not None:
+            self.stage = DRAINING
+            self.peer.leave(self)
+            self.peer.draining.add(self)
+            self.peer.nat.arm(self, self.peer.nat.now + DRAIN_TIMEOUT)
+            return
+        self.dispose(abort=reason in (CloseReason.RESET, CloseReason.TIMED_OUT))
+
+    # The NAT's side.
+
+    def end_batch(self, now: float) -> None:
+        self.batched = False
+        if self.stage >= DRAINING:
+            return
+        if self.backlog and not self.blocked:
+            self._flush(now)
+        conn = self.conn
+        if conn.ack_pending:
+            conn.flush_ack(now)
+        self.settle(now)
+
+    def settle(self, now: float) -> None:
+        """After anything that moved the connection: sums, timer, what waits for room."""
+        if self.stage >= DRAINING:
+            return
+        conn = self.conn
+        peer = self.peer
+        in_flight = conn.in_flight
+        if in_flight != self.in_flight:
+            peer.in_flight += in_flight - self.in_flight
+            self.in_flight = in_flight
+        due = conn.get_timer()
+        if due is not None and due < self.timer:
+            peer.nat.arm(self, due)
+        if self.timer > self.last_used + self.idle_timeout:
+            peer.nat.arm(self, self.last_used + self.idle_timeout)
+        if conn.output_pending:
+            peer.resending[self] = None
+        if self.eof and conn.state >= State.CLOSING and not self.backlog:
+            # Both directions are over as far as the host is concerned: free the descriptor.
+            self._release(abort=False)
+
+    def due(self) -> float:
+        if self.stage == DRAINING:
+            return self.last_used + DRAIN_TIMEOUT
+        if self.stage == CLOSED:
+            return NEVER
+        due = self.conn.get_timer()
+        return min(NEVER if due is None else due, self.last_used + self.idle_timeout)
+
+    def handle_timer(self, now: float) -> None:
+        if self.stage == DRAINING:
+            if now >= self.last_used + DRAIN_TIMEOUT:
+                self.peer.counts["tcp__drain__timed_out"] += 1
+                self.dispose(abort=True)
+            return
+        self.conn.handle_timer(now)
+        if self.stage == OPEN and now >= self.last_used + self.idle_timeout:
+            # Once in good order; a client that does not close in its turn is reset.
+            self.last_used = now
+            if self.eof:
+                self.shut(now)
+            else:
+                self._network_finished(now)
+        self.settle(now)
+
+    def shut(self, now: float) -> None:
+        self._release(abort=True)
+        self.conn.abort(now)
+        self.dispose(abort=True)
+
+    def vanish(self) -> None:
+        """The client has gone for good: no word to it, RST to the host."""
+        self.conn.drop()
+        self.dispose(abort=True)
+
+    def dispose(self, abort: bool) -> None:
+        """Leave every table and queue."""
+        if self.stage == CLOSED:
+            return
+        peer = self.peer
+        if self.stage == DRAINING:
+            peer.draining.discard(self)
+        else:
+            peer.leave(self)
+        self.stage = CLOSED
+        peer.in_flight -= self.in_flight
+        self.in_flight = 0
+        peer.backlog_bytes -= len(self.backlog)
+        self.backlog.clear()
+        self._release(abort)
+
+    def _release(self, abort: bool) -> None:
+        sock = self.sock
+        if sock is None:
+            return
+        self.sock = None
+        self.eof = True
+        if abort:
+            sock.abort()
+        else:
+            sock.close()
+        self.peer.released()
+
+    def info(self) -> FlowInfo:
+        sock = self.sock
+        state = self.conn.state.name.lower() if self.stage == OPEN else _STAGES[self.stage]
+        return FlowInfo(
+            self.id, self.peer.id, "tcp", state, self.source, (self.host, self.port),
+            self.created, self.last_used, self.from_tunnel_bytes, self.to_tunnel_bytes,
+            sock.device if sock is not None else None, sock.local() if sock is not None else None,
+        )  # fmt: skip

@@ -1,0 +1,487 @@
+"""UDP: one socket for each port that a client sends from (RFC 4787).
+
+Theory of operation.
+
+*Mapping* is endpoint-independent: all that a client sends from one of its
+ports, to whatever host, leaves by one socket, hence by one port. *Filtering*
+is endpoint-independent unless configured as address-dependent. A mapping is
+refreshed by what the client sends, not by what arrives, so that nobody outside
+can hold one open. Its time-out depends on what it has been seen to do: nothing
+but questions to port 53, traffic one way, traffic both ways.
+
+*From the tunnel* equal-sized datagrams to one destination, one after the
+other, are gathered until the batch of packets ends and leave by one system
+call (UDP GSO). Where that fails they leave one by one, and each that fails is
+answered by the ICMP error that fits.
+
+*From the network* a read may return several datagrams joined (UDP GRO). A
+client with UDP offload gets them as one packet, others get them cut.
+
+*Errors.* The sockets have error queues: ICMP errors of the network are carried
+to the client, quoting its own datagram as it wrote it. The kernel's EMSGSIZE,
+for a datagram that must not be fragmented, becomes Packet Too Big.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from errno import EAGAIN, EMSGSIZE
+from typing import TYPE_CHECKING, Any
+
+from gateway.nat import errors
+from gateway.nat.flows import NEVER, Flow, FlowInfo
+from gateway.nat.outcomes import outcome_of
+from gateway.nat.ports import FAILED, ORIGIN_LOCAL, READABLE, Address, DatagramSocket, NetworkError
+from netstack.ip import DEFAULT_TTL
+from netstack.out import GSO_UDP_L4, HEADROOM
+from netstack.udp import CSUM_OFFSET, UDP_HEADER, UdpPath
+
+if TYPE_CHECKING:
+    from gateway.nat.peer import TunnelPeer
+    from netstack.out import PacketOut
+
+DNS_PORT = 53
+DNS_TIMEOUT = 20.0
+"""Seconds a mapping lives that has asked port 53 and nothing else (RFC 4787 REQ-5 a)."""
+NEW_TIMEOUT = 120.0
+"""One that has had no answer yet: RFC 4787 REQ-5 allows no less than two minutes."""
+STABLE_TIMEOUT = 300.0
+"""One with traffic both ways: the five minutes that REQ-5 recommends."""
+
+MAX_SEGMENTS = 64
+"""Datagrams in one GSO send: the bound of all kernels but the newest (128)."""
+MAX_GATHERED = 65_000
+"""Bytes in one GSO send."""
+
+LOW_TTL = 48
+"""A TTL below it was chosen by the program (traceroute) and is passed on; a client's own
+default, 64 or 128, is replaced by ours."""
+
+BUFFER = HEADROOM + 40 + UDP_HEADER
+"""Where payload is received in the shared buffer: headroom and the longest header before it."""
+
+
+class Remote:
+    """A destination of a mapping: what it takes to send there and to pack what comes back."""
+
+    __slots__ = ("address", "host", "key", "mapping", "path", "port")
+
+    def __init__(
+        self, mapping: UdpMapping, key: bytes, host: bytes, port: int, address: Address
+    ) -> None:
+        self.mapping = mapping
+        self.key = key
+        self.host = host
+        self.port = port
+        self.address = address
+        self.path = UdpPath(host, port, mapping.client, mapping.client_port)
+
+
+class UdpMapping(Flow):
+    """A client's port, and the socket it is mapped to."""
+
+    __slots__ = (
+        "_allowed",
+        "_both_ways",
+        "_count",
+        "_fragment",
+        "_hosts",
+        "_only_dns",
+        "_pending",
+        "_pending_remote",
+        "_pending_size",
+        "batched",
+        "client",
+        "client_port",
+        "remotes",
+        "sock",
+    )
+
+    def __init__(self, peer: TunnelPeer, client: bytes, client_port: int, now: float) -> None:
+        Flow.__init__(self, peer, 4 if len(client) == 4 else 6, now)
+        self.client = client
+        self.client_port = client_port
+        self.sock: DatagramSocket | None = None
+        self.remotes: dict[Address, Remote] = {}
+        self._hosts: set[bytes] = set()
+        self.batched = False
+        self._pending = bytearray()
+        self._pending_remote: Remote | None = None
+        self._pending_size = 0
+        self._count = 0
+        self._fragment: bool | None = None
+        self._only_dns = True
+        self._both_ways = False
+
+    def open(self) -> None:
+        """Open the socket; OSError when that fails."""
+        self.sock = self.peer.nat.outward.open_datagram(self.version, self)
+        self.peer.opened()
+
+    # From the tunnel.
+
+    def remote(self, key: bytes, host: bytes, port: int) -> Remote:
+        """The record of a destination that policy allows, made and entered in the tables."""
+        if len(self.remotes) >= self.peer.limits.remotes_per_mapping:
+            self.peer.counts["udp__remotes__started_over"] += 1
+            self._forget_remotes()
+        assert self.sock is not None
+        address = self.sock.address(host, port)
+        remote = Remote(self, key, host, port, address)
+        self.remotes[address] = remote
+        self.peer.udp_remotes[key] = remote
+        self._hosts.add(host)
+        if port != DNS_PORT:
+            self._only_dns = False
+        return remote
+
+    def from_tunnel(
+        self,
+        remote: Remote,
+        buf: bytearray | memoryview,
+        start: int,
+        end: int,
+        ttl: int,
+        fragment: bool,
+        now: float,
+    ) -> None:
+        """Send the payload `buf[start:end]`, or gather it. It is counted when it is sent."""
+        size = end - start
+        self.last_used = now
+        self.from_tunnel_bytes += size
+        if ttl < LOW_TTL or fragment is not self._fragment or not size:
+            self.flush(now)
+            self._send_alone(remote, buf[start:end], ttl, fragment, now)
+            return
+        if self._count:
+            if (
+                remote is self._pending_remote
+                and size <= self._pending_size
+                and self._count < MAX_SEGMENTS
+                and len(self._pending) + size <= MAX_GATHERED
+            ):
+                self._pending += buf[start:end]
+                self._count += 1
+                if size < self._pending_size:
+                    self.flush(now)
+                return
+            self.flush(now)
+        self._pending += buf[start:end]
+        self._pending_remote = remote
+        self._pending_size = size
+        self._count = 1
+        if not self.batched:
+            self.batched = True
+            self.peer.batch.append(self)
+
+    def segments_from_tunnel(
+        self,
+        remote: Remote,
+        buf: bytearray | memoryview,
+        start: int,
+        end: int,
+        size: int,
+        ttl: int,
+        now: float,
+    ) -> None:
+        """Send `buf[start:end]` as datagrams of `size` bytes: a packet with UDP offload."""
+        self.flush(now)
+        self.last_used = now
+        self.from_tunnel_bytes += end - start
+        whole = memoryview(buf)[start:end]
+        self._set_fragmentation(False)
+        # Counted as one packet from the tunnel, so as one forwarded.
+        step = size * min(MAX_SEGMENTS, max(1, MAX_GATHERED // size))
+        outcome = "udp__segments__forwarded"
+        for at in range(0, len(whole), step):
+            piece = whole[at : at + step]
+            failed = self._send_segments(remote, piece, size, ttl, now)
+            if failed:
+                outcome = failed
+        self.peer.counts[outcome] += 1
+
+    def end_batch(self, now: float) -> None:
+        self.batched = False
+        self.flush(now)
+        due = self.due()
+        if due < self.timer:
+            self.peer.nat.arm(self, due)
+
+    def flush(self, now: float) -> None:
+        """Send what is gathered."""
+        count = self._count
+        if not count:
+            return
+        remote = self._pending_remote
+        assert remote is not None
+        pending = self._pending
+        self._pending = bytearray()
+        self._pending_remote = None
+        self._count = 0
+        counts = self.peer.counts
+        if self.sock is None:
+            counts["udp__mapping_closed__dropped"] += count
+            return
+        if count == 1:
+            counts[self._send_one(remote, pending, DEFAULT_TTL, now)] += 1
+            return
+        size = self._pending_size
+        try:
+            self.sock.send_segments(pending, size, remote.address)
+        except OSError:
+            for at in range(0, len(pending), size):
+                name = self._send_one(remote, pending[at : at + size], DEFAULT_TTL, now)
+                counts[name] += 1
+            return
+        counts["udp__datagram__forwarded"] += count
+
+    def _send_segments(
+        self, remote: Remote, piece: memoryview, size: int, ttl: int, now: float
+    ) -> str:
+        """Send joined datagrams; the name of the last failure, or an empty string."""
+        if self.sock is None:
+            return "udp__mapping_closed__dropped"
+        if ttl >= LOW_TTL and len(piece) > size:
+            try:
+                self.sock.send_segments(piece, size, remote.address)
+                return ""
+            except OSError:
+                pass
+        failed = ""
+        for at in range(0, len(piece), size):
+            name = self._send_one(remote, piece[at : at + size], ttl, now)
+            if name != "udp__datagram__forwarded":
+                failed = name
+        return failed
+
+    def _send_alone(self, remote: Remote, data: Any, ttl: int, fragment: bool, now: float) -> None:
+        self._set_fragmentation(fragment)
+        self.peer.counts[self._send_one(remote, data, ttl, now)] += 1
+        due = self.due()
+        if due < self.timer:
+            self.peer.nat.arm(self, due)
+
+    def _set_fragmentation(self, fragment: bool) -> None:
+        if fragment is not self._fragment and self.sock is not None:
+            self.sock.set_fragmentation(fragment)
+            self._fragment = fragment
+
+    def _send_one(self, remote: Remote, data: Any, ttl: int, now: float) -> str:
+        """Send a datagram; returns what became of it, a counter's name."""
+        for attempt in (0, 1):
+            sock = self.sock
+            if sock is None:
+                return "udp__mapping_closed__dropped"
+            try:
+                if ttl < LOW_TTL:
+                    sock.send_with_ttl(data, remote.address, ttl)
+                else:
+                    sock.send(data, remote.address)
+                return "udp__datagram__forwarded"
+            except OSError as error:
+                number = error.errno
+                if number == EAGAIN:
+                    return "udp__socket_full__dropped"
+                # The kernel reports an earlier datagram's ICMP error on the next call, which
+                # then has not sent anything: take the errors off and try once more.
+                told = self._drain_errors(now)
+                if number == EMSGSIZE:
+                    return "udp__too_big__icmp_sent" if told else "udp__too_big__dropped"
+                if not told or attempt:
+                    outcome = outcome_of(error)
+                    quote = errors.quote_udp(
+                        self.client, self.client_port, remote.host, remote.port,
+                        bytes(data[:64]), len(data),
+                    )  # fmt: skip
+                    sent = self.peer.send_error(
+                        errors.unreachable(
+                            self.peer.gateway(self.version),
+                            self.client,
+                            outcome.code(self.version),
+                            quote,
+                        ),
+                        now,
+                    )
+                    return f"udp__{outcome.label}__" + ("icmp_sent" if sent else "dropped")
+        raise AssertionError("not reached")
+
+    # From the network.
+
+    def ready(self, mask: int, now: float) -> None:
+        if mask & FAILED:
+            self._drain_errors(now)
+            self.peer.wake()
+        if mask & (READABLE | FAILED):
+            self.peer.activate(self)
+
+    def pull_some(self, out: PacketOut, now: float) -> int:
+        sock = self.sock
+        if sock is None:
+            self.peer.queue.idle(self)
+            return 0
+        nat = self.peer.nat
+        try:
+            n, size, address = sock.recv_into(nat.datagram_view)
+        except BlockingIOError:
+            self.peer.queue.idle(self)
+            return 0
+        except OSError:
+            self._drain_errors(now)
+            return 0
+        remote = self.remotes.get(address)
+        counts = self.peer.counts
+        if remote is None:
+            host, port = sock.host(address)
+            if nat.config.address_dependent_filtering and host not in self._hosts:
+                counts["udp__from_network__filtered"] += 1
+                return 0
+            path = UdpPath(host, port, self.client, self.client_port)
+        else:
+            path = remote.path
+            self._both_ways = True
+        self.to_tunnel_bytes += n
+        self.peer.to_tunnel_bytes += n
+        emit_udp(self.peer, out, path, nat.datagram_buffer, BUFFER, n, size)
+        if 0 < size < n:
+            counts["udp__to_tunnel__datagrams"] += -(-n // size)
+        else:
+            counts["udp__to_tunnel__datagrams"] += 1
+        return n or 1
+
+    def _drain_errors(self, now: float) -> bool:
+        """Carry the error queue's entries to the client; True if there was any."""
+        found = False
+        while self.sock is not None:
+            error = self.sock.recv_error()
+            if error is None:
+                break
+            found = True
+            self._report(error, now)
+        return found
+
+    def _report(self, error: NetworkError, now: float) -> None:
+        peer = self.peer
+        quote = errors.quote_udp(
+            self.client, self.client_port, error.host, error.port, error.payload,
+            len(error.payload),
+        )  # fmt: skip
+        if error.origin == ORIGIN_LOCAL:
+            if error.errno == EMSGSIZE and error.info:
+                peer.counts["udp__path_mtu__reported"] += 1
+                packet = errors.too_big(peer.gateway(self.version), self.client, error.info, quote)
+                peer.send_error(packet, now)
+            return
+        if self.sock is None or self.sock.address(error.host, error.port) not in self.remotes:
+            peer.counts["udp__icmp_error__unknown"] += 1
+            return
+        peer.counts["udp__icmp_error__to_tunnel"] += 1
+        peer.send_error(errors.relayed(peer.gateway(self.version), self.client, error, quote), now)
+
+    # Life.
+
+    def due(self) -> float:
+        if self.sock is None:
+            return NEVER
+        if self._both_ways and not self._only_dns:
+            return self.last_used + STABLE_TIMEOUT
+        return self.last_used + (DNS_TIMEOUT if self._only_dns else NEW_TIMEOUT)
+
+    def handle_timer(self, now: float) -> None:
+        if self.sock is not None and now >= self.due():
+            self.peer.counts["udp__mapping__expired"] += 1
+            self.shut(now)
+
+    def shut(self, now: float) -> None:
+        self.flush(now)
+        sock = self.sock
+        if sock is None:
+            return
+        self.sock = None
+        self._forget_remotes()
+        self.peer.queue.remove(self)
+        self.peer.forget_mapping(self)
+        sock.close()
+        self.peer.released()
+
+    def _forget_remotes(self) -> None:
+        udp_remotes = self.peer.udp_remotes
+        for remote in self.remotes.values():
+            udp_remotes.pop(remote.key, None)
+        self.remotes.clear()
+        self._hosts.clear()
+
+    def forget_verdicts(self, allowed: Callable[[bytes], bool]) -> None:
+        """The egress policy has changed: drop the destinations that it refuses now."""
+        for address, remote in list(self.remotes.items()):
+            if not allowed(remote.host):
+                del self.remotes[address]
+                self.peer.udp_remotes.pop(remote.key, None)
+
+    def info(self) -> FlowInfo:
+        only = next(iter(self.remotes.values())) if len(self.remotes) == 1 else None
+        sock = self.sock
+        state = "dns" if self._only_dns else "stable" if self._both_ways else "new"
+        return FlowInfo(
+            self.id, self.peer.id, "udp", state, (self.client, self.client_port),
+            (only.host, only.port) if only is not None else None,
+            self.created, self.last_used, self.from_tunnel_bytes, self.to_tunnel_bytes,
+            sock.device if sock is not None else None, sock.local() if sock is not None else None,
+        )  # fmt: skip
+
+
+def emit_udp(
+    peer: TunnelPeer,
+    out: PacketOut,
+    path: UdpPath,
+    buf: bytearray,
+    payload: int,
+    n: int,
+    size: int,
+) -> None:
+    """Emit the payload `buf[payload:payload + n]`, datagrams of `size` bytes if that is not 0.
+
+    `buf` has HEADROOM and the headers' length free in front of the payload.
+    """
+    header = path.header
+    csum_start = header - UDP_HEADER
+    if 0 < size < n:
+        if size + header <= out.mtu:
+            if out.offload_udp:
+                at = payload - header
+                path.pack(buf, at, n)
+                out.send_packet(
+                    buf, at, payload + n, GSO_UDP_L4, size, header, csum_start, CSUM_OFFSET
+                )
+                return
+            offload = out.offload
+            for start in range(payload, payload + n, size):
+                length = min(size, payload + n - start)
+                if offload:
+                    at = out.reserve_packet(length + header, 0, 0, 0, csum_start, CSUM_OFFSET)
+                else:
+                    at = out.reserve_packet(length + header)
+                target = out.buffer
+                target[at + header : at + header + length] = buf[start : start + length]
+                path.pack(target, at, length)
+                if not offload:
+                    path.complete(target, at, at + header + length)
+            return
+        for start in range(payload, payload + n, size):
+            length = min(size, payload + n - start)
+            piece = bytearray(header + length)
+            piece[header:] = buf[start : start + length]
+            path.pack(piece, 0, length)
+            path.complete(piece, 0, header + length)
+            peer.emit(piece)
+        return
+    at = payload - header
+    path.pack(buf, at, n)
+    if n + header <= out.mtu:
+        if out.offload:
+            out.send_packet(buf, at, payload + n, 0, 0, 0, csum_start, CSUM_OFFSET)
+        else:
+            path.complete(buf, at, payload + n)
+            out.send_packet(buf, at, payload + n)
+        return
+    path.complete(buf, at, payload + n)
+    peer.emit(buf[at : payload + n])
