@@ -152,6 +152,7 @@ def _down(parser: argparse.ArgumentParser) -> None:
 
 def _console(parser: argparse.ArgumentParser) -> None:
     _role(parser)
+    parser.add_argument("--read-only", action="store_true", help="look, change nothing")
 
 
 _READ = "services.cli.reading"

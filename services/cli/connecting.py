@@ -9,6 +9,7 @@ import time
 from services.cli.exits import Exit
 from services.cli.output import complain, paint, print_json, printable
 from services.cli.services import dial
+from services.control.errors import ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import ClientStatus
 
@@ -16,6 +17,8 @@ DEFAULT_WAIT = 60.0
 """Seconds to connect when --wait does not say."""
 APPROVAL_WAIT = 150.0
 """Seconds while the owner is asked: a request waits for 120 s at the gateway."""
+START_WAIT = 5.0
+"""Seconds for the client service to appear: `vpnshare client &` and this may be one script."""
 _INTERVAL = 0.2
 
 _REFUSALS = ("denied", "revoked", "secret_unknown", "secret_used", "secret_expired")
@@ -26,13 +29,25 @@ def connect(args: argparse.Namespace) -> int:
     params = {"transport": args.transport}
     if target is not None:
         params["uri" if target.upper().startswith("VSHP:") else "gateway"] = target
-    with dial("client") as service:
+    with _dial(args.wait) as service:
         status: ClientStatus = service.call("connect", **params)
         if args.wait != 0:
             status = _wait(service, status, args.wait, quiet=args.json)
     if args.json:
         print_json(status)
     return _outcome(status, args)
+
+
+def _dial(wait: float | None) -> OneShot:
+    """The client service; one that was started a moment ago gets the time to come up."""
+    deadline = time.monotonic() + min(START_WAIT, START_WAIT if wait is None else wait)
+    while True:
+        try:
+            return dial("client")
+        except ServiceUnavailable:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _wait(service: OneShot, status: ClientStatus, limit: float | None, quiet: bool) -> ClientStatus:

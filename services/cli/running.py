@@ -7,12 +7,17 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from services import paths
 from services.cli.exits import Exit
 from services.cli.output import complain, print_json, printable
 from services.cli.services import dial, running
+from services.config import ConfigError
+from services.config import load as load_config
 from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import GatewayStatus
@@ -63,7 +68,7 @@ def up(args: argparse.Namespace) -> int:
             complain(status.vpn.reason or "There is no VPN.", "Sharing begins when it is there.")
         print("Let a device in: vpnshare pair. Stop everything: vpnshare down")
         return Exit.OK
-    code = _open_console("gateway")
+    code = _open_console(["gateway"], section="pair")
     print(f"Gateway {name} goes on in the background. Stop it with: vpnshare down")
     return code
 
@@ -158,16 +163,34 @@ def console(args: argparse.Namespace) -> int:
     services = running(args.role)
     for service in services:
         service.close()
-    return _open_console(services[0].role)
+    return _open_console([service.role for service in services], read_only=args.read_only)
 
 
-def _open_console(role: str) -> int:
+def _open_console(roles: list[str], section: str | None = None, read_only: bool = False) -> int:
+    """The console on the first of these services; the second is one key away."""
+    place = paths.find()
     try:
-        from tui.app import run
+        config = load_config(place.config)
+    except ConfigError as exc:
+        raise ControlError(Code.FAILED, str(exc)) from None
+    try:
+        # By name: the console stands above the services, which must not depend on it.
+        run: Callable[..., int] = import_module("tui.app").run
     except ModuleNotFoundError as exc:
         if exc.name and exc.name.split(".")[0] in ("textual", "rich"):
             raise ControlError(
                 Code.FAILED, f"The console needs {exc.name}.", "pip install textual"
             ) from None
         raise
-    return run(str(paths.find().socket(role)), role)
+    options: dict[str, Any] = {
+        "section": section,
+        "interval": config["console", "refresh"],
+        "bell": config.flag("console", "bell"),
+        "ascii": config.flag("console", "ascii"),
+    }
+    if theme := config.text("console", "theme"):
+        options["theme"] = theme
+    other = str(place.socket(roles[1])) if len(roles) > 1 else None
+    return run(
+        str(place.socket(roles[0])), roles[0], other_socket=other, read_only=read_only, **options
+    )

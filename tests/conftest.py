@@ -1,0 +1,21 @@
+"""What all tests share: an environment that the machine's own settings do not reach."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+_PREFIXES = ("VPNSHARE_", "TEXTUAL", "XDG_")
+_NAMES = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "NOTIFY_SOCKET", "PREFIX")
+_KEPT = ("VPNSHARE_VENV", "VPNSHARE_TEST_")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove what would steer the product or its output."""
+    for name in list(os.environ):
+        if name.startswith(_KEPT):
+            continue
+        if name.startswith(_PREFIXES) or name in _NAMES:
+            monkeypatch.delenv(name)
