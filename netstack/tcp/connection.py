@@ -1,0 +1,526 @@
+"""A TCP connection in user space (RFC 9293), without a clock and without I/O.
+
+One `TcpConnection` is one end. In the gateway it stands for an Internet host
+toward the client; its user joins it to a real socket of that host.
+
+    tunnel --segment_arrived--> connection --deliver, deliver_fin--> user
+    tunnel <--out (PacketOut)-- connection <--send, send_fin, consumed-- user
+
+What moves it:
+- segments (`segment_arrived`), judged in `arrival` but for the two kinds that
+  make up bulk transfers, the next data and the next ACK, which are handled
+  here at once (header prediction);
+- the user's calls;
+- time: `get_timer` says when `handle_timer` wants to be called. There are no
+  ticks: an idle open connection has the keep-alive's hours and nothing else.
+
+Where things are: the state table in `states`; what came and what is to be
+acknowledged in `receiver`; what was sent, its retransmission and window in
+`sender`, with the scoreboard in `recovery`; packing in `writer`.
+
+ACKs are not sent per segment. A segment that wants one sets `ack_pending`, and
+`flush_ack` after each batch of segments sends one for all of them; data and
+window updates sent meanwhile carry it along.
+
+A broken link (`out` is None) stops the connection where it is: nothing is
+emitted, no timer runs, nothing is forgotten. `link_resumed` sends everything
+unacknowledged again, on whatever kind of link there is now.
+"""
+
+from __future__ import annotations
+
+from netstack.out import PacketOut
+from netstack.tcp import arrival
+from netstack.tcp.buffers import SendBuffer
+from netstack.tcp.config import CloseReason, TcpConfig, TcpUser
+from netstack.tcp.constants import (
+    CHALLENGE_INTERVAL,
+    DEFAULT_MSS_V4,
+    DEFAULT_MSS_V6,
+    HALF,
+    MASK,
+    MIN_MSS,
+)
+from netstack.tcp.errors import LocalMisuse
+from netstack.tcp.receiver import Receiver, window_shift
+from netstack.tcp.sender import Sender
+from netstack.tcp.states import Event, State, next_state
+from netstack.tcp.writer import SegmentWriter
+from netstack.tcp_segment import ACK, PSH, RST, SYN, TcpSegment
+
+_ESTABLISHED = State.ESTABLISHED
+_SENDING = (State.ESTABLISHED, State.CLOSE_WAIT)
+"""States in which the user's data may go out."""
+
+
+class TcpConnection:
+    """One end of a TCP connection: `local` is whom we are or impersonate, `remote` the peer.
+
+    Addresses are packed bytes of the IP `version`'s length. `iss` is the initial send sequence
+    number, to be unpredictable (RFC 9293, 3.4.1).
+    """
+
+    __slots__ = (
+        "_challenged_at",
+        "_deadline",
+        "_keepalive_sent",
+        "_scaled",
+        "_version",
+        "config",
+        "heard_at",
+        "rcv",
+        "snd",
+        "state",
+        "user",
+        "writer",
+    )
+
+    state: State
+    """Written by `move` and `drop` alone."""
+    user: TcpUser
+
+    def __init__(
+        self,
+        version: int,
+        local: bytes,
+        local_port: int,
+        remote: bytes,
+        remote_port: int,
+        user: TcpUser,
+        config: TcpConfig,
+        iss: int,
+        out: PacketOut | None = None,
+    ) -> None:
+        self.state = State.LISTEN
+        self.user = user
+        self.config = config
+        self._version = version
+        self.writer = SegmentWriter(
+            version, local, local_port, remote, remote_port, config.ttl, iss ^ HALF
+        )
+        self.writer.out = out
+        self.rcv = Receiver(config)
+        self.snd = Sender(config, self.writer, self.rcv, iss & MASK)
+        self._deadline: float | None = None
+        """Of the state itself: hold, handshake, keep-alive, FIN-WAIT-2, TIME-WAIT."""
+        self.heard_at = 0.0
+        self._keepalive_sent = 0
+        self._challenged_at = -1.0
+        self._scaled = False
+        """Both sides agreed on window scaling."""
+
+    def __repr__(self) -> str:
+        snd, rcv = self.snd, self.rcv
+        return (
+            f"<TcpConnection {self.state.name} una={snd.una & MASK} in_flight={snd.nxt - snd.una} "
+            f"wnd={snd.wnd} rcv={rcv.nxt & MASK} unread={rcv.unread}>"
+        )
+
+    # --- what the user sees ------------------------------------------------------------------
+
+    @property
+    def out(self) -> PacketOut | None:
+        """Where packets go; None while the link is broken. Set again by `link_resumed`."""
+        return self.writer.out
+
+    @out.setter
+    def out(self, out: PacketOut | None) -> None:
+        self.writer.out = out
+        self.snd.fit_mss()
+
+    @property
+    def ack_pending(self) -> bool:
+        """Something is to be acknowledged: `flush_ack` is due at the end of the batch."""
+        return self.rcv.ack_pending
+
+    @property
+    def output_pending(self) -> bool:
+        """Retransmissions wait for room on the link: `output` is due when there is.
+
+        A timer sees to it as well, slowly.
+        """
+        return self.snd.output_pending
+
+    @property
+    def in_flight(self) -> int:
+        """Sequence numbers sent and not yet acknowledged."""
+        return self.snd.nxt - self.snd.una
+
+    @property
+    def unread(self) -> int:
+        """Bytes delivered and not yet consumed."""
+        return self.rcv.unread
+
+    @property
+    def srtt(self) -> float | None:
+        """Smoothed round-trip time in s; None where it is not measured."""
+        rtt = self.snd.rtt
+        return rtt.srtt if rtt is not None and rtt.srtt else None
+
+    # --- opening -----------------------------------------------------------------------------
+
+    def syn_arrived(self, seg: TcpSegment, now: float) -> None:
+        """Take the peer's SYN and hold it: LISTEN to SYN_HELD. Nothing is answered."""
+        if seg.flags & (SYN | ACK | RST) != SYN:
+            raise LocalMisuse("not a SYN")
+        self.move(Event.SYN, now)
+        self.heard_at = now
+        self.take_syn(seg, now)
+
+    def accept(self, now: float) -> None:
+        """Answer the SYN that is held: SYN-ACK."""
+        self.move(Event.ACCEPT, now)
+        self.snd.nxt += 1
+        self.snd.progress_at = now
+        self.send_handshake(now)
+
+    def refuse(self, now: float) -> None:
+        """Refuse the SYN that is held: RST. Ends with closed(REFUSED)."""
+        if self.state is not State.SYN_HELD:
+            raise LocalMisuse(f"refuse is not possible in {self.state.name}")
+        self.writer.control(0, self.rcv.nxt, RST | ACK, 0, now)
+        self.end(Event.ABORT, CloseReason.REFUSED, now)
+
+    def connect(self, now: float) -> None:
+        """Open actively: SYN."""
+        self.move(Event.OPEN, now)
+        self.heard_at = now
+        self.rcv.shift = self._own_shift()
+        self.writer.use_timestamps(self.config.timestamps)
+        self.snd.nxt += 1
+        self.snd.progress_at = now
+        self.send_handshake(now)
+
+    # --- data --------------------------------------------------------------------------------
+
+    def segment_arrived(self, seg: TcpSegment, now: float) -> None:
+        """Take a segment of this connection. It is used during the call only."""
+        rcv, snd = self.rcv, self.snd
+        stamped = seg.has_timestamps
+        if (
+            seg.flags | PSH == ACK | PSH
+            and self.state is _ESTABLISHED
+            and seg.seq == rcv.nxt & MASK
+            and rcv.queue is None
+            and snd.recovery is None
+            and not seg.sack
+            and stamped is self.writer.stamped
+            and (ack := snd.una + ((seg.ack - snd.una) & MASK)) <= snd.nxt
+            and (not stamped or (seg.ts_value - rcv.ts_recent) & MASK < HALF)
+        ):
+            start, end = seg.start, seg.end
+            length = end - start
+            if length <= rcv.adv - rcv.nxt and (length or ack > snd.una):
+                self.heard_at = now
+                if stamped and rcv.last_ack == rcv.nxt:
+                    rcv.ts_recent = seg.ts_value
+                    rcv.ts_recent_at = now
+                snd.wl_seq = rcv.nxt
+                snd.wl_ack = ack
+                snd.wnd = wnd = seg.window << snd.shift
+                if wnd > snd.max_wnd:
+                    snd.max_wnd = wnd
+                if length:
+                    rcv.nxt += length
+                    rcv.unread += length
+                    rcv.ack_pending = True
+                    if ack > snd.una:
+                        snd.advance(ack, seg, now)
+                    self.user.deliver(memoryview(seg.buf)[start:end])
+                else:
+                    snd.advance(ack, seg, now)
+                if snd.starved or snd.fin_waiting or snd.nxt == snd.una:
+                    self.after_ack(now)
+                return
+        arrival.process(self, seg, now)
+
+    def sendable(self) -> int:
+        """Payload bytes that may be sent now, by the peer's window, the congestion window and
+        the bound on bytes in flight. When it has been 0, `window_opened` will be called."""
+        return self.snd.room()
+
+    def send(self, buf: SendBuffer, length: int, now: float) -> None:
+        """Send the first `length` (1 to `sendable()`) payload bytes of `buf`.
+
+        The buffer is given away: the connection releases it, at once or when acknowledged.
+        """
+        self.snd.send(buf, length, now)
+
+    def send_fin(self, now: float) -> None:
+        """Close our direction: FIN after all that was sent. Doing so again changes nothing.
+
+        Before the handshake is complete the FIN waits for that, and it waits for a closed window.
+        """
+        snd = self.snd
+        if snd.fin is not None or snd.fin_waiting or self.state is State.CLOSED:
+            return
+        if self.state < State.SYN_HELD:
+            raise LocalMisuse(f"nothing to close in {self.state.name}")
+        snd.fin_waiting = True
+        self.try_fin(now)
+        snd.watch_window(now)
+
+    def abort(self, now: float) -> None:
+        """Give up: RST, and closed(ABORTED). Nothing happens if already closed."""
+        if self.state is State.CLOSED:
+            return
+        self._send_reset(now)
+        self.end(Event.ABORT, CloseReason.ABORTED, now)
+
+    def drop(self) -> None:
+        """Forget the connection without a word: no RST, no `closed`.
+
+        For one whose SYN was answered by other means (an ICMP error), or whose peer is gone.
+        """
+        self.state = State.CLOSED
+        self._deadline = None
+        self.snd.clear()
+        self.rcv.queue = None
+        self.rcv.ack_pending = False
+
+    def consumed(self, n: int, now: float) -> None:
+        """The user has passed on `n` of the bytes delivered: the window may open again.
+
+        If that is news that the peer waits for, it is told at once.
+        """
+        if self.rcv.consumed(n) and self.state >= State.ESTABLISHED:
+            self.send_ack(now)
+
+    def set_receive_limit(self, n: int) -> None:
+        """Bound the advertised window to `n` bytes. What was advertised stays valid."""
+        self.rcv.set_limit(min(n, self.config.max_receive_window))
+
+    def flush_ack(self, now: float) -> None:
+        """Send the ACK that is pending, if it still is."""
+        if self.rcv.ack_pending:
+            self.send_ack(now)
+
+    def output(self, now: float) -> None:
+        """Go on with retransmissions that had found the link's queue full."""
+        if self.snd.output_pending:
+            self.snd.retransmit(now)
+            self.wake()
+
+    def reusable_by(self, seg: TcpSegment) -> bool:
+        """In TIME-WAIT: whether this SYN may begin a new connection (RFC 9293, 3.6.1; RFC 6191)."""
+        if self.state is not State.TIME_WAIT or seg.flags & (SYN | ACK | RST) != SYN:
+            return False
+        rcv = self.rcv
+        if self.writer.stamped and seg.has_timestamps and seg.ts_value != rcv.ts_recent:
+            return (seg.ts_value - rcv.ts_recent) & MASK < HALF
+        return rcv.unwrap(seg.seq) > rcv.nxt
+
+    # --- link and time -----------------------------------------------------------------------
+
+    def link_resumed(self, out: PacketOut, now: float, reliable: bool | None = None) -> None:
+        """The link is back: send everything unacknowledged again.
+
+        `reliable` says whether the new link is; by default as the configuration has it.
+        """
+        self.writer.out = out
+        snd = self.snd
+        self.heard_at = now
+        self._keepalive_sent = 0
+        if self.state < State.SYN_SENT:
+            return
+        self.arm_state_timer(now)
+        if self.state is State.TIME_WAIT:
+            return
+        if self.state < _ESTABLISHED:
+            snd.reliable = self.config.reliable if reliable is None else reliable
+            snd.progress_at = now
+            snd.fit_mss()
+            self.send_handshake(now)
+            return
+        snd.resume(now, self.config.reliable if reliable is None else reliable)
+        self.send_ack(now)
+        self.try_fin(now)
+        self.wake()
+
+    def get_timer(self) -> float | None:
+        """When `handle_timer` wants to be called; None: not before something else happens.
+
+        Deadlines move later all the time. It is enough to keep the earliest one told, and to
+        ask again after having called `handle_timer` then.
+        """
+        if self.writer.out is None:
+            return None
+        ours, sender = self._deadline, self.snd.deadline
+        if ours is None or (sender is not None and sender < ours):
+            return sender
+        return ours
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due at `now`, if anything is."""
+        if self.writer.out is None:
+            return
+        snd = self.snd
+        if snd.deadline is not None and snd.deadline <= now:
+            if self.state < _ESTABLISHED:
+                snd.backoff += 1
+                self.config.count("tcp__handshake__sent_again")
+                self.send_handshake(now)
+            elif snd.expired(now, self.heard_at):
+                self.wake()
+            else:
+                self._give_up(now)
+        if self._deadline is not None and self._deadline <= now:
+            self._state_expired(now)
+
+    def _state_expired(self, now: float) -> None:
+        """The state's own deadline has passed."""
+        state, config = self.state, self.config
+        if state is State.TIME_WAIT:
+            self.end(Event.TIMEOUT, CloseReason.FINISHED, now)
+        elif state is State.SYN_HELD:
+            self.config.count("tcp__handshake__held_too_long")
+            self.end(Event.TIMEOUT, CloseReason.TIMED_OUT, now)
+        elif state < _ESTABLISHED:
+            self._give_up(now)
+        elif state is State.FIN_WAIT_2:
+            if self.heard_at + config.fin_wait_2_timeout <= now:
+                self._give_up(now)
+            else:
+                self._deadline = self.heard_at + config.fin_wait_2_timeout
+        else:
+            self._keep_alive(now)
+
+    def _keep_alive(self, now: float) -> None:
+        """Probe a silent peer (RFC 9293, 3.8.4); one that still does not answer is gone."""
+        config = self.config
+        due = self.heard_at + config.keepalive_idle
+        if now < due:
+            self._keepalive_sent = 0
+            self._deadline = due
+        elif self._keepalive_sent >= config.keepalive_probes:
+            self._give_up(now)
+        else:
+            self._keepalive_sent += 1
+            self._deadline = now + config.keepalive_interval
+            if self.snd.nxt == self.snd.una:
+                self.snd.probe(now)
+
+    def _give_up(self, now: float) -> None:
+        """The peer is taken for dead: RST in case it is not."""
+        self.config.count(f"tcp__{self.state.name.lower()}__timed_out")
+        self._send_reset(now)
+        self.end(Event.TIMEOUT, CloseReason.TIMED_OUT, now)
+
+    # --- the inside: for `arrival`, not for the user -----------------------------------------
+
+    def move(self, event: Event, now: float) -> None:
+        """The only writer of `state`."""
+        self.state = next_state(self.state, event)
+        self.snd.open = self.state in _SENDING
+        self.arm_state_timer(now)
+
+    def arm_state_timer(self, now: float) -> None:
+        state, config = self.state, self.config
+        delay = 0.0
+        if state is State.SYN_HELD:
+            delay = config.hold_timeout
+        elif state is State.SYN_SENT or state is State.SYN_RECEIVED:
+            delay = config.handshake_timeout
+        elif state is State.FIN_WAIT_2:
+            delay = config.fin_wait_2_timeout
+        elif state is State.TIME_WAIT:
+            delay = config.time_wait
+        elif state is _ESTABLISHED or state is State.CLOSE_WAIT:
+            delay = config.keepalive_idle
+        self._deadline = now + delay if delay else None
+
+    def end(self, event: Event, reason: CloseReason, now: float) -> None:
+        """Move to CLOSED, give everything back, tell the user."""
+        self.move(event, now)
+        self._finish(reason)
+
+    def _finish(self, reason: CloseReason) -> None:
+        self.drop()
+        self.user.closed(reason)
+
+    def take_syn(self, seg: TcpSegment, now: float) -> None:
+        """What the peer's SYN says: its first number, its window and its options."""
+        rcv, snd, config = self.rcv, self.snd, self.config
+        rcv.synchronize(seg.seq, now)
+        default = DEFAULT_MSS_V4 if self._version == 4 else DEFAULT_MSS_V6
+        snd.peer_mss = max(seg.mss or default, MIN_MSS)
+        snd.wnd = snd.max_wnd = seg.window
+        snd.wl_seq, snd.wl_ack = seg.seq, snd.una
+        rcv.sack = snd.sack = seg.sack_permitted and config.sack
+        self._scaled = seg.window_shift >= 0 and config.window_scaling
+        snd.shift = seg.window_shift if self._scaled else 0
+        rcv.shift = self._own_shift() if self._scaled else 0
+        rcv.set_limit(rcv.limit)
+        self.writer.use_timestamps(seg.has_timestamps and config.timestamps)
+        rcv.ts_recent = seg.ts_value if self.writer.stamped else 0
+        snd.fit_mss()
+
+    def _own_shift(self) -> int:
+        if not self.config.window_scaling:
+            return 0
+        return window_shift(self.config.max_receive_window)
+
+    def send_handshake(self, now: float) -> None:
+        """Send our SYN (SYN_SENT) or SYN-ACK (SYN_RECEIVED), for the first time or again."""
+        rcv, snd, config = self.rcv, self.snd, self.config
+        first = self.state is State.SYN_SENT
+        options = b"\x02\x04" + config.mss.to_bytes(2, "big")
+        if config.sack if first else rcv.sack:
+            options += b"\x01\x01\x04\x02"
+        if config.window_scaling if first else self._scaled:
+            options += b"\x01\x03\x03" + bytes((rcv.shift,))
+        window = rcv.unscaled_window()
+        flags, ack = (SYN, 0) if first else (SYN | ACK, rcv.nxt)
+        self.writer.control(snd.una, ack, flags, window, now, rcv.ts_recent, options)
+        rcv.last_ack = rcv.nxt
+        rcv.ack_pending = False
+        snd.arm_handshake(now)
+
+    def send_ack(self, now: float) -> None:
+        """Send a pure ACK with the current window and what there is to report by SACK."""
+        rcv, snd = self.rcv, self.snd
+        options = b""
+        if rcv.queue is not None or rcv.duplicate is not None:
+            options = rcv.sack_option()
+        window = rcv.advertise()
+        rcv.ack_pending = False
+        self.writer.control(snd.nxt, rcv.nxt, ACK, window, now, rcv.ts_recent, options)
+
+    def challenge(self, now: float) -> None:
+        """Send an ACK to a peer that may be confused or forged, but not too often (RFC 5961)."""
+        if now - self._challenged_at < CHALLENGE_INTERVAL:
+            self.config.count("tcp__challenge_ack__rate_limited")
+            return
+        self._challenged_at = now
+        self.config.count("tcp__challenge_ack__sent")
+        self.send_ack(now)
+
+    def _send_reset(self, now: float) -> None:
+        """RST as the state allows it (RFC 9293, 3.10.5)."""
+        if State.SYN_RECEIVED <= self.state < State.TIME_WAIT:
+            self.writer.control(self.snd.nxt, self.rcv.nxt, RST | ACK, 0, now, self.rcv.ts_recent)
+        elif self.state is State.SYN_HELD:
+            self.writer.control(0, self.rcv.nxt, RST | ACK, 0, now)
+
+    def after_ack(self, now: float) -> None:
+        """`una` or the window has moved: what waited for it."""
+        snd = self.snd
+        if snd.fin_waiting:
+            self.try_fin(now)
+        if snd.nxt == snd.una:
+            snd.watch_window(now)
+        if snd.starved:
+            self.wake()
+
+    def try_fin(self, now: float) -> None:
+        """Send the FIN that the user asked for if state and window let it go."""
+        if self.state in _SENDING and self.snd.try_fin(now):
+            self.move(Event.CLOSE, now)
+
+    def wake(self) -> None:
+        """Tell the user that it can send again, if it waits for that and it is true."""
+        snd = self.snd
+        if snd.starved:
+            snd.starved = False
+            if snd.room():
+                self.user.window_opened()

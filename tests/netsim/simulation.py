@@ -1,0 +1,231 @@
+"""A seeded link between two endpoints in memory, with a clock of its own.
+
+    Host a  --PacketLog-->  Direction(a to b)  -->  Host b
+            <--------------  Direction(b to a)  <--
+
+A direction loses, duplicates and delays packets by a seeded generator; a
+packet that is delayed longer than its followers arrives after them. Time jumps
+from event to event, so a run takes as long as its computing does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import random
+from dataclasses import dataclass, field
+
+from netstack import checksum
+from netstack.tcp.buffers import CAPACITY, SendBufferPool
+from netstack.tcp.config import CloseReason, TcpConfig
+from netstack.tcp.connection import TcpConnection
+from netstack.tcp.states import State
+from netstack.tcp_segment import TcpSegment, parse_tcp
+from tests.netsim.out import Packet, PacketLog
+
+ADDRESSES = {4: (b"\x0a\x00\x00\x01", b"\x0a\x00\x00\x02"), 6: (b"\xfd" * 16, b"\xfe" * 16)}
+
+
+def segment_of(packet: Packet) -> TcpSegment:
+    """Parse an emitted packet, its checksum verified where it is complete."""
+    data = packet.data
+    if data[0] >> 4 == 4:
+        header = 20
+        assert checksum.valid(checksum.add(data[:20]))
+        addresses = data[12:16], data[16:20]
+    else:
+        header = 40
+        addresses = data[8:24], data[24:40]
+    length = len(data) - header
+    assert length == (
+        int.from_bytes(data[2:4], "big") - 20 if header == 20 else int.from_bytes(data[4:6], "big")
+    )
+    pseudo = checksum.pseudo_header(*addresses, 6, length)
+    if packet.csum_start:
+        field_at = packet.csum_start + packet.csum_offset
+        assert int.from_bytes(data[field_at : field_at + 2], "big") == checksum.fold(pseudo)
+        return parse_tcp(data, header, len(data))
+    return parse_tcp(data, header, len(data), pseudo)
+
+
+@dataclass
+class Direction:
+    """How one direction of a link treats packets; times in s."""
+
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    """Share of packets that are held back by `reorder_delay`."""
+    delay: float = 0.01
+    reorder_delay: float = 0.004
+    rate: float = 0.0
+    """Bytes per second; 0 is unlimited."""
+    queue: int = 256 * 1024
+    """Bytes that wait for the rate before packets are dropped."""
+    down: bool = False
+    """The link is broken: everything is lost."""
+    lost: int = 0
+    free_at: float = 0.0
+
+    def arrivals(self, size: int, now: float, rng: random.Random) -> list[float]:
+        """When copies of a packet of `size` bytes sent `now` arrive; empty: lost."""
+        if self.down or (self.loss and rng.random() < self.loss):
+            self.lost += 1
+            return []
+        begin = now
+        if self.rate:
+            begin = max(now, self.free_at)
+            if (begin - now) * self.rate > self.queue:
+                self.lost += 1
+                return []
+            self.free_at = begin = begin + size / self.rate
+        at = begin + self.delay
+        if self.reorder and rng.random() < self.reorder:
+            at += self.reorder_delay
+        copies = 2 if self.duplicate and rng.random() < self.duplicate else 1
+        return [at] * copies
+
+
+class Host:
+    """One end: a user that sends `source`, hashes what comes, and closes when told to."""
+
+    def __init__(
+        self,
+        sim: Simulation,
+        index: int,
+        config: TcpConfig,
+        iss: int,
+        source: bytes = b"",
+        version: int = 4,
+        offload: bool = False,
+        mtu: int = 1500,
+    ) -> None:
+        self.sim = sim
+        self.log = PacketLog(offload, mtu)
+        local, remote = ADDRESSES[version][index], ADDRESSES[version][1 - index]
+        self.pool = SendBufferPool()
+        self.conn = TcpConnection(
+            version, local, 1000 + index, remote, 1001 - index, self, config, iss, self.log
+        )
+        self.source = source
+        self.sent = 0
+        self.received = 0
+        self.digest = hashlib.sha256()
+        self.fin_seen = False
+        self.reason: CloseReason | None = None
+        self.close_when_done = True
+        self.consume = True
+        """Whether delivered bytes are passed on at once."""
+        self.piece = CAPACITY
+        self.trace: list[str] = []
+
+    # --- TcpUser -----------------------------------------------------------------------------
+
+    def deliver(self, data: memoryview) -> None:
+        self.received += len(data)
+        self.digest.update(data)
+        if self.consume:
+            self.conn.consumed(len(data), self.sim.now)
+
+    def deliver_fin(self) -> None:
+        assert not self.fin_seen
+        self.fin_seen = True
+
+    def window_opened(self) -> None:
+        self.pump()
+
+    def closed(self, reason: CloseReason) -> None:
+        assert self.reason is None
+        self.reason = reason
+
+    # --- driving -----------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Send as much of the source as may be sent, and FIN after it."""
+        while self.sent < len(self.source) and (room := self.conn.sendable()):
+            n = min(room, self.piece, len(self.source) - self.sent)
+            buf = self.pool.take()
+            buf.view[:n] = self.source[self.sent : self.sent + n]
+            self.conn.send(buf, n, self.sim.now)
+            self.sent += n
+        if self.sent == len(self.source) and self.close_when_done:
+            self.conn.send_fin(self.sim.now)
+
+    def arrive(self, packet: Packet) -> None:
+        """A packet from the link."""
+        seg = segment_of(packet)
+        if self.conn.state is State.LISTEN:
+            self.conn.syn_arrived(seg, self.sim.now)
+            self.conn.accept(self.sim.now)
+            self.pump()
+        else:
+            self.conn.segment_arrived(seg, self.sim.now)
+        self.conn.flush_ack(self.sim.now)
+
+
+@dataclass
+class Simulation:
+    """Two hosts, two directions, one clock."""
+
+    seed: int = 0
+    ab: Direction = field(default_factory=Direction)
+    ba: Direction = field(default_factory=Direction)
+    now: float = 100.0
+    packets: int = 0
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+        self.hosts: list[Host] = []
+        self._events: list[tuple[float, int, int, Packet]] = []
+        self._serial = 0
+
+    def add(self, config: TcpConfig, source: bytes = b"", **options: int) -> Host:
+        """Add a host: the first is `a` (opens actively), the second `b`."""
+        index = len(self.hosts)
+        iss = options.pop("iss", self.rng.getrandbits(32))
+        host = Host(self, index, config, iss, source, **options)  # type: ignore[arg-type]
+        self.hosts.append(host)
+        return host
+
+    def collect(self) -> None:
+        """Put what the hosts have emitted on the link."""
+        for index, host in enumerate(self.hosts):
+            direction = self.ba if index else self.ab
+            for packet in host.log.take():
+                self.packets += 1
+                for at in direction.arrivals(len(packet.data), self.now, self.rng):
+                    self._serial += 1
+                    heapq.heappush(self._events, (at, self._serial, 1 - index, packet))
+
+    def step(self) -> bool:
+        """Advance to the next event and handle it; False if there is none."""
+        self.collect()
+        timers = [host.conn.get_timer() for host in self.hosts]
+        due = min((timer for timer in timers if timer is not None), default=None)
+        if self._events and (due is None or self._events[0][0] <= due):
+            self.now, _, index, packet = heapq.heappop(self._events)
+            self.hosts[index].arrive(packet)
+        elif due is not None:
+            self.now = max(self.now, due)
+            for host in self.hosts:
+                host.conn.handle_timer(self.now)
+                host.conn.flush_ack(self.now)
+        else:
+            return False
+        return True
+
+    def run(self, until: float | None = None, steps: int = 2_000_000) -> None:
+        """Run until both hosts are closed, nothing happens any more, or `until`."""
+        for _ in range(steps):
+            if all(host.conn.state is State.CLOSED for host in self.hosts):
+                return
+            if until is not None and self.now >= until:
+                return
+            if not self.step():
+                return
+        raise AssertionError(f"no end after {steps} steps: {[h.conn for h in self.hosts]}")
+
+    def open(self) -> None:
+        """Let `a` connect."""
+        self.hosts[0].conn.connect(self.now)
+        self.hosts[0].pump()
