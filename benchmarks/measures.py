@@ -1,0 +1,213 @@
+"""What is measured on a path, each as a function that yields named figures.
+
+A measure gets an open path and the settings of the run, and yields pairs of
+name and value. Units are in the names' table in report.py.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path as File
+from typing import Any
+
+from benchmarks.paths import ECHO_PORT, Path
+from tests.netns.processes import Failed
+
+LOAD = str(File(__file__).with_name("load.py"))
+
+UDP_PAYLOAD = 1200
+UDP_LOSS_LIMIT = 1.0
+"""Per cent."""
+UDP_FIRST_RATE = 8_000
+"""Packets a second at which the search begins."""
+UDP_STEPS = 4
+"""Halvings of the interval between the last good and the first bad rate."""
+UDP_SHORTFALL = 0.97
+"""A sender that reaches less of its rate than this is itself the limit."""
+PARALLEL_CONNECTIONS = 50
+PINGED_FLOWS = 1000
+HELD_FLOWS = (1000, 10_000)
+GIGABYTE = 1e9
+
+Figures = Iterator[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of a run."""
+
+    seconds: float = 5.0
+    """Of bulk transfers, and the other timed loads."""
+    idle_seconds: float = 12.0
+
+
+def load(path: Path, *words: object, timeout: float = 120.0) -> Any:
+    """Run the load generator at the client; its figures."""
+    argv = [sys.executable, LOAD, *map(str, words)]
+    return json.loads(path.world.client.run(argv, timeout=timeout).stdout)
+
+
+def iperf(path: Path, seconds: float, *options: str) -> Any:
+    """Run iperf3 at the client; its `end` record."""
+    argv = ["iperf3", "-c", path.server, "-t", str(seconds), "--json", *options]
+    answer = path.world.client.run(argv, timeout=seconds + 60, check=False).stdout
+    report = json.loads(answer)
+    if "error" in report:
+        raise Failed(f"iperf3: {report['error']}")
+    return report["end"]
+
+
+def tcp(path: Path, settings: Settings) -> Figures:
+    """Bulk throughput, and what a gigabyte costs each side."""
+    for streams in (1, 8):
+        for direction, option in (("up", []), ("down", ["-R"])):
+            before = path.cpu()
+            end = iperf(path, settings.seconds, "-P", str(streams), *option)
+            after = path.cpu()
+            received = end["sum_received"]
+            yield f"tcp_{direction}_{streams}", received["bits_per_second"]
+            if streams == 1 and path.client_pids:
+                gigabytes = received["bytes"] / GIGABYTE
+                yield f"cpu_{direction}_client", (after[0] - before[0]) / gigabytes
+                yield f"cpu_{direction}_gateway", (after[1] - before[1]) / gigabytes
+                yield f"cpu_{direction}", (sum(after) - sum(before)) / gigabytes
+
+
+def udp(path: Path, settings: Settings) -> Figures:
+    """The largest rate of 1200-byte datagrams that arrives with less than 1 % missing."""
+    if not path.udp:
+        return
+    for direction, option in (("up", []), ("down", ["-R"])):
+        yield f"udp_{direction}", udp_search(path, settings, option)
+
+
+def udp_search(path: Path, settings: Settings, option: list[str]) -> float:
+    """Double the rate until packets are missing, then halve the interval."""
+    best, good, bad = 0.0, 0.0, 0.0
+    rate = float(UDP_FIRST_RATE)
+    steps = 0
+    while steps < UDP_STEPS:
+        arrived, loss, offered = udp_trial(path, settings.seconds / 2, rate, option)
+        if loss < UDP_LOSS_LIMIT:
+            best, good = max(best, arrived), rate
+            if offered < rate * UDP_SHORTFALL:
+                break
+        else:
+            bad = rate
+        if bad:
+            steps += 1
+            rate = (good + bad) / 2
+        else:
+            rate *= 2
+    return best
+
+
+def udp_trial(
+    path: Path, seconds: float, rate: float, option: list[str]
+) -> tuple[float, float, float]:
+    """Packets a second that arrived, per cent lost, packets a second that were sent."""
+    bits = int(rate * UDP_PAYLOAD * 8)
+    try:
+        end = iperf(path, seconds, "-u", "-l", str(UDP_PAYLOAD), "-b", str(bits), *option)
+    except Failed:
+        return 0.0, 100.0, rate
+    total = end["sum"]
+    sent = total["packets"]
+    if not sent:
+        return 0.0, 100.0, rate
+    lost = min(total["lost_packets"], sent)
+    return (sent - lost) / total["seconds"], 100 * lost / sent, sent / total["seconds"]
+
+
+def connections(path: Path, settings: Settings) -> Figures:
+    """Connect, 100 bytes each way, close; fifty at a time."""
+    result = load(path, "connections", path.server, ECHO_PORT, settings.seconds,
+                  PARALLEL_CONNECTIONS)  # fmt: skip
+    yield "connections", result["per_second"]
+    yield "connections_failed", result["failed"]
+
+
+def latency(path: Path, settings: Settings) -> Figures:
+    """Connect and echo while nothing else happens."""
+    result = load(path, "latency", path.server, ECHO_PORT, settings.seconds)
+    yield "latency_p50", result["p50"]
+    yield "latency_p99", result["p99"]
+
+
+def loaded(path: Path, settings: Settings) -> Figures:
+    """Connect and echo during a bulk download."""
+    bulk = path.world.client.start(
+        ["iperf3", "-c", path.server, "-t", str(settings.seconds + 30), "-R"]
+    )
+    try:
+        time.sleep(1.0)
+        result = load(path, "latency", path.server, ECHO_PORT, settings.seconds)
+        if not bulk.running():
+            raise Failed(f"the bulk download ended early:\n{bulk.tail()}")
+    finally:
+        bulk.kill()
+        time.sleep(1.0)
+    yield "loaded_p50", result["p50"]
+    yield "loaded_p99", result["p99"]
+
+
+def pinged(path: Path, settings: Settings) -> Figures:
+    """A thousand open flows that all ask at once."""
+    result = load(path, "ping", path.server, ECHO_PORT, PINGED_FLOWS, 5)
+    yield "pinged_p50", result["p50"]
+    yield "pinged_p99", result["p99"]
+
+
+def idle(path: Path, settings: Settings) -> Figures:
+    """Wake-ups of both sides while nobody sends anything."""
+    if not path.client_pids:
+        return
+    time.sleep(3.0)
+    before = path.wake_ups()
+    time.sleep(settings.idle_seconds)
+    yield "wake_ups", (path.wake_ups() - before) / settings.idle_seconds
+
+
+def flows(path: Path, settings: Settings) -> Figures:
+    """Memory with open flows. The last, since what a program has taken it may keep."""
+    if not path.client_pids:
+        return
+    with_one = held(path, 1)
+    yield "rss_1_client", with_one[0]
+    yield "rss_1_gateway", with_one[1]
+    for count in HELD_FLOWS:
+        client, gateway = held(path, count)
+        yield f"rss_{count}_client", client
+        yield f"rss_{count}_gateway", gateway
+        yield f"flow_{count}", (client + gateway - sum(with_one)) / (count - 1)
+
+
+def held(path: Path, count: int) -> tuple[int, int]:
+    """Resident bytes of client and gateway while `count` flows are open."""
+    process = path.world.client.start(
+        [sys.executable, LOAD, "hold", path.server, str(ECHO_PORT), str(count)]
+    )
+    try:
+        process.wait_for_log(f"held {count}", 90.0)
+        time.sleep(1.0)
+        return path.rss()
+    finally:
+        process.kill()
+        time.sleep(1.0)
+
+
+MEASURES: dict[str, Callable[[Path, Settings], Figures]] = {
+    "idle": idle,
+    "latency": latency,
+    "tcp": tcp,
+    "loaded": loaded,
+    "udp": udp,
+    "connections": connections,
+    "pinged": pinged,
+    "flows": flows,
+}
+"""In the order in which they are taken."""
