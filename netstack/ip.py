@@ -297,5 +297,5 @@ def pack_ip(
 def is_unicast(address: bytes) -> bool:
     """Whether an ICMP error may be sent about a packet to `address` (RFC 1122 3.2.2)."""
     if len(address) == 4:
-        return 0 < address[0] < 224 and address[0] != 127
+        return 0 < address[0] < 224
     return address[0] != 0xFF and address != bytes(16)
