@@ -1,0 +1,529 @@
+"""Pretend services: the control API's methods over plain data, stepped by the test.
+
+`PretendGateway` and `PretendClient` implement every method of their role's
+table on lists that a test may change. They can be reached two ways: in process
+through `FakeControl` (the interface of the console's control client), or by
+the real protocol when their `registry()` is given to a `ControlServer`.
+Nothing in them moves by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from services.control import schema
+from services.control.client import Snapshot
+from services.control.codec import CodecError, from_json, to_json
+from services.control.errors import Code, ControlError, ServiceUnavailable
+from services.control.methods import (
+    CLIENT,
+    GATEWAY,
+    ConnectParams,
+    Done,
+    FlowParams,
+    FlowsParams,
+    Hello,
+    IdParams,
+    LogsParams,
+    Method,
+    NoParams,
+    Permission,
+    RenameParams,
+)
+from services.control.registry import Handler, Registry
+
+URI = (
+    "VSHP:0A1B2C3D4E5F6G7H8J9K0M1N2P3Q4R5S6T7V8W9X0Y1Z2A3B4C5D6E7F8G9H0J1K2M3N4P5Q6R7S"
+    "8T9V0W1X2Y3Z4A5B6C7D8E9F0G1H"
+)
+WALL = 1_753_900_000.0
+"""Unix time in the pretend world."""
+
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+class Pretend:
+    """What both pretend services have: a log, a record of calls, and watchers."""
+
+    role = ""
+    methods: Mapping[str, Method] = {}
+
+    def __init__(self) -> None:
+        self.logs: list[schema.LogLine] = []
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.asked: list[dict[str, Mapping[str, Any]]] = []
+        """The topics of each watch that was begun, with their parameters."""
+        self.errors: dict[str, ControlError] = {}
+        """What the next call of a method is answered with."""
+        self.up = True
+        self.read_only = False
+        self.controls: list[FakeControl] = []
+        self.on_change: list[Any] = []
+
+    def handlers(self) -> dict[str, Handler]:
+        """The methods by name."""
+        return {"logs": self._logs, "shutdown": lambda _: Done()}
+
+    def _logs(self, params: LogsParams) -> list[schema.LogLine]:
+        least = _LEVELS.index(params.level)
+        found = [line for line in self.logs if _LEVELS.index(line.level) >= least]
+        return found[-params.limit :] if params.limit else []
+
+    def changed(self, *topics: str) -> None:
+        """Tell the watchers; without names: everything may have changed."""
+        for control in self.controls:
+            control.wake(topics)
+        for told in self.on_change:
+            told()
+
+    def registry(self) -> Registry:
+        """The same methods for a real control server."""
+        return Registry(self.role, "0.1.0", self.methods, self.handlers())
+
+    async def connect(self) -> FakeControl:
+        """How the console reaches it in process."""
+        if not self.up:
+            raise ServiceUnavailable(
+                f"The {self.role} service is not running.", f"Start it with: vpnshare {self.role}"
+            )
+        control = FakeControl(self)
+        self.controls.append(control)
+        return control
+
+    def stop(self) -> None:
+        """The service goes away."""
+        self.up = False
+        for control in list(self.controls):
+            control.lose()
+
+    def answer(self, method: str, params: Mapping[str, Any]) -> Any:
+        """Carry a call out as the service would."""
+        known = self.methods[method]
+        if method in self.errors:
+            raise self.errors.pop(method)
+        if known.permission is Permission.WRITE and self.read_only:
+            raise ControlError(Code.REFUSED, "This connection is read-only.")
+        try:
+            record = from_json(known.params, dict(params))
+        except CodecError as exc:
+            raise ControlError(Code.INVALID_PARAMS, str(exc)) from exc
+        result = self.handlers()[method](record)
+        # Through JSON and back, so that nothing passes that the socket would not carry.
+        return from_json(known.result, to_json(result))
+
+
+class FakeControl:
+    """A control client's interface over a pretend service in the same process."""
+
+    def __init__(self, service: Pretend) -> None:
+        self.service = service
+        permission = Permission.READ if service.read_only else Permission.WRITE
+        self.hello = Hello(1, "0.1.0", service.role, 4711, permission.value)
+        self._news = asyncio.Event()
+        self._topics: set[str] | None = set()
+        self._lost = False
+
+    async def call(self, method: str, /, **params: Any) -> Any:
+        if self._lost:
+            raise ServiceUnavailable("The service went away.")
+        given = {name: value for name, value in params.items() if value is not None}
+        self.service.calls.append((method, given))
+        return self.service.answer(method, given)
+
+    async def watch(
+        self,
+        topics: Iterable[str],
+        interval: float = 1.0,
+        params: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> AsyncIterator[Snapshot]:
+        wanted = {topic: (params or {}).get(topic, {}) for topic in topics}
+        self.service.asked.append(wanted)
+        revision = 0
+        self._topics = None
+        while True:
+            if self._lost:
+                raise ServiceUnavailable(
+                    f"The {self.service.role} service went away.",
+                    f"Start it with: vpnshare {self.service.role}",
+                )
+            due, self._topics = self._topics, set()
+            for topic, values in wanted.items():
+                if due is None or topic in due:
+                    revision += 1
+                    yield Snapshot(topic, revision, self.service.answer(topic, values))
+            self._news.clear()
+            if self._topics == set() and not self._lost:
+                await self._news.wait()
+
+    def wake(self, topics: tuple[str, ...]) -> None:
+        if not topics:
+            self._topics = None
+        elif self._topics is not None:
+            self._topics |= set(topics)
+        self._news.set()
+
+    def lose(self) -> None:
+        self._lost = True
+        self._news.set()
+
+    async def close(self) -> None:
+        if self in self.service.controls:
+            self.service.controls.remove(self)
+
+
+class PretendGateway(Pretend):
+    """A gateway with a VPN, two devices, some flows; nobody is waiting."""
+
+    role = "gateway"
+    methods = GATEWAY
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status = gateway_status()
+        self.waiting: list[schema.Request] = []
+        self.peers = list(PEERS)
+        self.leases = list(LEASES)
+        self.flows = make_flows(40)
+        self.logs = list(LOG_LINES)
+        self.offers = 0
+        self.uri = URI
+
+    def handlers(self) -> dict[str, Handler]:
+        return super().handlers() | {
+            "status": lambda _: self.status_now(),
+            "share": lambda _: self._share("on"),
+            "unshare": lambda _: self._share("off"),
+            "pair": self._pair,
+            "requests": lambda _: self.waiting,
+            "approve": self._approve,
+            "deny": self._deny,
+            "peers": lambda _: self.peers,
+            "revoke": self._revoke,
+            "rename": self._rename,
+            "leases": lambda _: self.leases,
+            "flows": self._flows,
+            "close_flow": self._close_flow,
+        }
+
+    def status_now(self) -> schema.GatewayStatus:
+        """The status, with its counts true."""
+        return replace(
+            self.status,
+            peers=sum(not peer.revoked for peer in self.peers),
+            connected=sum(lease.connected for lease in self.leases),
+            requests=len(self.waiting),
+            flows=len(self.flows),
+        )
+
+    def _share(self, state: str) -> schema.GatewayStatus:
+        self.status = replace(self.status, sharing=state)
+        self.changed("status")
+        return self.status_now()
+
+    def _pair(self, _: NoParams) -> schema.PairOffer:
+        self.offers += 1
+        return schema.PairOffer(
+            self.uri, 120.0, self.status.name, list(self.status.listen), self.status.fingerprint
+        )
+
+    def _find(self, id: str) -> schema.Request:
+        for request in self.waiting:
+            if request.id == id:
+                return request
+        raise ControlError(Code.NOT_FOUND, f"No request {id} is waiting.")
+
+    def _approve(self, params: IdParams) -> Done:
+        request = self._find(params.id)
+        self.waiting.remove(request)
+        number = len(self.peers) + 2
+        self.peers.append(peer(f"p{number}", request.label, request.platform, connected=True))
+        self.leases.append(lease(f"l{number}", f"p{number}", request.label, number))
+        self.changed("requests", "status", "peers", "leases")
+        return Done(request.id, request.label)
+
+    def _deny(self, params: IdParams) -> Done:
+        request = self._find(params.id)
+        self.waiting.remove(request)
+        self.changed("requests", "status")
+        return Done(request.id, request.label)
+
+    def _revoke(self, params: IdParams) -> Done:
+        self.peers = [
+            replace(found, revoked=True, connected=False) if found.id == params.id else found
+            for found in self.peers
+        ]
+        self.leases = [found for found in self.leases if found.peer_id != params.id]
+        self.changed("peers", "leases", "status")
+        return Done(params.id)
+
+    def _rename(self, params: RenameParams) -> Done:
+        self.peers = [
+            replace(found, label=params.label) if found.id == params.id else found
+            for found in self.peers
+        ]
+        self.changed("peers")
+        return Done(params.id, params.label)
+
+    def _flows(self, params: FlowsParams) -> schema.Flows:
+        words = params.filter.lower().split()
+        found = [
+            flow
+            for flow in self.flows
+            if (params.peer is None or flow.peer_id.startswith(params.peer))
+            and all(
+                word
+                in f"{flow.label} {flow.protocol} {flow.state} {flow.source} "
+                f"{flow.destination}".lower()
+                for word in words
+            )
+        ]
+        found.sort(key=lambda flow: _flow_key(flow, params.sort), reverse=params.descending)
+        return schema.Flows(len(found), found[: params.limit])
+
+    def _close_flow(self, params: FlowParams) -> Done:
+        self.flows = [flow for flow in self.flows if flow.id != params.id]
+        self.changed("flows")
+        return Done(str(params.id))
+
+
+def _flow_key(flow: schema.Flow, sort: str) -> Any:
+    if sort == "rate":
+        return flow.from_tunnel_rate + flow.to_tunnel_rate
+    if sort == "bytes":
+        return flow.from_tunnel_bytes + flow.to_tunnel_bytes
+    return getattr(flow, sort)
+
+
+class PretendClient(Pretend):
+    """A client that is connected, and knows two gateways."""
+
+    role = "client"
+    methods = CLIENT
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status = client_status()
+        self.gateways = list(GATEWAYS)
+        self.logs = list(LOG_LINES)
+
+    def handlers(self) -> dict[str, Handler]:
+        return super().handlers() | {
+            "status": lambda _: self.status,
+            "connect": self._connect,
+            "disconnect": self._disconnect,
+            "gateways": lambda _: self.gateways,
+            "forget": self._forget,
+        }
+
+    def _connect(self, params: ConnectParams) -> schema.ClientStatus:
+        self.status = replace(IDLE_CLIENT, state="connecting", gateway="Pixel 8")
+        self.changed("status")
+        return self.status
+
+    def _disconnect(self, _: NoParams) -> schema.ClientStatus:
+        self.status = IDLE_CLIENT
+        self.changed("status")
+        return self.status
+
+    def _forget(self, params: IdParams) -> Done:
+        self.gateways = [found for found in self.gateways if found.fingerprint != params.id]
+        self.changed("gateways")
+        return Done(params.id)
+
+
+# Data
+
+
+def gateway_status() -> schema.GatewayStatus:
+    return schema.GatewayStatus(
+        pid=4711,
+        version="0.1.0",
+        api=1,
+        role="gateway",
+        name="Pixel 8",
+        fingerprint="SHA256:9f2c 41d7 aa03 5be8",
+        sharing="on",
+        vpn=schema.Vpn(
+            state="active",
+            interface="tun0",
+            kind="tun",
+            addresses=["10.64.0.9", "fd7a:115c:a1e0::9"],
+            ipv4=True,
+            ipv6=True,
+            guard="device",
+        ),
+        listen=["192.168.43.1:47800", "[fe80::1]:47800"],
+        uptime=8_130.0,
+        peers=2,
+        connected=2,
+        requests=0,
+        flows=40,
+        from_tunnel_bytes=48_200_000,
+        to_tunnel_bytes=1_930_000_000,
+        from_tunnel_rate=182_000.0,
+        to_tunnel_rate=4_700_000.0,
+    )
+
+
+def request(
+    id: str = "r1",
+    label: str = "Living-room TV",
+    code: str | None = "483920",
+    via: str = "lan",
+    platform: str = "linux",
+) -> schema.Request:
+    return schema.Request(
+        id, label, platform, code, via, "192.168.43.77:53122", "SHA256:77aa 0c1d", 3.0, 117.0
+    )
+
+
+def peer(id: str, label: str, platform: str, *, connected: bool) -> schema.Peer:
+    return schema.Peer(
+        id=id,
+        label=label,
+        platform=platform,
+        fingerprint=f"SHA256:{id} 52c0 88b1 d3e4",
+        first_seen_at=WALL - 40 * 86_400,
+        last_seen_at=WALL - (0 if connected else 7_300),
+        revoked=False,
+        connected=connected,
+        from_tunnel_bytes=310_000_000,
+        to_tunnel_bytes=12_400_000_000,
+        from_tunnel_today=14_000_000,
+        to_tunnel_today=930_000_000,
+    )
+
+
+def lease(
+    id: str, peer_id: str, label: str, number: int, *, rate: float = 0.0, connected: bool = True
+) -> schema.Lease:
+    return schema.Lease(
+        id=id,
+        peer_id=peer_id,
+        label=label,
+        ipv4=f"10.77.0.{number}",
+        ipv6=f"fd77::{number}",
+        dns=["10.77.0.1", "fd77::1"],
+        mtu=1500,
+        offload=True,
+        expires_in=86_400.0,
+        connected=connected,
+        transport="tcp" if connected else None,
+        endpoint=f"192.168.43.{number}:40112" if connected else None,
+        rtt_ms=3.4 if connected else None,
+        from_tunnel_bytes=14_000_000,
+        to_tunnel_bytes=930_000_000,
+        from_tunnel_rate=rate / 26,
+        to_tunnel_rate=rate,
+        flows=20 if connected else 0,
+    )
+
+
+PEERS = (
+    peer("p2", "Work laptop", "linux", connected=True),
+    peer("p3", "Tablet", "android", connected=True),
+    peer("p4", "Old phone", "android", connected=False),
+)
+LEASES = (
+    lease("l2", "p2", "Work laptop", 2, rate=4_100_000.0),
+    lease("l3", "p3", "Tablet", 3, rate=600_000.0),
+    lease("l4", "p4", "Old phone", 4, connected=False),
+)
+
+_HOSTS = (
+    "151.101.1.140:443", "[2606:4700::6810:84e5]:443", "142.250.74.78:443", "10.77.0.1:53",
+    "140.82.121.4:22", "1.1.1.1", "17.57.146.52:5223", "104.16.132.229:443",
+)  # fmt: skip
+_PROTOCOLS = ("tcp", "tcp", "udp", "udp", "tcp", "icmp", "tcp", "tcp")
+
+
+def make_flows(count: int, step: int = 0) -> list[schema.Flow]:
+    """`count` flows of two devices; `step` moves their counters on."""
+    made = []
+    for number in range(count):
+        kind = number % len(_HOSTS)
+        rate = 4_000_000.0 / (number + 1) if number % 3 == 0 else 0.0
+        if rate and step:
+            rate *= 1 + 0.1 * ((number * 7 + step * 13) % 10)
+        mine = number % 2 == 0
+        made.append(
+            schema.Flow(
+                id=number + 1,
+                peer_id="p2" if mine else "p3",
+                label="Work laptop" if mine else "Tablet",
+                protocol=_PROTOCOLS[kind],
+                state="established" if _PROTOCOLS[kind] == "tcp" else "active",
+                source=f"10.77.0.{2 if mine else 3}:{40_000 + number % 20_000}",
+                destination=_HOSTS[kind],
+                age=5.0 + number * 3 + step,
+                idle=0.0 if rate else 12.0,
+                from_tunnel_bytes=1_000 * (number + 1),
+                to_tunnel_bytes=int(rate * (30 + step)) + 5_000,
+                from_tunnel_rate=rate / 20,
+                to_tunnel_rate=rate,
+                device="tun0",
+                local="10.64.0.9",
+            )
+        )
+    return made
+
+
+LOG_LINES = tuple(
+    schema.LogLine(WALL - 100 + number, level, logger, message)
+    for number, (level, logger, message) in enumerate(
+        (
+            ("info", "services.gatewayd", "The gateway listens on 192.168.43.1:47800."),
+            ("info", "gateway.vpn.detector", "VPN: tun0 (10.64.0.9), IPv4 and IPv6."),
+            ("debug", "gateway.nat.router", "budget of 4096 flows"),
+            ("info", "gateway.leases", "Work laptop has the lease 10.77.0.2."),
+            ("warning", "gateway.pairing", "A request of 192.168.43.90 ran out unanswered."),
+            ("error", "gateway.dns.forwarder", "Resolver 10.64.0.1 does not answer."),
+            ("info", "gateway.leases", "Tablet has the lease 10.77.0.3."),
+        )
+    )
+)
+
+IDLE_CLIENT = schema.ClientStatus(
+    pid=4712,
+    version="0.1.0",
+    api=1,
+    role="client",
+    label="Work laptop",
+    fingerprint="SHA256:p2 52c0 88b1 d3e4",
+    state="idle",
+)
+
+
+def client_status() -> schema.ClientStatus:
+    return replace(
+        IDLE_CLIENT,
+        state="connected",
+        gateway="Pixel 8",
+        gateway_fingerprint="SHA256:9f2c 41d7 aa03 5be8",
+        endpoint="192.168.43.1:47800",
+        transport="tcp",
+        interface="vshp0",
+        lease=schema.ClientLease(
+            "10.77.0.2/24", "fd77::2/64", "10.77.0.1", "fd77::1", ["10.77.0.1", "fd77::1"],
+            1500, True, 86_400.0,
+        ),
+        sharing="on",
+        connected_for=731.0,
+        reconnects=1,
+        rtt_ms=3.4,
+        from_tunnel_bytes=930_000_000,
+        to_tunnel_bytes=14_000_000,
+        from_tunnel_rate=4_100_000.0,
+        to_tunnel_rate=160_000.0,
+    )  # fmt: skip
+
+
+GATEWAYS = (
+    schema.KnownGateway("Pixel 8", "SHA256:9f2c 41d7 aa03 5be8", ["192.168.43.1:47800"], WALL - 30),
+    schema.KnownGateway(
+        "Cabin router", "SHA256:01ee 77d2 19b0 c4aa", ["192.168.8.1:47800"], WALL - 500_000
+    ),
+)

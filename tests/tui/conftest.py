@@ -1,0 +1,121 @@
+"""The console on pretend services, with a clock that the test turns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from tests.fakes.services import WALL, Pretend, PretendClient, PretendGateway
+from tui.app import ConsoleApp
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the tester's terminal is must not matter."""
+    for name in [name for name in os.environ if name.startswith("TEXTUAL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("TZ", "UTC")
+
+
+class Clock:
+    """Monotonic seconds that only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Console:
+    """An app under test with what drives it."""
+
+    app: ConsoleApp
+    pilot: Pilot[int]
+    clock: Clock
+    gateway: PretendGateway
+    client: PretendClient
+
+    async def settle(self) -> None:
+        """Let calls, news and repaints come to rest."""
+        for _ in range(4):
+            await self.pilot.pause()
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.settle()
+
+    async def advance(self, seconds: float) -> None:
+        """Move the clock, as the app's own second does."""
+        self.clock.now += seconds
+        self.app._second()
+        await self.settle()
+
+    @property
+    def text(self) -> str:
+        """The screen as characters."""
+        width, height = self.app.size
+        lines = [""] * height
+        for y, strip in enumerate(self.app.screen._compositor.render_strips(self.app.size)):
+            lines[y] = strip.text
+        return "\n".join(lines)
+
+    @property
+    def told(self) -> list[str]:
+        """The messages in the corner."""
+        return [notification.message for notification in self.app._notifications]
+
+
+OpenConsole = Callable[..., AbstractAsyncContextManager[Console]]
+
+
+@pytest.fixture
+def gateway() -> PretendGateway:
+    return PretendGateway()
+
+
+@pytest.fixture
+def client() -> PretendClient:
+    return PretendClient()
+
+
+@pytest.fixture
+def make_app(gateway: PretendGateway, client: PretendClient) -> Callable[..., ConsoleApp]:
+    """An app that does not run yet."""
+
+    def make(role: str = "gateway", *, both: bool = False, **options: Any) -> ConsoleApp:
+        services: dict[str, Pretend] = {"gateway": gateway, "client": client}
+        reached = {
+            name: service.connect for name, service in services.items() if both or name == role
+        }
+        clock = options.pop("clock", Clock())
+        return ConsoleApp(reached, role, clock=clock, wall=lambda: WALL, **options)
+
+    return make
+
+
+@pytest.fixture
+def console(
+    make_app: Callable[..., ConsoleApp], gateway: PretendGateway, client: PretendClient
+) -> OpenConsole:
+    @asynccontextmanager
+    async def open_console(
+        role: str = "gateway", *, size: tuple[int, int] = (80, 24), **options: Any
+    ) -> AsyncIterator[Console]:
+        clock = Clock()
+        app = make_app(role, clock=clock, **options)
+        async with app.run_test(size=size) as pilot:
+            opened = Console(app, pilot, clock, gateway, client)
+            await opened.settle()
+            yield opened
+
+    return open_console

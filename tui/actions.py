@@ -1,0 +1,211 @@
+"""Everything a user can do, once: the source of keys, footer, palette and help.
+
+An `Action` belongs to the whole console or to one section, to one role or to
+both. `bindings` turns it into Textual bindings whose ids are the action's id,
+so that a keymap can move any of them; `table` prints the list for documents.
+The method that carries an action out is named after it: `flow.close` is
+`action_flow_close` on the section's screen or on the app. Actions that change
+something (`write`) do not exist on a read-only connection; those that cannot
+be taken back (`danger`) ask first and name what they will hit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+BOTH = frozenset({"gateway", "client"})
+GATEWAY = frozenset({"gateway"})
+CLIENT = frozenset({"client"})
+
+EVERYWHERE = "everywhere"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing to do."""
+
+    id: str
+    key: str
+    """Textual key names, alternatives separated by commas."""
+    label: str
+    """One or two words for the footer; empty: not shown there."""
+    title: str
+    """For the palette and help."""
+    scope: str = EVERYWHERE
+    """`everywhere`, or the section's id."""
+    roles: frozenset[str] = BOTH
+    write: bool = False
+    danger: bool = False
+
+    @property
+    def method(self) -> str:
+        """The name of the Textual action."""
+        return self.id.replace(".", "_").replace("-", "_")
+
+    @property
+    def keys(self) -> str:
+        """The keys as people write them."""
+        return display_keys(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A screen with a number key of its own."""
+
+    id: str
+    title: str
+    roles: frozenset[str]
+
+
+SECTIONS: tuple[Section, ...] = (
+    Section("overview", "Overview", GATEWAY),
+    Section("pair", "Pair", GATEWAY),
+    Section("peers", "Peers", GATEWAY),
+    Section("flows", "Flows", GATEWAY),
+    Section("log", "Log", GATEWAY),
+    Section("tunnel", "Tunnel", CLIENT),
+    Section("connect", "Connect", CLIENT),
+    Section("log", "Log", CLIENT),
+)
+"""In the order of their keys, role by role."""
+
+MAX_SECTIONS = 9
+
+
+def sections(role: str) -> list[Section]:
+    """The sections of a role; the first has key 1."""
+    return [section for section in SECTIONS if role in section.roles]
+
+
+ACTIONS: tuple[Action, ...] = (
+    # A device that waits is more urgent than anything else
+    Action("request.approve", "a", "Approve", "Approve the waiting device", roles=GATEWAY,
+           write=True),
+    Action("request.deny", "d", "Deny", "Deny the waiting device", roles=GATEWAY, write=True),
+    # Pair
+    Action("pair.copy", "y", "Copy URI", "Copy the pairing URI to the clipboard", "pair", GATEWAY),
+    Action("pair.renew", "n", "New code", "Make a new pairing code", "pair", GATEWAY, write=True),
+    Action(
+        "pair.details", "space", "QR/Text", "Switch between the QR code and its text",
+        "pair", GATEWAY,
+    ),
+    # Peers
+    Action(
+        "peer.revoke", "x", "Revoke", "Revoke the device: it must pair again", "peers", GATEWAY,
+        write=True, danger=True,
+    ),
+    Action("peer.rename", "e", "Rename", "Give the device another name", "peers", GATEWAY,
+           write=True),
+    Action("peer.flows", "f,enter", "Its flows", "Show the device's flows", "peers", GATEWAY),
+    # Flows
+    Action("flow.filter", "slash", "Filter", "Show flows that contain these words", "flows",
+           GATEWAY),
+    Action("flow.sort", "o", "Sort", "Sort by the next column", "flows", GATEWAY),
+    Action("flow.reverse", "i", "", "Reverse the order", "flows", GATEWAY),
+    Action("flow.details", "enter", "Details", "Show or hide one flow's details", "flows", GATEWAY),
+    Action("flow.follow", "f", "Follow", "Keep the selected flow in view as the order changes",
+           "flows", GATEWAY),
+    Action("flow.group", "g", "Group", "Group the flows by device", "flows", GATEWAY),
+    Action("flow.peer", "m", "", "Only the selected flow's device, or all again", "flows", GATEWAY),
+    Action("flow.clear", "escape", "", "Clear filter and device", "flows", GATEWAY),
+    Action("flow.close", "x", "Close", "Close the flow: the device sees a reset", "flows", GATEWAY,
+           write=True, danger=True),
+    # Log
+    Action("log.filter", "slash", "Filter", "Show lines that contain these words", "log"),
+    Action("log.level", "l", "Level", "Show less or more: the next level", "log"),
+    Action("log.follow", "f", "Follow", "Stay at the newest line", "log"),
+    Action("log.clear", "escape", "", "Clear the filter", "log"),
+    Action("log.line", "enter", "Line", "Show the whole line", "log"),
+    # Client
+    Action("gateway.connect", "enter", "Connect", "Connect to the selected gateway", "connect",
+           CLIENT, write=True),
+    Action("gateway.uri", "u", "URI", "Connect by a pairing URI", "connect", CLIENT, write=True),
+    Action("gateway.forget", "x", "Forget", "Forget the gateway: it must be paired again",
+           "connect", CLIENT, write=True, danger=True),
+    # Everywhere, gateway
+    Action("share.toggle", "s", "Share", "Start or stop sharing", roles=GATEWAY, write=True),
+    Action("pair.open", "p", "Pair", "Pair a device: show the QR code", roles=GATEWAY),
+    # Everywhere, client
+    Action("tunnel.toggle", "c", "Connect", "Connect to the last gateway, or disconnect",
+           roles=CLIENT, write=True),
+    # Everywhere
+    Action("link.retry", "r", "Retry", "Reach for the service again now"),
+    Action("role.switch", "w", "Service", "Switch between the gateway and the client service"),
+    Action("theme.pick", "t", "Theme", "Choose a theme"),
+    Action("palette.open", "colon,ctrl+p", "", "Find an action by its name"),
+    Action("help.open", "question_mark", "Help", "Show all keys"),
+    Action("console.quit", "q,ctrl+q", "Quit", "Close the console; the service goes on"),
+)  # fmt: skip
+
+BY_ID: dict[str, Action] = {action.id: action for action in ACTIONS}
+BY_METHOD: dict[str, Action] = {action.method: action for action in ACTIONS}
+ORDER: dict[str, int] = {action.id: position for position, action in enumerate(ACTIONS)}
+
+_DISPLAY = {
+    "slash": "/",
+    "colon": ":",
+    "question_mark": "?",
+    "escape": "esc",
+    "enter": "enter",
+    "space": "space",
+}
+
+
+def display_key(key: str) -> str:
+    """A key's name as it stands on the keyboard."""
+    return _DISPLAY.get(key, key.replace("ctrl+", "^"))
+
+
+def display_keys(keys: str) -> str:
+    """Several keys, separated by commas, as people write them."""
+    return " ".join(display_key(key) for key in keys.split(","))
+
+
+def bindings(scope: str) -> list[BindingType]:
+    """The bindings of the actions in `scope`, ready for a `BINDINGS` attribute."""
+    made: list[BindingType] = [
+        Binding(
+            action.key,
+            action.method,
+            action.label or action.title,
+            show=bool(action.label),
+            key_display=display_key(action.key.split(",")[0]),
+            tooltip=action.title,
+            id=action.id,
+        )
+        for action in ACTIONS
+        if action.scope == scope
+    ]
+    if scope == EVERYWHERE:
+        made += [
+            Binding(str(n), f"section({n})", f"Section {n}", show=False, id=f"section.{n}")
+            for n in range(1, MAX_SECTIONS + 1)
+        ]
+    return made
+
+
+def for_role(role: str) -> Iterable[Action]:
+    """What a role has, in the registry's order."""
+    return (action for action in ACTIONS if role in action.roles)
+
+
+def table() -> str:
+    """The key table in Markdown, for the README and the console's document."""
+    lines = ["| Key | Where | What it does |", "|---|---|---|"]
+    places = {section.id: section.title for section in SECTIONS}
+    for role in ("gateway", "client"):
+        keys = ", ".join(
+            f"`{n}` {section.title}" for n, section in enumerate(sections(role), start=1)
+        )
+        lines.append(f"| `1`…`{len(sections(role))}` | {role} | Sections: {keys} |")
+    for action in ACTIONS:
+        where = places.get(action.scope, "everywhere")
+        if action.scope == EVERYWHERE and len(action.roles) == 1:
+            where = next(iter(action.roles))
+        keys = " ".join(f"`{display_key(key)}`" for key in action.key.split(","))
+        asks = " (asks first)" if action.danger else ""
+        lines.append(f"| {keys} | {where} | {action.title}{asks} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,469 @@
+"""The console: one Textual app for both services, over the control socket.
+
+The app owns the link to the service, the store of what the link brought, the
+themes, and the actions that work everywhere. Each section is a screen in a
+mode of its own. News goes one way: link > message > store > the section on the
+screen. Only that section's topics are watched. Requests of waiting devices are
+announced in every section and can be answered there; a request can be approved
+only after its name and code have stood on the screen for a moment, so that a
+key that was meant for one device never lets another one in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual.app import App
+from textual.binding import Binding
+from textual.command import Provider
+from textual.dom import DOMNode
+from textual.message import Message
+
+from services.control import schema
+from services.control.client import Snapshot
+from services.control.errors import ControlError
+from services.control.methods import DEFAULT_INTERVAL, Hello
+from tui import actions, formats, themes
+from tui.link import Connect, Link, connector, is_read_only
+from tui.palette import ConsoleCommands
+from tui.screens.connect import ConnectScreen
+from tui.screens.flows import FlowsScreen
+from tui.screens.log import LogScreen
+from tui.screens.modals import ConfirmScreen, HelpScreen, ThemeScreen
+from tui.screens.overview import OverviewScreen, TunnelScreen
+from tui.screens.pair import PairScreen
+from tui.screens.peers import PeersScreen
+from tui.screens.section import ALWAYS, SectionScreen
+from tui.store import LinkState, Store
+
+SHOWN_BEFORE_APPROVAL = 0.5
+"""Seconds that a request's name and code must have been shown before `a` means it."""
+
+SCREENS: Mapping[tuple[str, str], Callable[[], SectionScreen]] = {
+    ("gateway", "overview"): OverviewScreen,
+    ("gateway", "pair"): PairScreen,
+    ("gateway", "peers"): PeersScreen,
+    ("gateway", "flows"): FlowsScreen,
+    ("gateway", "log"): LogScreen,
+    ("client", "tunnel"): TunnelScreen,
+    ("client", "connect"): ConnectScreen,
+    ("client", "log"): LogScreen,
+}
+
+
+class News(Message):
+    """A snapshot came. A newer one of the same topic takes its place in the queue."""
+
+    def __init__(self, role: str, snapshot: Snapshot) -> None:
+        super().__init__()
+        self.role = role
+        self.snapshot = snapshot
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, News) and message.snapshot.topic == self.snapshot.topic
+
+
+class LinkChanged(Message):
+    """The service is there, or it is not."""
+
+    def __init__(self, role: str, hello: Hello | None, message: str = "", hint: str = "") -> None:
+        super().__init__()
+        self.role = role
+        self.hello = hello
+        self.message = message
+        self.hint = hint
+
+
+class _Listener:
+    """Turns the link's news into messages."""
+
+    def __init__(self, app: ConsoleApp, role: str) -> None:
+        self._app = app
+        self._role = role
+
+    def link_live(self, hello: Hello) -> None:
+        self._app.post_message(LinkChanged(self._role, hello))
+
+    def link_lost(self, message: str, hint: str) -> None:
+        self._app.post_message(LinkChanged(self._role, None, message, hint))
+
+    def link_news(self, snapshot: Snapshot) -> None:
+        self._app.post_message(News(self._role, snapshot))
+
+
+class ConsoleApp(App[int]):
+    """The console.
+
+    Args:
+        services: how to reach the service of each role that there is.
+        role: the one to begin with.
+        section: the section to begin with; None: the role's first.
+        theme: name of a theme.
+        themes_dir: the user's own themes.
+        interval: seconds between two snapshots of a topic.
+        keymap: action ids to keys.
+        bell: ring when a device begins to wait.
+        ascii: no symbols beyond ASCII.
+        on_theme: told the theme that the user chose to keep.
+        clock, wall: monotonic and Unix time.
+    """
+
+    TITLE = "VPN Share"
+    CSS_PATH = "console.tcss"
+    BINDINGS = actions.bindings(actions.EVERYWHERE)
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {ConsoleCommands}
+    COMMAND_PALETTE_BINDING = "ctrl+backslash"
+    ENABLE_COMMAND_PALETTE = True
+
+    def __init__(
+        self,
+        services: Mapping[str, Connect],
+        role: str = "gateway",
+        *,
+        section: str | None = None,
+        theme: str = themes.DEFAULT_THEME,
+        themes_dir: Path | None = None,
+        interval: float = DEFAULT_INTERVAL,
+        keymap: Mapping[str, str] | None = None,
+        bell: bool = True,
+        ascii: bool = False,
+        on_theme: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__()
+        self.animation_level = "none"
+        self.services = services
+        self.role = role
+        self.section = section or actions.sections(role)[0].id
+        self.stores = {known: Store() for known in services}
+        self.link: Link
+        self.glyphs = formats.ASCII if ascii else formats.UNICODE
+        self.themes: dict[str, themes.ThemeFile] = {}
+        self.user_keymap = dict(keymap or {})
+        self._theme_wanted = theme
+        self._themes_dir = themes_dir
+        self._interval = interval
+        self._bell = bell
+        self._on_theme = on_theme
+        self._clock = clock
+        self._wall = wall
+        self._selected_request: str | None = None
+        self._announced: dict[str, float] = {}
+        self._clashes: set[str] = set()
+        for (owner, name), screen in SCREENS.items():
+            self.add_mode(f"{owner}.{name}", screen)
+
+    # Start
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return themes.variable_defaults()
+
+    def on_mount(self) -> None:
+        self._load_themes()
+        if self.user_keymap:
+            self.set_keymap(self.user_keymap)
+        self._open_link()
+        self.set_interval(1.0, self._second)
+        self.open_section(self.section)
+
+    def _load_themes(self) -> None:
+        self.themes, problems = themes.load(self._themes_dir)
+        for theme in self.themes.values():
+            self.register_theme(theme.to_theme())
+        wanted = self._theme_wanted
+        if wanted not in self.themes:
+            problems.append(f"There is no theme {formats.clean(wanted, 32)!r}.")
+            wanted = themes.DEFAULT_THEME
+        self.theme = wanted
+        for problem in problems:
+            self.tell(problem, "warning")
+
+    def _open_link(self) -> None:
+        self.link = Link(self.services[self.role], _Listener(self, self.role), self._interval)
+        self.store.link.state = LinkState.CONNECTING
+        self.run_worker(
+            self.link.run(), name="link", group="link", exclusive=True, exit_on_error=False
+        )
+
+    # Facts for the screens
+
+    @property
+    def store(self) -> Store:
+        return self.stores[self.role]
+
+    @property
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._clock()
+
+    @property
+    def wall(self) -> float:
+        """Unix time."""
+        return self._wall()
+
+    @property
+    def section_screen(self) -> SectionScreen | None:
+        """The section on the screen, under whatever stands in front of it."""
+        for screen in reversed(self.screen_stack):
+            if isinstance(screen, SectionScreen):
+                return screen
+        return None
+
+    @property
+    def current_request(self) -> schema.Request | None:
+        """The request that the banner shows and that `a` and `d` mean."""
+        requests = self.store.requests
+        for request in requests:
+            if request.id == self._selected_request:
+                return request
+        return requests[0] if requests else None
+
+    def action_label(self, id: str) -> str | None:
+        """The footer's words where they depend on the state."""
+        store = self.store
+        if id == "share.toggle" and store.gateway is not None:
+            return "Share" if store.gateway.sharing == "off" else "Stop"
+        if id == "tunnel.toggle" and store.client is not None:
+            return "Connect" if store.client.state in ("idle", "failed") else "Disconnect"
+        return None
+
+    # News
+
+    def on_link_changed(self, event: LinkChanged) -> None:
+        if event.role != self.role:
+            return
+        link = self.store.link
+        if event.hello is not None:
+            link.state = LinkState.LIVE
+            link.message = link.hint = ""
+            link.read_only = is_read_only(event.hello)
+            link.version = event.hello.version
+        else:
+            if link.state is not LinkState.LOST:
+                link.since = self.now
+            link.state = LinkState.LOST
+            link.message = formats.clean(event.message, 160)
+            link.hint = formats.clean(event.hint, 160)
+        self.refresh_bindings()
+        if (screen := self.section_screen) is not None:
+            screen.news(None)
+
+    def on_news(self, event: News) -> None:
+        if event.role != self.role:
+            return
+        topic = event.snapshot.topic
+        known = {request.id for request in self.store.requests}
+        self.store.put(topic, event.snapshot.data, self.now)
+        if topic == "requests":
+            self._requests_came(known)
+        if (screen := self.section_screen) is not None:
+            screen.news(topic)
+
+    def _requests_came(self, known: set[str]) -> None:
+        waiting = {request.id for request in self.store.requests}
+        self._announced = {id: at for id, at in self._announced.items() if id in waiting}
+        if (request := self.current_request) is not None:
+            self._announced.setdefault(request.id, self.now)
+            self._selected_request = request.id
+        if self._bell and waiting - known:
+            self.bell()
+
+    def _second(self) -> None:
+        self.store.sample(self.now, self._interval)
+        if (screen := self.section_screen) is not None:
+            screen.second()
+
+    def want(self, screen: SectionScreen) -> None:
+        """Watch what a section shows."""
+        if self.section_screen is screen:
+            self.link.want({**ALWAYS[self.role], **screen.topics()})
+
+    # Sections
+
+    def open_section(self, section: str) -> None:
+        """Show a section of the present role."""
+        self.section = section
+        self.switch_mode(f"{self.role}.{section}")
+
+    def action_section(self, number: int) -> None:
+        found = actions.sections(self.role)
+        if 1 <= number <= len(found):
+            self.open_section(found[number - 1].id)
+
+    def show_flows(self, peer: str, label: str) -> None:
+        """Show one device's flows."""
+        self.open_section("flows")
+        screen = self.section_screen
+        if isinstance(screen, FlowsScreen):
+            screen.show_peer(peer, label)
+
+    # Calls
+
+    def tell(self, text: str, severity: str = "information") -> None:
+        """A sentence in the corner, for a few seconds. Never read as markup."""
+        self.notify(
+            formats.clean(text, 240),
+            severity=severity,  # type: ignore[arg-type]
+            markup=False,
+            timeout=6 if severity == "information" else 10,
+        )
+
+    def start(self, method: str, done: str, **params: Any) -> None:
+        """Call a method of the service and tell how it went."""
+        self.run_worker(self.carry_out(method, done, **params), group="calls")
+
+    async def carry_out(self, method: str, done: str, **params: Any) -> bool:
+        """The same, for those who wait for it. Whether it succeeded."""
+        try:
+            await self.link.call(method, **params)
+        except ControlError as error:
+            self.tell(" ".join(filter(None, (error.message, error.hint))), "error")
+            return False
+        self.tell(done)
+        return True
+
+    # Actions
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        known = actions.BY_METHOD.get(action)
+        if known is None or known.scope != actions.EVERYWHERE:
+            return True
+        store = self.store
+        if self.role not in known.roles or (known.write and store.link.read_only):
+            return False
+        if known.id in ("request.approve", "request.deny"):
+            return self.current_request is not None
+        if known.id == "pair.open":
+            return self.section != "pair"
+        if known.id == "role.switch":
+            return len(self.services) > 1
+        if known.id == "link.retry":
+            return store.link.state is LinkState.LOST
+        return True
+
+    def select_request(self, id: str | None) -> None:
+        """Make another request the one that the banner shows."""
+        if id is not None and id != self._selected_request:
+            self._selected_request = id
+            self._announced[id] = self.now
+            if (screen := self.section_screen) is not None:
+                screen.second()
+
+    def action_request_approve(self) -> None:
+        request = self.current_request
+        if request is None:
+            return
+        shown = self._announced.get(request.id)
+        if shown is None or self.now - shown < SHOWN_BEFORE_APPROVAL:
+            return
+        label = formats.clean(request.label) or "The device"
+        self.start("approve", f"{label} is approved.", id=request.id)
+
+    def action_request_deny(self) -> None:
+        if (request := self.current_request) is not None:
+            label = formats.clean(request.label) or "The device"
+            self.start("deny", f"{label} is denied.", id=request.id)
+
+    def action_share_toggle(self) -> None:
+        status = self.store.gateway
+        if status is None:
+            return
+        if status.sharing == "off":
+            self.start("share", "Sharing is on.")
+        elif status.connected == 0:
+            self.start("unshare", "Sharing is off.")
+        else:
+            self.run_worker(self._stop_sharing(status), group="ask", exclusive=True)
+
+    async def _stop_sharing(self, status: schema.GatewayStatus) -> None:
+        sure = await self.push_screen_wait(ConfirmScreen(
+            f"Stop sharing “{formats.clean(status.name, 32)}”?",
+            f"{formats.count(status.connected, 'device')} will lose the Internet at once.",
+            "Stop",
+        ))  # fmt: skip
+        if sure:
+            await self.carry_out("unshare", "Sharing is off.")
+
+    def action_pair_open(self) -> None:
+        self.open_section("pair")
+
+    def action_tunnel_toggle(self) -> None:
+        status = self.store.client
+        if status is not None and status.state not in ("idle", "failed"):
+            self.start("disconnect", "Disconnected.")
+        else:
+            self.start("connect", "Connecting.")
+
+    def action_link_retry(self) -> None:
+        self.link.retry()
+
+    def action_role_switch(self) -> None:
+        others = [role for role in self.services if role != self.role]
+        if others:
+            self.role = others[0]
+            self._open_link()
+            self.open_section(actions.sections(self.role)[0].id)
+
+    def action_theme_pick(self) -> None:
+        self.push_screen(
+            ThemeScreen(list(self.themes.values()), self.theme, partial(setattr, self, "theme")),
+            self._theme_picked,
+        )
+
+    def _theme_picked(self, name: str | None) -> None:
+        if name is not None:
+            self.keep_theme(name)
+
+    def keep_theme(self, name: str) -> None:
+        """Switch to a theme and say so to whoever remembers it."""
+        self.theme = name
+        if self._on_theme is not None:
+            self._on_theme(name)
+
+    def action_palette_open(self) -> None:
+        self.action_command_palette()
+
+    def action_help_open(self) -> None:
+        self.push_screen(HelpScreen(self.role, self.section, self.user_keymap))
+
+    def action_console_quit(self) -> None:
+        self.exit(0)
+
+    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
+        names = ", ".join(sorted(binding.id or binding.action for binding in clashed_bindings))
+        if names not in self._clashes:
+            self._clashes.add(names)
+            self.tell(f"Your keys clash: {names} gave way.", "warning")
+
+
+def run(
+    socket_path: str,
+    role: str = "gateway",
+    *,
+    other_socket: str | None = None,
+    read_only: bool = False,
+    **options: Any,
+) -> int:
+    """Run the console on a service's control socket until the user leaves it.
+
+    Args:
+        socket_path: the socket of the service of `role`.
+        role: `gateway` or `client`.
+        other_socket: the socket of the other service, if that can be reached too.
+        read_only: give up the permission to change anything.
+        options: those of `ConsoleApp`.
+
+    Returns:
+        The exit code.
+    """
+    services = {role: connector(socket_path, role, read_only)}
+    if other_socket is not None:
+        other = "client" if role == "gateway" else "gateway"
+        services[other] = connector(other_socket, other, read_only)
+    app = ConsoleApp(services, role, **options)
+    return app.run() or app.return_code or 0

@@ -1,0 +1,64 @@
+"""The first sections: the gateway's overview and the client's tunnel."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Container, VerticalScroll
+
+from tui.screens.section import SectionScreen, redraw_all
+from tui.widgets.cards import (
+    AlarmCard,
+    DevicesCard,
+    LeaseCard,
+    NextCard,
+    SharingCard,
+    TrafficCard,
+    TunnelCard,
+    VpnCard,
+)
+
+
+class _Cards(SectionScreen):
+    """A section made of cards."""
+
+    def update(self, topic: str | None) -> None:
+        redraw_all(self)
+
+    def tick(self) -> None:
+        for card in self.query(TrafficCard):
+            card.redraw()
+
+
+class OverviewScreen(_Cards):
+    """Sharing, VPN, alarms, traffic, devices; what to do next when something is missing."""
+
+    SECTION: ClassVar[str] = "overview"
+
+    def topics(self) -> dict[str, dict[str, Any]]:
+        return {"leases": {}}
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll(id="cards", can_focus=False):
+            yield AlarmCard()
+            yield NextCard()
+            with Container(classes="pair"):
+                yield SharingCard()
+                yield VpnCard()
+            yield TrafficCard()
+            yield DevicesCard()
+
+
+class TunnelScreen(_Cards):
+    """The receiving side: state, code while waiting, lease, traffic."""
+
+    SECTION: ClassVar[str] = "tunnel"
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll(id="cards", can_focus=False):
+            yield NextCard()
+            with Container(classes="pair"):
+                yield TunnelCard()
+                yield LeaseCard()
+            yield TrafficCard()

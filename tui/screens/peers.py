@@ -1,0 +1,216 @@
+"""Paired devices: leases, usage, quality; rename, revoke, look at their flows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from services.control import schema
+from services.control.methods import MAX_TEXT
+from tui import actions, formats
+from tui.screens.modals import ConfirmScreen, PromptScreen
+from tui.screens.section import SectionScreen
+from tui.widgets.painted import Painted, Tone
+from tui.widgets.table import Cell, Column, RowTable
+
+if TYPE_CHECKING:
+    from tui.app import ConsoleApp
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRow:
+    """A device with the lease it holds, if it holds one."""
+
+    peer: schema.Peer
+    lease: schema.Lease | None
+    wall: float
+    """Unix time of the look, for ages."""
+
+    @property
+    def state(self) -> Cell:
+        if self.peer.revoked:
+            return "✗ revoked", "bad"
+        if self.peer.connected:
+            return "● here", "ok"
+        return "○ away", "quiet"
+
+    @property
+    def transport(self) -> str:
+        return formats.clean(self.lease.transport or "", 4) if self.lease else ""
+
+    @property
+    def rtt(self) -> str:
+        if self.lease is None or self.lease.rtt_ms is None:
+            return ""
+        return f"{self.lease.rtt_ms:.0f} ms"
+
+    @property
+    def today(self) -> int:
+        return self.peer.from_tunnel_today + self.peer.to_tunnel_today
+
+    @property
+    def total(self) -> int:
+        return self.peer.from_tunnel_bytes + self.peer.to_tunnel_bytes
+
+
+def rows(peers: list[schema.Peer], leases: list[schema.Lease], wall: float) -> list[PeerRow]:
+    """Devices with their leases: those that are here first, then by name."""
+    held = {lease.peer_id: lease for lease in leases}
+    made = [PeerRow(peer, held.get(peer.id), wall) for peer in peers]
+    made.sort(key=lambda row: (row.peer.revoked, not row.peer.connected, row.peer.label.lower()))
+    return made
+
+
+def _label(row: PeerRow) -> Cell:
+    return formats.clean(row.peer.label) or "(no name)", "quiet" if row.peer.revoked else "strong"
+
+
+COLUMNS = (
+    Column[PeerRow]("label", "Device", 12, _label, flex=2),
+    Column[PeerRow]("state", "State", 9, lambda row: row.state),
+    Column[PeerRow]("via", "Via", 4, lambda row: (row.transport, "quiet")),
+    Column[PeerRow]("rtt", "RTT", 7, lambda row: (row.rtt, "quiet"), right=True, tier=1),
+    Column[PeerRow]("today", "Today", 7, lambda row: (formats.size(row.today), "plain"),
+                    right=True),
+    Column[PeerRow]("total", "In all", 7, lambda row: (formats.size(row.total), "quiet"),
+                    right=True, tier=1),
+    Column[PeerRow]("seen", "Seen", 8, lambda row: (
+        "now" if row.peer.connected else formats.ago(row.wall - row.peer.last_seen_at), "quiet"),
+                    right=True, tier=1),
+    Column[PeerRow]("ipv4", "Lease", 15, lambda row: (
+        formats.clean(row.lease.ipv4, 15) if row.lease else "-", "quiet"), tier=2),
+    Column[PeerRow]("platform", "Platform", 10, lambda row: (
+        formats.clean(row.peer.platform, 12), "quiet"), flex=1, tier=2),
+)  # fmt: skip
+
+
+class PeerDetails(Painted):
+    """All about the device under the cursor."""
+
+    def lines(self, width: int) -> list[Text]:
+        screen = cast("PeersScreen", self.screen)
+        row = screen.current
+        if row is None:
+            return []
+        return peer_lines(self, row, cast("ConsoleApp", self.app), width)
+
+
+def peer_lines(card: Painted, row: PeerRow, app: ConsoleApp, width: int) -> list[Text]:
+    """The device in full."""
+    peer, lease, glyphs = row.peer, row.lease, app.glyphs
+
+    def fact(name: str, value: str, tone: Tone = "plain") -> Text:
+        shown = formats.shorten(value, max(6, width - 10))
+        return Text.assemble(
+            card.span(f"{name:<10}", "quiet"),
+            card.span(shown, tone),
+        )
+
+    made = [
+        fact("Device", f"{formats.clean(peer.label)}  {formats.clean(peer.platform, 16)}",
+             "strong"),
+        fact("Key", formats.clean(peer.fingerprint, 80)),
+        fact("Today", f"{glyphs.down} {formats.size(peer.to_tunnel_today)}  "
+                      f"{glyphs.up} {formats.size(peer.from_tunnel_today)}"),
+        fact("In all", f"{glyphs.down} {formats.size(peer.to_tunnel_bytes)}  "
+                       f"{glyphs.up} {formats.size(peer.from_tunnel_bytes)}"),
+        fact("Paired", formats.ago(row.wall - peer.first_seen_at)),
+    ]  # fmt: skip
+    if lease is None:
+        made.append(fact("Lease", "none"))
+        return made
+    made.append(fact("Lease", f"{formats.clean(lease.ipv4, 20)}  {formats.clean(lease.ipv6, 45)}"))
+    kept = formats.duration(app.store.left("leases", lease.expires_in, app.now))
+    made.append(fact("", f"MTU {lease.mtu}{'  offload' if lease.offload else ''}  kept for {kept}",
+                     "quiet"))  # fmt: skip
+    if lease.connected:
+        where = formats.clean(lease.endpoint or "", 60)
+        made.append(fact("Link", f"{row.transport} {row.rtt}  {where}"))
+        made.append(fact("Rates", f"{glyphs.down} {formats.rate(lease.to_tunnel_rate)}  "
+                                  f"{glyphs.up} {formats.rate(lease.from_tunnel_rate)}  "
+                                  f"{formats.count(lease.flows, 'flow')}"))  # fmt: skip
+    return made
+
+
+class PeersScreen(SectionScreen):
+    """The section."""
+
+    SECTION: ClassVar[str] = "peers"
+    BINDINGS = actions.bindings("peers")
+
+    def topics(self) -> dict[str, dict[str, Any]]:
+        return {"peers": {}, "leases": {}}
+
+    def body(self) -> ComposeResult:
+        with Container(classes="list-and-details"):
+            yield RowTable[PeerRow](
+                COLUMNS, lambda row: row.peer.id, id="peers",
+                empty="No device is paired. Press p to pair one.",
+            )  # fmt: skip
+            yield PeerDetails(classes="details")
+
+    @property
+    def table(self) -> RowTable[PeerRow]:
+        return self.query_one("#peers", RowTable)
+
+    @property
+    def current(self) -> PeerRow | None:
+        return self.table.current
+
+    def update(self, topic: str | None) -> None:
+        if topic in (None, "peers", "leases"):
+            wall = self.console_app.wall
+            self.table.show(rows(self.store.peers, self.store.leases, wall))
+            self.query_one(PeerDetails).redraw()
+
+    @on(RowTable.Highlighted, "#peers")
+    def _moved(self) -> None:
+        self.query_one(PeerDetails).redraw()
+        self.refresh_bindings()
+
+    @on(RowTable.Selected, "#peers")
+    def _entered(self) -> None:
+        self.action_peer_flows()
+
+    def may(self, action: actions.Action) -> bool | None:
+        row = self.current
+        if row is None or (action.id == "peer.revoke" and row.peer.revoked):
+            return None
+        return True
+
+    def action_peer_flows(self) -> None:
+        if self.current is not None:
+            peer = self.current.peer
+            self.console_app.show_flows(peer.id, formats.clean(peer.label))
+
+    def action_peer_revoke(self) -> None:
+        if self.current is not None:
+            self.run_worker(self._revoke(self.current.peer), group="ask", exclusive=True)
+
+    async def _revoke(self, peer: schema.Peer) -> None:
+        label = formats.clean(peer.label) or formats.clean(peer.fingerprint, 16)
+        sure = await self.app.push_screen_wait(ConfirmScreen(
+            f"Revoke “{label}”?",
+            "Its lease ends, its connections are closed, and it must pair again.",
+            "Revoke",
+        ))  # fmt: skip
+        if sure:
+            await self.console_app.carry_out("revoke", f"{label} is revoked.", id=peer.id)
+
+    def action_peer_rename(self) -> None:
+        if self.current is not None:
+            self.run_worker(self._rename(self.current.peer), group="ask", exclusive=True)
+
+    async def _rename(self, peer: schema.Peer) -> None:
+        label = formats.clean(peer.label)
+        name = await self.app.push_screen_wait(PromptScreen(f"New name of “{label}”", label))
+        if name and name != label:
+            name = formats.clean(name[:MAX_TEXT])
+            await self.console_app.carry_out(
+                "rename", f"{label} is now {name}.", id=peer.id, label=name
+            )

@@ -1,0 +1,108 @@
+"""What all sections share: the bars, the topics they watch, and being told of news."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.screen import Screen
+
+from tui import actions
+from tui.widgets.bars import KeyBar, Notices, TopBar
+from tui.widgets.painted import Painted
+
+if TYPE_CHECKING:
+    from tui.app import ConsoleApp
+    from tui.store import Store
+
+ALWAYS: dict[str, dict[str, dict[str, Any]]] = {
+    "gateway": {"status": {}, "requests": {}},
+    "client": {"status": {}},
+}
+"""Topics that the bars need in every section, by role."""
+
+
+class SectionScreen(Screen[None]):
+    """A section. Subclasses give a body, their topics, and what to do with news."""
+
+    SECTION: ClassVar[str] = ""
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - the base declares it without ClassVar
+        (0, "-narrow"),
+        (72, "-normal"),
+        (120, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012
+
+    @property
+    def console_app(self) -> ConsoleApp:
+        return cast("ConsoleApp", self.app)
+
+    @property
+    def store(self) -> Store:
+        return self.console_app.store
+
+    def compose(self) -> ComposeResult:
+        yield TopBar()
+        yield Notices()
+        yield from self.body()
+        yield KeyBar()
+
+    def body(self) -> ComposeResult:
+        raise NotImplementedError
+
+    def topics(self) -> dict[str, dict[str, Any]]:
+        """The topics of this section with their parameters, besides those of the bars."""
+        return {}
+
+    def update(self, topic: str | None) -> None:
+        """News of a topic came; None: look at everything (the section was just opened)."""
+
+    def tick(self) -> None:
+        """A second passed: countdowns move."""
+
+    def may(self, action: actions.Action) -> bool | None:
+        """Whether one of the section's actions makes sense now; None greys it."""
+        return True
+
+    # Called by the app
+
+    def news(self, topic: str | None) -> None:
+        """Redraw what shows the topic."""
+        if not self.is_mounted:
+            return
+        for bar in self.query(TopBar):
+            bar.redraw()
+        for notices in self.query(Notices):
+            notices.redraw()
+        self.update(topic)
+        self.refresh_bindings()
+
+    def second(self) -> None:
+        """The clock moved on."""
+        if self.is_mounted:
+            for notices in self.query(Notices):
+                notices.redraw()
+            self.tick()
+
+    def rewatch(self) -> None:
+        """The topics' parameters changed."""
+        if self.is_current:
+            self.console_app.want(self)
+
+    def on_screen_resume(self) -> None:
+        self.console_app.want(self)
+        self.news(None)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        known = actions.BY_METHOD.get(action)
+        if known is None or known.scope != self.SECTION:
+            return True
+        if known.write and self.store.link.read_only:
+            return False
+        return self.may(known)
+
+
+def redraw_all(screen: SectionScreen) -> None:
+    """Have every card of a section compare itself with the store."""
+    for painted in screen.query(Painted):
+        painted.redraw()

@@ -1,0 +1,126 @@
+"""What the console knows: the newest snapshot of each topic, and how old it is.
+
+Pure: the app feeds it and hands in the time (monotonic seconds). Countdowns
+such as `expires_in` are true at the moment of their snapshot, so every reader
+asks `left`, which takes the snapshot's age off.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from services.control import schema
+
+RATE_HISTORY = 300
+"""Samples of the rate lines: five minutes at one a second."""
+
+
+class LinkState(Enum):
+    """How the console stands with its service."""
+
+    CONNECTING = "connecting"
+    LIVE = "live"
+    LOST = "lost"
+
+
+@dataclass(slots=True)
+class Link:
+    """The connection to the service, for people."""
+
+    state: LinkState = LinkState.CONNECTING
+    since: float = 0.0
+    message: str = ""
+    hint: str = ""
+    read_only: bool = False
+    version: str = ""
+
+
+class Store:
+    """The newest data of one service."""
+
+    def __init__(self) -> None:
+        self.link = Link()
+        self._data: dict[str, Any] = {}
+        self._at: dict[str, float] = {}
+        self.down: deque[float] = deque(maxlen=RATE_HISTORY)
+        """Rates toward the devices (on a client: from the tunnel), oldest first."""
+        self.up: deque[float] = deque(maxlen=RATE_HISTORY)
+        self._sampled = 0.0
+
+    def put(self, topic: str, data: Any, now: float) -> None:
+        """Take a snapshot."""
+        self._data[topic] = data
+        self._at[topic] = now
+
+    def sample(self, now: float, interval: float) -> bool:
+        """Add the present rates to the history, at most once an interval."""
+        if self.link.state is not LinkState.LIVE or now - self._sampled < interval * 0.9:
+            return False
+        status = self._data.get("status")
+        if status is None:
+            return False
+        self._sampled = now
+        if isinstance(status, schema.ClientStatus):
+            down, up = status.from_tunnel_rate, status.to_tunnel_rate
+        else:
+            down, up = status.to_tunnel_rate, status.from_tunnel_rate
+        self.down.append(down)
+        self.up.append(up)
+        return True
+
+    def has(self, topic: str) -> bool:
+        return topic in self._data
+
+    def age(self, topic: str, now: float) -> float:
+        """Seconds since the topic's snapshot came."""
+        return now - self._at[topic] if topic in self._at else 0.0
+
+    def left(self, topic: str, expires_in: float, now: float) -> float:
+        """What is left now of a countdown in the topic's snapshot; never below 0."""
+        return max(0.0, expires_in - self.age(topic, now))
+
+    @property
+    def gateway(self) -> schema.GatewayStatus | None:
+        status = self._data.get("status")
+        return status if isinstance(status, schema.GatewayStatus) else None
+
+    @property
+    def client(self) -> schema.ClientStatus | None:
+        status = self._data.get("status")
+        return status if isinstance(status, schema.ClientStatus) else None
+
+    @property
+    def requests(self) -> list[schema.Request]:
+        requests: list[schema.Request] = self._data.get("requests", [])
+        return requests
+
+    @property
+    def peers(self) -> list[schema.Peer]:
+        peers: list[schema.Peer] = self._data.get("peers", [])
+        return peers
+
+    @property
+    def leases(self) -> list[schema.Lease]:
+        leases: list[schema.Lease] = self._data.get("leases", [])
+        return leases
+
+    @property
+    def flows(self) -> schema.Flows:
+        flows: schema.Flows = self._data.get("flows", _NO_FLOWS)
+        return flows
+
+    @property
+    def logs(self) -> list[schema.LogLine]:
+        logs: list[schema.LogLine] = self._data.get("logs", [])
+        return logs
+
+    @property
+    def gateways(self) -> list[schema.KnownGateway]:
+        gateways: list[schema.KnownGateway] = self._data.get("gateways", [])
+        return gateways
+
+
+_NO_FLOWS = schema.Flows(total=0, flows=[])

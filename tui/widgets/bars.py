@@ -1,0 +1,292 @@
+"""The three lines that every section has: tabs above, notices below them, keys at the foot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.cells import cell_len
+from rich.style import Style
+from rich.text import Text
+from textual import events
+from textual.screen import Screen
+from textual.widgets import Input
+
+from services.control import schema
+from tui import actions, formats
+from tui.store import LinkState
+from tui.widgets.painted import TONE_CSS, TONES, Painted, Tone
+
+if TYPE_CHECKING:
+    from tui.app import ConsoleApp
+
+NARROW = 72
+
+
+class _Bar(Painted):
+    """A painted line whose parts can be tapped."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._targets: list[tuple[int, int, str]] = []
+
+    @property
+    def console_app(self) -> ConsoleApp:
+        return cast("ConsoleApp", self.app)
+
+    def on_click(self, event: events.Click) -> None:
+        for start, end, key in self._targets:
+            if start <= event.x < end:
+                self.app.simulate_key(key)
+                return
+
+
+class TopBar(_Bar):
+    """Section tabs, and the state in as many words as there is room for."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES) | {"topbar--active"}
+    DEFAULT_CSS = (
+        "TopBar { height: 1; dock: top; background: $surface; "
+        + TONE_CSS
+        + " & > .topbar--active { background: $tab-active; color: $tab-active-text;"
+        " text-style: bold; } }"
+    )
+
+    def lines(self, width: int) -> list[Text]:
+        app = self.console_app
+        narrow = width < NARROW
+        text = Text()
+        self._targets = []
+        if width >= 100:
+            text.append(" VPN Share ", self.tone("strong"))
+            text.append(" ")
+        active = self.get_component_rich_style("topbar--active", partial=True)
+        for number, section in enumerate(actions.sections(app.role), start=1):
+            start = cell_len(text.plain)
+            label = f"{number} {section.title}"
+            if not narrow:
+                label = f" {label} "
+            elif number == 1:
+                text.append(" ")
+            if section.id == app.section:
+                text.append(label, active)
+            else:
+                text.append(label, self.tone("quiet"))
+            if narrow:
+                text.append(" ")
+            self._targets.append((start, cell_len(text.plain), str(number)))
+        self._state(text, width)
+        return [text]
+
+    def _state(self, text: Text, width: int) -> None:
+        """The state at the right end: the longest form that fits."""
+        parts = states(self.console_app)
+        room = width - cell_len(text.plain) - 1
+        for form in (_whole, _first_words, _glyphs, _worst):
+            line = form(parts)
+            cells = sum(cell_len(word) for word, _ in line)
+            if cells <= room:
+                text.append(" " * (room - cells))
+                for word, tone in line:
+                    text.append(word, self.tone(tone))
+                return
+
+
+_State = tuple[str, str, Tone]
+"""Glyph, word, tone."""
+
+
+def states(app: ConsoleApp) -> list[_State]:
+    """The service's state as the top bar says it."""
+    glyphs = app.glyphs
+    store = app.store
+    if store.link.state is not LinkState.LIVE:
+        word = "service gone" if store.link.state is LinkState.LOST else "connecting"
+        return [(glyphs.bad, word, "bad" if store.link.state is LinkState.LOST else "warn")]
+    if store.client is not None:
+        return [client_state(store.client, app)]
+    status = store.gateway
+    if status is None:
+        return []
+    return [sharing_state(status, app), vpn_state(status, app)]
+
+
+def sharing_state(status: schema.GatewayStatus, app: ConsoleApp) -> _State:
+    """Whether sharing is on, in a glyph, words and a tone."""
+    if status.sharing == "on":
+        return app.glyphs.ok, "sharing", "ok"
+    if status.sharing == "unavailable":
+        return app.glyphs.warn, "waiting for VPN", "warn"
+    return app.glyphs.off, "not sharing", "quiet"
+
+
+def vpn_state(status: schema.GatewayStatus, app: ConsoleApp) -> _State:
+    """Whether there is a VPN, in a glyph, words and a tone."""
+    vpn = status.vpn
+    if status.bypass or vpn.kind == "bypass":
+        return app.glyphs.warn, "BYPASS", "bad"
+    if vpn.state == "active":
+        return app.glyphs.ok, formats.clean(vpn.interface or "VPN", 15), "ok"
+    if vpn.state == "excluded":
+        return app.glyphs.warn, "VPN excludes us", "warn"
+    return app.glyphs.bad, "no VPN", "bad"
+
+
+def client_state(status: schema.ClientStatus, app: ConsoleApp) -> _State:
+    """The client's state in a glyph, words and a tone."""
+    glyphs = app.glyphs
+    known: dict[str, tuple[str, Tone]] = {
+        "idle": (glyphs.off, "quiet"),
+        "connecting": (glyphs.info, "accent"),
+        "waiting": (glyphs.warn, "warn"),
+        "connected": (glyphs.ok, "ok"),
+        "reconnecting": (glyphs.warn, "warn"),
+        "failed": (glyphs.bad, "bad"),
+    }
+    glyph, tone = known.get(status.state, (glyphs.info, "plain"))
+    word = "waiting for approval" if status.state == "waiting" else status.state
+    return glyph, formats.clean(word, 24), tone
+
+
+def _whole(parts: list[_State]) -> list[tuple[str, Tone]]:
+    return [(f"{glyph} {word}  ", tone) for glyph, word, tone in parts]
+
+
+def _first_words(parts: list[_State]) -> list[tuple[str, Tone]]:
+    return [(f"{glyph} {word.split()[0]} ", tone) for glyph, word, tone in parts]
+
+
+def _glyphs(parts: list[_State]) -> list[tuple[str, Tone]]:
+    return [(f"{glyph} ", tone) for glyph, _, tone in parts]
+
+
+def _worst(parts: list[_State]) -> list[tuple[str, Tone]]:
+    ranks: list[Tone] = ["bad", "warn", "accent", "quiet", "plain", "ok"]
+    return [
+        (glyph, tone) for glyph, _, tone in sorted(parts, key=lambda part: ranks.index(part[2]))
+    ][:1]
+
+
+class Notices(Painted):
+    """What must be seen in every section: no service, a bypass, a device that waits."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES) | {"notices--banner", "notices--bad"}
+    DEFAULT_CSS = (
+        "Notices { height: auto; dock: top; margin-top: 1; "
+        + TONE_CSS
+        + """
+        & > .notices--banner { background: $banner; color: $banner-text; text-style: bold; }
+        & > .notices--bad { background: $error; color: $background; text-style: bold; }
+    }"""
+    )
+
+    def lines(self, width: int) -> list[Text]:
+        app = cast("ConsoleApp", self.app)
+        found: list[Text] = []
+        banner = self.get_component_rich_style("notices--banner", partial=True)
+        bad = self.get_component_rich_style("notices--bad", partial=True)
+        link = app.store.link
+        if link.state is LinkState.LOST:
+            age = formats.duration(app.now - link.since)
+            message = (
+                f" {app.glyphs.bad} {link.message}"
+                if width >= NARROW
+                else (f" {app.glyphs.bad} No service.")
+            )
+            tail = f" Data is {age} old; retrying."
+            found.append(_filled(message + tail, bad, width))
+            if link.hint:
+                found.append(_filled(f"   {link.hint}", bad, width))
+        status = app.store.gateway
+        if status is not None and status.bypass:
+            text = f" {app.glyphs.warn} BYPASS IS ON: traffic may leave outside the VPN."
+            found.append(_filled(text, bad, width))
+        request = app.current_request
+        if request is not None:
+            found += [_filled(line, banner, width) for line in self._request(app, request, width)]
+        return found
+
+    def _request(self, app: ConsoleApp, request: schema.Request, width: int) -> list[str]:
+        glyphs = app.glyphs
+        more = len(app.store.requests) - 1
+        label = formats.clean(request.label, 24) or "A device without a name"
+        platform = formats.clean(request.platform, 10)
+        left = formats.countdown(app.store.left("requests", request.expires_in, app.now))
+        proof = f"code {formats.code(request.code)}" if request.code else "scanned your QR"
+        keys = "a approve  d deny" if not app.store.link.read_only else "read only"
+        who = f" {glyphs.warn} {label}" + (f" ({platform})" if platform else "")
+        others = f" {glyphs.dot} +{more}" if more > 0 else ""
+        if width < NARROW:
+            first = formats.shorten(who + " wants in", width - 8) + others
+            return [first, f"   {proof} {glyphs.dot} {left}  {keys}"]
+        via = formats.clean(request.via, 6)
+        second = f"{proof} {glyphs.dot} by {via} {glyphs.dot} {left}{others}   {keys}"
+        if width >= 100:
+            return [f"{who} wants to join: {second}"]
+        return [f"{who} wants to join", f"   {second}"]
+
+
+def _filled(line: str, style: Style, width: int) -> Text:
+    return Text(formats.fit(line, width), style)
+
+
+class KeyBar(_Bar):
+    """The keys that work now, most specific first, as many as fit; all can be tapped."""
+
+    DEFAULT_CSS = "KeyBar { height: 1; dock: bottom; background: $surface; " + TONE_CSS + "}"
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
+
+    def _bindings_changed(self, _: Screen[object]) -> None:
+        self.redraw()
+
+    def lines(self, width: int) -> list[Text]:
+        self._targets = []
+        if isinstance(self.screen.focused, Input):
+            return [self._typing()]
+        found: dict[str, tuple[str, str, str, bool]] = {}
+        for _node, binding, enabled, _tip in self.screen.active_bindings.values():
+            if binding.show and binding.id in actions.ORDER and binding.id not in found:
+                found[binding.id] = (
+                    self.app.get_key_display(binding),
+                    self.console_app.action_label(binding.id) or binding.description,
+                    binding.key,
+                    enabled,
+                )
+        ordered = sorted(found, key=actions.ORDER.__getitem__)
+        # Help and quit come last in the registry but must always be reachable by touch.
+        kept = [id for id in ordered if id in _ALWAYS]
+        room = width - 1 - sum(_key_cells(found[id]) for id in kept)
+        chosen = []
+        for id in ordered:
+            if id in _ALWAYS:
+                continue
+            cells = _key_cells(found[id])
+            if cells <= room:
+                room -= cells
+                chosen.append(id)
+        text = Text(" ")
+        for id in (*chosen, *kept):
+            key, label, name, enabled = found[id]
+            start = cell_len(text.plain)
+            text.append(key, self.tone("key" if enabled else "quiet"))
+            text.append(f" {label}  ", self.tone("plain" if enabled else "quiet"))
+            self._targets.append((start, cell_len(text.plain), name))
+        return [text]
+
+    def _typing(self) -> Text:
+        """While letters go to an input, no letter is a key."""
+        text = Text(" ")
+        for key, label in (("enter", "keep"), ("escape", "clear")):
+            start = cell_len(text.plain)
+            text.append(actions.display_key(key), self.tone("key"))
+            text.append(f" {label}  ")
+            self._targets.append((start, cell_len(text.plain), key))
+        return text
+
+
+_ALWAYS = ("help.open", "console.quit")
+
+
+def _key_cells(part: tuple[str, str, str, bool]) -> int:
+    return cell_len(part[0]) + cell_len(part[1]) + 3

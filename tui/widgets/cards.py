@@ -1,0 +1,332 @@
+"""The cards of the two overviews: one subject each, state as glyph, word and colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.style import Style
+from rich.text import Text
+
+from services.control import schema
+from tui import formats
+from tui.widgets.bars import client_state, sharing_state, vpn_state
+from tui.widgets.painted import Painted, Tone
+
+if TYPE_CHECKING:
+    from tui.app import ConsoleApp
+    from tui.store import Store
+
+_KINDS = {
+    "tun": "tun device",
+    "wireguard": "WireGuard",
+    "ppp": "PPP",
+    "ipsec": "IPsec",
+    "named": "named by you",
+    "bypass": "bypass",
+}
+
+_GUARDS = {
+    "device": "sockets held by the device",
+    "unicast-if": "sockets held by interface index",
+    "address": "sockets held by address",
+    "none": "nothing holds the sockets",
+}
+
+
+class Card(Painted):
+    """A titled box that shows one subject of the store."""
+
+    TITLE: ClassVar[str] = ""
+
+    def on_mount(self) -> None:
+        self.border_title = self.TITLE
+
+    @property
+    def console_app(self) -> ConsoleApp:
+        return cast("ConsoleApp", self.app)
+
+    @property
+    def store(self) -> Store:
+        return self.console_app.store
+
+    def pair(self, name: str, *rest: tuple[str, Style]) -> Text:
+        """A line that begins with the name of what it tells."""
+        return Text.assemble(self.span(f"{name:<9}", "quiet"), *rest)
+
+
+class NextCard(Card):
+    """What to do next when something is missing; gone when nothing is."""
+
+    TITLE = "What to do next"
+
+    def lines(self, width: int) -> list[Text]:
+        app = self.console_app
+        hints = client_hints(app) if app.role == "client" else gateway_hints(app)
+        made = []
+        for key, words in hints:
+            line = Text(no_wrap=False)
+            line.append(f" {key} " if key else f" {app.glyphs.info} ", self.tone("key"))
+            line.append(words)
+            made += list(line.wrap(self.app.console, width)) if width > 0 else [line]
+        return made
+
+    def redraw(self) -> None:
+        super().redraw()
+        self.display = bool(self.lines(max(self.size.width, 40)))
+
+
+def gateway_hints(app: ConsoleApp) -> list[tuple[str, str]]:
+    """Keys and sentences, the most urgent first."""
+    status = app.store.gateway
+    if status is None:
+        return [("", "Waiting for the gateway service.")] if not app.store.link.hint else []
+    hints: list[tuple[str, str]] = []
+    if status.vpn.state != "active" and not status.bypass:
+        hints.append(("", formats.clean(
+            status.vpn.reason or "There is no VPN: connect one in your VPN app.", 160
+        )))  # fmt: skip
+    if status.sharing == "off":
+        hints.append(("s", "Sharing is off: press s to start it."))
+    if status.peers == 0:
+        hints.append(("p", "No device is paired: press p and scan the QR code."))
+    elif status.connected == 0 and status.sharing == "on":
+        hints.append(("p", "No device is connected. A new one pairs with p."))
+    return hints
+
+
+def client_hints(app: ConsoleApp) -> list[tuple[str, str]]:
+    """The same for the receiving side."""
+    status = app.store.client
+    if status is None:
+        return []
+    if status.state == "idle":
+        return [
+            ("c", "Press c to connect to the gateway you used last."),
+            ("2", "Press 2 to choose a gateway or to enter a pairing URI."),
+        ]
+    if status.state == "waiting":
+        words = "Approve this device on the gateway"
+        return [("", f"{words}: compare the code first." if status.code else f"{words}.")]
+    if status.state == "connected" and status.sharing in ("off", "unavailable"):
+        why = "is not sharing" if status.sharing == "off" else "has no VPN at present"
+        return [("", f"The gateway {why}: the tunnel stands, the Internet is not there.")]
+    return []
+
+
+class SharingCard(Card):
+    """Whether the VPN is shared, with whom, and where devices reach us."""
+
+    TITLE = "Sharing"
+
+    def lines(self, width: int) -> list[Text]:
+        status = self.store.gateway
+        if status is None:
+            return [Text("…", self.tone("quiet"))]
+        glyph, word, tone = sharing_state(status, self.console_app)
+        devices = f"{status.connected} connected of {status.peers} paired"
+        listen = ", ".join(formats.clean(address, 40) for address in status.listen) or "nowhere"
+        return [
+            self.pair("State", self.span(f"{glyph} {word}", tone)),
+            self.pair("Devices", self.span(devices)),
+            self.pair("Listens", self.span(formats.shorten(listen, max(8, width - 9)))),
+            self.pair("Name", self.span(formats.clean(status.name, 32)),
+                      self.span(f"  up {formats.duration(status.uptime)}", "quiet")),
+        ]  # fmt: skip
+
+
+class VpnCard(Card):
+    """The VPN, what holds our sockets to it, and which families it carries."""
+
+    TITLE = "VPN"
+
+    def lines(self, width: int) -> list[Text]:
+        status = self.store.gateway
+        if status is None:
+            return [Text("…", self.tone("quiet"))]
+        vpn = status.vpn
+        glyphs = self.console_app.glyphs
+        glyph, word, tone = vpn_state(status, self.console_app)
+        kind = _KINDS.get(vpn.kind or "", "")
+        first = self.pair("State", self.span(f"{glyph} {word}", tone))
+        if kind and vpn.state == "active":
+            first.append(f"  {kind}", self.tone("quiet"))
+        if vpn.state != "active":
+            reason = formats.clean(vpn.reason or "Sharing waits until there is one.", 200)
+            rest = list(Text(reason, self.tone("quiet")).wrap(self.app.console, max(width, 10)))
+            return [first, *rest[:3]]
+        families = Text()
+        for name, there in (("IPv4", vpn.ipv4), ("IPv6", vpn.ipv6)):
+            families.append(f"{glyphs.ok if there else glyphs.off} {name}",
+                            self.tone("ok" if there else "quiet"))  # fmt: skip
+            families.append(" " if there else " no ", self.tone("quiet"))
+        addresses = ", ".join(formats.clean(address, 45) for address in vpn.addresses)
+        held = vpn.guard != "none"
+        return [
+            first,
+            self.pair("Carries").append_text(families),
+            self.pair("Address", self.span(formats.shorten(addresses, max(8, width - 9)))),
+            self.pair("Guard", self.span(
+                f"{glyphs.ok if held else glyphs.warn} {_GUARDS.get(vpn.guard, vpn.guard)}",
+                "ok" if held else "bad")),
+        ]  # fmt: skip
+
+
+class AlarmCard(Card):
+    """Alarms of the service; gone when there are none."""
+
+    TITLE = "Alarms"
+
+    def lines(self, width: int) -> list[Text]:
+        status = self.store.gateway
+        if status is None:
+            return []
+        glyph = self.console_app.glyphs.warn
+        made: list[Text] = []
+        for alarm in status.alarms:
+            line = Text(f"{glyph} {formats.clean(alarm, 200)}", self.tone("bad"))
+            made += list(line.wrap(self.app.console, max(width, 10)))
+        return made
+
+    def redraw(self) -> None:
+        super().redraw()
+        self.display = bool(self.store.gateway and self.store.gateway.alarms)
+
+
+class TrafficCard(Card):
+    """Rates now and lately, and the totals. One style to a line: that is what keeps it cheap."""
+
+    TITLE = "Traffic"
+
+    def lines(self, width: int) -> list[Text]:
+        store, glyphs = self.store, self.console_app.glyphs
+        gateway, client = store.gateway, store.client
+        if gateway is not None:
+            now = gateway.to_tunnel_rate, gateway.from_tunnel_rate
+            total = gateway.to_tunnel_bytes, gateway.from_tunnel_bytes
+            words = "to devices", "from devices"
+        elif client is not None:
+            now = client.from_tunnel_rate, client.to_tunnel_rate
+            total = client.from_tunnel_bytes, client.to_tunnel_bytes
+            words = "download", "upload"
+        else:
+            return [Text("…", self.tone("quiet"))]
+        rows = 3 if self.screen.has_class("-tall") else 1
+        made = self._rate_lines(glyphs.down, now[0], store.down, "down", width, rows)
+        made += self._rate_lines(glyphs.up, now[1], store.up, "up", width, rows)
+        sums = Text.assemble(
+            self.span(f"{glyphs.down} {formats.size(total[0])} ", "plain"),
+            self.span(f"{words[0]}   ", "quiet"),
+            self.span(f"{glyphs.up} {formats.size(total[1])} ", "plain"),
+            self.span(words[1], "quiet"),
+        )
+        if gateway is not None:
+            flows = formats.count(gateway.flows, "flow")
+            if sums.cell_len + len(flows) + 3 <= width:
+                sums.append(f"   {flows}", self.tone("quiet"))
+        return [*made, sums]
+
+    def _rate_lines(
+        self, glyph: str, now: float, history: Sequence[float], tone: Tone, width: int, rows: int
+    ) -> list[Text]:
+        bars = formats.chart(history, max(0, width - 13), rows, self.console_app.glyphs.bars)
+        style = self.tone(tone)
+        made = [Text.assemble((" " * 13, style), (line, style)) for line in bars[:-1]]
+        made.append(Text.assemble((f"{glyph} {formats.rate(now):<10} ", style), (bars[-1], style)))
+        return made
+
+
+class DevicesCard(Card):
+    """Leases: who is here, how, how well, and what moves."""
+
+    TITLE = "Devices"
+
+    def lines(self, width: int) -> list[Text]:
+        leases = sorted(
+            self.store.leases, key=lambda lease: (not lease.connected, lease.label.lower())
+        )
+        if not leases:
+            return [Text("No device has a lease yet.", self.tone("quiet"))]
+        glyphs = self.console_app.glyphs
+        made = []
+        wide, roomy = width >= 66, width >= 84
+        taken = 29 + (25 if wide else 0) + (11 if roomy else 0)
+        name_width = max(8, min(32, width - taken))
+        for lease in leases:
+            line = Text()
+            if lease.connected:
+                line.append(f"{glyphs.ok} ", self.tone("ok"))
+            else:
+                line.append(f"{glyphs.off} ", self.tone("quiet"))
+            line.append(formats.fit(formats.clean(lease.label, name_width), name_width) + " ")
+            if not lease.connected:
+                left = formats.duration(lease.expires_in)
+                line.append(f"away, lease kept {left}", self.tone("quiet"))
+                made.append(line)
+                continue
+            line.append(f"{formats.clean(lease.transport or '?', 4):<4}", self.tone("quiet"))
+            if wide:
+                rtt = f"{lease.rtt_ms:.0f} ms" if lease.rtt_ms is not None else ""
+                line.append(f" {rtt:>7}", self.tone("quiet"))
+                line.append(f"  {formats.clean(lease.ipv4, 15):<15}", self.tone("quiet"))
+            line.append(f" {glyphs.down}{formats.rate(lease.to_tunnel_rate):>9}", self.tone("down"))
+            line.append(f" {glyphs.up}{formats.rate(lease.from_tunnel_rate):>9}", self.tone("up"))
+            if roomy:
+                line.append(f" {formats.count(lease.flows, 'flow'):>10}", self.tone("quiet"))
+            made.append(line)
+        return made
+
+
+class TunnelCard(Card):
+    """The receiving side's state: where the tunnel goes and how well."""
+
+    TITLE = "Tunnel"
+
+    def lines(self, width: int) -> list[Text]:
+        status = self.store.client
+        if status is None:
+            return [Text("…", self.tone("quiet"))]
+        glyph, word, tone = client_state(status, self.console_app)
+        made = [self.pair("State", self.span(f"{glyph} {word}", tone))]
+        if status.connected_for is not None and status.state == "connected":
+            made[0].append(f"  for {formats.duration(status.connected_for)}", self.tone("quiet"))
+        if status.code and status.state == "waiting":
+            made.append(self.pair("Code", self.span(formats.code(status.code), "accent"),
+                                  self.span("  the gateway shows the same", "quiet")))  # fmt: skip
+        if status.reason:
+            reason = Text(formats.clean(status.reason, 240), self.tone("bad"))
+            made += list(reason.wrap(self.app.console, max(width, 10)))
+        if status.gateway:
+            made.append(self.pair("Gateway", self.span(formats.clean(status.gateway, 32))))
+        if status.endpoint:
+            where = formats.shorten_middle(formats.clean(status.endpoint, 60), max(8, width - 14))
+            made.append(self.pair("By", self.span(formats.clean(status.transport or "?", 8)),
+                                  self.span(f" {where}", "quiet")))  # fmt: skip
+        if status.rtt_ms is not None:
+            made.append(self.pair("Quality", self.span(f"{status.rtt_ms:.0f} ms"), self.span(
+                f"  {formats.count(status.reconnects, 'reconnect')}", "quiet")))  # fmt: skip
+        return made
+
+
+class LeaseCard(Card):
+    """The lease the gateway gave us."""
+
+    TITLE = "Lease"
+
+    def lines(self, width: int) -> list[Text]:
+        status = self.store.client
+        if status is None or status.lease is None:
+            return [Text("No lease: not connected.", self.tone("quiet"))]
+        lease: schema.ClientLease = status.lease
+        dns = ", ".join(formats.clean(server, 45) for server in lease.dns)
+        return [
+            self.pair("Device", self.span(formats.clean(status.interface or "?", 15)),
+                      self.span(f"  MTU {lease.mtu}" + ("  offload" if lease.offload else ""),
+                                "quiet")),
+            self.pair("IPv4", self.span(formats.clean(lease.ipv4, 20))),
+            self.pair("IPv6", self.span(formats.clean(lease.ipv6, 45))),
+            self.pair("DNS", self.span(formats.shorten(dns, max(8, width - 9)))),
+            self.pair("Kept for", self.span(
+                formats.duration(self.store.left("status", lease.expires_in,
+                                                 self.console_app.now)))),
+        ]  # fmt: skip

@@ -1,0 +1,123 @@
+"""A widget that draws lines of styled text and repaints only those that changed.
+
+Textual repaints a whole widget when it is refreshed. Over SSH that is what
+costs: a card with six lines of which one number changed would be sent whole,
+every second. A `Painted` widget builds its lines, compares them with those on
+the screen and marks single rows dirty. Colours come from component classes
+("tones") that the style sheet maps to the theme; code never names a colour.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+from textual.geometry import Region, Size
+from textual.strip import Strip
+from textual.widget import Widget
+
+Tone = Literal["ok", "warn", "bad", "quiet", "strong", "accent", "key", "down", "up", "plain"]
+
+TONES: frozenset[str] = frozenset(f"tone--{name}" for name in (
+    "ok", "warn", "bad", "quiet", "strong", "accent", "key", "down", "up",
+))  # fmt: skip
+
+TONE_CSS = """
+    & > .tone--ok { color: $text-success; }
+    & > .tone--warn { color: $text-warning; }
+    & > .tone--bad { color: $text-error; text-style: bold; }
+    & > .tone--quiet { color: $quiet; }
+    & > .tone--strong { text-style: bold; }
+    & > .tone--accent { color: $text-accent; }
+    & > .tone--key { color: $key; text-style: bold; }
+    & > .tone--down { color: $download; }
+    & > .tone--up { color: $upload; }
+"""
+"""Shared by every widget that draws with tones."""
+
+
+def tone_style(widget: Widget, tone: Tone) -> Style:
+    """The theme's style for a tone, without a background of its own."""
+    if tone == "plain":
+        return Style.null()
+    return widget.get_component_rich_style(f"tone--{tone}", partial=True)
+
+
+class Painted(Widget):
+    """Base of the cards, bars and panels. Subclasses implement `lines`."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES)
+    ALLOW_SELECT = False
+    DEFAULT_CSS = "Painted { height: auto; width: 1fr; " + TONE_CSS + "}"
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._shown: list[Text] = []
+        self._shown_width = -1
+
+    def lines(self, width: int) -> list[Text]:
+        """What to draw in `width` cells, top to bottom."""
+        raise NotImplementedError
+
+    def tone(self, tone: Tone) -> Style:
+        return tone_style(self, tone)
+
+    def span(self, text: str, tone: Tone = "plain") -> tuple[str, Style]:
+        """A piece for `Text.assemble`."""
+        return text, tone_style(self, tone)
+
+    def redraw(self) -> None:
+        """Build the lines anew and repaint those that differ."""
+        if not self.is_mounted or self.size.width == 0:
+            return
+        width = self.size.width
+        before, self._shown = self._shown, self.lines(width)
+        if len(before) != len(self._shown) or width != self._shown_width:
+            self._shown_width = width
+            self.refresh(layout=True)
+            return
+        for y, (old, new) in enumerate(zip(before, self._shown, strict=True)):
+            if (old.plain, old.style, old.spans) != (new.plain, new.style, new.spans):
+                self.refresh(Region(0, y, width, 1))
+
+    def notify_style_update(self) -> None:
+        """The theme changed: styles inside the lines are stale."""
+        self._shown_width = -1
+        super().notify_style_update()
+
+    def get_content_width(self, container: Size, viewport: Size) -> int:
+        return container.width
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return len(self._current(width))
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        lines = self._current(width)
+        base = self.rich_style
+        if y >= len(lines):
+            return Strip.blank(width, base)
+        return text_strip(lines[y], width, base, self)
+
+    def _current(self, width: int) -> list[Text]:
+        if width != self._shown_width:
+            self._shown = self.lines(width)
+            self._shown_width = width
+        return self._shown
+
+
+def text_strip(text: Text, width: int, base: Style, widget: Widget) -> Strip:
+    """One line of text as a strip of exactly `width` cells on `base`."""
+    text = text.copy()
+    text.end = ""
+    text.truncate(width, overflow="ellipsis")
+    # `Text.render` leaves the text's own style out when it has no spans.
+    base += text.style if isinstance(text.style, Style) else Style.null()
+    segments = [
+        Segment(segment.text, base + segment.style if segment.style else base)
+        for segment in text.render(widget.app.console)
+        if segment.text
+    ]
+    return Strip(segments).extend_cell_length(width, base).simplify()

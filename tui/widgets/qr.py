@@ -1,0 +1,90 @@
+"""A QR code in half blocks: two modules to a cell's height, one to its width.
+
+Every cell states black and white itself, whatever the theme is, because
+readers want dark modules on a light ground with a light border of at least
+two modules. Under `NO_COLOR` the colours stay: black and white are what the
+code is made of, not decoration.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Size
+from textual.strip import Strip
+from textual.widget import Widget
+
+BORDER = 2
+"""Light modules around the code. The standard's four cost a 45-column phone too much."""
+
+_DARK, _LIGHT = "#000000", "#ffffff"
+_CELLS = {
+    # A cell of one colour is a space: some fonts leave a hairline around half blocks.
+    (upper, lower): Segment(
+        " " if upper == lower else "▀",
+        Style(color=_DARK if upper else _LIGHT, bgcolor=_DARK if lower else _LIGHT),
+    )
+    for upper in (False, True)
+    for lower in (False, True)
+}
+
+Matrix = tuple[tuple[bool, ...], ...]
+
+
+@lru_cache(maxsize=4)
+def matrix(text: str) -> Matrix:
+    """The modules of the smallest code for `text`, border included; True is dark.
+
+    Error correction is the lowest: a screen has no scratches, and a smaller
+    code has larger modules.
+    """
+    from qrcode.constants import ERROR_CORRECT_L
+    from qrcode.main import QRCode
+
+    code = QRCode(error_correction=ERROR_CORRECT_L, border=BORDER)
+    code.add_data(text)
+    return tuple(tuple(bool(module) for module in row) for row in code.get_matrix())
+
+
+def cells(text: str) -> Size:
+    """The size of the code on the screen."""
+    modules = len(matrix(text))
+    return Size(modules, (modules + 1) // 2)
+
+
+class QrCode(Widget):
+    """Shows one text as a QR code, or a sentence where there is no room for it."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = "QrCode { width: auto; height: auto; }"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.text = ""
+
+    def show(self, text: str) -> None:
+        """Show another text; empty shows nothing."""
+        if text != self.text:
+            self.text = text
+            self.refresh(layout=True)
+
+    def get_content_width(self, container: Size, viewport: Size) -> int:
+        return cells(self.text).width if self.text else 0
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return cells(self.text).height if self.text else 0
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        if not self.text:
+            return Strip.blank(width, self.rich_style)
+        rows = matrix(self.text)
+        if 2 * y >= len(rows):
+            return Strip.blank(width, self.rich_style)
+        upper = rows[2 * y]
+        # An odd number of modules leaves half a line: light, as part of the border.
+        lower = rows[2 * y + 1] if 2 * y + 1 < len(rows) else (False,) * len(upper)
+        segments = [_CELLS[pair] for pair in zip(upper, lower, strict=True)]
+        return Strip(segments, len(upper)).simplify().adjust_cell_length(width, self.rich_style)

@@ -1,0 +1,343 @@
+"""A table that draws its own lines: thousands of rows, one repaint per changed row.
+
+Rows are records; a `Column` says how to turn one into a cell. The cursor is
+kept by row id, so it stays on its thing when the order changes or rows come
+and go. On `show` only the visible rows are turned into cells, compared with
+what is on the screen, and repainted where they differ; a table of 5,000 rows
+costs as much as one of forty. Columns carry a tier and leave when the table
+is narrow. The first line of the viewport is the heading and does not scroll.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.formats import UNICODE, fit
+from tui.widgets.painted import TONE_CSS, TONES, Tone, tone_style
+
+R = TypeVar("R")
+
+Cell = tuple[str, Tone]
+"""Text and tone."""
+
+NORMAL_WIDTH = 72
+WIDE_WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Column(Generic[R]):
+    """How one column is drawn."""
+
+    key: str
+    title: str
+    width: int
+    """Cells; the least ones for a flexible column."""
+    cell: Callable[[R], Cell]
+    flex: int = 0
+    """Share of the cells that are left over."""
+    right: bool = False
+    tier: int = 0
+    """0: always there; 1: from 72 cells on; 2: from 120."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What one line shows; compared to know whether it must be painted again."""
+
+    kind: str
+    """`row`, `group` (a heading over the whole width), or `blank`."""
+    cells: tuple[Cell, ...]
+    cursor: bool = False
+
+
+class RowTable(ScrollView, Generic[R], can_focus=True):
+    """The table. Give it columns and an id function, then `show` rows."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES) | {
+        "table--head",
+        "table--cursor",
+        "table--cursor-blurred",
+        "table--group",
+    }
+    ALLOW_SELECT = False
+    DEFAULT_CSS = (
+        "RowTable { height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0;"
+        " overflow-x: hidden;"
+        + TONE_CSS
+        + """
+    & > .table--head { color: $quiet; text-style: bold; }
+    & > .table--cursor { background: $row-cursor; color: $row-cursor-text; text-style: bold; }
+    & > .table--cursor-blurred { background: $panel; }
+    & > .table--group { color: $text-accent; text-style: bold; }
+    }"""
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "cursor(-1)", "Up", show=False, id="table.up"),
+        Binding("down,j", "cursor(1)", "Down", show=False, id="table.down"),
+        Binding("pageup", "page(-1)", "Page up", show=False, id="table.page-up"),
+        Binding("pagedown", "page(1)", "Page down", show=False, id="table.page-down"),
+        Binding("home", "edge(-1)", "First", show=False, id="table.first"),
+        Binding("end,G", "edge(1)", "Last", show=False, id="table.last"),
+        Binding("enter", "select", "Details", show=False, id="table.select"),
+    ]
+
+    class Highlighted(Message):
+        """The cursor came to another row (or to none)."""
+
+        def __init__(self, table: RowTable[Any], row_id: Hashable | None) -> None:
+            super().__init__()
+            self.table = table
+            self.row_id = row_id
+
+        @property
+        def control(self) -> RowTable[Any]:
+            return self.table
+
+    class Selected(Highlighted):
+        """Enter, or a click on the row that has the cursor."""
+
+    class ReachedEnd(Message):
+        """The cursor stands on the last row and was asked to go on."""
+
+        def __init__(self, table: RowTable[Any]) -> None:
+            super().__init__()
+            self.table = table
+
+        @property
+        def control(self) -> RowTable[Any]:
+            return self.table
+
+    def __init__(
+        self,
+        columns: Sequence[Column[R]],
+        row_id: Callable[[R], Hashable],
+        *,
+        empty: str = "Nothing here yet.",
+        heading: Callable[[R], Cell | None] | None = None,
+        cursor: bool = True,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(id=id, classes=classes)
+        self.columns = columns
+        self.row_id = row_id
+        self.empty = empty
+        self.heading = heading
+        self.has_cursor = cursor
+        self.rows: Sequence[R] = ()
+        self.cursor_id: Hashable | None = None
+        self.follow = False
+        """Keep the cursor's row in view when it moves in the order."""
+        self.tail = False
+        """Stay at the last row as rows arrive."""
+        self.sort_key = ""
+        self.descending = False
+        self._index: dict[Hashable, int] = {}
+        self._at = 0
+        self._painted: dict[int, _Line] = {}
+        self._widths: list[tuple[Column[R], int]] = []
+        self._glyphs = UNICODE
+
+    # Data
+
+    def show(self, rows: Sequence[R]) -> None:
+        """Replace the rows; the cursor stays on its row, or near it if that is gone."""
+        grown = len(rows) != len(self.rows)
+        self.rows = rows
+        self._index = {self.row_id(row): position for position, row in enumerate(rows)}
+        before = self._at, self.cursor_id
+        if self.cursor_id in self._index:
+            self._at = self._index[self.cursor_id]
+        else:
+            self._at = max(0, min(self._at, len(rows) - 1))
+            self.cursor_id = self.row_id(rows[self._at]) if rows else None
+        if self.tail and rows:
+            self._at = len(rows) - 1
+            self.cursor_id = self.row_id(rows[-1])
+        if grown:
+            self.virtual_size = Size(self.size.width, len(rows) + 1)
+        if self.tail:
+            self.scroll_to(y=max(0, len(rows) + 1 - self.size.height), animate=False)
+        elif self.follow:
+            self._reveal()
+        if (self._at, self.cursor_id) != before and self.cursor_id != before[1]:
+            self.post_message(self.Highlighted(self, self.cursor_id))
+        self._repaint()
+
+    def set_order(self, key: str, descending: bool) -> None:
+        """Mark the column that the rows are sorted by."""
+        self.sort_key, self.descending = key, descending
+        self.refresh(Region(0, 0, self.size.width, 1))
+
+    @property
+    def current(self) -> R | None:
+        """The row under the cursor."""
+        return self.rows[self._at] if self.rows and self._at < len(self.rows) else None
+
+    def move_to(self, row_id: Hashable) -> None:
+        """Put the cursor on a row, if it is there."""
+        if row_id in self._index:
+            self._go(self._index[row_id])
+
+    # Keys and mouse
+
+    def action_cursor(self, step: int) -> None:
+        if not self.has_cursor:
+            self.tail = False
+            self.scroll_to(y=self.scroll_offset.y + step, animate=False)
+            return
+        if step > 0 and self._at + step >= len(self.rows):
+            self.post_message(self.ReachedEnd(self))
+        self._go(self._at + step)
+
+    def action_page(self, step: int) -> None:
+        height = max(1, self.size.height - 2)
+        self.action_cursor(step * height)
+
+    def action_edge(self, step: int) -> None:
+        if not self.has_cursor:
+            self.tail = step > 0
+            self.scroll_to(y=0 if step < 0 else len(self.rows), animate=False)
+            return
+        if step > 0:
+            self.post_message(self.ReachedEnd(self))
+        self._go(0 if step < 0 else len(self.rows) - 1)
+
+    def action_select(self) -> None:
+        if self.current is not None:
+            self.post_message(self.Selected(self, self.cursor_id))
+
+    def on_click(self, event: events.Click) -> None:
+        position = event.y - self.content_offset.y
+        if position < 1 or not self.has_cursor:
+            return
+        row = position - 1 + self.scroll_offset.y
+        if row < len(self.rows):
+            again = row == self._at
+            self._go(row)
+            if again:
+                self.action_select()
+
+    def _go(self, position: int) -> None:
+        if not self.rows:
+            return
+        position = max(0, min(position, len(self.rows) - 1))
+        if position == self._at and self.cursor_id is not None:
+            return
+        old, self._at = self._at, position
+        self.cursor_id = self.row_id(self.rows[position])
+        self.tail = self.tail and position == len(self.rows) - 1
+        self._reveal()
+        self._refresh_row(old)
+        self._refresh_row(position)
+        self.post_message(self.Highlighted(self, self.cursor_id))
+
+    def _reveal(self) -> None:
+        page = max(1, self.size.height - 1)
+        top = self.scroll_offset.y
+        if self._at < top:
+            self.scroll_to(y=self._at, animate=False)
+        elif self._at >= top + page:
+            self.scroll_to(y=self._at - page + 1, animate=False)
+
+    # Drawing
+
+    def on_mount(self) -> None:
+        self._glyphs = getattr(self.app, "glyphs", UNICODE)
+        self.virtual_size = Size(self.size.width, len(self.rows) + 1)
+
+    def on_resize(self) -> None:
+        self._widths = []
+        self.virtual_size = Size(self.size.width, len(self.rows) + 1)
+        self.refresh()
+
+    def watch_has_focus(self, _: bool) -> None:
+        super().watch_has_focus(_)
+        self._refresh_row(self._at)
+
+    def _refresh_row(self, position: int) -> None:
+        y = position - self.scroll_offset.y + 1
+        if 1 <= y < self.size.height:
+            self.refresh(Region(0, y, self.size.width, 1))
+
+    def _repaint(self) -> None:
+        """Mark the visible rows dirty whose cells are not what is on the screen."""
+        top = self.scroll_offset.y
+        for y in range(1, self.size.height):
+            if self._painted.get(y) != self._line(top + y - 1):
+                self.refresh(Region(0, y, self.size.width, 1))
+
+    def _line(self, position: int) -> _Line:
+        if position >= len(self.rows):
+            return _Line("blank", ((self.empty if position == 0 else "", "quiet"),))
+        row = self.rows[position]
+        cursor = self.has_cursor and position == self._at
+        heading = self.heading(row) if self.heading else None
+        if heading is not None:
+            return _Line("group", (heading,), cursor)
+        return _Line("row", tuple(column.cell(row) for column, _ in self._layout()), cursor)
+
+    def _layout(self) -> list[tuple[Column[R], int]]:
+        if not self._widths:
+            width = self.size.width
+            tier = (width >= NORMAL_WIDTH) + (width >= WIDE_WIDTH)
+            chosen = [column for column in self.columns if column.tier <= tier]
+            spare = width - 2 - sum(column.width for column in chosen) - (len(chosen) - 1)
+            shares = sum(column.flex for column in chosen) or 1
+            spare = max(0, spare)
+            self._widths = [
+                (column, column.width + spare * column.flex // shares) for column in chosen
+            ]
+        return self._widths
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        base = self.rich_style
+        if y == 0:
+            return self._head(width, base)
+        line = self._line(self.scroll_offset.y + y - 1)
+        self._painted[y] = line
+        return self._strip(line, width, base)
+
+    def _head(self, width: int, base: Style) -> Strip:
+        style = base + self.get_component_rich_style("table--head", partial=True)
+        parts = []
+        for column, cells in self._layout():
+            title = column.title
+            if column.key == self.sort_key:
+                glyphs = self._glyphs
+                title += glyphs.descending if self.descending else glyphs.ascending
+            parts.append(fit(title, cells, right=column.right))
+        return Strip([Segment(fit(" " + " ".join(parts), width), style)], width)
+
+    def _strip(self, line: _Line, width: int, base: Style) -> Strip:
+        over = Style.null()
+        if line.cursor:
+            name = "table--cursor" if self.has_focus else "table--cursor-blurred"
+            over = self.get_component_rich_style(name, partial=True)
+        plain = base + over
+        gutter = Segment(self._glyphs.cursor if line.cursor else " ", plain)
+        if line.kind != "row":
+            text, tone = line.cells[0]
+            if line.kind == "group":
+                style = base + self.get_component_rich_style("table--group", partial=True) + over
+            else:
+                style = base + tone_style(self, tone)
+            return Strip([gutter, Segment(fit(text, width - 1), style)], width)
+        segments = [gutter]
+        for (column, cells), (text, tone) in zip(self._layout(), line.cells, strict=True):
+            style = plain if tone == "plain" else base + tone_style(self, tone) + over
+            segments.append(Segment(fit(text, cells, right=column.right), style))
+            segments.append(Segment(" ", plain))
+        return Strip(segments).adjust_cell_length(width, plain).simplify()
