@@ -1,0 +1,295 @@
+"""The command, as scripts see it: exit codes, JSON, sentences on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.cli import commands, output, qr
+from services.cli.commands import COMMANDS
+from services.cli.exits import Exit, exit_code
+from services.cli.main import main
+from services.control.errors import Code, ControlError
+from services.control.registry import Handler
+from services.version import VERSION
+from tests.fakes import services as fakes
+from tests.fakes.services import PretendClient, PretendGateway
+from tests.services.conftest import serve
+
+ROOT = Path(__file__).resolve().parents[2]
+Capture = pytest.CaptureFixture[str]
+
+
+def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "services.cli.main", *args],
+        cwd=ROOT, env=os.environ | env, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+def as_json(capsys: Capture, *args: str) -> object:
+    """The JSON that a command prints."""
+    assert main([*args, "--json"]) == Exit.OK
+    return json.loads(capsys.readouterr().out)
+
+
+# Without a service
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c.name)
+def test_every_command_has_help_with_examples(command: commands.Command, capsys: Capture) -> None:
+    assert main([command.name, "--help"]) == Exit.OK
+    text = capsys.readouterr().out
+    assert "examples:" in text and f"vpnshare {command.name}" in text
+    assert command.examples and not command.help.endswith(".")
+
+
+def test_the_overview_names_every_command_and_exit_code(capsys: Capture) -> None:
+    assert main(["--help"]) == Exit.OK
+    text = capsys.readouterr().out
+    assert all(re.search(rf"^  {c.name} ", text, re.M) for c in COMMANDS)
+    assert all(re.search(rf"^  {code:d} ", text, re.M) for code in Exit)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        ([], Exit.USAGE, ""),
+        (["statsu"], Exit.USAGE, "Did you mean: vpnshare status"),
+        (["status", "--nope"], Exit.USAGE, "--nope"),
+        (["approve"], Exit.USAGE, "ID"),
+        (["flows", "--limit", "9999999"], Exit.USAGE, "9999999"),
+        (["connect", "--wait", "-1"], Exit.USAGE, "seconds"),
+        (["connect", "--transport", "pigeon"], Exit.USAGE, "pigeon"),
+        (["status"], Exit.NOT_RUNNING, "vpnshare up"),
+        (["requests"], Exit.NOT_RUNNING, "vpnshare gateway"),
+        (["gateways"], Exit.NOT_RUNNING, "vpnshare client"),
+        (["connect", "--wait", "0"], Exit.NOT_RUNNING, "vpnshare client"),
+        (["down"], Exit.NOT_RUNNING, ""),
+        (["console"], Exit.NOT_RUNNING, ""),
+    ],
+)
+def test_exit_codes_without_a_service(home: Path, args: list[str], code: Exit, words: str) -> None:
+    done = run(*args)
+    assert done.returncode == code
+    assert words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_stale_socket_means_not_running(home: Path, capsys: Capture) -> None:
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(home / "gateway.sock"))
+    assert main(["requests"]) == Exit.NOT_RUNNING
+
+
+def test_version(capsys: Capture) -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    assert f'version = "{VERSION}"' in pyproject
+    assert main(["--version"]) == Exit.OK
+    assert VERSION in capsys.readouterr().out
+    assert as_json(capsys, "version") == {
+        "version": VERSION,
+        "api": 1,
+        "python": ".".join(map(str, sys.version_info[:3])),
+    }
+
+
+def test_every_error_code_has_an_exit_code() -> None:
+    for code in Code:
+        assert exit_code(ControlError(code, "x")) in Exit
+    assert exit_code(ControlError(12345, "x")) == Exit.FAILED
+
+
+# With services
+
+
+def test_json_is_what_the_service_said(gateway: PretendGateway, capsys: Capture) -> None:
+    status = as_json(capsys, "status")
+    assert isinstance(status, dict)
+    assert (status["pid"], status["sharing"], status["vpn"]["interface"]) == (4711, "on", "tun0")
+    for command, expected in (
+        ("peers", gateway.peers), ("leases", gateway.leases), ("requests", []),
+    ):  # fmt: skip
+        rows = as_json(capsys, command)
+        assert isinstance(rows, list)
+        assert [row["id"] for row in rows] == [each.id for each in expected]  # type: ignore[attr-defined]
+    offer = as_json(capsys, "pair")
+    assert isinstance(offer, dict)
+    assert set(offer) == {"uri", "expires_in", "name", "endpoints", "fingerprint"}
+    page = as_json(capsys, "flows", "--limit", "3")
+    assert isinstance(page, dict) and page["total"] == 40 and len(page["flows"]) == 3
+    logs = as_json(capsys, "logs", "-n", "2")
+    assert isinstance(logs, list) and len(logs) == 2
+
+
+def test_status_of_two_services(
+    gateway: PretendGateway, client: PretendClient, capsys: Capture
+) -> None:
+    both = as_json(capsys, "status")
+    assert isinstance(both, dict) and set(both) == {"gateway", "client"}
+    one = as_json(capsys, "status", "--role", "client")
+    assert isinstance(one, dict) and one["state"] == "connected"
+    assert main(["status"]) == Exit.OK
+    text = capsys.readouterr().out
+    assert "Gateway Pixel 8" in text and "● connected" in text
+
+
+def test_approve_deny_and_the_rest(gateway: PretendGateway, capsys: Capture) -> None:
+    gateway.waiting += [fakes.request("r1"), fakes.request("r2", "Mallory\x1b[2J")]
+    assert main(["approve", "r1"]) == Exit.OK
+    assert "Living-room TV may use the VPN now." in capsys.readouterr().out
+    assert main(["deny", "r2"]) == Exit.OK
+    assert "\x1b" not in capsys.readouterr().out
+    assert main(["approve", "r1"]) == Exit.NOT_FOUND
+    assert main(["rename", gateway.peers[0].id, "TV"]) == Exit.OK
+    assert gateway.peers[0].label == "TV"
+    assert main(["revoke", gateway.peers[0].id]) == Exit.OK
+    assert gateway.peers[0].revoked
+    assert main(["unshare"]) == Exit.OK and gateway.status.sharing == "off"
+    assert main(["share"]) == Exit.OK and gateway.status.sharing == "on"
+
+
+@pytest.mark.parametrize("width", [45, 80, 200])
+@pytest.mark.parametrize("command", ["requests", "peers", "leases", "flows", "gateways"])
+def test_tables_fit_the_terminal(
+    gateway: PretendGateway,
+    client: PretendClient,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    width: int,
+) -> None:
+    gateway.waiting += [
+        fakes.request("r1", "広い居間のテレビ" * 4),
+        fakes.request("r2", "e\u0301" * 9),
+    ]
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main([command]) == Exit.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) >= 2
+    assert all(output.width_of(line) <= width for line in lines)
+
+
+def test_no_colour_in_a_pipe(gateway: PretendGateway, capsys: Capture) -> None:
+    for command in ("status", "peers", "logs"):
+        assert main([command]) == Exit.OK
+        assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("extra", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_colour_on_a_terminal(
+    gateway: PretendGateway, extra: dict[str, str], coloured: bool
+) -> None:
+    master, slave = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "services.cli.main", "status"],
+        cwd=ROOT, env=os.environ | {"TERM": "xterm"} | extra, stdout=slave, stdin=slave,
+    )  # fmt: skip
+    os.close(slave)
+    shown = b""
+    try:
+        while data := os.read(master, 65536):
+            shown += data
+    except OSError:
+        pass  # the terminal's end
+    os.close(master)
+    assert child.wait() == Exit.OK
+    assert (b"\x1b[" in shown) is coloured and b"Pixel 8" in shown
+
+
+def test_a_reader_that_has_enough(gateway: PretendGateway) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m services.cli.main flows --limit 40 | head -n 1",
+        shell=True, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
+
+
+def test_connect_and_disconnect(client: PretendClient, capsys: Capture) -> None:
+    assert main(["connect", "--wait", "0"]) == Exit.OK
+    assert "vpnshare status" in capsys.readouterr().out
+    assert main(["connect", fakes.URI, "--wait", "0.3"]) == Exit.TIMED_OUT
+    assert "keeps trying" in capsys.readouterr().err
+    assert main(["disconnect"]) == Exit.OK
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "code"),
+    [
+        ("connected", None, Exit.OK),
+        ("failed", "denied", Exit.REFUSED),
+        ("failed", "secret_expired", Exit.REFUSED),
+        ("failed", "unreachable", Exit.FAILED),
+        ("idle", None, Exit.FAILED),
+        ("waiting", None, Exit.TIMED_OUT),
+        ("connecting", None, Exit.TIMED_OUT),
+    ],
+)
+def test_connect_exit_codes(
+    home: Path, capsys: Capture, state: str, error: str | None, code: Exit
+) -> None:
+    class Decided(PretendClient):
+        def handlers(self) -> dict[str, Handler]:
+            return super().handlers() | {"connect": lambda _: self.status}
+
+    service = Decided()
+    reason = "A reason with its fix." if error else None
+    service.status = replace(service.status, state=state, error=error, reason=reason)
+    with serve(service, home / "client.sock"):
+        assert main(["connect", "--wait", "0.3", "--json"]) == code
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["state"] == state
+    assert (reason or "") in shown.err
+
+
+def test_follow_prints_new_lines(gateway: PretendGateway) -> None:
+    follower = subprocess.Popen(
+        [sys.executable, "-m", "services.cli.main", "logs", "-f", "-n", "1", "--json"],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert follower.stdout is not None
+    assert json.loads(follower.stdout.readline())
+    gateway.logs = [*gateway.logs, fakes.LOG_LINES[0]]
+    gateway.changed("logs")
+    assert json.loads(follower.stdout.readline())["message"] == fakes.LOG_LINES[0].message
+    follower.kill()
+    follower.wait()
+    follower.stdout.close()
+
+
+# The QR code
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_half_blocks_are_the_modules(colour: bool) -> None:
+    modules = qr.matrix(fakes.URI)
+    lines = qr.half_blocks(modules, colour)
+    assert len(lines) == (len(modules) + 1) // 2
+    pairs = {"█": (True, True), "▀": (True, False), "▄": (False, True), " ": (False, False)}
+    found: list[list[bool]] = []
+    for line in lines:
+        cells = [pairs[c] for c in re.sub(r"\x1b\[[\d;]*m", "", line)]
+        for half in (0, 1):
+            found.append([cell[half] is colour for cell in cells])
+    assert found[: len(modules)] == modules
+
+
+def test_the_code_fits_a_phone() -> None:
+    assert len(qr.matrix("VSHP:" + "A1B2" * 45)) <= 45
+
+
+def test_pair_prints_code_and_uri(gateway: PretendGateway, capsys: Capture) -> None:
+    assert main(["pair"]) == Exit.OK
+    text = capsys.readouterr().out
+    assert fakes.URI in text and "▀" in text
+    assert main(["pair", "--no-qr"]) == Exit.OK
+    assert "▀" not in capsys.readouterr().out
