@@ -1,0 +1,131 @@
+"""Who gets in: from a session's HELLO to a lease or a refusal.
+
+A trusted key gets its lease at once. A device that proved a one-time secret, or
+that shows a pairing code, waits at the desk until the owner answers, gives up,
+or time runs out. A key that claims to be paired and is not, or is revoked, is
+told so. Secrets are spent by their first use, whatever comes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.link import Link
+from gateway.model import PairingRequest, PeerDevice, Via
+from gateway.nat.counters import Counters
+from gateway.pairing import REQUEST_SECONDS, PairingDesk, RequestRefused
+from gateway.peers import PeerRegistry
+from vshp.config import CloseReason
+from vshp.events import HelloReceived
+from vshp.pairing import OneTimeSecrets
+
+Grant = Callable[[Link, HelloReceived, PeerDevice, float], None]
+"""Gives a trusted device its lease."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    link: Link
+    hello: HelloReceived
+
+
+class Admission:
+    """Judges HELLOs and carries out the owner's answers."""
+
+    def __init__(
+        self,
+        registry: PeerRegistry,
+        secrets: OneTimeSecrets,
+        counters: Counters,
+        grant: Grant,
+        auto_approve_qr: bool,
+    ) -> None:
+        self.desk = PairingDesk()
+        self.auto_approve_qr = auto_approve_qr
+        self._registry = registry
+        self._secrets = secrets
+        self._counters = counters
+        self._grant = grant
+        self._waiting: dict[bytes, _Waiting] = {}
+
+    def hello(self, link: Link, hello: HelloReceived, now: float) -> bool:
+        """Judge; True when a request now waits or a device was newly approved."""
+        key = hello.public_key
+        link.public_key = key
+        if hello.secret_id is not None:
+            self._secrets.consume(hello.secret_id, now)
+        peer = self._registry.trusted(key)
+        if peer is not None:
+            self._grant(link, hello, self._registry.seen(peer, hello.platform), now)
+            return False
+        if hello.proof == "known":
+            revoked = self._registry.is_revoked(key)
+            self._refuse(link, CloseReason.REVOKED if revoked else CloseReason.NOT_PAIRED, now)
+            return False
+        via = Via.QR if hello.proof == "secret" else Via.LAN
+        if via is Via.QR and self.auto_approve_qr:
+            peer = self._registry.approve(key, hello.label, hello.platform)
+            self._grant(link, hello, peer, now)
+            return True
+        return self._ask_owner(link, hello, via, now)
+
+    def approve(self, request_id: str, now: float) -> PeerDevice:
+        """Trust the device that waits, and give it its lease. Raises NoSuchRequest."""
+        request = self.desk.approve(request_id)
+        peer = self._registry.approve(request.public_key, request.label, request.platform)
+        waiting = self._waiting.pop(request.public_key, None)
+        if waiting is not None and not waiting.link.closed:
+            self._grant(waiting.link, waiting.hello, peer, now)
+        return peer
+
+    def deny(self, request_id: str, now: float) -> PairingRequest:
+        """Turn the device away. Raises NoSuchRequest."""
+        request = self.desk.deny(request_id, now)
+        self._turn_away(request.public_key, CloseReason.DENIED, now)
+        return request
+
+    def expire(self, now: float) -> bool:
+        """Turn away those whose time is over; True when there were any."""
+        over = self.desk.expire(now)
+        for request in over:
+            self._turn_away(request.public_key, CloseReason.APPROVAL_EXPIRED, now)
+        return bool(over)
+
+    def link_gone(self, link: Link) -> bool:
+        """The link closed; True when its device was waiting."""
+        key = link.public_key
+        waiting = None if key is None else self._waiting.get(key)
+        if key is None or waiting is None or waiting.link is not link:
+            return False
+        del self._waiting[key]
+        self.desk.withdraw(key)
+        return True
+
+    def _ask_owner(self, link: Link, hello: HelloReceived, via: Via, now: float) -> bool:
+        key = hello.public_key
+        try:
+            self.desk.submit(
+                key, hello.label, hello.platform, via, link.host, hello.code, now
+            )
+        except RequestRefused as refused:
+            self._counters.counts[f"pairing__{refused.reason}__refused"] += 1
+            again = "" if refused.retry_in is None else f"try again in {refused.retry_in:.0f} s"
+            denied = refused.reason == "denied_recently"
+            self._refuse(link, CloseReason.DENIED if denied else CloseReason.BUSY, now, again)
+            return False
+        earlier = self._waiting.pop(key, None)
+        self._waiting[key] = _Waiting(link, hello)
+        if earlier is not None:
+            earlier.link.close(CloseReason.REPLACED, now)
+        link.session.pending(REQUEST_SECONDS, now)
+        return True
+
+    def _turn_away(self, public_key: bytes, reason: CloseReason, now: float) -> None:
+        waiting = self._waiting.pop(public_key, None)
+        if waiting is not None:
+            waiting.link.close(reason, now)
+
+    def _refuse(self, link: Link, reason: CloseReason, now: float, detail: str = "") -> None:
+        self._counters.counts[f"session__{reason}__refused"] += 1
+        link.close(reason, now, detail)

@@ -1,0 +1,548 @@
+"""The gateway: composes listeners, sessions, pairing, leases, NAT and the VPN's guard.
+
+Theory of operation. Everything happens on one asyncio loop: the poller's
+batches (links and forwarded sockets), one timer, and calls of the control API;
+`pulse` ties them together. A session's life goes through `listeners` (may this
+stranger knock?), `link` (bytes), `admission` (may this device in?) and
+`tunnels` (its lease, its flows, its return).
+
+Sharing is a wish of the owner; forwarding is the wish and a VPN. Without either
+the NAT answers every packet with an ICMP error, and clients are told by STATUS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from gateway.admission import Admission
+from gateway.dns.forwarder import DnsForwarder, Reply
+from gateway.dns.message import REFUSED, error_reply
+from gateway.leases import choose_pool
+from gateway.link import Link
+from gateway.listeners import Doorman, StreamListener, spell
+from gateway.model import GatewayStore, PairingRequest, PeerDevice, VpnNetwork, fingerprint
+from gateway.nat.counters import Counters
+from gateway.nat.flows import FlowInfo
+from gateway.nat.limits import limits_for
+from gateway.nat.policy import EgressPolicy
+from gateway.nat.router import Nat, NatConfig, TunnelPeer
+from gateway.pairing import REQUEST_SECONDS
+from gateway.peers import PeerRegistry
+from gateway.poller import Poller
+from gateway.pulse import Pulse
+from gateway.rates import RateMeter
+from gateway.sockets import Sockets
+from gateway.tunnels import Tunnel, Tunnels
+from gateway.vpn.detector import VpnDetector
+from gateway.vpn.guard import EgressGuard
+from gateway.vpn.snapshot import Attached
+from vshp import events as ev
+from vshp.config import CloseReason, GatewayStatus
+from vshp.pairing import OneTimeSecrets
+from vshp.session import GatewaySession
+from vshp.tickets import TicketBook
+from vshp.uri import Endpoint, PairingUri
+
+DEFAULT_PORT = 47800
+DEFAULT_MTU = 1500
+GRACE_SECONDS = 300.0
+"""How long a broken link's flows wait for the client to come back."""
+USAGE_SECONDS = 30.0
+"""How often usage is written while there is traffic."""
+MAX_URI_ENDPOINTS = 3
+"""Endpoints in a pairing URI: more would make its QR code too large for a phone."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """How the gateway is set up; every field has a default that suits a phone."""
+
+    listen: tuple[tuple[str, int], ...] = (("0.0.0.0", DEFAULT_PORT), ("::", DEFAULT_PORT))
+    vpn_interface: str | None = None
+    """The owner's choice; None: find the VPN."""
+    name: str = "gateway"
+    share: bool = False
+    """Share from the start; else when told to."""
+    pool_ipv4: str | None = None
+    pool_ipv6: str | None = None
+    mtu: int = DEFAULT_MTU
+    grace: float = GRACE_SECONDS
+    auto_approve_qr: bool = False
+    """Approve devices that scanned the QR code without asking."""
+    bypass: bool = False
+    """Forward even outside the VPN. Shown wherever the state is shown."""
+    max_descriptors: int | None = None
+    """Bounds the NAT; None: RLIMIT_NOFILE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A pairing URI and how long its secret is good, in seconds."""
+
+    uri: str
+    expires_in: float
+    endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySnapshot:
+    """The gateway as a whole, for the control API. Rates are bytes a second."""
+
+    sharing: str
+    """`on`, `off`, or `unavailable` (wanted, but there is no VPN)."""
+    vpn: VpnNetwork
+    guard: str
+    bypass: bool
+    listen: list[str]
+    uptime: float
+    peers: int
+    connected: int
+    requests: int
+    flows: int
+    from_tunnel_bytes: int
+    to_tunnel_bytes: int
+    from_tunnel_rate: float
+    to_tunnel_rate: float
+    counters: dict[str, int]
+    alarms: list[str]
+
+
+class SharedResolver:
+    """The lease's resolver (the NAT's `DnsPort`): answers REFUSED while nothing is shared."""
+
+    def __init__(self, forwarder: DnsForwarder) -> None:
+        self.open = False
+        self._forwarder = forwarder
+
+    def query(self, wire: bytes, over_tcp: bool, client: str, reply: Reply) -> None:
+        if self.open:
+            self._forwarder.query(wire, over_tcp, client, reply)
+            return
+        refusal = error_reply(wire, REFUSED)
+        if refusal is not None:
+            reply(refusal)
+
+
+class Gateway:
+    """The sharing side of VPN Share."""
+
+    on_change: Callable[[], None]
+    """Called when something that the control API shows has changed in kind, not in bytes."""
+
+    def __init__(self, config: GatewayConfig, store: GatewayStore) -> None:
+        self.config = config
+        self.on_change = lambda: None
+        identity = store.identity()
+        if identity is None:
+            identity = X25519PrivateKey.generate().private_bytes_raw()
+            store.save_identity(identity)
+        self._identity = identity
+        private_key = X25519PrivateKey.from_private_bytes(identity)
+        self.public_key = private_key.public_key().public_bytes_raw()
+        self.registry = PeerRegistry(store)
+        self.counters = Counters()
+        self.detector = VpnDetector(config.vpn_interface)
+        self.guard = EgressGuard(self.detector, bypass=config.bypass)
+        self.policy = EgressPolicy()
+        self._tickets = TicketBook(_ticket_key(store))
+        self._secrets = OneTimeSecrets(self.public_key)
+        self._admission = Admission(
+            self.registry, self._secrets, self.counters, self._grant, config.auto_approve_qr
+        )
+        self._links: dict[int, Link] = {}
+        self._listeners: list[StreamListener] = []
+        self._share = config.share
+        self._generation = 0
+        self._usage_at: float | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.public_key)
+
+    # --- life --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Look for the VPN, choose the address pool, listen.
+
+        Raises ListenError and PoolError; nothing is left open then.
+        """
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
+        self._started = now
+        self._up, self._down = RateMeter(now), RateMeter(now)
+        self._doorman = Doorman(self.counters, now)
+        self.poller = Poller(self._loop)
+        self._pulse = Pulse(self._loop, self.poller, self._deadline, self._due)
+        self._dns = DnsForwarder(self.guard)
+        self._resolver = SharedResolver(self._dns)
+        descriptors = self.config.max_descriptors or resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._nat = Nat(
+            NatConfig(limits=limits_for(descriptors)),
+            Sockets(self.guard, self.poller),
+            self._resolver,
+            self.policy,
+            self.counters,
+        )
+        self._nat.on_output = self._output
+        try:
+            await self.detector.start()
+            attached = self.detector.attached()
+            self._tunnels = Tunnels(
+                self._nat,
+                choose_pool(
+                    self.public_key, attached.networks, self.config.pool_ipv4, self.config.pool_ipv6
+                ),
+                self.registry,
+                self._tickets,
+                self.counters,
+                self.config.name,
+                self.config.mtu,
+                self.config.grace,
+            )
+            self._generation = self.detector.generation
+            self.detector.on_change = self._vpn_changed
+            self.detector.on_attached = self._attached_changed
+            self._attached_changed(attached)
+            for host, port in self.config.listen:
+                self._listeners.append(StreamListener(host, port, self.poller, self._accepted))
+        except BaseException:
+            await self._close()
+            raise
+        self.detector.attend(self._share)
+        self._apply_sharing(now)
+
+    async def stop(self) -> None:
+        """Say goodbye to every client, close everything, write the last usage."""
+        now = self._loop.time()
+        for link in list(self._links.values()):
+            link.close(CloseReason.SHUTDOWN, now)
+        for tunnel in self._tunnels.all():
+            self._tunnels.end(tunnel, now)
+        await self._close()
+
+    async def _close(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        self._pulse.stop()
+        self._dns.close()
+        await self.detector.stop()
+        self.poller.close()
+
+    # --- what the owner may do ---------------------------------------------------------------
+
+    def share(self) -> None:
+        self._set_share(True)
+
+    def unshare(self) -> None:
+        """Stop forwarding: flows end, clients stay connected and are told."""
+        self._set_share(False)
+
+    def pair(self) -> Offer:
+        """Issue a one-time secret and put it into a URI."""
+        endpoints = self._endpoints()[:MAX_URI_ENDPOINTS]
+        uri = PairingUri(
+            self.public_key,
+            self._secrets.issue(self._loop.time()),
+            self.config.name,
+            tuple(Endpoint("tcp", _packed(host), port) for host, port in endpoints),
+        )
+        spelled = tuple(spell(host, port) for host, port in endpoints)
+        return Offer(uri.encode(), REQUEST_SECONDS, spelled)
+
+    def requests(self) -> list[PairingRequest]:
+        """Devices that wait, oldest first."""
+        return self._admission.desk.waiting()
+
+    def now(self) -> float:
+        """The clock that requests, tunnels and flows are timed by (monotonic seconds)."""
+        return self._loop.time()
+
+    def approve(self, request_id: str) -> PeerDevice:
+        """Trust the device that waits, and give it its lease. Raises NoSuchRequest."""
+        peer = self._admission.approve(request_id, self._loop.time())
+        self._changed()
+        return peer
+
+    def deny(self, request_id: str) -> PairingRequest:
+        """Turn the device away, and for a while. Raises NoSuchRequest."""
+        request = self._admission.deny(request_id, self._loop.time())
+        self._changed()
+        return request
+
+    def peers(self) -> list[PeerDevice]:
+        return self.registry.all()
+
+    def revoke(self, peer_id: str) -> PeerDevice:
+        """Trust the device no longer; its session and flows end at once. Raises NoSuchPeer."""
+        now = self._loop.time()
+        peer = self.registry.revoke(self.registry.find(peer_id))
+        tunnel = self._tunnels.of_key(peer.public_key)
+        if tunnel is not None:
+            self._tunnels.end(tunnel, now)
+        for link in list(self._links.values()):
+            if link.public_key == peer.public_key:
+                link.close(CloseReason.REVOKED, now)
+        self._changed()
+        return peer
+
+    def rename(self, peer_id: str, label: str) -> PeerDevice:
+        """Give the device a name of the owner's. Raises NoSuchPeer."""
+        peer = self.registry.rename(self.registry.find(peer_id), label)
+        tunnel = self._tunnels.of_key(peer.public_key)
+        if tunnel is not None:
+            tunnel.peer = peer
+        self._changed()
+        return peer
+
+    def tunnels(self) -> list[Tunnel]:
+        """Leases in use, with what carries them."""
+        return self._tunnels.all()
+
+    def flows(self, peer_id: str | None = None) -> list[FlowInfo]:
+        """Flows of all devices or of one. Raises NoSuchPeer."""
+        if peer_id is None:
+            return self._nat.flows()
+        tunnel = self._tunnels.of_key(self.registry.find(peer_id).public_key)
+        return [] if tunnel is None else self._nat.flows(tunnel.nat_peer)
+
+    def close_flow(self, flow_id: int) -> bool:
+        """End one flow, at both ends; False if there is none of that id."""
+        closed = self._nat.close_flow(flow_id, self._loop.time())
+        self._changed()
+        return closed
+
+    def status(self) -> GatewaySnapshot:
+        now = self._loop.time()
+        up, down = self._tunnels.totals()
+        network = self.guard.network
+        return GatewaySnapshot(
+            sharing="off" if not self._share else "on" if network.usable else "unavailable",
+            vpn=network,
+            guard=str(self.guard.strength),
+            bypass=self.config.bypass,
+            listen=[spell(listener.host, listener.port) for listener in self._listeners],
+            uptime=now - self._started,
+            peers=sum(not peer.revoked for peer in self.registry.all()),
+            connected=self._tunnels.connected(),
+            requests=len(self._admission.desk),
+            flows=sum(tunnel.nat_peer.flow_count for tunnel in self._tunnels.all()),
+            from_tunnel_bytes=up,
+            to_tunnel_bytes=down,
+            from_tunnel_rate=self._up.read(up, now),
+            to_tunnel_rate=self._down.read(down, now),
+            counters=self._all_counters(),
+            alarms=[network.reason] if self.config.bypass and network.reason else [],
+        )
+
+    def _all_counters(self) -> dict[str, int]:
+        counts = self.counters.snapshot() | self.guard.counters | self._dns.counters
+        for link in self._links.values():
+            for name, n in link.session.counters.items():
+                counts[name] = counts.get(name, 0) + n
+        return counts
+
+    def _changed(self) -> None:
+        self._pulse.settle_soon()
+        self.on_change()
+
+    # --- sharing and the VPN -----------------------------------------------------------------
+
+    def _set_share(self, wanted: bool) -> None:
+        if self._share is wanted:
+            return
+        now = self._loop.time()
+        self._share = wanted
+        self.detector.attend(wanted)
+        if not wanted:
+            self._nat.close_flows("sharing_off", now)
+        self._apply_sharing(now)
+
+    def _apply_sharing(self, now: float) -> None:
+        """Tell the NAT and the clients what may be forwarded now."""
+        network = self.guard.network
+        on = self._share and network.usable
+        self._nat.set_available(on and network.ipv4, on and network.ipv6)
+        self._resolver.open = on
+        for tunnel in self._tunnels.all():
+            if tunnel.link is not None:
+                self._tell_status(tunnel.link, now)
+        self._changed()
+
+    def _tell_status(self, link: Link, now: float) -> None:
+        network = self.guard.network
+        status = GatewayStatus(
+            vpn_up=network.usable, sharing=self._share, ipv6_internet=network.ipv6
+        )
+        link.session.status(status, now)
+        self._pulse.mark(link)
+
+    def _vpn_changed(self, network: VpnNetwork) -> None:
+        now = self._loop.time()
+        if self.detector.generation != self._generation:
+            self._generation = self.detector.generation
+            if not self.config.bypass:
+                self._nat.close_flows("vpn_lost", now)
+        self._dns.vpn_changed()
+        self._apply_sharing(now)
+
+    def _attached_changed(self, attached: Attached) -> None:
+        self.policy.set_networks(
+            [socket.inet_ntop(_family_of(address), address) for address in attached.own],
+            [
+                f"{socket.inet_ntop(_family_of(address), address)}/{prefix}"
+                for address, prefix in attached.networks
+            ],
+        )
+        self._nat.policy_changed(self._loop.time())
+        self._pulse.settle_soon()
+
+    def _endpoints(self) -> list[tuple[str, int]]:
+        """Where clients can reach the listeners, the likeliest first."""
+        own = [socket.inet_ntop(_family_of(a), a) for a in self.detector.attached().own]
+        vpn = self.detector.network.addresses
+        found: list[tuple[str, int]] = []
+        for listener in self._listeners:
+            if listener.host not in ("0.0.0.0", "::"):
+                found.append((listener.host, listener.port))
+                continue
+            found.extend(
+                (host, listener.port)
+                for host in own
+                if (":" in host) is (":" in listener.host)
+                and host not in vpn
+                and not host.startswith(("127.", "169.254.", "fe80:", "::1"))
+            )
+        if not found:
+            found = [("127.0.0.1", listener.port) for listener in self._listeners[:1]]
+        return sorted(found, key=lambda endpoint: ":" in endpoint[0])
+
+    # --- links -------------------------------------------------------------------------------
+
+    def _accepted(self, sock: socket.socket, address: tuple[str, int], now: float) -> None:
+        if not self._doorman.admit(address[0], now):
+            sock.close()
+            return
+        session = GatewaySession(
+            self._identity, lambda name: self._secrets.lookup(name, self._loop.time()), now
+        )
+        link = Link(self, self.poller, sock, address, session, now)
+        self._links[id(link)] = link
+        self._doorman.enter(
+            id(link), address[0], lambda: link.close(CloseReason.BUSY, self._loop.time())
+        )
+
+    def link_event(self, link: Link, event: ev.Event, now: float) -> None:
+        """A session's news (LinkOwner)."""
+        match event:
+            case ev.HelloReceived():
+                if self._admission.hello(link, event, now):
+                    self._doorman.leave(id(link))
+                    self._changed()
+            case ev.Confirmed():
+                link.confirmed = True
+                if self._tunnels.confirmed(link, now):
+                    self._took_effect(link, now)
+            case ev.RttMeasured():
+                tunnel = self._tunnels.of_link(link)
+                if tunnel is not None:
+                    tunnel.rtt = event.smoothed
+            case ev.PeerClosed(reason=CloseReason.DISCONNECTED):
+                # It said goodbye: no grace for what it no longer wants.
+                tunnel = self._tunnels.of_link(link)
+                if tunnel is not None:
+                    self._tunnels.end(tunnel, now)
+                    self._changed()
+            case _:
+                pass
+
+    def link_broken(self, link: Link, reason: str, now: float) -> None:
+        """The link's socket is closed (LinkOwner): a tunnel it carried waits for another."""
+        self._links.pop(id(link), None)
+        self._doorman.leave(id(link))
+        counts = self.counters.counts
+        counts[reason] += 1
+        for name, n in link.session.counters.items():
+            counts[name] += n
+        waited = self._admission.link_gone(link)
+        carried = self._tunnels.link_gone(link, now)
+        link.detach()
+        if waited or carried:
+            self._changed()
+
+    def link_again(self, link: Link) -> None:
+        """The link has more to send than its turn allowed (LinkOwner)."""
+        self._pulse.mark(link)
+
+    def _grant(
+        self, link: Link, hello: ev.HelloReceived, peer: PeerDevice, now: float
+    ) -> None:
+        """Give a trusted device its lease (Admission's)."""
+        if self._tunnels.grant(link, hello, peer, self.guard.network.ipv6, now):
+            self._took_effect(link, now)
+        if not link.closed:
+            self._pulse.mark(link)
+
+    def _took_effect(self, link: Link, now: float) -> None:
+        self._doorman.leave(id(link))
+        self._tell_status(link, now)
+        self._changed()
+
+    # --- time --------------------------------------------------------------------------------
+
+    def _output(self, nat_peer: TunnelPeer) -> None:
+        """The NAT has something for this peer."""
+        link = self._tunnels.link_of(nat_peer)
+        if link is not None:
+            self._pulse.mark(link)
+
+    def _deadline(self) -> float | None:
+        """When anything of ours is due next (Pulse's)."""
+        if self._usage_at is None and self._tunnels.connected():
+            self._usage_at = self._loop.time() + USAGE_SECONDS
+        deadlines = [
+            self._nat.get_timer(),
+            self._admission.desk.get_timer(),
+            self._tunnels.get_timer(),
+            self._usage_at,
+            *(link.session.get_timer() for link in self._links.values()),
+        ]
+        return min((at for at in deadlines if at is not None), default=None)
+
+    def _due(self, now: float) -> None:
+        """The timer fired (Pulse's)."""
+        self._nat.handle_timer(now)
+        for link in list(self._links.values()):
+            link.handle_timer(now)
+        changed = self._admission.expire(now)
+        changed |= self._tunnels.expire(now)
+        if self._usage_at is not None and self._usage_at <= now:
+            self._usage_at = None
+            for tunnel in self._tunnels.all():
+                self._tunnels.save_usage(tunnel)
+        if changed:
+            self.on_change()
+
+
+def _ticket_key(store: GatewayStore) -> bytes:
+    """The key that resume tickets are sealed with, made on first use."""
+    key = store.secret("ticket_key")
+    if key is None:
+        key = os.urandom(32)
+        store.save_secret("ticket_key", key)
+    return key
+
+
+def _packed(host: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+
+
+def _family_of(address: bytes) -> int:
+    return socket.AF_INET if len(address) == 4 else socket.AF_INET6

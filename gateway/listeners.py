@@ -1,0 +1,167 @@
+"""Where clients knock: listening sockets, and what a stranger may cost.
+
+A connection that has not yet been given a lease is a stranger's. It holds one
+descriptor and a small buffer until its handshake times out, so strangers are
+counted: in all and per address. When the places are taken, the oldest stranger
+of the address that holds the most gives way, so that a flood from one address
+makes room for a newcomer from another. Handshakes cost the CPU about a
+millisecond each, so the rate at which an address may begin them is bounded too.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+
+from gateway.nat.counters import Counters
+from gateway.poller import Poller
+
+MAX_STRANGERS = 256
+"""Connections without a lease, in all."""
+MAX_STRANGERS_PER_ADDRESS = 32
+HANDSHAKES_PER_SECOND = 20.0
+"""Handshakes one address may begin, sustained, and in a burst."""
+HANDSHAKE_BURST = 40.0
+ALL_HANDSHAKES_PER_SECOND = 100.0
+"""Handshakes in all: a tenth of a core at most goes to strangers."""
+ALL_HANDSHAKE_BURST = 150.0
+MAX_BUCKETS = 1024
+"""Addresses whose rate is remembered; the one seen longest ago is forgotten."""
+ACCEPTS_PER_TURN = 16
+BACKLOG = 128
+
+
+class ListenError(Exception):
+    """A listening socket could not be opened; the text names the fix."""
+
+
+class _Bucket:
+    """A token bucket: `rate` a second, at most `burst` saved up."""
+
+    __slots__ = ("at", "burst", "rate", "tokens")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self.rate = rate
+        self.burst = burst
+        self.tokens = burst
+        self.at = now
+
+    def take(self, now: float) -> bool:
+        self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate)
+        self.at = now
+        if self.tokens < 1.0:
+            return False
+        self.tokens -= 1.0
+        return True
+
+
+class Doorman:
+    """Counts strangers and decides who may knock. Pure but for the closing of the oldest."""
+
+    def __init__(self, counters: Counters, now: float) -> None:
+        self._counters = counters
+        self._waiting: OrderedDict[int, tuple[str, Callable[[], None]]] = OrderedDict()
+        self._per_address: Counter[str] = Counter()
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._all = _Bucket(ALL_HANDSHAKES_PER_SECOND, ALL_HANDSHAKE_BURST, now)
+
+    def admit(self, address: str, now: float) -> bool:
+        """Whether a connection from `address` may begin a handshake; counts the refusal."""
+        counts = self._counters.counts
+        if self._per_address[address] >= MAX_STRANGERS_PER_ADDRESS:
+            counts["listener__address_full__refused"] += 1
+            return False
+        bucket = self._buckets.pop(address, None)
+        if bucket is None:
+            bucket = _Bucket(HANDSHAKES_PER_SECOND, HANDSHAKE_BURST, now)
+        self._buckets[address] = bucket
+        if len(self._buckets) > MAX_BUCKETS:
+            self._buckets.popitem(last=False)
+        if not bucket.take(now):
+            counts["listener__address_rate__refused"] += 1
+            return False
+        if not self._all.take(now):
+            counts["listener__rate__refused"] += 1
+            return False
+        return True
+
+    def enter(self, key: int, address: str, evict: Callable[[], None]) -> None:
+        """A stranger came in; `evict` closes him, should he have to give way."""
+        if len(self._waiting) >= MAX_STRANGERS:
+            crowd, _ = self._per_address.most_common(1)[0]
+            oldest = next(k for k, (a, _) in self._waiting.items() if a == crowd)
+            _, close = self._waiting[oldest]
+            self.leave(oldest)
+            self._counters.counts["listener__full__oldest_closed"] += 1
+            close()
+        self._waiting[key] = (address, evict)
+        self._per_address[address] += 1
+
+    def leave(self, key: int) -> None:
+        """He has a lease now, or has gone. Unknown keys are no error."""
+        entry = self._waiting.pop(key, None)
+        if entry is None:
+            return
+        address = entry[0]
+        self._per_address[address] -= 1
+        if self._per_address[address] <= 0:
+            del self._per_address[address]
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+
+class StreamListener:
+    """A listening TCP socket on the gateway's poller."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        poller: Poller,
+        accepted: Callable[[socket.socket, tuple[str, int], float], None],
+    ) -> None:
+        """Open and listen. Raises ListenError."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._poller = poller
+        self._accepted = accepted
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((host, port))
+            sock.listen(BACKLOG)
+            sock.setblocking(False)
+        except OSError as error:
+            sock.close()
+            raise ListenError(
+                f"cannot listen on {spell(host, port)}: {error.strerror or error}. "
+                "Choose another address or port with --listen, or stop what uses it."
+            ) from None
+        self.sock = sock
+        self.host, self.port = sock.getsockname()[:2]
+        poller.register(sock.fileno(), self, select.EPOLLIN)
+
+    def ready(self, mask: int, now: float) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                sock, address = self.sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:
+                # Out of descriptors: those who knock wait in the backlog.
+                return
+            self._accepted(sock, (address[0], address[1]), now)
+
+    def close(self) -> None:
+        if self.sock.fileno() >= 0:
+            self._poller.unregister(self.sock.fileno())
+            self.sock.close()
+
+
+def spell(host: str, port: int) -> str:
+    """`host:port`, with brackets around IPv6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,287 @@
+"""Tunnels: what an approved device holds while it is, or may soon be, connected.
+
+Theory of operation. A tunnel is a peer's lease, its side of the NAT with all
+flows, and the link that carries them at the moment. A lease is sent in the
+answer to HELLO, but takes effect only when the client has spoken under the
+session's keys, so that a replayed first message changes nothing. The link may
+break: the tunnel then waits, flows and all, until its grace time is over, and
+the next link of the same device that shows a good ticket takes it over. A
+device has one tunnel at most; a session without a ticket replaces it.
+
+    (none) --lease granted and confirmed--> CONNECTED --link broken--> WAITING
+    WAITING --another link resumes--> CONNECTED      WAITING --grace over--> (none)
+    CONNECTED --another link resumes--> CONNECTED    any --ended, replaced--> (none)
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, replace
+
+from gateway.leases import LEASE_SECONDS, AddressPool, PoolError
+from gateway.link import Link
+from gateway.model import PeerDevice, TunnelLease
+from gateway.nat.counters import Counters
+from gateway.nat.router import Nat, TunnelPeer
+from gateway.peers import PeerRegistry
+from gateway.rates import RateMeter
+from vshp.config import Capability, CloseReason, LeaseConfig, Resume
+from vshp.errors import Refused
+from vshp.events import HelloReceived
+from vshp.tickets import Ticket, TicketBook
+
+
+@dataclass(slots=True)
+class Tunnel:
+    """One device's tunnel. Times are monotonic seconds."""
+
+    peer: PeerDevice
+    lease: TunnelLease
+    config: LeaseConfig
+    """The lease as the client was told it last: the base of a CONFIG delta."""
+    nat_peer: TunnelPeer
+    up_rate: RateMeter
+    down_rate: RateMeter
+    link: Link | None = None
+    waits_until: float = 0.0
+    """End of the grace time, while there is no link."""
+    connected_at: float = 0.0
+    rtt: float | None = None
+    """Seconds, smoothed."""
+    saved_up: int = 0
+    """Bytes already added to the device's usage; likewise the other."""
+    saved_down: int = 0
+
+    @property
+    def session_id(self) -> bytes:
+        return self.config.session_id
+
+
+@dataclass(slots=True)
+class _Granted:
+    """A lease sent to a client that has not confirmed it yet."""
+
+    peer: PeerDevice
+    lease: TunnelLease
+    config: LeaseConfig
+    generation: int
+    """Of the ticket in `config`."""
+
+
+class Tunnels:
+    """All tunnels: gives leases, resumes, counts usage."""
+
+    def __init__(
+        self,
+        nat: Nat,
+        pool: AddressPool,
+        registry: PeerRegistry,
+        tickets: TicketBook,
+        counters: Counters,
+        name: str,
+        mtu: int,
+        grace: float,
+    ) -> None:
+        """`mtu` bounds the leases' MTU; `grace` is how long a broken link is waited for."""
+        self.pool = pool
+        self.mtu = mtu
+        self.grace = grace
+        self._nat = nat
+        self._registry = registry
+        self._tickets = tickets
+        self._counters = counters
+        self._name = name
+        self._by_key: dict[bytes, Tunnel] = {}
+        self._by_peer: dict[int, Tunnel] = {}
+        self._granted: dict[int, _Granted] = {}
+        self._ended_up = 0
+        self._ended_down = 0
+
+    # --- look-ups ----------------------------------------------------------------------------
+
+    def all(self) -> list[Tunnel]:
+        return list(self._by_key.values())
+
+    def of_key(self, public_key: bytes) -> Tunnel | None:
+        return self._by_key.get(public_key)
+
+    def of_link(self, link: Link) -> Tunnel | None:
+        """The tunnel that this link carries now."""
+        key = link.public_key
+        tunnel = None if key is None else self._by_key.get(key)
+        return tunnel if tunnel is not None and tunnel.link is link else None
+
+    def link_of(self, nat_peer: TunnelPeer) -> Link | None:
+        tunnel = self._by_peer.get(id(nat_peer))
+        return None if tunnel is None else tunnel.link
+
+    def connected(self) -> int:
+        return sum(tunnel.link is not None for tunnel in self._by_key.values())
+
+    def totals(self) -> tuple[int, int]:
+        """Bytes from and to all tunnels since the start, ended ones included."""
+        up, down = self._ended_up, self._ended_down
+        for tunnel in self._by_key.values():
+            up += tunnel.nat_peer.from_tunnel_bytes
+            down += tunnel.nat_peer.to_tunnel_bytes
+        return up, down
+
+    # --- leases ------------------------------------------------------------------------------
+
+    def grant(
+        self,
+        link: Link,
+        hello: HelloReceived,
+        peer: PeerDevice,
+        ipv6_internet: bool,
+        now: float,
+    ) -> bool:
+        """Send the device its lease; True when it took effect at once (see `confirmed`)."""
+        key = peer.public_key
+        tunnel = self._by_key.get(key)
+        base = None
+        generation = 0
+        if hello.resume is not None:
+            ticket = self._open_ticket(hello.resume, key)
+            if ticket is not None and tunnel is not None and ticket.session_id == tunnel.session_id:
+                base, generation = tunnel.config, ticket.generation
+        try:
+            ipv4, ipv6 = self.pool.addresses(self._registry.lease_number(key))
+        except PoolError:
+            link.close(CloseReason.BUSY, now, "no lease address is left")
+            return False
+        session_id = secrets.token_bytes(16) if base is None else base.session_id
+        offload = bool(hello.capabilities & Capability.OFFLOAD) and link.transport != "udp"
+        config = LeaseConfig(
+            session_id=session_id,
+            ipv4=ipv4,
+            ipv6=ipv6,
+            gateway_ipv4=self.pool.gateway_ipv4,
+            gateway_ipv6=self.pool.gateway_ipv6,
+            prefix_ipv4=self.pool.ipv4.prefixlen,
+            prefix_ipv6=self.pool.ipv6.prefixlen,
+            mtu=min(self.mtu, hello.mtu),
+            offload=offload,
+            offload_udp=offload and bool(hello.capabilities & Capability.OFFLOAD_UDP),
+            expires_in=int(LEASE_SECONDS),
+            name=self._name,
+            ticket=self._tickets.issue(session_id, key, time.time(), generation),
+            ipv6_internet=ipv6_internet,
+            resumed=base is not None,
+        )
+        lease = TunnelLease(
+            id=session_id.hex()[:8],
+            peer_id=peer.id,
+            ipv4=ipv4,
+            ipv6=ipv6,
+            gateway_ipv4=config.gateway_ipv4,
+            gateway_ipv6=config.gateway_ipv6,
+            prefix_ipv4=config.prefix_ipv4,
+            prefix_ipv6=config.prefix_ipv6,
+            mtu=config.mtu,
+            offload=offload,
+            expires=time.time() + LEASE_SECONDS,
+        )
+        self._granted[id(link)] = _Granted(peer, lease, config, generation + 1)
+        link.session.approve(config, now, base)
+        return link.confirmed and self.confirmed(link, now)
+
+    def confirmed(self, link: Link, now: float) -> bool:
+        """The client speaks under the session's keys: a lease it was given takes effect."""
+        granted = self._granted.pop(id(link), None)
+        if granted is None:
+            return False
+        tunnel = self._by_key.get(granted.peer.public_key)
+        earlier = None if tunnel is None else tunnel.link
+        if tunnel is not None and granted.config.session_id == tunnel.session_id:
+            tunnel.config = granted.config
+            tunnel.lease = granted.lease
+            self._counters.counts["session__resumed"] += 1
+        else:
+            if tunnel is not None:
+                self.end(tunnel, now)
+            tunnel = self._open(granted, now)
+        self._tickets.confirm(tunnel.session_id, granted.generation)
+        tunnel.link = link
+        tunnel.connected_at = now
+        if earlier is not None and earlier is not link:
+            earlier.detach()
+            earlier.close(CloseReason.REPLACED, now)
+        link.attach(tunnel.nat_peer)
+        tunnel.nat_peer.set_out(link.session.writer, now)
+        return True
+
+    def _open_ticket(self, resume: Resume, key: bytes) -> Ticket | None:
+        """The ticket, if it is good: a bad one costs its holder only the old session."""
+        try:
+            return self._tickets.open(resume.ticket, resume.session_id, key, time.time())
+        except Refused as refused:
+            self._counters.counts[f"session__{refused.reason}__not_resumed"] += 1
+            return None
+
+    def _open(self, granted: _Granted, now: float) -> Tunnel:
+        lease = granted.lease
+        nat_peer = self._nat.add_peer(
+            granted.peer.id,
+            lease.ipv4,
+            lease.ipv6,
+            lease.gateway_ipv4,
+            lease.gateway_ipv6,
+            lease.mtu,
+            None,
+            now,
+        )
+        config = replace(granted.config, resumed=False)
+        tunnel = Tunnel(granted.peer, lease, config, nat_peer, RateMeter(now), RateMeter(now))
+        self._by_key[granted.peer.public_key] = tunnel
+        self._by_peer[id(nat_peer)] = tunnel
+        self._counters.counts["session__opened"] += 1
+        return tunnel
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def link_gone(self, link: Link, now: float) -> bool:
+        """The link closed; True when it carried a tunnel, which now waits."""
+        self._granted.pop(id(link), None)
+        tunnel = self.of_link(link)
+        if tunnel is None:
+            return False
+        tunnel.link = None
+        tunnel.waits_until = now + self.grace
+        tunnel.nat_peer.set_out(None, now)
+        self.save_usage(tunnel)
+        return True
+
+    def end(self, tunnel: Tunnel, now: float) -> None:
+        """Close the flows and forget the tunnel; its link, if any, is the caller's to close."""
+        self.save_usage(tunnel)
+        self._ended_up += tunnel.nat_peer.from_tunnel_bytes
+        self._ended_down += tunnel.nat_peer.to_tunnel_bytes
+        if tunnel.link is not None:
+            tunnel.link.detach()
+            tunnel.link = None
+        self._nat.remove_peer(tunnel.nat_peer, now)
+        self._tickets.forget(tunnel.session_id)
+        del self._by_key[tunnel.peer.public_key]
+        del self._by_peer[id(tunnel.nat_peer)]
+
+    def get_timer(self) -> float | None:
+        """When the next waiting tunnel's grace time is over."""
+        return min((t.waits_until for t in self._by_key.values() if t.link is None), default=None)
+
+    def expire(self, now: float) -> bool:
+        """End the tunnels that were waited for in vain; True when there were any."""
+        over = [t for t in self._by_key.values() if t.link is None and t.waits_until <= now]
+        for tunnel in over:
+            self._counters.counts["session__grace__expired"] += 1
+            self.end(tunnel, now)
+        return bool(over)
+
+    def save_usage(self, tunnel: Tunnel) -> None:
+        """Write the bytes since the last time to the device's usage."""
+        up, down = tunnel.nat_peer.from_tunnel_bytes, tunnel.nat_peer.to_tunnel_bytes
+        fresh_up, fresh_down = up - tunnel.saved_up, down - tunnel.saved_down
+        if fresh_up or fresh_down:
+            tunnel.saved_up, tunnel.saved_down = up, down
+            self._registry.add_usage(tunnel.peer.public_key, fresh_up, fresh_down)
