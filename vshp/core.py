@@ -79,6 +79,10 @@ class SessionCore:
         """When the present state has lasted long enough."""
         self._deadline_reason = CloseReason.HANDSHAKE_TIMEOUT
         self._liveness: Liveness | None = None
+        self._answers = 0
+        """Records that only answer: they expect nothing back, so liveness does not count them."""
+        self._sent_when_heard = 0
+        """Records sealed, but for answers, when the peer was last heard."""
         self._keyed_at = now
         self._keyed = False
 
@@ -103,7 +107,7 @@ class SessionCore:
             return None
         deadline = self._deadline
         if self._liveness is not None:
-            at = self._liveness.timer(self._sent_records())
+            at = self._liveness.timer(self._unanswered())
             return at if deadline is None or at < deadline else deadline
         return deadline
 
@@ -118,7 +122,7 @@ class SessionCore:
         liveness = self._liveness
         if liveness is None:
             return
-        ask, silent = liveness.check(now, self._sent_records(), self._received_records())
+        ask, silent = liveness.check(now, self._unanswered(), self._received_records())
         if silent:
             self._count("session__link_dead__closed")
             self._event(LinkDead(silent))
@@ -166,6 +170,9 @@ class SessionCore:
         self.state = after(self.role, self.state, Step.ENDED)
         self._deadline = None
         self._shut()
+
+    def _unanswered(self) -> bool:
+        return self._sent_records() - self._answers > self._sent_when_heard
 
     def _fail(self, error: VshpError) -> None:
         """The peer is at fault: close, tell it, count it. The caller raises."""
@@ -216,6 +223,8 @@ class SessionCore:
             # Somebody who pings and does not read gets no queue of answers.
             self._count("ping__queue_full__ignored")
             return
+        if not self._batched():
+            self._answers += 1
         self._send_ping(FrameType.PONG, number)
 
     def _on_pong(self, body: bytes, now: float) -> None:
@@ -267,6 +276,10 @@ class SessionCore:
 
     def _send_handshake(self, message: bytes) -> None:
         """A Noise message of ours, in the transport's envelope."""
+        raise NotImplementedError
+
+    def _batched(self) -> bool:
+        """Whether the next record already has something in it."""
         raise NotImplementedError
 
     def _congested(self) -> bool:

@@ -1,9 +1,10 @@
 """Whether the link still lives: asks when traffic goes out and nothing comes back.
 
-Theory of operation. The packet path only bumps two counters it keeps anyway
-(records sealed, records opened). While something was sent that is not answered
-yet, the session ticks twice a second: silence of `SILENCE_BEFORE_PING` since the
-first unanswered record asks with a PING, and repeats it every second; silence of
+Theory of operation. The packet path keeps two counters anyway (records sealed,
+records opened), and remembers how many were sealed when it last opened some.
+While something was sealed after that, other than a mere answer to a PING, the
+session ticks twice a second: silence of `SILENCE_BEFORE_PING` since the first
+unanswered record asks with a PING, and repeats it every second; silence of
 `SILENCE_BEFORE_DEAD` means a dead link. When all is answered the ticking stops
 and only the keep-alive remains: a client pings after a whole interval without
 traffic, a gateway merely gives up after several. So an idle phone is woken once
@@ -43,7 +44,7 @@ class RttEstimator:
 
 
 class Liveness:
-    """The timer of one session. `sent` and `received` are its record counters."""
+    """The timer of one session."""
 
     __slots__ = (
         "_asked",
@@ -56,7 +57,6 @@ class Liveness:
         "_number",
         "_pings",
         "_received_seen",
-        "_sent_seen",
         "_unanswered_since",
         "rtt",
     )
@@ -72,34 +72,36 @@ class Liveness:
         self._asked = 0
         self._next_tick: float | None = None
         self._unanswered_since: float | None = None
-        self._sent_seen = 0
         self._received_seen = 0
         self._number = 0
         self._pings: dict[int, float] = {}
 
-    def timer(self, sent: int) -> float:
-        """When `check` wants to be called; `sent` starts the ticking when it has grown."""
+    def timer(self, unanswered: bool) -> float:
+        """When `check` wants to be called; `unanswered` starts the ticking."""
         if self._next_tick is not None:
             return self._next_tick
-        if sent != self._sent_seen:
+        if unanswered:
             # The time of sending is not known here: due at once, `check` sets the clock.
             return self._last_active
         if self._initiates:
             return self._last_active + self._interval
         return self._last_heard + IDLE_PERIODS_BEFORE_DEAD * self._interval
 
-    def check(self, now: float, sent: int, received: int) -> tuple[bool, float]:
-        """(whether to ping now, seconds of deadly silence or 0)."""
+    def check(self, now: float, unanswered: bool, received: int) -> tuple[bool, float]:
+        """(whether to ping now, seconds of deadly silence or 0).
+
+        `unanswered`: a record that expects something back left after the last one that came;
+        `received`: records that came so far.
+        """
         if received != self._received_seen:
             self._received_seen = received
             self._last_heard = self._last_active = now
             self._unanswered_since = None
             self._asked = 0
-        if sent != self._sent_seen:
-            self._sent_seen = sent
-            self._last_active = now
-            if self._unanswered_since is None:
-                self._unanswered_since = now
+        if not unanswered:
+            self._unanswered_since = None
+        elif self._unanswered_since is None:
+            self._unanswered_since = self._last_active = now
         since = self._unanswered_since
         if since is None:
             self._next_tick = None

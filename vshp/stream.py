@@ -101,6 +101,8 @@ class StreamTransport(SessionCore):
         if n < 0 or end > len(self._buffer):
             raise LocalMisuse("received_too_much", str(n))
         self._end = end
+        before = self.records
+        sent = self.writer.records - self._answers
         try:
             if self._key is None and self.state is not State.CLOSED:
                 self._handshake_bytes(now)
@@ -114,6 +116,8 @@ class StreamTransport(SessionCore):
         finally:
             if self.state is State.CLOSED or self._start == self._end:
                 self._start = self._end = 0
+        if self.records != before:
+            self._sent_when_heard = sent
         # Answers to control frames leave at once; the driver flushes its own packets.
         if self.writer.has_control:
             self.writer.flush()
@@ -262,6 +266,9 @@ class StreamTransport(SessionCore):
 
     def _send_handshake(self, message: bytes) -> None:
         self.writer.raw(_pack_message(MESSAGE_NOISE, len(message)) + message)
+
+    def _batched(self) -> bool:
+        return self.writer.batched
 
     def _congested(self) -> bool:
         return self.writer.room() < -MAX_QUEUED

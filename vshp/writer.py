@@ -230,6 +230,11 @@ class FrameWriter:
             self._seal(self._batch[:size], size)
             self.has_control = False
 
+    @property
+    def batched(self) -> bool:
+        """Whether anything waits for `flush`."""
+        return self._fill > 0
+
     def output(self) -> memoryview:
         """Bytes for the transport, in order; the view is good until the next call here."""
         return self._out_view[self._start : self._end]
