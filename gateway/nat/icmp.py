@@ -14,10 +14,10 @@ from errno import EAGAIN, EMSGSIZE
 from typing import TYPE_CHECKING
 
 from gateway.nat import errors
+from gateway.nat.emission import BUFFER
 from gateway.nat.flows import NEVER, Flow, FlowInfo
 from gateway.nat.outcomes import outcome_of
 from gateway.nat.ports import FAILED, ORIGIN_LOCAL, READABLE, EchoSocket, NetworkError
-from gateway.nat.udp import BUFFER
 from netstack.checksum import add, finish, pseudo_header
 from netstack.icmp import ICMP_HEADER
 from netstack.ip import IPV4_HEADER, IPV6_HEADER, PROTO_ICMP, PROTO_ICMP6, pack_ip

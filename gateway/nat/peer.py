@@ -18,8 +18,10 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from gateway.nat import admission, errors
+from gateway.nat.admit_tcp import syn_in_time_wait
 from gateway.nat.counters import FROM_TUNNEL
 from gateway.nat.dns import Questions
+from gateway.nat.emission import emit_fragments
 from gateway.nat.flows import NEVER, Flow
 from gateway.nat.icmp import EchoSession
 from gateway.nat.scheduler import FairQueue
@@ -27,8 +29,8 @@ from gateway.nat.tcp import TcpFlow
 from gateway.nat.udp import Remote, UdpMapping
 from gateway.nat.windows import WindowBudget, first_window
 from netstack import checksum
-from netstack.fragments import Reassembler, cut
-from netstack.ip import IPV4_HEADER, IPV6_HEADER, PROTO_FRAGMENT, PROTO_TCP, PROTO_UDP, pack_ipv4
+from netstack.fragments import Reassembler
+from netstack.ip import PROTO_TCP, PROTO_UDP
 from netstack.out import GSO_UDP_L4
 from netstack.tcp.buffers import SendBufferPool
 from netstack.tcp.config import TcpConfig
@@ -255,7 +257,7 @@ class TunnelPeer:
         except MalformedSegment as error:
             return f"tcp__{error.reason}__dropped"
         if seg.flags & (SYN | ACK) == SYN and flow.conn.state == State.TIME_WAIT:
-            return admission.syn_in_time_wait(self, flow, seg, buf, start, start + total, now)
+            return syn_in_time_wait(self, flow, seg, buf, start, start + total, now)
         flow.conn.segment_arrived(seg, now)
         if not flow.batched:
             flow.batched = True
@@ -357,28 +359,7 @@ class TunnelPeer:
             at = out.reserve_packet(len(packet))
             out.buffer[at : at + len(packet)] = packet
             return
-        if packet[0] >> 4 == 4:
-            ident = self.nat.next_ident() & 0xFFFF
-            src, dst = bytes(packet[12:16]), bytes(packet[16:20])
-            for offset, length, more in cut(len(packet) - IPV4_HEADER, out.mtu - IPV4_HEADER):
-                total = IPV4_HEADER + length
-                at = out.reserve_packet(total)
-                start = IPV4_HEADER + offset
-                out.buffer[at + IPV4_HEADER : at + total] = packet[start : start + length]
-                word = (0x2000 if more else 0) | offset >> 3
-                pack_ipv4(out.buffer, at, total, packet[9], src, dst, packet[8], ident, word)
-            return
-        ident = self.nat.next_ident()
-        for offset, length, more in cut(len(packet) - IPV6_HEADER, out.mtu - IPV6_HEADER - 8):
-            total = IPV6_HEADER + 8 + length
-            at = out.reserve_packet(total)
-            start = IPV6_HEADER + offset
-            head = bytearray(packet[:IPV6_HEADER])
-            head[4:6] = (8 + length).to_bytes(2, "big")
-            head[6] = PROTO_FRAGMENT
-            head += bytes((packet[6], 0)) + (offset | more).to_bytes(2, "big")
-            head += ident.to_bytes(4, "big")
-            out.buffer[at : at + total] = head + packet[start : start + length]
+        emit_fragments(out, packet, self.nat.next_ident())
 
     def send_error(self, packet: bytearray, now: float) -> bool:
         """Emit an ICMP error or a reset, if the rate allows; False if it was not sent."""

@@ -20,13 +20,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.nat.counters import Counters
+from gateway.nat.emission import BUFFER
 from gateway.nat.flows import NEVER, FlowInfo
 from gateway.nat.limits import Limits
 from gateway.nat.peer import TunnelPeer
 from gateway.nat.policy import EgressPolicy
 from gateway.nat.ports import DnsPort, Outward
 from gateway.nat.tcp import TcpFlow
-from gateway.nat.udp import BUFFER, UdpMapping
+from gateway.nat.udp import UdpMapping
 from netstack.out import PacketOut
 from netstack.tcp_segment import TcpSegment
 

@@ -29,12 +29,12 @@ from errno import EAGAIN, EMSGSIZE
 from typing import TYPE_CHECKING, Any
 
 from gateway.nat import errors
+from gateway.nat.emission import BUFFER, emit_udp
 from gateway.nat.flows import NEVER, Flow, FlowInfo
 from gateway.nat.outcomes import outcome_of
 from gateway.nat.ports import FAILED, ORIGIN_LOCAL, READABLE, Address, DatagramSocket, NetworkError
 from netstack.ip import DEFAULT_TTL
-from netstack.out import GSO_UDP_L4, HEADROOM
-from netstack.udp import CSUM_OFFSET, UDP_HEADER, UdpPath
+from netstack.udp import UdpPath
 
 if TYPE_CHECKING:
     from gateway.nat.peer import TunnelPeer
@@ -56,9 +56,6 @@ MAX_GATHERED = 65_000
 LOW_TTL = 48
 """A TTL below it was chosen by the program (traceroute) and is passed on; a client's own
 default, 64 or 128, is replaced by ours."""
-
-BUFFER = HEADROOM + 40 + UDP_HEADER
-"""Where payload is received in the shared buffer: headroom and the longest header before it."""
 
 
 class Remote:
@@ -427,61 +424,3 @@ class UdpMapping(Flow):
             self.created, self.last_used, self.from_tunnel_bytes, self.to_tunnel_bytes,
             sock.device if sock is not None else None, sock.local() if sock is not None else None,
         )  # fmt: skip
-
-
-def emit_udp(
-    peer: TunnelPeer,
-    out: PacketOut,
-    path: UdpPath,
-    buf: bytearray,
-    payload: int,
-    n: int,
-    size: int,
-) -> None:
-    """Emit the payload `buf[payload:payload + n]`, datagrams of `size` bytes if that is not 0.
-
-    `buf` has HEADROOM and the headers' length free in front of the payload.
-    """
-    header = path.header
-    csum_start = header - UDP_HEADER
-    if 0 < size < n:
-        if size + header <= out.mtu:
-            if out.offload_udp:
-                at = payload - header
-                path.pack(buf, at, n)
-                out.send_packet(
-                    buf, at, payload + n, GSO_UDP_L4, size, header, csum_start, CSUM_OFFSET
-                )
-                return
-            offload = out.offload
-            for start in range(payload, payload + n, size):
-                length = min(size, payload + n - start)
-                if offload:
-                    at = out.reserve_packet(length + header, 0, 0, 0, csum_start, CSUM_OFFSET)
-                else:
-                    at = out.reserve_packet(length + header)
-                target = out.buffer
-                target[at + header : at + header + length] = buf[start : start + length]
-                path.pack(target, at, length)
-                if not offload:
-                    path.complete(target, at, at + header + length)
-            return
-        for start in range(payload, payload + n, size):
-            length = min(size, payload + n - start)
-            piece = bytearray(header + length)
-            piece[header:] = buf[start : start + length]
-            path.pack(piece, 0, length)
-            path.complete(piece, 0, header + length)
-            peer.emit(piece)
-        return
-    at = payload - header
-    path.pack(buf, at, n)
-    if n + header <= out.mtu:
-        if out.offload:
-            out.send_packet(buf, at, payload + n, 0, 0, 0, csum_start, CSUM_OFFSET)
-        else:
-            path.complete(buf, at, payload + n)
-            out.send_packet(buf, at, payload + n)
-        return
-    path.complete(buf, at, payload + n)
-    peer.emit(buf[at : payload + n])

@@ -1,0 +1,59 @@
+"""May something new be opened? Policy, the VPN's families, TTL, bounds: asked by all protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from gateway.nat import errors
+from gateway.nat.flows import Flow
+from netstack import icmp
+from netstack.ip import IpPacket, is_unicast
+
+if TYPE_CHECKING:
+    from gateway.nat.peer import Buffer, TunnelPeer
+
+EVICTION_SAMPLE = 16
+"""Oldest flows of a kind among which the longest idle gives way."""
+
+
+def barred(peer: TunnelPeer, ip: IpPacket, buf: Buffer, kind: str, now: float) -> str:
+    """Why nothing new may go to the packet's destination: a counter's name, or empty."""
+    version = ip.version
+    verdict = peer.nat.policy.verdict(ip.dst)
+    if verdict:
+        if not is_unicast(ip.dst) or verdict in ("multicast", "unspecified"):
+            return f"{kind}__refused_{verdict}__dropped"
+        code = icmp.ADMIN_PROHIBITED if version == 4 else icmp.ADMIN_PROHIBITED6
+        quote = errors.quote_packet(buf, ip.start, ip.end)
+        return peer.refuse(f"{kind}__refused_{verdict}", version, code, quote, now)
+    if not peer.nat.available(version):
+        code = icmp.NET_UNREACHABLE if version == 4 else icmp.NO_ROUTE6
+        quote = errors.quote_packet(buf, ip.start, ip.end)
+        return peer.refuse(f"{kind}__no_route", version, code, quote, now)
+    return expired(peer, ip, buf, kind, now)
+
+
+def expired(peer: TunnelPeer, ip: IpPacket, buf: Buffer, kind: str, now: float) -> str:
+    if ip.ttl > 1:
+        return ""
+    quote = errors.quote_packet(buf, ip.start, ip.end)
+    packet = errors.time_exceeded(peer.gateway(ip.version), ip.src, 0, quote)
+    sent = peer.send_error(packet, now)
+    return f"{kind}__ttl_expired__" + ("icmp_sent" if sent else "dropped")
+
+
+def full(peer: TunnelPeer) -> str:
+    """Which bound forbids one more socket: its name, or empty."""
+    if peer.sockets >= peer.nat.share():
+        return "peer_flow_limit"
+    if peer.nat.sockets >= peer.limits.flows:
+        return "flow_limit"
+    return ""
+
+
+def evict(flows: Iterable[Flow], now: float) -> None:
+    """Close the longest idle of the first few of `flows`, which are in order of age."""
+    candidates = list(islice(flows, EVICTION_SAMPLE))
+    min(candidates, key=lambda flow: flow.last_used).shut(now)
