@@ -57,6 +57,8 @@ class Verdict:
 
     network: VpnNetwork
     index: int | None = None
+    link_local: str | None = None
+    """The interface's own IPv6 link-local address."""
 
 
 def tunnel_kind(interface: Interface) -> str | None:
@@ -153,4 +155,5 @@ def _active(interface: Interface, kind: str, ipv4: bool, ipv6: bool) -> Verdict:
         ipv4=ipv4,
         ipv6=ipv6,
     )
-    return Verdict(network, interface.index)
+    local = (str(a) for a in interface.addresses if a.version == INET6 and a.scoped and a.usable)
+    return Verdict(network, interface.index, next(local, None))

@@ -63,6 +63,8 @@ class VpnDetector:
         self.network = VpnNetwork(VpnState.ABSENT, reason="The VPN has not been looked for yet.")
         self.index: int | None = None
         """The VPN interface's index, while it is active."""
+        self.link_local: str | None = None
+        """Its own IPv6 link-local address, if it has one."""
         self.generation = 0
         self.on_change: Callable[[VpnNetwork], None] = _ignore
         self.on_attached: Callable[[Attached], None] = _ignore
@@ -156,6 +158,7 @@ class VpnDetector:
     def _settle(self, verdict: Verdict, now_attached: Attached) -> None:
         before, self.network = self.network, verdict.network
         was_index, self.index = self.index, verdict.index
+        self.link_local = verdict.link_local
         lost_address = not set(before.addresses) <= set(verdict.network.addresses)
         if was_index is not None and (verdict.index != was_index or lost_address):
             self.generation += 1

@@ -3,21 +3,22 @@
 Theory of operation. A socket follows the system's routes, and these change the
 moment a VPN drops; so each one is tied to the VPN's device before its first
 packet. The kernel then fails it closed: a socket tied to a device that is gone
-sends nowhere, and stays dead when another device takes the old name.
+sends nowhere, and stays dead when another device takes the old name. The
+device's index is used where possible: a name may pass to another interface
+between our look and our call, an index does not.
 
-- *device*: SO_BINDTOIFINDEX (or SO_BINDTODEVICE) on every socket. Needs no
-  privilege since Linux 5.7. The index is used where possible: a name may pass
-  to another interface between our look and our call, an index does not.
-- *unicast-if*: where that is refused, IP_UNICAST_IF and IPV6_UNICAST_IF fix the
-  device of UDP and ping sockets, provided that they stay unconnected (kernels
-  before 6.0 route a connected one as they please). TCP over IPv4 is bound to
-  the VPN's address, which stops sending when the address goes. TCP over IPv6
-  is refused: neither option nor address holds it.
-- *address*: where even these are refused only TCP over IPv4 is left.
+`ties` lists the ways. What the kernel allows is found once, by trying on
+sockets that are never used, and shown as `strength`:
+
+- *device*: every socket is tied by SO_BINDTOIFINDEX or SO_BINDTODEVICE.
+- *unicast-if*: the kernel (before 5.7) or a policy refuses that. UDP and ping
+  sockets are tied by IP_UNICAST_IF, TCP by its scope. Where scope does not
+  work either, TCP over IPv4 is bound to the VPN's address and TCP over IPv6 is
+  refused, since an address does not hold it.
+- *address*: no datagrams at all; TCP as above.
 - *none*: bypass, an explicit setting of the owner's: sockets go where the
   system sends them. Shown as long as it is on.
 
-What the kernel allows is found once, by trying on sockets that are never used.
 A refusal is `GuardRefused` with a stable reason, counted by that name.
 """
 
@@ -25,25 +26,11 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
-from collections.abc import Callable
 from enum import StrEnum
 
 from gateway.model import VpnNetwork, VpnState
 from gateway.vpn.detector import VpnDetector
-
-SO_BINDTODEVICE = 25
-SO_BINDTOIFINDEX = 62
-IP_BIND_ADDRESS_NO_PORT = 24
-IP_UNICAST_IF = 50
-IPV6_UNICAST_IF = 76
-LOOPBACK_INDEX = 1
-"""The index of `lo` in every network namespace."""
-
-_INDEX = struct.Struct("@i")
-_NETWORK_INDEX = struct.Struct("!I")
-
-SetOption = Callable[[socket.socket, int, int, bytes | int], None]
+from gateway.vpn.ties import MappedSocket, Ties
 
 
 class Strength(StrEnum):
@@ -61,9 +48,10 @@ REASONS = {
     "ipv6_unavailable": "the VPN carries no IPv6",
     "tcp_ipv6_unguarded": "this kernel cannot hold IPv6 TCP inside the VPN",
     "datagram_unguarded": "this kernel cannot hold datagrams inside the VPN",
-    "bind_failed": "the VPN's device or address is just gone",
+    "tie_failed": "the VPN's device or address is just gone",
     "no_descriptor": "the system has no socket left",
 }
+_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class GuardRefused(OSError):
@@ -74,31 +62,39 @@ class GuardRefused(OSError):
         self.reason = reason
 
 
-def _setsockopt(sock: socket.socket, level: int, option: int, value: bytes | int) -> None:
-    sock.setsockopt(level, option, value)
-
-
 class EgressGuard:
-    """Opens sockets inside the VPN that `detector` sees; `set_option` is a seam for tests."""
+    """Opens sockets inside the VPN that `detector` sees."""
 
     def __init__(
-        self,
-        detector: VpnDetector,
-        bypass: bool = False,
-        set_option: SetOption = _setsockopt,
+        self, detector: VpnDetector, bypass: bool = False, ties: Ties | None = None
     ) -> None:
         self.detector = detector
         self.bypass = bypass
         self.counters: dict[str, int] = {}
-        """`guard__open__ok` and `guard__refused__<reason>`."""
-        self._set_option = set_option
-        self._by_index = False
-        self.held = self._probe()
+        """`guard__refused__<reason>`."""
+        self._ties = ties or Ties()
+        self._by_index = self._ties.probe_index()
+        self._by_name = not self._by_index and self._ties.probe_name()
+        self.held = Strength.DEVICE
         """The strength that the kernel allows, whether or not bypass is on."""
+        self._by_scope = False
+        if not self._by_index and not self._by_name:
+            unicast = self._ties.probe_unicast()
+            self.held = Strength.UNICAST_IF if unicast else Strength.ADDRESS
+            self._by_scope = self._ties.probe_scope()
 
     @property
     def strength(self) -> Strength:
         return Strength.NONE if self.bypass else self.held
+
+    @property
+    def streams(self) -> str:
+        """What ties TCP, for the doctor: `device`, `scope`, `address` or `none`."""
+        if self.bypass:
+            return "none"
+        if self.held is Strength.DEVICE:
+            return "device"
+        return "scope" if self._by_scope else "address"
 
     @property
     def generation(self) -> int:
@@ -130,7 +126,10 @@ class EgressGuard:
         """A non-blocking, close-on-exec socket tied to the VPN. Raises GuardRefused.
 
         `kind` is SOCK_STREAM or SOCK_DGRAM; `protocol` IPPROTO_ICMP or
-        IPPROTO_ICMPV6 makes a ping socket.
+        IPPROTO_ICMPV6 makes a ping socket. An IPv4 stream may be a
+        `MappedSocket`, whose `family` is AF_INET6 but whose addresses are IPv4's.
+        Other errors than a refusal (no permission for ping sockets, for one) are
+        the system's own OSError.
         """
         if self.bypass:
             return self._socket(family, kind, protocol)
@@ -143,15 +142,24 @@ class EgressGuard:
                 raise self._refuse("ipv6_unavailable")
         elif not network.ipv4:
             raise self._refuse("ipv4_unavailable")
-        sock = self._socket(family, kind, protocol)
+        if self._by_index or self._by_name or kind != socket.SOCK_STREAM:
+            sock = self._socket(family, kind, protocol)
+        elif self._by_scope:
+            stream = socket.SOCK_STREAM
+            mapped = family == socket.AF_INET
+            sock = self._socket(socket.AF_INET6, stream, 0, MappedSocket if mapped else None)
+        elif family == socket.AF_INET6:
+            raise self._refuse("tcp_ipv6_unguarded")
+        else:
+            sock = self._socket(family, kind, protocol)
         try:
-            self._hold(sock, family, kind, index, network)
+            self._hold(sock, kind, index, network)
         except GuardRefused:
             sock.close()
             raise
         except OSError as error:
             sock.close()
-            raise self._refuse("bind_failed", error.errno or errno.ENETUNREACH) from error
+            raise self._refuse("tie_failed", error.errno or errno.ENETUNREACH) from error
         return sock
 
     def tcp_socket(self, family: int) -> socket.socket:
@@ -172,71 +180,35 @@ class EgressGuard:
             sock.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
         except OSError as error:
             sock.close()
-            raise self._refuse("bind_failed", error.errno or errno.ENETUNREACH) from error
+            raise self._refuse("tie_failed", error.errno or errno.ENETUNREACH) from error
         return sock
 
-    def _socket(self, family: int, kind: int, protocol: int) -> socket.socket:
+    def _socket(
+        self, family: int, kind: int, protocol: int, mapped: type[MappedSocket] | None = None
+    ) -> socket.socket:
         try:
-            sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+            return (mapped or socket.socket)(family, kind | socket.SOCK_NONBLOCK, protocol)
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            if error.errno in _EXHAUSTED:
                 raise self._refuse("no_descriptor", error.errno) from error
             raise
-        return sock
 
-    def _hold(
-        self, sock: socket.socket, family: int, kind: int, index: int, network: VpnNetwork
-    ) -> None:
+    def _hold(self, sock: socket.socket, kind: int, index: int, network: VpnNetwork) -> None:
         """Tie the socket by what the kernel allows; raise when there is no way."""
-        held = self.held
-        if held is Strength.DEVICE:
-            if self._by_index:
-                self._set_option(sock, socket.SOL_SOCKET, SO_BINDTOIFINDEX, index)
-            else:
-                name = network.interface or ""
-                self._set_option(sock, socket.SOL_SOCKET, SO_BINDTODEVICE, name.encode())
-                if socket.if_nametoindex(name) != index:
-                    raise self._refuse("bind_failed")
+        if self._by_index:
+            self._ties.by_index(sock, index)
+        elif self._by_name:
+            self._ties.by_name(sock, index, network.interface or "")
         elif kind == socket.SOCK_STREAM:
-            if family == socket.AF_INET6:
-                raise self._refuse("tcp_ipv6_unguarded")
-            address = next(a for a in network.addresses if ":" not in a)
-            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            sock.bind((address, 0))
-        elif held is Strength.UNICAST_IF:
-            self._unicast_if(sock, family, index)
+            if self._by_scope:
+                name, link_local = network.interface or "", self.detector.link_local
+                self._ties.by_scope(sock, index, name, link_local)
+            else:
+                self._ties.by_address(sock, next(a for a in network.addresses if ":" not in a))
+        elif self.held is Strength.UNICAST_IF:
+            self._ties.by_unicast(sock, index)
         else:
             raise self._refuse("datagram_unguarded")
-
-    def _unicast_if(self, sock: socket.socket, family: int, index: int) -> None:
-        packed = _NETWORK_INDEX.pack(index)
-        if family == socket.AF_INET6:
-            self._set_option(sock, socket.IPPROTO_IPV6, IPV6_UNICAST_IF, packed)
-        else:
-            self._set_option(sock, socket.IPPROTO_IP, IP_UNICAST_IF, packed)
-
-    def _probe(self) -> Strength:
-        """Try each way on a socket that is thrown away, strongest first."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            try:
-                self._set_option(sock, socket.SOL_SOCKET, SO_BINDTOIFINDEX, LOOPBACK_INDEX)
-                if sock.getsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX) == LOOPBACK_INDEX:
-                    self._by_index = True
-                    return Strength.DEVICE
-            except OSError:
-                pass
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            try:
-                self._set_option(sock, socket.SOL_SOCKET, SO_BINDTODEVICE, b"lo")
-                return Strength.DEVICE
-            except OSError:
-                pass
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            try:
-                self._unicast_if(sock, socket.AF_INET, LOOPBACK_INDEX)
-                return Strength.UNICAST_IF
-            except OSError:
-                return Strength.ADDRESS
 
     def _refuse(self, reason: str, number: int = errno.ENETUNREACH) -> GuardRefused:
         name = f"guard__refused__{reason}"
