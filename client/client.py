@@ -1,10 +1,64 @@
-"""The receiving side as one object: connect, stay connected, undo everything."""
+"""The receiving side as one object: connect, stay connected, undo everything.
+
+Theory of operation. `connect` makes a plan (which gateway, where, by what
+right), creates the NIC, and starts one task, the *run*, which lives until
+`disconnect`, `stop`, or a final refusal. A run is rounds of: dial the
+gateway's endpoints, shake hands over one, wait for the owner, apply the lease
+to the host, carry packets until the link ends. Between rounds the NIC, the
+routes and the resolver stay as they are, so applications' connections only
+pause; the next round resumes the session with the lease's ticket. What ends a
+round is judged by the rules in `reconnect`. Whatever ends the run, its last
+act is to undo every change to the host.
+
+A link that was silent for `HOLD_SECONDS` after it broke is no pause any more:
+traffic is then taken off the NIC and becomes unreachable at once (or flows
+outside, if `block_while_reconnecting` is off), until a link is back.
+
+While a run holds a lease, a file in the state folder says so; a start that
+finds it comes after a crash, and connects again by itself.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import random
+import time
 from collections.abc import Callable
 
-from client.model import ClientConfig, ClientSnapshot, ClientStore
+from client import resume as resuming
+from client import suite
+from client.link import LinkDriver
+from client.model import (
+    ClientConfig,
+    ClientError,
+    ClientSnapshot,
+    ClientState,
+    ClientStore,
+    KnownGateway,
+    fingerprint,
+)
+from client.nic import MAX_MTU, MIN_MTU
+from client.plan import Plan, find_gateway, make_plan
+from client.reconnect import Backoff, Ending, Step, Verdict, after, in_order, judge
+from client.report import Report
+from client.round import Round
+from client.system.host import Host, LinuxHost
+from client.system.watch import NetworkWatch, is_local
+from client.tasks import cancel, create_task
+from client.tunnel import Tunnel
+from vshp.config import Capability, GatewayStatus, Hello, LeaseConfig, Resume, Suite
+from vshp.handshake import generate_identity, public_key
+from vshp.session import ClientSession
+
+log = logging.getLogger(__name__)
+
+HOLD_SECONDS = 10.0
+"""A broken link is a pause for this long; afterwards applications are told."""
+WANTED_NAME = "client-connected"
+"""The file that says that a run holds a lease; its text is the gateway's fingerprint."""
+PING_PAUSE = 1.0
+"""Seconds between pings for news of the network, however much of it there is."""
 
 
 class Client:
@@ -14,35 +68,285 @@ class Client:
     code, lease or sharing changed (not for counters).
     """
 
-    on_change: Callable[[], None]
+    def __init__(self, store: ClientStore, config: ClientConfig, host: Host | None = None) -> None:
+        """`host` is this Linux system unless a test gives another."""
+        self.on_change: Callable[[], None] = lambda: None
+        self._store = store
+        self._config = config
+        self._tunnel = Tunnel(LinuxHost(config) if host is None else host, config)
+        self._watch = NetworkWatch(self._network_changed)
+        self._identity = b""
+        self._suite = Suite.CHACHAPOLY_BLAKE2S
+        self._state = ClientState.IDLE
+        self._report = Report()
+        self._run: asyncio.Task[None] | None = None
+        self._round: Round | None = None
+        self._plan: Plan | None = None
+        self._hold: asyncio.Task[None] | None = None
+        self._nudge = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._pinged = 0.0
+        self._wanted = config.state_dir / WANTED_NAME
 
-    def __init__(self, store: ClientStore, config: ClientConfig) -> None: ...
+    # --- verbs -----------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Create the identity if there is none; undo what a crash left behind."""
+        """Create the identity if there is none; undo what a crash left, and go on after it.
+
+        Raises ClientError when the state folder cannot be used.
+        """
+        identity = self._store.identity()
+        if identity is None:
+            identity = generate_identity()
+            self._store.save_identity(identity)
+        self._identity = identity
+        self._report.fingerprint = fingerprint(public_key(identity))
+        self._report.label = self._config.label
+        self._suite = suite.choose(self._config.suite)
+        await self._tunnel.recover()
+        self._watch.start()
+        crashed = self._take_wanted()
+        if crashed is not None:
+            try:
+                await self.connect(crashed)
+            except ClientError as error:
+                log.warning("not connected again after the crash: %s %s", error, error.hint)
 
     async def stop(self) -> None:
         """Disconnect and undo every change to the system. Safe to call twice."""
+        self._watch.stop()
+        await self.disconnect()
+        self._tunnel.close()
 
     async def connect(self, target: str | None = None, transport: str = "auto") -> None:
         """Begin connecting; returns as soon as the attempt runs.
 
         `target` is a pairing URI, a known gateway's name or fingerprint (or a
-        unique prefix of it), or None for the gateway seen last. Raises
-        ClientError for what cannot be tried at all: `uri_invalid`,
-        `gateway_unknown`, `transport_unavailable`, `nic_unavailable`. What
-        goes wrong later is in the snapshot.
+        unique prefix of it), or None for the gateway seen last. A running
+        connection is given up first. Raises ClientError for what cannot be
+        tried at all: `uri_invalid`, `gateway_unknown`, `gateway_ambiguous`,
+        `transport_unavailable`, `nic_unavailable`. What goes wrong later is in
+        the snapshot.
         """
+        plan = make_plan(self._store, target, transport)
+        await self.disconnect()
+        try:
+            nic = await self._tunnel.prepare()
+        except BaseException:
+            await self._tunnel.undo()
+            raise
+        self._report.begin(plan.name, fingerprint(plan.public_key), nic.name)
+        self._step(Step.CONNECT)
+        self._run = create_task(self._stay_connected(plan), "client-run")
 
     async def wait(self, timeout: float | None = None) -> ClientSnapshot:
         """The snapshot once the state is `connected`, `failed` or `idle`, or at time-out."""
-        raise NotImplementedError
+        try:
+            async with asyncio.timeout(timeout):
+                while self._state not in _SETTLED:
+                    self._settled.clear()
+                    await self._settled.wait()
+        except TimeoutError:
+            pass
+        return self.status()
 
     async def disconnect(self) -> None:
         """Close the session and undo every change to the system; state `idle`."""
+        run, self._run = self._run, None
+        await cancel(run)
+        self._forget_wanted()
+        self._report.end()
+        self._step(Step.DISCONNECT)
 
     def forget(self, target: str) -> None:
         """Remove a known gateway by name or fingerprint; ClientError `gateway_unknown`."""
+        self._store.forget_gateway(find_gateway(self._store, target).public_key)
 
     def status(self) -> ClientSnapshot:
-        raise NotImplementedError
+        """The state at this moment."""
+        link = self._round.link if self._round is not None else None
+        return self._report.snapshot(self._state, link, time.monotonic())
+
+    # --- the run -----------------------------------------------------------------------------
+
+    async def _stay_connected(self, plan: Plan) -> None:
+        """Rounds until a final refusal. Cancelling it disconnects."""
+        verdict = Verdict(Step.REFUSED, "internal_error", "The client failed; see its log.")
+        try:
+            verdict = await self._rounds(plan)
+        except ClientError as error:
+            log.warning("%s %s", error, error.hint)
+            sentence = f"{error.message} {error.hint}".strip()
+            verdict = Verdict(Step.REFUSED, error.name, sentence)
+        except Exception:
+            log.exception("the client failed")
+        finally:
+            await cancel(self._hold)
+            await self._tunnel.undo()
+        self._forget_wanted()
+        self._report.end()
+        self._fail(verdict)
+
+    async def _rounds(self, plan: Plan) -> Verdict:
+        """Attempt, judge, wait, again; returns the final verdict."""
+        backoff = Backoff()
+        leased = False
+        while True:
+            await self._pause(backoff.next(random.random()))
+            timeout = self._config.connect_timeout
+            current = Round(self, plan, self._tunnel, self._session_maker(plan), timeout)
+            self._plan, self._round = plan, current
+            try:
+                ending = await current.run()
+            finally:
+                self._report.add(current.link)
+                self._round = None
+            granted = current.granted
+            if granted:
+                leased = True
+                backoff.reset()
+            if ending.reason == "nic_lost":
+                await self._tunnel.renew()
+            elif ending.reason in _NOT_RESUMABLE:
+                plan.resume = None
+            verdict = judge(ending, leased, backoff.rounds, self._config.reconnect or not leased)
+            log.info("%s: %s", verdict.error, verdict.sentence)
+            if verdict.step is Step.REFUSED:
+                return verdict
+            if granted:
+                self._report.broken()
+                self._hold = create_task(self._hold_later(), "client-hold")
+            self._report.error, self._report.reason = verdict.error, verdict.sentence
+            self._report.code = None
+            self._step(verdict.step)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not past news that the network has changed."""
+        self._nudge.clear()
+        if seconds > 0:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._nudge.wait()
+            except TimeoutError:
+                pass
+
+    async def _hold_later(self) -> None:
+        """The link has been broken for long: let applications know."""
+        await asyncio.sleep(HOLD_SECONDS)
+        try:
+            await self._tunnel.hold(True)
+        except ClientError as error:
+            log.warning("traffic still goes to the broken link: %s", error)
+
+    def _session_maker(self, plan: Plan) -> Callable[[float], ClientSession]:
+        """Sessions for a round, each with what the plan holds at that moment."""
+        config, nic = self._config, self._tunnel.nic
+        capabilities = Capability.IPV6
+        if nic is not None and nic.vnet_header:
+            capabilities |= Capability.OFFLOAD
+            if nic.offload_udp:
+                capabilities |= Capability.OFFLOAD_UDP
+        mtu = min(MAX_MTU, config.mtu or MAX_MTU)
+        hello = Hello(config.label, config.platform, capabilities, max(MIN_MTU, mtu))
+
+        def make(now: float) -> ClientSession:
+            return ClientSession(
+                self._identity,
+                plan.public_key,
+                hello,
+                now=now,
+                secret=plan.secret,
+                resume=plan.resume,
+                suite=self._suite,
+            )
+
+        return make
+
+    # --- news of the round (RoundOwner) ------------------------------------------------------
+
+    def asked(self, code: str | None) -> None:
+        self._report.code = code
+        self._step(Step.ASKED)
+
+    def leased(self, link: LinkDriver, lease: LeaseConfig) -> None:
+        """Keep what coming back needs: the ticket is new, and good once."""
+        plan = self._plan
+        assert plan is not None
+        plan.secret = None
+        plan.resume = Resume(lease.session_id, lease.ticket, lease) if lease.ticket else None
+        plan.name = lease.name or plan.name
+        known = KnownGateway(
+            plan.public_key, plan.name, plan.endpoints, time.time(), resuming.encode(lease)
+        ).seen_at(link.endpoint, time.time())
+        self._store.save_gateway(known)
+        plan.endpoints = in_order(known.endpoints, plan.transport)
+        self._want(known.fingerprint)
+
+    def connected(self, link: LinkDriver, lease: LeaseConfig) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.cancel()
+        nic = self._tunnel.nic
+        self._report.leased(lease, nic.name if nic is not None else "", time.monotonic())
+        if self._state is ClientState.CONNECTED:
+            self._changed()
+        else:
+            self._step(Step.GRANTED)
+
+    def status_received(self, status: GatewayStatus) -> None:
+        if self._report.status(status):
+            self._changed()
+
+    def rtt(self, seconds: float) -> None:
+        self._report.rtt = seconds
+
+    # --- news of the network -------------------------------------------------------------------
+
+    def _network_changed(self) -> None:
+        """Do not wait for time-outs: try again now, or see whether the link still works."""
+        self._nudge.set()
+        link = self._round.link if self._round is not None else None
+        if link is None:
+            return
+        now = time.monotonic()
+        if not is_local(link.local_address):
+            link.fail(Ending("link_lost", "this device's address has changed", False))
+        elif now - self._pinged >= PING_PAUSE:
+            self._pinged = now
+            link.ping()
+
+    # --- state ---------------------------------------------------------------------------------
+
+    def _step(self, step: Step) -> None:
+        before, self._state = self._state, after(self._state, step)
+        if before is not self._state:
+            log.info("%s", self._state)
+        self._changed()
+
+    def _changed(self) -> None:
+        if self._state in _SETTLED:
+            self._settled.set()
+        self.on_change()
+
+    def _fail(self, verdict: Verdict) -> None:
+        self._report.error, self._report.reason = verdict.error, verdict.sentence
+        self._step(Step.REFUSED)
+
+    def _want(self, gateway: str) -> None:
+        if not self._wanted.exists():
+            self._config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._wanted.write_text(gateway + "\n")
+
+    def _forget_wanted(self) -> None:
+        self._wanted.unlink(missing_ok=True)
+
+    def _take_wanted(self) -> str | None:
+        try:
+            return self._wanted.read_text().strip() or None
+        except FileNotFoundError:
+            return None
+
+
+_SETTLED = frozenset({ClientState.CONNECTED, ClientState.FAILED, ClientState.IDLE})
+_NOT_RESUMABLE = frozenset({"ticket_invalid", "ticket_used", "ticket_expired", "lease_expired"})
+"""Endings after which the next round asks for a fresh lease."""

@@ -171,6 +171,10 @@ class MemoryTun:
     def set_mtu(self, mtu: int) -> None:
         self.mtu = mtu
 
+    def vanish(self) -> None:
+        """As when somebody deletes the device: it is readable, and there is nothing."""
+        self.host.close()
+
     def close(self) -> None:
         self._socket.close()
 
@@ -206,8 +210,8 @@ def _explain(error: OSError, name: str) -> ClientError:
             return ClientError(
                 "nic_unavailable",
                 f"Creating the virtual network interface {name} is not permitted.",
-                "Run the client as root, or give its Python the right: "
-                "sudo setcap cap_net_admin+ep PYTHON.",
+                "Run the client as root (sudo), or as a service with "
+                "AmbientCapabilities=CAP_NET_ADMIN.",
             )
         case errno.EBUSY:
             return ClientError(

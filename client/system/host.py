@@ -42,6 +42,9 @@ class Host(Protocol):
     def change(self, nic: Nic, old: TunnelAddresses, new: TunnelAddresses) -> None:
         """A new lease on a running NIC."""
 
+    def renew(self, nic: Nic, addresses: TunnelAddresses) -> None:
+        """The NIC was lost; this one takes its place under the rules that stand."""
+
     def reach(self, gateway: str) -> None:
         """The link's far address is another now."""
 
@@ -76,8 +79,8 @@ class LinuxHost:
             if self.journal.entries():
                 log.info("undoing what an earlier run left behind")
                 self.journal.undo_all()
-        except ClientError as error:
-            log.warning("%s %s", error, error.hint)
+        except (ClientError, OSError) as error:
+            log.warning("not undone: %s %s", error, getattr(error, "hint", ""))
 
     def prepare(self) -> int:
         """See `Host`. Raises ClientError when this system's rules leave no room."""
@@ -110,6 +113,17 @@ class LinuxHost:
             self.journal.undo_all(only=RESOLVER_KINDS)
             self._set_resolver(nic, new)
 
+    def renew(self, nic: Nic, addresses: TunnelAddresses) -> None:
+        """See `Host`. Raises ClientError."""
+        self._routes.set_addresses(nic.name, addresses)
+        if self._config.routes:
+            self._routes.hold(True)
+            if self._config.kill_switch:
+                self._kill_switch.load(nic.name, self._mark)
+        if self._config.resolver:
+            self.journal.undo_all(only=RESOLVER_KINDS)
+            self._set_resolver(nic, addresses)
+
     def reach(self, gateway: str) -> None:
         if self._config.routes:
             self._routes.keep_outside(gateway)
@@ -126,5 +140,5 @@ class LinuxHost:
     def undo(self) -> None:
         try:
             self.journal.undo_all()
-        except ClientError as error:
-            log.warning("%s %s", error, error.hint)
+        except (ClientError, OSError) as error:
+            log.warning("not undone: %s %s", error, getattr(error, "hint", ""))

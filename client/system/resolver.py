@@ -118,7 +118,7 @@ class Resolver:
             raise ClientError(
                 "resolver_unwritable",
                 f"{self._path} cannot be replaced: {error.strerror}.",
-                "Make it writable, or set resolver = false in the client's configuration "
+                "Make it writable, or set dns = false under [client] in the configuration "
                 "(then names are still asked of the old resolver).",
             ) from error
 

@@ -72,6 +72,9 @@ class MemoryHost:
     def change(self, nic: Nic, old: TunnelAddresses, new: TunnelAddresses) -> None:
         self._step(f"change {old.ipv4} {new.ipv4}")
 
+    def renew(self, nic: Nic, addresses: TunnelAddresses) -> None:
+        self._step(f"renew {nic.name} {addresses.ipv4}")
+
     def reach(self, gateway: str) -> None:
         self._step(f"reach {gateway}")
 

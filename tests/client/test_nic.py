@@ -25,7 +25,7 @@ from tests.client.world import NEEDS_ROOT, ROOT
     [
         (errno.ENOENT, "modprobe tun"),
         (errno.EPERM, "root"),
-        (errno.EACCES, "setcap"),
+        (errno.EACCES, "CAP_NET_ADMIN"),
         (errno.EBUSY, "vshp%d"),
     ],
 )
@@ -148,7 +148,7 @@ def test_without_pytun_the_same_ioctl_is_made(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(builtins, "__import__", without_pytun)
     monkeypatch.setattr(nic, "_TUN_PATH", "/dev/null")
-    monkeypatch.setattr(nic.fcntl, "ioctl", ioctl)
+    monkeypatch.setattr("fcntl.ioctl", ioctl)
     fd, name, device = nic._create("vshp%d", 0x1001)
     os.close(fd)
     assert (name, device) == ("vshp3", None)

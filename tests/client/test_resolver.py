@@ -111,7 +111,7 @@ def test_unwritable_names_the_setting(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(ClientError) as caught:
         etc.resolver.set("vshp0", SERVERS)
     assert caught.value.name == "resolver_unwritable"
-    assert "resolver = false" in caught.value.hint
+    assert "dns = false" in caught.value.hint
     monkeypatch.undo()
     assert etc.journal.undo_all() == []
     assert etc.conf.read_text() == BEFORE

@@ -1,0 +1,131 @@
+"""Reaching a gateway by any of its endpoints: staggered connects, the first answer goes first.
+
+After RFC 8305 (Happy Eyeballs): attempts start in order of preference, the
+next when the last has failed or has had 250 ms. Only the connects are raced.
+The handshake is made with one candidate at a time, since a pairing secret and
+a resume ticket are good once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+from typing import Any
+
+from client.model import ClientError, TransportEndpoint
+from client.tasks import cancel, create_task
+
+STAGGER = 0.25
+"""Seconds an attempt has for itself (RFC 8305 section 8: 250 ms recommended)."""
+MAX_ATTEMPTS = 32
+"""Endpoints tried in one round."""
+
+
+class AllUnreachable(Exception):
+    """No further endpoint answered; `detail` says why the last did not."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class Race:
+    """Connects to endpoints in order; hands out connected sockets as they come."""
+
+    def __init__(self, endpoints: tuple[TransportEndpoint, ...], mark: int, timeout: float) -> None:
+        """Starts at once. `mark` (SO_MARK, 0 for none) keeps the socket outside the tunnel."""
+        self._mark = mark
+        self._timeout = timeout
+        self._ready: asyncio.Queue[tuple[socket.socket, TransportEndpoint] | str] = asyncio.Queue()
+        self._left = min(len(endpoints), MAX_ATTEMPTS)
+        self._attempts: list[asyncio.Task[None]] = []
+        self._starter = create_task(self._start(endpoints[:MAX_ATTEMPTS]), "dial-race")
+        self._last = "no endpoint is known"
+
+    @property
+    def more(self) -> bool:
+        """Whether another endpoint may still answer."""
+        return self._left > 0
+
+    async def next(self) -> tuple[socket.socket, TransportEndpoint]:
+        """The next connected socket (non-blocking); raises AllUnreachable."""
+        while self._left:
+            result = await self._ready.get()
+            self._left -= 1
+            if not isinstance(result, str):
+                return result
+            self._last = result
+        raise AllUnreachable(self._last)
+
+    async def close(self) -> None:
+        """Give up what is under way and close sockets nobody took; `next` then raises."""
+        self._left = 0
+        await cancel(self._starter)
+        for attempt in self._attempts:
+            await cancel(attempt)
+        while not self._ready.empty():
+            result = self._ready.get_nowait()
+            if not isinstance(result, str):
+                result[0].close()
+
+    async def _start(self, endpoints: tuple[TransportEndpoint, ...]) -> None:
+        for endpoint in endpoints:
+            attempt = create_task(self._attempt(endpoint), f"dial-{endpoint}")
+            self._attempts.append(attempt)
+            await asyncio.wait([attempt], timeout=STAGGER)
+
+    async def _attempt(self, endpoint: TransportEndpoint) -> None:
+        try:
+            sock = await connect(endpoint, self._mark, self._timeout)
+        except (OSError, ClientError) as error:
+            self._ready.put_nowait(f"{endpoint}: {_why(error)}")
+            return
+        self._ready.put_nowait((sock, endpoint))
+
+
+def _why(error: OSError | ClientError) -> str:
+    """A few words; asyncio's own text for a failed connect says less than the errno."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__
+
+
+async def connect(endpoint: TransportEndpoint, mark: int, timeout: float) -> socket.socket:
+    """A connected, non-blocking TCP socket. Raises OSError, TimeoutError included."""
+    if endpoint.transport != "tcp":
+        raise ClientError(
+            "transport_unavailable", f"The transport {endpoint.transport} is not available."
+        )
+    loop = asyncio.get_running_loop()
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    address: Any = (endpoint.host, endpoint.port)
+    if family == socket.AF_INET6:
+        address = _scoped(endpoint)
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if mark:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        async with asyncio.timeout(timeout):
+            await loop.sock_connect(sock, address)
+    except TimeoutError as error:
+        sock.close()
+        raise TimeoutError(errno.ETIMEDOUT, f"no answer within {timeout:.0f} s") from error
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _scoped(endpoint: TransportEndpoint) -> tuple[str, int, int, int]:
+    """An IPv6 socket address; a link-local one carries its interface after a %."""
+    host, _, scope = endpoint.host.partition("%")
+    index = 0
+    if scope:
+        with contextlib.suppress(ValueError):
+            index = int(scope)
+        if not index:
+            index = socket.if_nametoindex(scope)
+    return host, endpoint.port, 0, index

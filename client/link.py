@@ -1,0 +1,443 @@
+"""A link: one connected stream, its VSHP session, and the pump between session, NIC and socket.
+
+Theory of operation. The link is the only driver of its session. Two readers
+on the loop carry the packets:
+
+- NIC to gateway: each packet is read straight into the session's batch
+  (`open_packet`), several per wake-up; then the batch is sealed and sent. When
+  the queue to the link is used up (`room() <= 0`) the NIC is read no more until
+  the socket has taken some: packets then wait in the NIC's queue, where the
+  kernel's own TCP feels them.
+- gateway to NIC: bytes are received into the session's buffer; for each packet
+  the session calls back, and it is written to the NIC from where it lies. The
+  virtio header, where there is one, is the ten bytes before it.
+
+A NIC that refuses a packet (a stranger's garbage, a full queue) loses that
+packet, and a counter says so; nothing is raised. Life-cycle events go to the
+owner. A link that ends says why, once, and is done; the NIC lives on for the
+next link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from time import monotonic
+from typing import Protocol
+
+from client.model import TransportEndpoint
+from client.nic import VNET_HEADER_SIZE, Nic
+from client.reconnect import Ending
+from vshp.config import CloseReason, LeaseConfig
+from vshp.errors import AuthFailed, VshpError
+from vshp.events import Event, LinkDead, PeerClosed
+from vshp.session import ClientSession
+
+TCP_NOTSENT_LOWAT = 25
+"""Linux, tcp(7): not in the socket module of every Python."""
+NOTSENT_BYTES = 128 * 1024
+"""Bytes the kernel may hold unsent. The send buffer itself is left to the kernel's tuning:
+a fixed one would cap the rate of a long path; this caps the queue, whatever the path."""
+
+NIC_BUDGET = 256 * 1024
+"""Bytes read from the NIC before the socket gets its turn."""
+NETWORK_BUDGET = 512 * 1024
+"""Bytes received before the NIC gets its turn."""
+
+_ZERO_HEADER = bytes(VNET_HEADER_SIZE)
+"""A virtio header that asks for nothing: the packet is finished."""
+
+
+class LinkOwner(Protocol):
+    """What a link tells the client. None of these may raise."""
+
+    def link_event(self, link: LinkDriver, event: Event) -> None: ...
+
+    def link_over(self, link: LinkDriver, ending: Ending) -> None:
+        """Said once; nothing follows."""
+
+
+class LinkDriver(Protocol):
+    """One way of carrying a session: TCP here; datagrams and USB look the same to the client."""
+
+    endpoint: TransportEndpoint
+    received_packets_bytes: int
+    """Bytes of IP packets taken out of the tunnel; likewise put into it."""
+    sent_packets_bytes: int
+
+    @property
+    def counters(self) -> dict[str, int]: ...
+
+    @property
+    def local_address(self) -> str:
+        """This end's address on the network."""
+
+    def attach(self, nic: Nic, lease: LeaseConfig) -> None:
+        """Carry packets between the NIC and the session from now on."""
+
+    def detach(self) -> None:
+        """Leave the NIC alone."""
+
+    def change(self, lease: LeaseConfig) -> None:
+        """The lease's terms have changed."""
+
+    def ping(self) -> None:
+        """Ask for a sign of life now: something about the network has changed."""
+
+    def fail(self, ending: Ending) -> None:
+        """End as if the transport had broken; `link_over` is called."""
+
+    def close(self, reason: CloseReason) -> None:
+        """Say goodbye and let the transport go; `link_over` is not called."""
+
+
+class TcpLink:
+    """Drives one client session over one connected stream socket."""
+
+    __slots__ = (
+        "_closed",
+        "_counters",
+        "_loop",
+        "_nic",
+        "_nic_fd",
+        "_nic_paused",
+        "_offload",
+        "_owner",
+        "_scratch",
+        "_sock",
+        "_timer",
+        "_timer_at",
+        "_vnet_header",
+        "_writing",
+        "endpoint",
+        "local_address",
+        "received_packets_bytes",
+        "sent_packets_bytes",
+        "session",
+    )
+
+    def __init__(
+        self,
+        owner: LinkOwner,
+        sock: socket.socket,
+        endpoint: TransportEndpoint,
+        make_session: Callable[[float], ClientSession],
+    ) -> None:
+        """`sock` is connected and ours from now on. The handshake begins at once."""
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._nic: Nic | None = None
+        self._nic_fd = -1
+        self._nic_paused = False
+        self._vnet_header = False
+        self._offload = False
+        self._scratch = bytearray(VNET_HEADER_SIZE)
+        self._writing = False
+        self._closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._counters: dict[str, int] = {}
+        self.endpoint = endpoint
+        self.received_packets_bytes = 0
+        self.sent_packets_bytes = 0
+        _tune(sock)
+        name = sock.getsockname()
+        self.local_address = name[0] if isinstance(name, tuple) else ""
+        self.session = make_session(monotonic())
+        self.session.on_packet = self._no_nic
+        self._loop.add_reader(sock.fileno(), self._socket_ready)
+        self._loop.call_soon(self._begin)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """The session's and ours; names do not overlap."""
+        return self.session.counters | self._counters
+
+    def attach(self, nic: Nic, lease: LeaseConfig) -> None:
+        """See `LinkDriver`."""
+        if self._closed:
+            return
+        self._nic = nic
+        self._nic_fd = nic.fileno()
+        self._vnet_header = nic.vnet_header
+        self.change(lease)
+        self._nic_paused = False
+        self._loop.add_reader(self._nic_fd, self._nic_ready)
+
+    def detach(self) -> None:
+        if self._nic is not None:
+            if not self._nic_paused:
+                self._loop.remove_reader(self._nic_fd)
+            self._nic = None
+            self._nic_fd = -1
+        self.session.on_packet = self._no_nic
+
+    def change(self, lease: LeaseConfig) -> None:
+        """See `LinkDriver`."""
+        nic = self._nic
+        if nic is None:
+            return
+        self._offload = lease.offload and nic.vnet_header
+        nic.set_offload(self._offload, self._offload and lease.offload_udp and nic.offload_udp)
+        self.session.on_packet = self._packet
+
+    def ping(self) -> None:
+        now = monotonic()
+        if not self._closed and self.session.peer_key is not None:
+            try:
+                self.session.ping(now)
+            except VshpError:
+                # Keys are not agreed on yet; the handshake's own time-out watches.
+                return
+            self._send()
+            self._arm()
+
+    def fail(self, ending: Ending) -> None:
+        """See `LinkDriver`."""
+        if not self._closed:
+            self._over(ending)
+
+    def close(self, reason: CloseReason) -> None:
+        """See `LinkDriver`."""
+        if self._closed:
+            return
+        now = monotonic()
+        if not self.session.closed:
+            self.session.close(reason, now)
+        self._last_words()
+        self._drop()
+
+    # --- events --------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Message one."""
+        if not self._closed:
+            self._send()
+            self._arm()
+
+    def _socket_ready(self) -> None:
+        """The socket is readable: records, or the end."""
+        session = self.session
+        recv_into = self._sock.recv_into
+        now = monotonic()
+        budget = NETWORK_BUDGET
+        ending: Ending | None = None
+        while budget > 0:
+            buffer = session.receive_buffer()
+            try:
+                n = recv_into(buffer)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                ending = Ending("link_lost", error.strerror or "", authenticated=False)
+                break
+            if n == 0:
+                ending = Ending("link_lost", authenticated=False)
+                break
+            try:
+                session.received(n, now)
+            except VshpError as error:
+                ending = Ending(error.reason, error.detail, not isinstance(error, AuthFailed))
+                break
+            if n < len(buffer):
+                break
+            budget -= n
+        self._settle(ending)
+
+    def _nic_ready(self) -> None:
+        """The NIC has packets: into the batch, until it is empty or the queue is long enough."""
+        writer = self.session.writer
+        room = writer.room
+        open_packet = writer.open_packet
+        close_packet = writer.close_packet
+        fd = self._nic_fd
+        budget = NIC_BUDGET
+        packets = 0
+        bare = self._vnet_header and not self._offload
+        while budget > 0 and room() > 0:
+            view = open_packet()
+            try:
+                n = os.readv(fd, (self._scratch, view) if bare else (view,))
+            except (BlockingIOError, InterruptedError):
+                close_packet(0)
+                break
+            except OSError as error:
+                close_packet(0)
+                self._settle(Ending("nic_lost", error.strerror or "", authenticated=False))
+                return
+            if n == 0:
+                close_packet(0)
+                self._settle(Ending("nic_lost", authenticated=False))
+                return
+            if bare:
+                n = max(0, n - VNET_HEADER_SIZE)
+            close_packet(n)
+            packets += 1
+            budget -= n
+        headers = packets * VNET_HEADER_SIZE if self._offload else 0
+        self.sent_packets_bytes += NIC_BUDGET - budget - headers
+        self._send()
+        self._arm()
+
+    def _socket_writable(self) -> None:
+        self._send()
+
+    def _timer_due(self) -> None:
+        self._timer = None
+        if self._closed:
+            return
+        now = monotonic()
+        at = self.session.get_timer()
+        if at is not None and at <= now:
+            self.session.handle_timer(now)
+        self._settle(None)
+
+    # --- toward the gateway ----------------------------------------------------------------
+
+    def _send(self) -> None:
+        """Seal and send until the socket is full or nothing is left."""
+        if self._closed:
+            return
+        writer = self.session.writer
+        writer.flush()
+        while True:
+            output = writer.output()
+            if not output:
+                self._want_write(False)
+                break
+            try:
+                n = self._sock.send(output)
+            except (BlockingIOError, InterruptedError):
+                self._want_write(True)
+                break
+            except OSError as error:
+                self._over(Ending("link_lost", error.strerror or "", authenticated=False))
+                return
+            writer.consumed(n)
+        if writer.room() > 0:
+            if self._nic_paused:
+                self._resume_nic()
+        else:
+            self._pause_nic()
+
+    def _want_write(self, wanted: bool) -> None:
+        if self._writing is not wanted:
+            self._writing = wanted
+            if wanted:
+                self._loop.add_writer(self._sock.fileno(), self._socket_writable)
+            else:
+                self._loop.remove_writer(self._sock.fileno())
+
+    def _pause_nic(self) -> None:
+        if self._nic is not None and not self._nic_paused:
+            self._nic_paused = True
+            self._loop.remove_reader(self._nic_fd)
+
+    def _resume_nic(self) -> None:
+        if self._nic is not None:
+            self._nic_paused = False
+            self._loop.add_reader(self._nic_fd, self._nic_ready)
+
+    # --- toward the NIC ------------------------------------------------------------------------
+
+    def _packet(self, buf: memoryview, start: int, end: int, offload: bool) -> None:
+        """One packet from the gateway (PacketHandler)."""
+        self.received_packets_bytes += end - start
+        try:
+            if offload:
+                if not self._vnet_header:
+                    self._count("nic__offload_unsupported__dropped")
+                    return
+                os.write(self._nic_fd, buf[start - VNET_HEADER_SIZE : end])
+            elif self._vnet_header:
+                os.writev(self._nic_fd, (_ZERO_HEADER, buf[start:end]))
+            else:
+                os.write(self._nic_fd, buf[start:end])
+        except BlockingIOError:
+            self._count("nic__queue_full__dropped")
+        except OSError:
+            self._count("nic__write_refused__dropped")
+
+    def _no_nic(self, buf: memoryview, start: int, end: int, offload: bool) -> None:
+        """Before the NIC is set up, packets go nowhere."""
+        self._count("nic__not_ready__dropped")
+
+    # --- ends ------------------------------------------------------------------------------------
+
+    def _settle(self, ending: Ending | None) -> None:
+        """After every call into the session: news, bytes, timer, end."""
+        while not self._closed:
+            event = self.session.next_event()
+            if event is None:
+                break
+            if isinstance(event, PeerClosed):
+                ending = Ending(str(event.reason), event.detail, event.authenticated)
+            elif isinstance(event, LinkDead):
+                ending = Ending("link_dead", authenticated=False)
+            else:
+                self._owner.link_event(self, event)
+        if self._closed:
+            return
+        if ending is None and self.session.closed:
+            ending = Ending("link_lost", authenticated=False)
+        if ending is not None:
+            self._last_words()
+            self._over(ending)
+            return
+        self._send()
+        self._arm()
+
+    def _arm(self) -> None:
+        """Have the loop call when the session's timer is due; a later one is checked then."""
+        at = None if self._closed else self.session.get_timer()
+        if at is None or (self._timer is not None and self._timer_at <= at):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._loop.call_later(max(0.0, at - monotonic()), self._timer_due)
+
+    def _last_words(self) -> None:
+        """What the session still has to say, as far as the socket takes it at once."""
+        writer = self.session.writer
+        writer.flush()
+        output = writer.output()
+        if output:
+            try:
+                self._sock.send(output)
+            except OSError:
+                pass
+
+    def _over(self, ending: Ending) -> None:
+        self._drop()
+        self._owner.link_over(self, ending)
+
+    def _drop(self) -> None:
+        if self._closed:
+            return
+        self.detach()
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._want_write(False)
+        self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+
+    def _count(self, name: str) -> None:
+        self._counters[name] = self._counters.get(name, 0) + 1
+
+
+def _tune(sock: socket.socket) -> None:
+    """No Nagle, and a short queue in the kernel, so that sparse flows do not wait behind bulk."""
+    sock.setblocking(False)
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_BYTES)
+        except OSError:
+            # Kernels before 3.12 queue more than they need to; nothing breaks.
+            pass

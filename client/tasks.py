@@ -1,0 +1,39 @@
+"""The only place where the client's tasks begin.
+
+The loop keeps weak references only: a task that nobody holds can vanish, and
+nobody hears how it failed. `create_task` holds it, names it, logs its failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+_running: set[asyncio.Task[Any]] = set()
+
+
+def create_task(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    """Start `work` on the running loop, under `name`."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    _running.add(task)
+    task.add_done_callback(_finished)
+    return task
+
+
+async def cancel(task: asyncio.Task[Any] | None) -> None:
+    """Cancel and wait for the end; None and finished tasks are no error."""
+    if task is None or task is asyncio.current_task():
+        return
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def _finished(task: asyncio.Task[Any]) -> None:
+    _running.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("task %s failed", task.get_name(), exc_info=error)

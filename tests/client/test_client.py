@@ -1,0 +1,361 @@
+"""The client against a gateway with real sessions, on a host that only remembers."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from client.client import WANTED_NAME, Client
+from client.model import ClientConfig, ClientError, ClientState, MemoryStore
+from tests.client.fakes import MemoryHost
+from tests.client.gateway_double import LEASE, GatewayDouble, Guest
+from vshp.config import CloseReason
+from vshp.events import HelloReceived
+from vshp.uri import Endpoint
+
+SET_UP = "set_up 10.77.0.2 fd77::2 127.0.0.1"
+UDP = (
+    bytes.fromhex("45000021000040004011")
+    + bytes(2)
+    + bytes((10, 77, 0, 2, 192, 0, 2, 1))
+    + b"x" * 13
+)
+
+
+class Device:
+    """A client with its store and host; several may live on the same store."""
+
+    def __init__(self, path: Path, store: MemoryStore | None = None, offload: bool = True) -> None:
+        self.store = MemoryStore() if store is None else store
+        self.host = MemoryHost(offload)
+        self.client = Client(self.store, ClientConfig(path, label="laptop"), self.host)
+        self.changes = 0
+        self.client.on_change = self._changed
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    @property
+    def state(self) -> ClientState:
+        return self.client.status().state
+
+    async def __aenter__(self) -> Device:
+        await self.client.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.client.stop()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    async def read(self) -> bytes:
+        """What the NIC was given to hand to the kernel."""
+        assert self.host.nic is not None
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(5):
+            return await loop.sock_recv(self.host.nic.host, 70000)
+
+    def write(self, packet: bytes) -> None:
+        assert self.host.nic is not None
+        self.host.nic.host.send(packet)
+
+
+async def test_a_uri_connects_and_disconnecting_undoes(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await device.client.connect(gateway.uri())
+        now = await device.client.wait(5)
+        assert now.state is ClientState.CONNECTED
+        assert (now.gateway, now.transport, now.interface) == ("phone", "tcp", "vshp0")
+        assert now.lease is not None and now.lease.ipv4 == "10.77.0.2"
+        assert now.lease.dns == ("10.77.0.1", "fd77::1")
+        assert device.host.log == ["recover", "prepare", "open_nic", SET_UP]
+        assert device.host.nic is not None and device.host.nic.mtu == 1500
+        hello = gateway.guests[0].hello
+        assert hello is not None and (hello.label, hello.proof) == ("laptop", "secret")
+        await device.until(lambda: device.client.status().sharing == "on")
+        await device.client.disconnect()
+        assert device.state is ClientState.IDLE
+        assert device.host.log[-1] == "undo"
+        await gateway.until(lambda: gateway.guests[0].closed is not None)
+        closed = gateway.guests[0].closed
+        assert closed is not None and closed.reason is CloseReason.DISCONNECTED
+        assert not (tmp_path / WANTED_NAME).exists()
+
+
+async def test_packets_pass_whole_both_ways(tmp_path: Path) -> None:
+    header = struct.pack("<BBHHHH", 1, 1, 54, 1448, 20, 16)
+    big = bytes(range(256)) * 250
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await device.client.connect(gateway.uri())
+        await device.client.wait(5)
+        device.write(header + big)
+        device.write(bytes(10) + UDP)
+        await gateway.until(lambda: len(gateway.packets) == 2)
+        assert gateway.packets == [(header, big), (bytes(10), UDP)]
+        gateway.guests[0].send_packet(
+            big, gso_type=1, gso_size=1448, hdr_len=54, csum_start=20, csum_offset=16
+        )
+        gateway.guests[0].send_packet(UDP)
+        assert await device.read() == header + big
+        assert await device.read() == bytes(10) + UDP
+        now = device.client.status()
+        assert now.from_tunnel_bytes == now.to_tunnel_bytes == len(big) + len(UDP)
+
+
+@pytest.mark.parametrize("offload", [True, False])
+async def test_without_offload_packets_are_plain(tmp_path: Path, offload: bool) -> None:
+    """The NIC may have a header although the lease has none, or neither has one."""
+    async with GatewayDouble() as gateway, Device(tmp_path, offload=offload) as device:
+        gateway.lease = replace(LEASE, offload=False)
+        await device.client.connect(gateway.uri())
+        await device.client.wait(5)
+        nic = device.host.nic
+        assert nic is not None and nic.offload == (False, False)
+        head = bytes(10) if offload else b""
+        device.write(head + UDP)
+        await gateway.until(lambda: len(gateway.packets) == 1)
+        assert gateway.packets == [(None, UDP)]
+        gateway.guests[0].send_packet(UDP)
+        assert await device.read() == head + UDP
+        assert device.client.status().to_tunnel_bytes == len(UDP)
+
+
+async def test_a_broken_link_is_resumed_with_the_newest_ticket(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await device.client.connect(gateway.uri())
+        await device.client.wait(5)
+        for turn in range(1, 4):
+            gateway.guests[-1].cut()
+            await gateway.heard(turn + 1)
+            await device.until(lambda: device.state is ClientState.CONNECTED)
+            resume = gateway.resumes[-1]
+            assert resume is not None and resume.ticket == b"ticket-%d" % turn
+        device.write(bytes(10) + UDP)
+        await gateway.until(lambda: gateway.packets == [(bytes(10), UDP)])
+        assert device.client.status().reconnects == 3
+        assert device.host.log == ["recover", "prepare", "open_nic", SET_UP], "nothing set up anew"
+
+
+async def test_it_waits_for_a_gateway_that_comes_back(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await device.client.connect(gateway.uri())
+        await device.client.wait(5)
+        await gateway.deafen()
+        gateway.guests[0].close(CloseReason.SHUTDOWN)
+        await device.until(lambda: device.client.status().error == "unreachable")
+        assert device.state is ClientState.RECONNECTING
+        assert device.host.log[-1] == SET_UP
+        await gateway.listen()
+        await device.until(lambda: device.state is ClientState.CONNECTED)
+        assert device.client.status().error is None
+
+
+async def test_another_lease_is_moved_to(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await device.client.connect(gateway.uri())
+        await device.client.wait(5)
+        other = replace(LEASE, ipv4=bytes((10, 77, 0, 9)), mtu=1400, ticket=b"t")
+        gateway.guests[0].change(other)
+        await device.until(lambda: "change 10.77.0.2 10.77.0.9" in device.host.log)
+        await device.until(lambda: device.client.status().lease.mtu == 1400)  # type: ignore[union-attr]
+        assert device.host.nic is not None and device.host.nic.mtu == 1400
+        assert device.state is ClientState.CONNECTED
+
+
+async def test_the_owner_is_asked_and_says_yes(tmp_path: Path) -> None:
+    def ask(guest: Guest, hello: HelloReceived) -> None:
+        guest.session.pending(120, time.monotonic())
+
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        gateway.decide = ask
+        await device.client.connect(gateway.uri())
+        await device.until(lambda: device.state is ClientState.WAITING)
+        assert device.host.log == ["recover", "prepare", "open_nic"]
+        device.host.on_step = lambda step: None
+        gateway.guests[0].approve(LEASE)
+        assert (await device.client.wait(5)).state is ClientState.CONNECTED
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [CloseReason.DENIED, CloseReason.REVOKED, CloseReason.NOT_PAIRED, CloseReason.APPROVAL_EXPIRED],
+)
+async def test_a_no_is_final_and_named(tmp_path: Path, reason: CloseReason) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        gateway.decide = lambda guest, hello: guest.session.deny(reason, time.monotonic())
+        await device.client.connect(gateway.uri())
+        now = await device.client.wait(5)
+        assert (now.state, now.error) == (ClientState.FAILED, reason.value)
+        assert now.reason
+        assert device.host.log[-1] == "undo"
+        assert device.store.gateways() == []
+        assert len(gateway.guests) == 1
+
+
+async def test_revoked_while_connected_undoes_everything(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await device.client.connect(gateway.uri())
+        await device.client.wait(5)
+        gateway.guests[0].close(CloseReason.REVOKED)
+        await device.until(lambda: device.state is ClientState.FAILED)
+        assert device.client.status().error == "revoked"
+        assert device.client.status().lease is None
+        assert device.host.log[-1] == "undo"
+        assert not (tmp_path / WANTED_NAME).exists()
+
+
+async def test_a_used_uri_is_refused_by_name(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        uri = gateway.uri()
+        await device.client.connect(uri)
+        await device.client.wait(5)
+        await device.client.disconnect()
+        await device.client.connect(uri)
+        now = await device.client.wait(5)
+        assert (now.state, now.error) == (ClientState.FAILED, "secret_used")
+
+
+async def test_dead_endpoints_do_not_stand_in_the_way(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        dead = Endpoint.of("tcp", "127.0.0.1", 9)
+        mute = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
+        silent = Endpoint.of("tcp", "127.0.0.1", mute.sockets[0].getsockname()[1])
+        await device.client.connect(gateway.uri(dead, silent))
+        now = await device.client.wait(10)
+        mute.close()
+        assert now.state is ClientState.CONNECTED
+        assert now.endpoint == f"tcp:127.0.0.1:{gateway.port}"
+        known = device.store.gateways()[0]
+        assert str(known.endpoints[0]) == now.endpoint, "the one that works is tried first"
+        assert len(known.endpoints) == 3
+
+
+async def test_nobody_there_on_first_contact_fails(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        uri = gateway.uri()
+        await gateway.deafen()
+        await device.client.connect(uri)
+        now = await device.client.wait(10)
+        assert (now.state, now.error) == (ClientState.FAILED, "unreachable")
+        assert "Connection refused" in (now.reason or "")
+
+
+async def test_an_impostor_at_the_address_is_named(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, GatewayDouble() as impostor, Device(tmp_path) as device:
+        here = Endpoint.of("tcp", "127.0.0.1", impostor.port)
+        uri = gateway.uri(here)
+        await gateway.deafen()
+        await device.client.connect(uri)
+        now = await device.client.wait(20)
+        assert now.state is ClientState.FAILED
+        assert impostor.resumes == [], "it never learns who asks"
+
+
+async def test_a_known_gateway_needs_no_uri(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await device.client.connect(gateway.uri())
+        await device.client.wait(5)
+        await device.client.disconnect()
+        for target in (None, "Phone", device.store.gateways()[0].fingerprint[:5]):
+            await device.client.connect(target)
+            assert (await device.client.wait(5)).state is ClientState.CONNECTED
+            await device.client.disconnect()
+        assert gateway.guests[-1].hello is not None
+        assert gateway.guests[-1].hello.proof == "known"
+        device.client.forget("phone")
+        with pytest.raises(ClientError) as caught:
+            await device.client.connect("phone")
+        assert caught.value.name == "gateway_unknown"
+
+
+@pytest.mark.parametrize("step", ["prepare", "open_nic", "set_up"])
+async def test_a_set_up_that_fails_midway_is_undone(tmp_path: Path, step: str) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        device.host.fail_at = step
+        if step == "set_up":
+            await device.client.connect(gateway.uri())
+            now = await device.client.wait(5)
+            assert (now.state, now.error) == (ClientState.FAILED, "tool_failed")
+        else:
+            with pytest.raises(ClientError):
+                await device.client.connect(gateway.uri())
+            assert device.state is ClientState.IDLE
+            assert gateway.guests == [], "the secret is not spent"
+        assert device.host.log[-1] == "undo"
+        device.host.fail_at = None
+        await device.client.connect(gateway.uri())
+        assert (await device.client.wait(5)).state is ClientState.CONNECTED
+
+
+async def test_stopping_in_the_middle_of_set_up_undoes_after_it(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        began = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def slow(step: str) -> None:
+            if step == SET_UP:
+                loop.call_soon_threadsafe(began.set)
+                time.sleep(0.2)
+                device.host.log.append("set_up done")
+
+        device.host.on_step = slow
+        await device.client.connect(gateway.uri())
+        await began.wait()
+        await device.client.stop()
+        assert device.host.log[-3:] == [SET_UP, "set_up done", "undo"]
+
+
+async def test_after_a_crash_the_next_start_connects_again(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway:
+        first = Device(tmp_path)
+        await first.client.start()
+        await first.client.connect(gateway.uri())
+        await first.client.wait(5)
+        assert (tmp_path / WANTED_NAME).exists()
+        async with Device(tmp_path, first.store) as second:
+            await second.until(lambda: second.state is ClientState.CONNECTED)
+            assert second.host.log[0] == "recover"
+            assert gateway.resumes[-1] is not None
+        await first.client.stop()
+
+
+async def test_a_removed_nic_is_replaced(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await device.client.connect(gateway.uri())
+        await device.client.wait(5)
+        assert device.host.nic is not None
+        device.host.nic.vanish()
+        await device.until(lambda: "renew vshp0 10.77.0.2" in device.host.log)
+        await device.until(lambda: device.state is ClientState.CONNECTED)
+        device.write(bytes(10) + UDP)
+        await gateway.until(lambda: gateway.packets == [(bytes(10), UDP)])
+        assert "undo" not in device.host.log
+
+
+@pytest.mark.parametrize(
+    ("target", "transport", "name"),
+    [
+        ("VSHP:NONSENSE", "auto", "uri_invalid"),
+        ("nobody", "auto", "gateway_unknown"),
+        (None, "auto", "gateway_unknown"),
+        (None, "pigeon", "transport_unavailable"),
+    ],
+)
+async def test_what_cannot_be_tried_is_said_at_once(
+    tmp_path: Path, target: str | None, transport: str, name: str
+) -> None:
+    async with Device(tmp_path) as device:
+        with pytest.raises(ClientError) as caught:
+            await device.client.connect(target, transport)
+        assert caught.value.name == name
+        assert caught.value.hint
+        assert device.host.log == ["recover"]
