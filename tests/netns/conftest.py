@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Generator, Iterator
@@ -52,6 +53,7 @@ def pytest_runtest_makereport(
     return report
 
 
+@contextlib.contextmanager
 def opened(shape: Shape | None = None) -> Iterator[World]:
     """A world for a fixture: known to the failure report, removed at the end."""
     with World(shape) as world:
@@ -71,9 +73,11 @@ class Tunnel:
     client: Client
 
 
-def connected(world: World) -> Iterator[Tunnel]:
+@contextlib.contextmanager
+def connected(world: World, client_config: str = "") -> Iterator[Tunnel]:
     """Gateway and client, paired and connected, in a world of its own."""
     with world.serving(), Gateway(world) as gateway, Client(world) as client:
+        client.configure(client_config)
         gateway.share()
         client.start()
         client.join(gateway)
@@ -82,19 +86,30 @@ def connected(world: World) -> Iterator[Tunnel]:
 
 @pytest.fixture(scope="session")
 def tunnel_world() -> Iterator[World]:
-    yield from opened(Shape(second_client=True))
+    with opened(Shape(second_client=True)) as world:
+        yield world
 
 
 @pytest.fixture(scope="session")
 def tunnel(tunnel_world: World) -> Iterator[Tunnel]:
     """The pair that tests share which leave it as they found it."""
-    yield from connected(tunnel_world)
+    with connected(tunnel_world) as pair:
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def nothing_leaks(tunnel: Tunnel) -> Iterator[None]:
+    """Fails at the end of a module whose traffic was seen outside the VPN."""
+    with tunnel.world.leaks() as leaks:
+        yield
+        assert leaks.count() == 0, "packets left outside the VPN:\n" + "\n".join(leaks.lines()[:20])
 
 
 @pytest.fixture
 def fresh_world() -> Iterator[World]:
     """A world for one test, which may do with it what it likes."""
-    yield from opened(Shape(second_client=True))
+    with opened(Shape(second_client=True)) as world:
+        yield world
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ class Service:
         self.process = self.host.start(
             self._as_user([str(EXECUTABLE), self.role, *arguments]),
             name=f"vpnshare-{self.role}",
-            env=self._environment(),
+            env=self.environment(),
             cwd=self.home,
         )
         wait_for(self._answers, f"{self.process.name} to answer", SERVICE_START_SECONDS)
@@ -82,7 +82,7 @@ class Service:
             "status", check=False
         ).returncode
 
-    def _environment(self) -> Mapping[str, str]:
+    def environment(self) -> Mapping[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         return {**kept, "VPNSHARE_HOME": str(self.home), "HOME": str(self.home)}
 
@@ -100,7 +100,7 @@ class Service:
         """Run `vpnshare ARGUMENTS` against this service."""
         return self.host.run(
             self._as_user([str(EXECUTABLE), *arguments]),
-            env=self._environment(),
+            env=self.environment(),
             check=check,
             timeout=timeout,
         )
@@ -170,7 +170,7 @@ class Client(Service):
         return self.host.start(
             [str(EXECUTABLE), "connect", uri, "--wait", "30", *arguments],
             name="connect",
-            env=self._environment(),
+            env=self.environment(),
         )
 
     def join(self, gateway: Gateway, *arguments: str) -> Self:

@@ -144,7 +144,7 @@ class Http:
             headers[name.strip().lower()] = value.strip()
         if method in ("PUT", "POST"):
             return self._upload(connection, stream, path, headers)
-        kind, _, size = path.strip("/").partition("/")
+        kind, _, size = path.partition("?")[0].strip("/").partition("/")
         if kind == "bytes" and size.isdigit():
             _head(connection, "200 OK", int(size))
             if method == "GET":

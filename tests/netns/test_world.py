@@ -16,9 +16,8 @@ from tests.netns.world import PREFIX, Shape, World, remove_stale_worlds
 @pytest.fixture(scope="module", params=["veth", "tun"])
 def plain(request: pytest.FixtureRequest) -> Iterator[World]:
     """A world without the product, whose gateway forwards packets itself."""
-    for world in opened(Shape(vpn_kind=request.param)):
-        with world.serving():
-            yield world
+    with opened(Shape(vpn_kind=request.param)) as world, world.serving():
+        yield world
 
 
 def test_a_socket_bound_to_the_vpn_reaches_the_server_and_others_go_outside(plain: World) -> None:

@@ -291,17 +291,19 @@ class World:
 
     def allow_direct(self) -> None:
         """Let the gateway forward, so that the client reaches the server without the product."""
+        self.forward("lan0", "10.1.0.0/24", "fd01::/64")
+
+    def forward(self, interface: str, *sources: str) -> None:
+        """Let the gateway forward what comes in by `interface` from `sources` into the VPN."""
         self.gateway.sysctl({"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
-        self.gateway.ip("-4 rule add iif lan0 lookup 60", "-6 rule add iif lan0 lookup 60")
-        self.gateway.ip(
-            "-4 route add default via 10.8.0.1 dev g1 table 60",
-            "-6 route add default via fd08::1 dev g1 table 60",
-        )
-        for route in (
-            "-4 route add 10.1.0.0/24 via 10.8.0.2",
-            "-6 route add fd01::/64 via fd08::2",
-        ):
-            self.vpn_exit.ip(route)
+        for version, router in ((4, "10.8.0.1"), (6, "fd08::1")):
+            self.gateway.ip(
+                f"-{version} rule add iif {interface} lookup 60",
+                f"-{version} route add default via {router} dev g1 table 60",
+            )
+        for source in sources:
+            version, router = (6, GATEWAY_VPN6) if ":" in source else (4, GATEWAY_VPN)
+            self.vpn_exit.ip(f"-{version} route add {source} via {router}")
 
     def forbid_direct(self) -> None:
         """Undo `allow_direct`."""
@@ -315,7 +317,7 @@ class World:
     def log_tails(self, lines: int = 40) -> str:
         """The end of every log, for the report of a failed test."""
         parts = []
-        for log in sorted(self.logs.iterdir()):
+        for log in sorted(self.logs.glob("*.log")):
             text = log.read_text(errors="replace").splitlines()[-lines:]
             if text:
                 parts.append("\n".join([f"--- {log.stem}", *text]))
