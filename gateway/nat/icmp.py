@@ -177,6 +177,7 @@ class EchoSession(Flow):
         if sock is None:
             return
         self.sock = None
+        self.timer = NEVER
         self.peer.queue.remove(self)
         self.peer.echo.pop((self.version, self.ident), None)
         sock.close()

@@ -34,7 +34,7 @@ from netstack.tcp_segment import TcpSegment
 __all__ = ["FlowInfo", "Nat", "NatConfig", "TunnelPeer"]
 
 HEAP_SLACK = 256
-"""Stale timer entries that are tolerated whatever the number of flows."""
+"""Stale timer entries that are tolerated, besides as many as there are good ones."""
 LEAST_SHARE = 32
 """Sockets that a peer may have however many peers there are."""
 RETRY = 0.001
@@ -101,6 +101,7 @@ class Nat:
         self._flow_id = 0
         self._available = [True, True]
         self._heap: list[tuple[float, int, Timed]] = []
+        self._heap_bound = HEAP_SLACK
         self._armed = 0
 
     # Peers.
@@ -197,9 +198,11 @@ class Nat:
         flow.timer = when
         self._armed += 1
         heapq.heappush(self._heap, (when, self._armed, flow))
-        if len(self._heap) > HEAP_SLACK + 3 * self._flow_total():
-            self._heap = [entry for entry in self._heap if entry[2].timer == entry[0]]
+        if len(self._heap) > self._heap_bound:
+            # In place, as `handle_timer` may be at work on it.
+            self._heap[:] = [entry for entry in self._heap if entry[2].timer == entry[0]]
             heapq.heapify(self._heap)
+            self._heap_bound = HEAP_SLACK + 2 * len(self._heap)
 
     def get_timer(self) -> float | None:
         """When `handle_timer` wants to be called next; it may have moved earlier by any call."""
@@ -224,10 +227,6 @@ class Nat:
             due = flow.due()
             if due < flow.timer:
                 self.arm(flow, max(due, now + RETRY))
-            heap = self._heap
-
-    def _flow_total(self) -> int:
-        return sum(peer.flow_count for peer in self.peers.values())
 
     # What flows use.
 

@@ -449,6 +449,7 @@ class TcpFlow(Flow):
         else:
             peer.leave(self)
         self.stage = CLOSED
+        self.timer = NEVER
         peer.in_flight -= self.in_flight
         self.in_flight = 0
         peer.backlog_bytes -= len(self.backlog)

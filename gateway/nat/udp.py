@@ -394,6 +394,7 @@ class UdpMapping(Flow):
         if sock is None:
             return
         self.sock = None
+        self.timer = NEVER
         self._forget_remotes()
         self.peer.queue.remove(self)
         self.peer.forget_mapping(self)
