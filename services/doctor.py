@@ -118,9 +118,8 @@ def _gateway() -> Iterator[Finding]:
         text = f"The VPN is {vpn.interface} and carries {families or 'nothing'}."
         yield Finding("vpn", side, Verdict.OK, text)
     else:
-        reason = vpn.reason or "There is no VPN."
-        fix = "Turn the VPN on, or name its interface with --vpn-interface."
-        yield Finding("vpn", side, Verdict.FAIL, reason, fix)
+        fix = None if vpn.reason else "Turn the VPN on, or name it with --vpn-interface."
+        yield Finding("vpn", side, Verdict.FAIL, vpn.reason or "There is no VPN.", fix)
     if status.bypass:
         text = "Bypass is on: traffic may leave outside the VPN."
         yield Finding("vpn", side, Verdict.NOTE, text, "Turn gateway.bypass off.")

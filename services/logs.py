@@ -81,7 +81,7 @@ class CrashFile(logging.Handler):
 
 
 class _Formatter(logging.Formatter):
-    def __init__(self, crash: Path | None) -> None:
+    def __init__(self, crash: Path | None = None) -> None:
         super().__init__()
         self._crash = crash
 

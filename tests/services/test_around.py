@@ -1,0 +1,154 @@
+"""Paths, logs, readiness, doctor: the small things around the services."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from services import doctor, logs, paths, readiness
+from services.cli.exits import Exit
+from services.cli.main import main
+from services.control.errors import Code, ControlError
+from tests.fakes.services import PretendClient, PretendGateway
+
+
+@pytest.mark.parametrize(
+    ("env", "uid", "config", "socket_path"),
+    [
+        ({"VPNSHARE_HOME": "/h"}, 1000, "/h/config.toml", "/h/gateway.sock"),
+        (
+            {"PREFIX": "/data/data/com.termux/files/usr"}, 1000,
+            "/data/data/com.termux/files/usr/etc/vpnshare/config.toml",
+            "/data/data/com.termux/files/usr/var/run/vpnshare/gateway.sock",
+        ),
+        ({}, 0, "/etc/vpnshare/config.toml", "/run/vpnshare/gateway.sock"),
+        (
+            {"HOME": "/home/u"}, 1000, "/home/u/.config/vpnshare/config.toml",
+            "/home/u/.local/state/vpnshare/run/gateway.sock",
+        ),
+        (
+            {"HOME": "/home/u", "XDG_CONFIG_HOME": "/c", "XDG_RUNTIME_DIR": "/run/user/1000"},
+            1000, "/c/vpnshare/config.toml", "/run/user/1000/vpnshare/gateway.sock",
+        ),
+        (
+            {"HOME": "/home/u", "XDG_CONFIG_HOME": "relative"}, 1000,
+            "/home/u/.config/vpnshare/config.toml",
+            "/home/u/.local/state/vpnshare/run/gateway.sock",
+        ),
+        (
+            {"RUNTIME_DIRECTORY": "/run/vpnshare-tv:/run/other"}, 0,
+            "/etc/vpnshare/config.toml", "/run/vpnshare-tv/gateway.sock",
+        ),
+    ],
+)  # fmt: skip
+def test_paths(
+    monkeypatch: pytest.MonkeyPatch, env: dict[str, str], uid: int, config: str, socket_path: str
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+    found = paths.find(env)
+    assert (str(found.config), str(found.socket("gateway"))) == (config, socket_path)
+
+
+def test_folders_are_private(tmp_path: Path) -> None:
+    place = paths.find({"VPNSHARE_HOME": str(tmp_path / "a" / "b")})
+    place.make()
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+
+
+def record(message: str, level: int = logging.INFO, error: bool = False) -> logging.LogRecord:
+    info = None
+    if error:
+        try:
+            raise ValueError("secret\x1b[2J details")
+        except ValueError:
+            info = sys.exc_info()
+    return logging.LogRecord("gateway.link", level, "f.py", 1, message, None, info)
+
+
+def test_what_strangers_sent_cannot_steer_the_terminal() -> None:
+    text = logs.HumanFormatter().format(record("hello \x1b[2J\u202e\n\x9b5i" + "x" * 9999))
+    assert text.isprintable() and len(text) < 2200
+    assert "\\x1b[2J\\u202e\\x0a" in text
+
+
+def test_json_lines() -> None:
+    text = logs.JsonFormatter().format(record("a\nb", logging.ERROR, error=True))
+    line = json.loads(text)
+    assert line["level"] == "error" and line["message"] == "a\\x0ab"
+    assert line["error"].startswith("ValueError: secret") and "\n" not in text
+
+
+def test_the_ring_keeps_the_last_lines() -> None:
+    ring = logs.Ring(3)
+    for number in range(5):
+        ring.handle(record(f"line {number}", logging.INFO if number % 2 else logging.WARNING))
+    assert [line.message for line in ring.lines(10, "debug")] == ["line 2", "line 3", "line 4"]
+    assert [line.message for line in ring.lines(1, "debug")] == ["line 4"]
+    assert [line.message for line in ring.lines(10, "warning")] == ["line 2", "line 4"]
+    assert ring.lines(0, "debug") == []
+
+
+def test_traces_go_to_the_crash_file_and_nowhere_else(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.crash.log"
+    handler = logs.CrashFile(path)
+    handler.handle(record("fine"))
+    assert not path.exists()
+    handler.handle(record("broken", error=True))
+    assert "Traceback" in path.read_text() and path.stat().st_mode & 0o777 == 0o600
+    shown = logs.HumanFormatter(path).format(record("broken", error=True))
+    assert "Traceback" not in shown and str(path) in shown
+    path.write_bytes(b"x" * (logs.MAX_CRASH_FILE + 1))
+    handler.handle(record("again", error=True))
+    assert path.stat().st_size < 4096
+    logs.CrashFile(tmp_path / "nowhere" / "x").handle(record("broken", error=True))
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_sd_notify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool) -> None:
+    name = f"@vpnshare-test-{tmp_path.name}" if abstract else str(tmp_path / "n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + name[1:] if abstract else name)
+        manager.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        readiness.notify("READY=1", "STATUS=fine")
+        assert manager.recv(100) == b"READY=1\nSTATUS=fine"
+    readiness.notify("STOPPING=1")  # nobody listens: no error
+
+
+def findings(check: str) -> list[doctor.Finding]:
+    return [finding for finding in doctor.run_all() if finding.check == check]
+
+
+def test_doctor_tells_the_vpn_apart(gateway: PretendGateway, client: PretendClient) -> None:
+    (vpn,) = findings("vpn")
+    assert vpn.verdict is doctor.Verdict.OK and "tun0" in vpn.message
+    (service,) = findings("client service")
+    assert service.verdict is doctor.Verdict.OK and "connected" in service.message
+
+
+def test_doctor_without_services(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (service,) = findings("gateway service")
+    assert service.verdict is doctor.Verdict.NOTE and service.fix
+    assert main(["doctor", "--json"]) in (Exit.OK, Exit.FAILED)
+    assert {"check", "side", "verdict", "message", "fix"} == json.loads(capsys.readouterr().out)[
+        0
+    ].keys()
+
+
+def test_doctor_survives_a_service_that_refuses(gateway: PretendGateway) -> None:
+    gateway.errors["status"] = ControlError(Code.FAILED, "No.")
+    assert main(["doctor"]) in (Exit.OK, Exit.FAILED)
+
+
+def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> object:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(doctor, "_CHECKS", [("x", "both", broken)])
+    (finding,) = doctor.run_all()
+    assert finding.verdict is doctor.Verdict.NOTE and "boom" in finding.message

@@ -1,0 +1,235 @@
+"""The daemons as processes: readiness, signals, one instance, errors as sentences."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.gateway import GatewayConfig
+from services.cli.exits import Exit
+from services.cli.main import main
+from services.control.oneshot import OneShot
+from services.gatewayd import GatewayService
+from services.logs import Ring
+from services.notify import Notifier
+from services.store import GatewayDatabase
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Daemon:
+    """A service of this home, in a process of its own; ready when made."""
+
+    def __init__(self, home: Path, role: str, *args: str) -> None:
+        self.home = home
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ears:
+            ears.bind(str(home / "notify"))
+            ears.settimeout(TIMEOUT)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "services.cli.main", role, *args],
+                cwd=ROOT, env=os.environ | {"NOTIFY_SOCKET": str(home / "notify")},
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )  # fmt: skip
+            try:
+                self.news = ears.recv(4096).decode()
+            except TimeoutError:
+                self.process.kill()
+                raise AssertionError(self.process.communicate()[0]) from None
+        (home / "notify").unlink()
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Send the signal; exit status and everything it logged."""
+        self.process.send_signal(number)
+        log = self.process.communicate(timeout=TIMEOUT)[0]
+        return self.process.returncode, log
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def gateway(home: Path, port: int) -> Iterator[Daemon]:
+    daemon = Daemon(home, "gateway", "--listen", f"127.0.0.1:{port}", "--name", "phone")
+    yield daemon
+    if daemon.process.poll() is None:
+        daemon.end(signal.SIGKILL)
+
+
+def failed_start(role: str, *args: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "services.cli.main", role, *args],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+def test_ready_idle_and_gone(gateway: Daemon, home: Path, port: int) -> None:
+    assert gateway.news.startswith("READY=1\nSTATUS=gateway 'phone' ready on")
+    with OneShot(str(home / "gateway.sock"), "gateway") as control:
+        status = control.call("status")
+    assert (status.pid, status.name, status.sharing) == (gateway.process.pid, "phone", "off")
+    assert status.listen == [f"127.0.0.1:{port}"]
+    code, log = gateway.end()
+    assert code == 0 and "SIGTERM: stopping" in log and log.rstrip().endswith("stopped")
+    assert not (home / "gateway.sock").exists()
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", port))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_other_signals_end_it_too(gateway: Daemon, number: int) -> None:
+    assert gateway.end(number)[0] == 0
+
+
+def test_a_second_instance_is_told_who_is_there(gateway: Daemon) -> None:
+    code, text = failed_start("gateway", "--listen", "127.0.0.1:0")
+    assert code == Exit.CONFLICT and f"(pid {gateway.process.pid})" in text
+    assert gateway.end()[0] == 0
+
+
+def test_after_kill_9_it_starts_again_with_the_same_identity(gateway: Daemon, home: Path) -> None:
+    def fingerprint() -> str:
+        with OneShot(str(home / "gateway.sock"), "gateway") as control:
+            return str(control.call("status").fingerprint)
+
+    before = fingerprint()
+    gateway.end(signal.SIGKILL)
+    assert (home / "gateway.sock").exists()
+    again = Daemon(home, "gateway", "--listen", f"127.0.0.1:{free_port()}")
+    assert fingerprint() == before
+    assert again.end()[0] == 0
+
+
+def test_the_command_drives_it(
+    gateway: Daemon, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pair", "--json"]) == Exit.OK
+    offer = json.loads(capsys.readouterr().out)
+    assert offer["uri"].startswith("VSHP:") and offer["expires_in"] == 120
+    assert main(["share", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["sharing"] in ("on", "unavailable")
+    assert main(["unshare", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["sharing"] == "off"
+    for command in ("requests", "peers", "leases"):
+        assert main([command, "--json"]) == Exit.OK
+        assert json.loads(capsys.readouterr().out) == []
+    assert main(["flows", "--json", "--sort", "rate"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out) == {"total": 0, "flows": []}
+    for command, code in (
+        (["approve", "ab"], Exit.NOT_FOUND),
+        (["deny", "ab"], Exit.NOT_FOUND),
+        (["revoke", "ab"], Exit.NOT_FOUND),
+        (["rename", "ab", "TV"], Exit.NOT_FOUND),
+        (["flows", "--peer", "ab"], Exit.NOT_FOUND),
+    ):
+        assert main(command) == code
+    assert main(["logs", "-n", "5"]) == Exit.OK
+    assert "ready" in capsys.readouterr().out
+    assert main(["down"]) == Exit.OK
+    gateway.process.communicate(timeout=TIMEOUT)
+    assert gateway.process.returncode == 0
+
+
+def test_json_logs(home: Path, port: int) -> None:
+    daemon = Daemon(
+        home, "gateway", "--listen", f"127.0.0.1:{port}", "--log-format", "json",
+        "--log-level", "debug",
+    )  # fmt: skip
+    code, log = daemon.end()
+    assert code == 0
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert {"at", "level", "logger", "message"} <= lines[0].keys()
+
+
+def test_errors_before_the_start_are_sentences(home: Path, port: int) -> None:
+    listen = ("--listen", f"127.0.0.1:{port}")
+    (home / "config.toml").write_text("[gateway]\nnmae = 'x'\n")
+    code, text = failed_start("gateway", *listen)
+    assert code == Exit.FAILED and "line 2" in text and "'name'" in text
+    (home / "config.toml").unlink()
+
+    code, text = failed_start("gateway", "--listen", "nowhere")
+    assert code == Exit.FAILED and "no address to listen on" in text
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, text = failed_start("gateway", "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert code == Exit.FAILED and "--listen" in text
+    assert not (home / "gateway.sock").exists()
+
+    (home / "gateway.db").write_bytes(b"not a database, whatever it is" * 30)
+    code, text = failed_start("gateway", *listen)
+    assert code == Exit.FAILED and "damaged or no database" in text
+
+
+def test_up_and_down(home: Path, port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["up", "--no-console", f"--listen=127.0.0.1:{port}"]
+    assert main(arguments) == Exit.OK
+    first = capsys.readouterr()
+    assert "vpnshare down" in first.out
+    assert main(arguments) == Exit.OK, "a second time finds the first"
+    assert "runs already" in capsys.readouterr().err
+    assert main(["status", "--json"]) == Exit.OK
+    status = json.loads(capsys.readouterr().out)
+    assert status["sharing"] in ("on", "unavailable")
+    assert main(["down", "--json"]) == Exit.OK
+    stopped = json.loads(capsys.readouterr().out)
+    assert stopped == {"stopped": [{"role": "gateway", "pid": status["pid"]}], "late": []}
+    assert main(["down"]) == Exit.NOT_RUNNING
+    assert "stopped" in (home / "gateway.log").read_text()
+
+
+def test_up_says_why_the_service_did_not_start(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["up", "--no-console", "--listen=nowhere"]) == Exit.FAILED
+    shown = capsys.readouterr().err
+    assert "no address to listen on" in shown and "gateway.log" in shown
+
+
+def test_the_client_starts_idle_and_ends(home: Path) -> None:
+    daemon = Daemon(home, "client", "--label", "tablet")
+    with OneShot(str(home / "client.sock"), "client") as control:
+        status = control.call("status")
+        assert (status.state, status.label) == ("idle", "tablet")
+        assert control.call("gateways") == []
+    assert main(["connect", "VSHP:NOTAURI", "--wait", "5"]) == Exit.USAGE
+    assert main(["connect", "nobody", "--wait", "5"]) == Exit.NOT_FOUND
+    assert main(["forget", "nobody"]) == Exit.NOT_FOUND
+    assert main(["disconnect"]) == Exit.OK
+    assert daemon.end()[0] == 0
+    assert not (home / "client.sock").exists()
+
+
+async def test_an_idle_gateway_has_no_timer(home: Path) -> None:
+    """Nothing is shared, nobody is connected: the process sleeps until something happens."""
+    store = GatewayDatabase(home / "gateway.db")
+    config = GatewayConfig(listen=(("127.0.0.1", 0),))
+    service = GatewayService(config, store, Notifier(None), Ring(), lambda: None)
+    await service.start(lambda: None)
+    await asyncio.sleep(0)
+    loop: Any = asyncio.get_running_loop()
+    due = [handle for handle in loop._scheduled if not handle.cancelled()]
+    await service.stop()
+    assert due == []

@@ -1,0 +1,212 @@
+"""The scripts at the root: set-up once, repaired when interrupted, nothing on later starts.
+
+A pretend Python stands in for the real one, so that no network is needed: it
+answers the script's questions, and its pip writes what it was asked into a log.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ("vpnshare", "check", ".ci/run", "scripts/environment.sh")
+
+PYTHON = r"""#!/bin/sh
+# -c SCRIPT: a good Python. -m venv DIR: an environment with this Python. -m pip: as told.
+echo "python $*" >>"$LOG"
+case "$*" in
+"-c import sys; sys.exit("*) exit "${OLD:-0}" ;;
+-c*) exit 0 ;;
+"--version") echo "Python 3.11.99" ;;
+"-m venv"*)
+    for dir; do :; done
+    mkdir -p "$dir/bin"
+    cp "$0" "$dir/bin/python"
+    ;;
+"-m pip --version") [ ! -e "$(dirname "$0")/broken" ] ;;
+"-m pip install"*)
+    echo "Collecting things"
+    sleep "${SLOW:-0}"
+    case "$*" in *client*) [ -z "${NO_CLIENT:-}" ] || exit 1 ;; esac
+    [ -z "${NO_NETWORK:-}" ] || exit 1
+    printf '#!/bin/sh\necho "ran $*"\nexit 7\n' >"$(dirname "$0")/vpnshare"
+    chmod +x "$(dirname "$0")/vpnshare"
+    ;;
+esac
+"""
+
+
+class Clone:
+    """A clone's scripts, a pretend Python first in PATH, and a log of its uses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "clone"
+        self.venv = self.root / ".venv"
+        self.log = folder / "log"
+        self.bin = folder / "bin"
+        (self.root / "scripts").mkdir(parents=True)
+        self.bin.mkdir()
+        for name in ("vpnshare", "scripts/environment.sh"):
+            shutil.copy(ROOT / name, self.root / name)
+        (self.root / "pyproject.toml").write_text("")
+        os.utime(self.root / "pyproject.toml", (0, 0))
+        for name in ("python3", "python3.11", "python3.12", "python3.13", "python3.14"):
+            (self.bin / name).write_text(PYTHON)
+            (self.bin / name).chmod(0o755)
+        self.env = {"PATH": f"{self.bin}:/usr/bin:/bin", "LOG": str(self.log)}
+
+    def start(self, *args: str, script: Path | None = None, **env: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [script or self.root / "vpnshare", *args],
+            env=self.env | env, cwd="/", text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *args: str, script: Path | None = None, **env: str) -> tuple[int, str, str]:
+        process = self.start(*args, script=script, **env)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    def uses(self) -> list[str]:
+        """What the pretend Python was asked since the last look."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        return lines
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    return Clone(tmp_path)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_are_plain_sh(name: str) -> None:
+    text = (ROOT / name).read_text()
+    subprocess.run(["sh", "-n", ROOT / name], check=True)
+    assert "[[" not in text and "function " not in text and "\t" not in text
+    if name != "scripts/environment.sh":
+        assert text.startswith("#!/bin/sh\n") and os.access(ROOT / name, os.X_OK)
+    if shellcheck := shutil.which("shellcheck"):
+        subprocess.run([shellcheck, "-x", "-s", "sh", ROOT / name], cwd=ROOT, check=True)
+
+
+def test_the_first_start_sets_up_and_later_ones_only_run(clone: Clone) -> None:
+    code, out, err = clone.run("status", "--json")
+    assert (code, out) == (7, "ran status --json\n"), "the output is the command's alone"
+    assert "setting up once" in err and "ready" in err
+    assert any("pip install" in use for use in clone.uses())
+    code, out, err = clone.run("a b", "*")
+    assert (code, out, err) == (7, "ran a b *\n", "")
+    assert clone.uses() == [], "no Python but the command's own"
+
+
+def test_a_later_start_runs_no_other_program(clone: Clone) -> None:
+    """Whatever is not the shell's own costs a process; the start is to be an exec."""
+    clone.run("x")
+    for name in ("python3", "id", "uname", "find", "cat", "apt-get", "flock", "dirname"):
+        (clone.bin / name).write_text(f"#!/bin/sh\necho {name} >>{clone.log}\nexit 1\n")
+        (clone.bin / name).chmod(0o755)
+    clone.uses()
+    assert clone.run("x")[0] == 7
+    assert clone.uses() == []
+
+
+def test_through_symlinks_and_from_elsewhere(clone: Clone, tmp_path: Path) -> None:
+    clone.run("x")
+    absolute, relative = tmp_path / "absolute", tmp_path / "bin" / "vpnshare-link"
+    absolute.symlink_to(clone.root / "vpnshare")
+    relative.symlink_to(Path("..") / "clone" / "vpnshare")
+    second = tmp_path / "second"
+    second.symlink_to(relative)
+    for link in (absolute, relative, second):
+        assert clone.run("x", script=link)[:2] == (7, "ran x\n")
+    by_path = subprocess.run(
+        "vpnshare-link x", shell=True, cwd="/", env=clone.env, capture_output=True, check=False
+    )
+    assert by_path.stdout == b"ran x\n"
+
+
+def test_a_changed_project_is_installed_again(clone: Clone) -> None:
+    clone.run("x")
+    clone.uses()
+    future = time.time() + 60
+    os.utime(clone.root / "pyproject.toml", (future, future))
+    assert clone.run("x")[0] == 7
+    uses = clone.uses()
+    assert any("pip install" in use for use in uses) and not any("venv" in use for use in uses)
+
+
+def test_a_moved_clone_is_set_up_again(clone: Clone, tmp_path: Path) -> None:
+    clone.run("x")
+    clone.uses()
+    moved = tmp_path / "moved"
+    clone.root.rename(moved)
+    assert clone.run("x", script=moved / "vpnshare")[0] == 7
+    assert any("pip install" in use for use in clone.uses())
+
+
+def test_another_folder_for_the_environment(clone: Clone, tmp_path: Path) -> None:
+    assert clone.run("x", VPNSHARE_VENV=str(tmp_path / "elsewhere"))[0] == 7
+    assert (tmp_path / "elsewhere" / "bin" / "vpnshare").exists() and not clone.venv.exists()
+
+
+def test_an_interrupted_set_up_is_repaired(clone: Clone) -> None:
+    first = clone.start("x", SLOW="60")
+    while not any("pip install" in use for use in clone.uses()):
+        time.sleep(0.02)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    (clone.venv / "left-over").write_text("half a package")
+    assert (clone.venv / ".incomplete").exists() and not (clone.venv / ".ready").exists()
+    assert clone.run("x")[:2] == (7, "ran x\n")
+    assert any("-m venv" in use for use in clone.uses())
+    assert not (clone.venv / "left-over").exists() and not (clone.venv / ".incomplete").exists()
+
+
+def test_a_broken_python_is_repaired(clone: Clone) -> None:
+    """As after an upgrade of the system's Python."""
+    clone.run("x")
+    (clone.venv / "bin" / "python").unlink()
+    (clone.venv / "bin" / "python").symlink_to("/nowhere/python3.10")
+    assert clone.run("x")[:2] == (7, "ran x\n")
+
+
+@pytest.mark.parametrize("flock", [True, False])
+def test_two_at_once_take_turns(clone: Clone, flock: bool) -> None:
+    if not flock:  # as where util-linux is missing: no flock in PATH at all
+        tools = ("sh", "readlink", "mkdir", "rm", "cat", "find", "id", "uname", "tail", "sleep",
+                 "cp", "chmod", "dirname", "kill")  # fmt: skip
+        for tool in tools:
+            if found := shutil.which(tool, path="/usr/bin:/bin"):
+                (clone.bin / tool).symlink_to(found)
+        clone.env["PATH"] = str(clone.bin)
+    both = [clone.start("x", SLOW="0.5") for _ in range(2)]
+    for process in both:
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (7, "ran x\n"), err
+    assert sum("pip install" in use for use in clone.uses()) == 1
+    assert not (clone.venv / ".turn").exists()
+
+
+def test_without_a_network_it_says_so_and_goes_on_later(clone: Clone) -> None:
+    code, out, err = clone.run("x", NO_NETWORK="1")
+    assert (code, out) == (1, "") and "is there a network?" in err
+    assert clone.run("x")[0] == 7
+    assert sum("-m venv" in use for use in clone.uses()) == 1, "the environment is kept"
+
+
+def test_without_a_wheel_for_the_client_extra(clone: Clone) -> None:
+    assert clone.run("x", NO_CLIENT="1")[0] == 7
+
+
+def test_pythons_that_are_too_old_are_passed_over(clone: Clone) -> None:
+    (clone.bin / "python3").write_text("#!/bin/sh\nexit 1\n")
+    assert clone.run("x")[0] == 7
+    assert any(use.startswith("python -m venv") for use in clone.uses())
