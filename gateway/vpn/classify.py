@@ -38,7 +38,7 @@ KINDS = {
 """The kernel's link kinds that are tunnels of a VPN, and what we call them."""
 
 NAMES = (
-    (re.compile(r"(?:u?tun|tap|proton|gpd|cscotun|ovpn|outline|mullvad)[\w-]*\Z"), "tun"),
+    (re.compile(r"(?:u?tun|tap|vpn|proton|gpd|cscotun|ovpn|outline|mullvad)[\w-]*\Z"), "tun"),
     (re.compile(r"(?:wg|nordlynx|awg)[\w.-]*\Z"), "wireguard"),
     (re.compile(r"(?:ppp|l2tp|sstp|pptp)[\w-]*\Z"), "ppp"),
     (re.compile(r"(?:ipsec|xfrm|ip_?vti|vti|st)\d[\w-]*\Z"), "ipsec"),
