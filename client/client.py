@@ -57,6 +57,8 @@ HOLD_SECONDS = 10.0
 """A broken link is a pause for this long; afterwards applications are told."""
 WANTED_NAME = "client-connected"
 """The file that says that a run holds a lease; its text is the gateway's fingerprint."""
+CONNECT_STEP = 2.0
+"""Seconds for a connect in the first round after a break; each further round has as much more."""
 PING_PAUSE = 1.0
 """Seconds between pings for news of the network, however much of it there is."""
 
@@ -193,7 +195,8 @@ class Client:
         leased = False
         while True:
             await self._pause(backoff.next(random.random()))
-            timeout = self._config.connect_timeout
+            # While nothing is known of the path, short attempts find its return sooner.
+            timeout = min(self._config.connect_timeout, CONNECT_STEP * backoff.rounds)
             current = Round(self, plan, self._tunnel, self._session_maker(plan), timeout)
             self._plan, self._round = plan, current
             try:
@@ -305,7 +308,10 @@ class Client:
     def _network_changed(self) -> None:
         """Do not wait for time-outs: try again now, or see whether the link still works."""
         self._nudge.set()
-        link = self._round.link if self._round is not None else None
+        if self._round is None:
+            return
+        self._round.look_again()
+        link = self._round.link
         if link is None:
             return
         now = time.monotonic()

@@ -60,6 +60,11 @@ class Race:
             self._last = result
         raise AllUnreachable(self._last)
 
+    def give_up(self) -> None:
+        """Have a waiting `next` raise now."""
+        self._ready.put_nowait("the network changed")
+        self._left = min(self._left, 1)
+
     async def close(self) -> None:
         """Give up what is under way and close sockets nobody took; `next` then raises."""
         self._left = 0

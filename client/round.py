@@ -30,6 +30,8 @@ from vshp.session import ClientSession
 
 PATIENCE = 3.0
 """Seconds for a handshake while other endpoints may answer."""
+FRESH = 1.0
+"""Seconds in which a connect is not hanging yet."""
 MAX_NEWS = 64
 """Events of a gateway that wait for the host to be set up; a gateway that sends more misbehaves."""
 
@@ -71,10 +73,12 @@ class Round:
         self.link: LinkDriver | None = None
         self.granted = False
         """Whether a lease took effect in this round."""
+        self._race: Race | None = None
+        self._began = asyncio.get_running_loop().time()
 
     async def run(self) -> Ending:
         """How the round ended. Raises ClientError when the host cannot be set up."""
-        race = Race(self._plan.endpoints, self._tunnel.mark, self._timeout)
+        race = self._race = Race(self._plan.endpoints, self._tunnel.mark, self._timeout)
         endings: list[Ending] = []
         try:
             while True:
@@ -95,6 +99,16 @@ class Round:
             if self.link is not None:
                 self.link.close(CloseReason.DISCONNECTED)
             await race.close()
+
+    def look_again(self) -> None:
+        """The network has changed: a connect that has hung for a while is begun anew.
+
+        Its packets may have left by a way that is no more; the kernel would
+        try them again only after seconds.
+        """
+        hung = asyncio.get_running_loop().time() - self._began >= FRESH
+        if self.link is None and self._race is not None and hung:
+            self._race.give_up()
 
     async def _serve(self, link: LinkDriver, race: Race) -> Ending:
         """Until the link ends."""
