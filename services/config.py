@@ -138,6 +138,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("notify", "enabled", bool, True, "a notification while sharing"),
     Setting("speed", "uvloop", bool, False, "use uvloop if it is installed"),
     Setting("console", "theme", str, "", "the console's theme; empty: its default", _name),
+    Setting("console", "bell", bool, True, "ring when a device asks to be let in"),
+    Setting("console", "ascii", bool, False, "draw with ASCII only"),
     Setting("console", "refresh", float, 1.0, "seconds between two snapshots", _between(0.2, 60.0)),
 )
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import re
+import select
 import socket
+import struct
 import subprocess
 import sys
+import termios
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,25 +189,65 @@ def test_no_colour_in_a_pipe(gateway: PretendGateway, capsys: Capture) -> None:
         assert "\x1b" not in capsys.readouterr().out
 
 
+class Terminal:
+    """The command on a terminal of its own."""
+
+    def __init__(self, *args: str, **env: str) -> None:
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 40, 100, 0, 0))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "services.cli.main", *args], cwd=ROOT, start_new_session=True,
+            env=os.environ | {"TERM": "xterm-256color"} | env,
+            stdin=slave, stdout=slave, stderr=slave,
+        )  # fmt: skip
+        os.close(slave)
+        self.shown = b""
+
+    def read_until(self, text: bytes) -> None:
+        """Go on until `text` was shown, or the command has ended."""
+        while text not in self.shown:
+            ready, _, _ = select.select([self.master], [], [], 30)
+            assert ready, f"{text!r} is not shown: {self.shown[-2000:]!r}"
+            try:
+                self.shown += os.read(self.master, 65536)
+            except OSError:  # the terminal's end
+                return
+
+    def write(self, keys: bytes) -> None:
+        os.write(self.master, keys)
+
+    def end(self) -> int:
+        """The exit code, once it has ended by itself."""
+        self.read_until(b"\0 never shown")
+        os.close(self.master)
+        return self.process.wait(30)
+
+
 @pytest.mark.parametrize(("extra", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
 def test_colour_on_a_terminal(
     gateway: PretendGateway, extra: dict[str, str], coloured: bool
 ) -> None:
-    master, slave = pty.openpty()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "services.cli.main", "status"],
-        cwd=ROOT, env=os.environ | {"TERM": "xterm"} | extra, stdout=slave, stdin=slave,
-    )  # fmt: skip
-    os.close(slave)
-    shown = b""
-    try:
-        while data := os.read(master, 65536):
-            shown += data
-    except OSError:
-        pass  # the terminal's end
-    os.close(master)
-    assert child.wait() == Exit.OK
-    assert (b"\x1b[" in shown) is coloured and b"Pixel 8" in shown
+    terminal = Terminal("status", **extra)
+    assert terminal.end() == Exit.OK
+    assert (b"\x1b[" in terminal.shown) is coloured and b"Pixel 8" in terminal.shown
+
+
+def test_the_console_opens_and_closes(gateway: PretendGateway, home: Path) -> None:
+    (home / "config.toml").write_text("[console]\nascii = true\nbell = false\nrefresh = 2\n")
+    terminal = Terminal("console", "--read-only")
+    terminal.read_until(b"Pixel 8")
+    terminal.write(b"q")
+    assert terminal.end() == Exit.OK
+
+
+def test_pair_wait_approves_on_the_terminal(gateway: PretendGateway) -> None:
+    terminal = Terminal("pair", "--wait")
+    terminal.read_until(b"Waiting for a device")
+    gateway.waiting.append(fakes.request("r1"))
+    terminal.read_until(b"[y/N]")
+    terminal.write(b"y\n")
+    assert terminal.end() == Exit.OK
+    assert not gateway.waiting and gateway.peers[-1].label == "Living-room TV"
 
 
 def test_a_reader_that_has_enough(gateway: PretendGateway) -> None:
