@@ -53,7 +53,7 @@ def take_icmp(peer: TunnelPeer, ip: IpPacket, buf: Buffer, fragment: bool, now: 
             return peer.refuse(f"icmp__{outcome.label}", ip.version, code, quote, now)
         peer.echo[(ip.version, echo.ident)] = session
     message = bytes(buf[ip.payload : ip.end])
-    return session.from_tunnel(ip.dst, message, ip.ttl - 1, fragment, quote, now)
+    return session.from_tunnel(ip.dst, message, ip.ttl - 1, fragment, now)
 
 
 def _other_icmp(

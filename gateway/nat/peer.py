@@ -427,9 +427,6 @@ class TunnelPeer:
         self.queue.remove(flow)
         self.windows.forget(flow)
 
-    def forget_mapping(self, mapping: UdpMapping) -> None:
-        self.mappings.pop((mapping.version, mapping.client_port), None)
-
     # Timers: the peer is in the NAT's heap like a flow.
 
     def set_timer(self) -> None:

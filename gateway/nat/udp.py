@@ -25,14 +25,13 @@ for a datagram that must not be fragmented, becomes Packet Too Big.
 from __future__ import annotations
 
 from collections.abc import Callable
-from errno import EAGAIN, EMSGSIZE
 from typing import TYPE_CHECKING, Any
 
 from gateway.nat import errors
+from gateway.nat.datagrams import DatagramFlow
 from gateway.nat.emission import BUFFER, emit_udp
-from gateway.nat.flows import NEVER, Flow, FlowInfo
-from gateway.nat.outcomes import outcome_of
-from gateway.nat.ports import FAILED, ORIGIN_LOCAL, READABLE, Address, DatagramSocket, NetworkError
+from gateway.nat.flows import NEVER, FlowInfo
+from gateway.nat.ports import Address, DatagramSocket
 from netstack.ip import DEFAULT_TTL
 from netstack.udp import UdpPath
 
@@ -71,42 +70,34 @@ class Remote:
         self.host = host
         self.port = port
         self.address = address
-        self.path = UdpPath(host, port, mapping.client, mapping.client_port)
+        self.path = UdpPath(host, port, mapping.client, mapping.port)
 
 
-class UdpMapping(Flow):
+class UdpMapping(DatagramFlow):
     """A client's port, and the socket it is mapped to."""
 
     __slots__ = (
-        "_allowed",
         "_both_ways",
         "_count",
-        "_fragment",
         "_hosts",
         "_only_dns",
         "_pending",
         "_pending_remote",
         "_pending_size",
-        "batched",
-        "client",
-        "client_port",
         "remotes",
-        "sock",
     )
 
+    protocol = "udp"
+    sock: DatagramSocket | None
+
     def __init__(self, peer: TunnelPeer, client: bytes, client_port: int, now: float) -> None:
-        Flow.__init__(self, peer, 4 if len(client) == 4 else 6, now)
-        self.client = client
-        self.client_port = client_port
-        self.sock: DatagramSocket | None = None
+        DatagramFlow.__init__(self, peer, client, client_port, now)
         self.remotes: dict[Address, Remote] = {}
         self._hosts: set[bytes] = set()
-        self.batched = False
         self._pending = bytearray()
         self._pending_remote: Remote | None = None
         self._pending_size = 0
         self._count = 0
-        self._fragment: bool | None = None
         self._only_dns = True
         self._both_ways = False
 
@@ -146,7 +137,7 @@ class UdpMapping(Flow):
         size = end - start
         self.last_used = now
         self.from_tunnel_bytes += size
-        if ttl < LOW_TTL or fragment is not self._fragment or not size:
+        if ttl < LOW_TTL or fragment is not self.fragmentation or not size:
             self.flush(now)
             self._send_alone(remote, buf[start:end], ttl, fragment, now)
             return
@@ -186,7 +177,7 @@ class UdpMapping(Flow):
         self.last_used = now
         self.from_tunnel_bytes += end - start
         whole = memoryview(buf)[start:end]
-        self._set_fragmentation(False)
+        self.allow_fragmentation(False)
         # Counted as one packet from the tunnel, so as one forwarded.
         step = size * min(MAX_SEGMENTS, max(1, MAX_GATHERED // size))
         outcome = "udp__segments__forwarded"
@@ -252,64 +243,52 @@ class UdpMapping(Flow):
         return failed
 
     def _send_alone(self, remote: Remote, data: Any, ttl: int, fragment: bool, now: float) -> None:
-        self._set_fragmentation(fragment)
+        self.allow_fragmentation(fragment)
         self.peer.counts[self._send_one(remote, data, ttl, now)] += 1
         due = self.due()
         if due < self.timer:
             self.peer.nat.arm(self, due)
 
-    def _set_fragmentation(self, fragment: bool) -> None:
-        if fragment is not self._fragment and self.sock is not None:
-            self.sock.set_fragmentation(fragment)
-            self._fragment = fragment
-
     def _send_one(self, remote: Remote, data: Any, ttl: int, now: float) -> str:
         """Send a datagram; returns what became of it, a counter's name."""
-        for attempt in (0, 1):
-            sock = self.sock
-            if sock is None:
-                return "udp__mapping_closed__dropped"
-            try:
-                if ttl < LOW_TTL:
-                    sock.send_with_ttl(data, remote.address, ttl)
-                else:
-                    sock.send(data, remote.address)
-                return "udp__datagram__forwarded"
-            except OSError as error:
-                number = error.errno
-                if number == EAGAIN:
-                    return "udp__socket_full__dropped"
-                # The kernel reports an earlier datagram's ICMP error on the next call, which
-                # then has not sent anything: take the errors off and try once more.
-                told = self._drain_errors(now)
-                if number == EMSGSIZE:
-                    return "udp__too_big__icmp_sent" if told else "udp__too_big__dropped"
-                if not told or attempt:
-                    outcome = outcome_of(error)
-                    quote = errors.quote_udp(
-                        self.client, self.client_port, remote.host, remote.port,
-                        bytes(data[:64]), len(data),
-                    )  # fmt: skip
-                    sent = self.peer.send_error(
-                        errors.unreachable(
-                            self.peer.gateway(self.version),
-                            self.client,
-                            outcome.code(self.version),
-                            quote,
-                        ),
-                        now,
-                    )
-                    return f"udp__{outcome.label}__" + ("icmp_sent" if sent else "dropped")
-        raise AssertionError("not reached")
+        sock = self.sock
+        if sock is None:
+            return "udp__mapping_closed__dropped"
+        try:
+            if ttl < LOW_TTL:
+                sock.send_with_ttl(data, remote.address, ttl)
+            else:
+                sock.send(data, remote.address)
+            return "udp__datagram__forwarded"
+        except OSError as error:
+            return self._send_again(sock, remote, data, ttl, error, now)
+
+    def _send_again(
+        self,
+        sock: DatagramSocket,
+        remote: Remote,
+        data: Any,
+        ttl: int,
+        error: OSError | None,
+        now: float,
+    ) -> str:
+        """Deal with a failed send, whose `error` counts as the first attempt's."""
+
+        def send() -> None:
+            nonlocal error
+            if error is not None:
+                first, error = error, None
+                raise first
+            if ttl < LOW_TTL:
+                sock.send_with_ttl(data, remote.address, ttl)
+            else:
+                sock.send(data, remote.address)
+
+        payload = bytes(data[: errors.QUOTE])
+        outcome = self.attempt(send, remote.host, remote.port, payload, len(data), now)
+        return "udp__datagram__forwarded" if outcome == "forwarded" else "udp__" + outcome
 
     # From the network.
-
-    def ready(self, mask: int, now: float) -> None:
-        if mask & FAILED:
-            self._drain_errors(now)
-            self.peer.wake()
-        if mask & (READABLE | FAILED):
-            self.peer.activate(self)
 
     def pull_some(self, out: PacketOut, now: float) -> int:
         sock = self.sock
@@ -323,7 +302,7 @@ class UdpMapping(Flow):
             self.peer.queue.idle(self)
             return 0
         except OSError:
-            self._drain_errors(now)
+            self.drain_errors(now)
             return 0
         remote = self.remotes.get(address)
         counts = self.peer.counts
@@ -332,7 +311,7 @@ class UdpMapping(Flow):
             if nat.config.address_dependent_filtering and host not in self._hosts:
                 counts["udp__from_network__filtered"] += 1
                 return 0
-            path = UdpPath(host, port, self.client, self.client_port)
+            path = UdpPath(host, port, self.client, self.port)
         else:
             path = remote.path
             self._both_ways = True
@@ -345,35 +324,6 @@ class UdpMapping(Flow):
             counts["udp__to_tunnel__datagrams"] += 1
         return n or 1
 
-    def _drain_errors(self, now: float) -> bool:
-        """Carry the error queue's entries to the client; True if there was any."""
-        found = False
-        while self.sock is not None:
-            error = self.sock.recv_error()
-            if error is None:
-                break
-            found = True
-            self._report(error, now)
-        return found
-
-    def _report(self, error: NetworkError, now: float) -> None:
-        peer = self.peer
-        quote = errors.quote_udp(
-            self.client, self.client_port, error.host, error.port, error.payload,
-            len(error.payload),
-        )  # fmt: skip
-        if error.origin == ORIGIN_LOCAL:
-            if error.errno == EMSGSIZE and error.info:
-                peer.counts["udp__path_mtu__reported"] += 1
-                packet = errors.too_big(peer.gateway(self.version), self.client, error.info, quote)
-                peer.send_error(packet, now)
-            return
-        if self.sock is None or self.sock.address(error.host, error.port) not in self.remotes:
-            peer.counts["udp__icmp_error__unknown"] += 1
-            return
-        peer.counts["udp__icmp_error__to_tunnel"] += 1
-        peer.send_error(errors.relayed(peer.gateway(self.version), self.client, error, quote), now)
-
     # Life.
 
     def due(self) -> float:
@@ -383,23 +333,15 @@ class UdpMapping(Flow):
             return self.last_used + STABLE_TIMEOUT
         return self.last_used + (DNS_TIMEOUT if self._only_dns else NEW_TIMEOUT)
 
-    def handle_timer(self, now: float) -> None:
-        if self.sock is not None and now >= self.due():
-            self.peer.counts["udp__mapping__expired"] += 1
-            self.shut(now)
+    def quote(self, host: bytes, port: int, payload: bytes, length: int) -> bytes:
+        return errors.quote_udp(self.client, self.port, host, port, payload, length)
 
-    def shut(self, now: float) -> None:
-        self.flush(now)
-        sock = self.sock
-        if sock is None:
-            return
-        self.sock = None
-        self.timer = NEVER
+    def knows(self, host: bytes, port: int) -> bool:
+        return self.sock is not None and self.sock.address(host, port) in self.remotes
+
+    def close(self) -> None:
         self._forget_remotes()
-        self.peer.queue.remove(self)
-        self.peer.forget_mapping(self)
-        sock.close()
-        self.peer.released()
+        self.peer.mappings.pop((self.version, self.port), None)
 
     def _forget_remotes(self) -> None:
         udp_remotes = self.peer.udp_remotes
@@ -420,7 +362,7 @@ class UdpMapping(Flow):
         sock = self.sock
         state = "dns" if self._only_dns else "stable" if self._both_ways else "new"
         return FlowInfo(
-            self.id, self.peer.id, "udp", state, (self.client, self.client_port),
+            self.id, self.peer.id, "udp", state, (self.client, self.port),
             (only.host, only.port) if only is not None else None,
             self.created, self.last_used, self.from_tunnel_bytes, self.to_tunnel_bytes,
             sock.device if sock is not None else None, sock.local() if sock is not None else None,
