@@ -24,6 +24,7 @@ from gateway.nat.dns import Questions
 from gateway.nat.emission import emit_fragments
 from gateway.nat.flows import NEVER, Flow
 from gateway.nat.icmp import EchoSession
+from gateway.nat.mtu import mss_for
 from gateway.nat.scheduler import FairQueue
 from gateway.nat.tcp import TcpFlow
 from gateway.nat.udp import Remote, UdpMapping
@@ -385,7 +386,7 @@ class TunnelPeer:
 
     def tcp_config(self, version: int) -> TcpConfig:
         """The settings of a new connection. Few different ones exist, and they are shared."""
-        mss = self.mtu - (40 if version == 4 else 60)
+        mss = mss_for(self.mtu, version)
         window = first_window(self.limits, len(self.tcp) + 1)
         key = (mss, window if window == self.limits.receive_window_min else window & ~0xFFF)
         config = self._tcp_configs.get(key)

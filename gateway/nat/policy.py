@@ -114,9 +114,12 @@ def _spelled(host: bytes) -> list[bytes]:
     elif host[:4] == b"\x00\x64\xff\x9b":
         # NAT64: the well-known prefix (RFC 6052) and the local-use 64:ff9b:1::/48 (RFC 8215),
         # whose operators choose any of RFC 6052's lengths.
-        inner.append(host[12:])
+        candidates = [host[12:]]
         if host[4:6] == b"\x00\x01":
-            inner.extend((host[6:8] + host[9:11], host[7:8] + host[9:12], host[9:13]))
+            candidates += [host[6:8] + host[9:11], host[7:8] + host[9:12], host[9:13]]
+            # Where the prefix is another length these are zeros, which reach nothing.
+            candidates = [address for address in candidates if address[0]]
+        inner.extend(candidates)
     elif host[:2] == b"\x20\x02":
         # 6to4 (RFC 3056).
         inner.append(host[2:6])
