@@ -122,6 +122,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("gateway", "listen", list, list(DEFAULT_LISTEN), "addresses to listen on", _listen),
     Setting("gateway", "vpn_interface", str, "", "the VPN's interface; empty: find it", _interface),
     Setting("gateway", "auto_approve_qr", bool, False, "approve who scanned the QR code"),
+    Setting("gateway", "bypass", bool, False, "forward outside the VPN, too: not what you want"),
     Setting("gateway", "pool_ipv4", str, "", "clients' addresses; empty: free ones", _pool(4, 29)),
     Setting("gateway", "pool_ipv6", str, "", "likewise", _pool(6, 112)),
     Setting("client", "label", str, "", "name shown to the gateway; empty: the host's", _name),

@@ -147,11 +147,15 @@ class GatewayApi:
     # Devices
 
     def peers(self, _: m.NoParams) -> list[s.Peer]:
-        connected = {t.peer.public_key for t in self._gateway.tunnels() if t.link is not None}
-        return [self._peer(peer, connected) for peer in self._gateway.peers()]
+        tunnels = {tunnel.peer.public_key: tunnel for tunnel in self._gateway.tunnels()}
+        return [self._peer(peer, tunnels.get(peer.public_key)) for peer in self._gateway.peers()]
 
-    def _peer(self, peer: PeerDevice, connected: set[bytes]) -> s.Peer:
+    def _peer(self, peer: PeerDevice, tunnel: Tunnel | None) -> s.Peer:
         up_today, down_today = self._gateway.registry.usage_today(peer.public_key)
+        up = down = 0  # what the store does not know yet
+        if tunnel is not None:
+            up = tunnel.nat_peer.from_tunnel_bytes - tunnel.saved_up
+            down = tunnel.nat_peer.to_tunnel_bytes - tunnel.saved_down
         return s.Peer(
             id=peer.id,
             label=peer.label,
@@ -160,11 +164,11 @@ class GatewayApi:
             first_seen_at=peer.first_seen,
             last_seen_at=peer.last_seen,
             revoked=peer.revoked,
-            connected=peer.public_key in connected,
-            from_tunnel_bytes=peer.from_tunnel_bytes,
-            to_tunnel_bytes=peer.to_tunnel_bytes,
-            from_tunnel_today=up_today,
-            to_tunnel_today=down_today,
+            connected=tunnel is not None and tunnel.link is not None,
+            from_tunnel_bytes=peer.from_tunnel_bytes + up,
+            to_tunnel_bytes=peer.to_tunnel_bytes + down,
+            from_tunnel_today=up_today + up,
+            to_tunnel_today=down_today + down,
         )
 
     def revoke(self, params: m.IdParams) -> m.Done:

@@ -111,4 +111,5 @@ def _config(args: argparse.Namespace, config: Config) -> GatewayConfig:
         pool_ipv4=config.text("gateway", "pool_ipv4") or None,
         pool_ipv6=config.text("gateway", "pool_ipv6") or None,
         auto_approve_qr=config.flag("gateway", "auto_approve_qr"),
+        bypass=config.flag("gateway", "bypass"),
     )

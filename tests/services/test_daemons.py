@@ -222,6 +222,50 @@ def test_the_client_starts_idle_and_ends(home: Path) -> None:
     assert not (home / "client.sock").exists()
 
 
+ODD_SERVICE = """
+import asyncio, sys
+from services.daemon import serve
+from tests.fakes.services import PretendGateway
+
+class Odd:
+    ready = "odd service ready"
+    def registry(self):
+        return PretendGateway().registry()
+    async def start(self, changed):
+        if "break" in sys.argv:
+            raise RuntimeError("no such luck")
+    async def stop(self):
+        if "hang" in sys.argv:
+            await asyncio.sleep(3600)
+
+sys.exit(serve("gateway", lambda *_: Odd(), None, None))
+"""
+
+
+def test_a_second_signal_does_not_wait(home: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", ODD_SERVICE, "hang"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None and "ready" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    assert "stopping" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    log = process.communicate(timeout=TIMEOUT)[1]
+    assert process.returncode == 128 + signal.SIGINT and "leaving at once" in log
+    assert not (home / "gateway.sock").exists()
+
+
+def test_unexpected_failures_leave_details_in_a_file(home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ODD_SERVICE, "break"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT,
+    )  # fmt: skip
+    assert done.returncode == Exit.FAILED and "Traceback" not in done.stderr
+    assert str(home / "gateway.crash.log") in done.stderr
+    details = (home / "gateway.crash.log").read_text()
+    assert "Traceback" in details and "no such luck" in details
+
+
 async def test_an_idle_gateway_has_no_timer(home: Path) -> None:
     """Nothing is shared, nobody is connected: the process sleeps until something happens."""
     store = GatewayDatabase(home / "gateway.db")

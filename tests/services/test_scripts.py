@@ -210,3 +210,26 @@ def test_pythons_that_are_too_old_are_passed_over(clone: Clone) -> None:
     (clone.bin / "python3").write_text("#!/bin/sh\nexit 1\n")
     assert clone.run("x")[0] == 7
     assert any(use.startswith("python -m venv") for use in clone.uses())
+
+
+def test_termux_uses_its_own_cryptography(clone: Clone) -> None:
+    """The environment sees the system's packages, and no client extra is tried."""
+    termux = "/data/data/com.termux/files/usr"
+    assert clone.run("x", PREFIX=termux)[0] == 7
+    uses = clone.uses()
+    assert any("-m venv --system-site-packages" in use for use in uses)
+    assert not any("client" in use for use in uses if "pip install" in use)
+
+
+def test_termux_installs_what_is_missing(clone: Clone) -> None:
+    pkg = clone.bin / "pkg"
+    pkg.write_text(f'#!/bin/sh\necho "pkg $*" >>{clone.log}\ntouch {clone.bin}/got\n')
+    pkg.chmod(0o755)
+    for python in clone.bin.glob("python3*"):
+        script = PYTHON.replace(
+            '"-c import sys; sys.exit("*)',
+            f'"-c import cryptography") [ -e {clone.bin}/got ] ;;\n"-c import sys; sys.exit("*)',
+        )
+        python.write_text(script)
+    assert clone.run("x", PREFIX="/data/data/com.termux/files/usr")[0] == 7
+    assert "pkg install -y python python-cryptography" in clone.uses()

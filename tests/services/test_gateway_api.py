@@ -1,0 +1,132 @@
+"""Flows as the control API shows them: order, filter, page, rates."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from gateway.gateway import Gateway
+from gateway.model import PeerDevice
+from gateway.nat.flows import FlowInfo
+from gateway.peers import NoSuchPeer
+from services.control.errors import Code, ControlError
+from services.control.methods import FLOW_SORTS, FlowParams, FlowsParams, RenameParams
+from services.gateway_api import GatewayApi
+from services.logs import Ring
+
+TV = PeerDevice(b"\x01" * 32, "Living-room TV", "linux", 0.0, 0.0)
+LAPTOP = PeerDevice(b"\x02" * 32, "Laptop", "linux", 0.0, 0.0)
+
+
+class FewFlows:
+    """The part of a gateway that flows are read from."""
+
+    def __init__(self, now: float) -> None:
+        self.infos = [
+            self._info(1, TV, "tcp", 443, now - 30, 1000, 9000),
+            self._info(2, LAPTOP, "udp", 53, now - 20, 50, 60),
+            self._info(3, LAPTOP, "tcp", 22, now - 10, 7000, 100),
+        ]
+        self.closed: list[int] = []
+
+    @staticmethod
+    def _info(
+        id: int, peer: PeerDevice, protocol: str, port: int, created: float, up: int, down: int
+    ) -> FlowInfo:
+        source, six = (bytes([10, 47, 0, id]), 5000 + id), (b"\xfd" + bytes(14) + b"\x01", port)
+        destination = None if protocol == "udp" else six
+        return FlowInfo(
+            id, peer.id, protocol, "established", source, destination, created, created,
+            up, down, "tun0", (bytes([10, 8, 0, 2]), 40000),
+        )  # fmt: skip
+
+    def peers(self) -> list[PeerDevice]:
+        return [TV, LAPTOP]
+
+    def flows(self, peer_id: str | None = None) -> list[FlowInfo]:
+        if peer_id is None:
+            return self.infos
+        if not any(peer.id.startswith(peer_id) for peer in self.peers()):
+            raise NoSuchPeer(peer_id)
+        return [info for info in self.infos if info.peer_id.startswith(peer_id)]
+
+    def close_flow(self, flow_id: int) -> bool:
+        self.closed.append(flow_id)
+        return flow_id == 1
+
+
+@pytest.fixture
+async def gateway() -> FewFlows:
+    return FewFlows(asyncio.get_running_loop().time())
+
+
+@pytest.fixture
+async def api(gateway: FewFlows) -> GatewayApi:
+    return GatewayApi(cast(Gateway, gateway), Ring(), lambda: None)
+
+
+def ids(api: GatewayApi, **params: Any) -> list[int]:
+    return [row.id for row in api.flows(FlowsParams(**params)).flows]
+
+
+async def test_order(api: GatewayApi) -> None:
+    assert ids(api, sort="age") == [3, 2, 1]
+    assert ids(api, sort="bytes", descending=True) == [1, 3, 2]
+    assert ids(api, sort="label") == [2, 3, 1]
+    for sort in FLOW_SORTS:
+        assert sorted(ids(api, sort=sort)) == [1, 2, 3]
+
+
+async def test_filter_and_page(api: GatewayApi) -> None:
+    assert ids(api, filter="TCP lap") == [3]
+    assert ids(api, filter="]:443") == [1]
+    assert ids(api, filter="10.47.0.2") == [2]
+    page = api.flows(FlowsParams(limit=1, sort="bytes", descending=True))
+    assert page.total == 3 and [row.id for row in page.flows] == [1]
+    assert api.flows(FlowsParams(limit=0)).flows == []
+    assert ids(api, peer=TV.id[:4]) == [1]
+    with pytest.raises(ControlError) as caught:
+        api.flows(FlowsParams(peer="zz"))
+    assert caught.value.code == Code.NOT_FOUND
+
+
+async def test_addresses_are_spelled(api: GatewayApi) -> None:
+    rows = {row.id: row for row in api.flows(FlowsParams()).flows}
+    assert rows[1].source == "10.47.0.1:5001" and rows[1].local == "10.8.0.2:40000"
+    assert rows[1].destination == "[fd00::1]:443" and rows[2].destination == "*"
+    assert (rows[1].label, rows[1].device) == ("Living-room TV", "tun0")
+
+
+async def test_rates_are_averages_first_and_then_between_looks(
+    api: GatewayApi, gateway: FewFlows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = asyncio.get_running_loop().time()
+    monkeypatch.setattr("services.gateway_api._now", lambda: now)
+
+    def rate(id: int) -> float:
+        return {row.id: row for row in api.flows(FlowsParams()).flows}[id].to_tunnel_rate
+
+    assert rate(1) == pytest.approx(9000 / 30, rel=0.01)
+    now += 2
+    gateway.infos[0] = replace(gateway.infos[0], to_tunnel_bytes=9000 + 5000)
+    api.flows(FlowsParams(peer=LAPTOP.id))  # a look at other flows changes nothing
+    assert rate(1) == pytest.approx(2500, rel=0.01)
+    now += 2
+    assert rate(1) == 0.0
+    gateway.infos = []
+    api.flows(FlowsParams())
+    assert not api._flow_rates, "flows that are gone are forgotten"
+
+
+async def test_close_flow_and_rename(api: GatewayApi, gateway: FewFlows) -> None:
+    assert api.close_flow(FlowParams(1)).id == "1"
+    with pytest.raises(ControlError) as caught:
+        api.close_flow(FlowParams(9))
+    assert caught.value.code == Code.NOT_FOUND and gateway.closed == [1, 9]
+    for label in ("x" * 65, "a\x1b[2J", "a\u202eb"):
+        with pytest.raises(ControlError) as caught:
+            api.rename(RenameParams(TV.id, label))
+        assert caught.value.code == Code.INVALID_PARAMS
