@@ -65,6 +65,19 @@ def allow_ping() -> None:
     Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 2147483647")
 
 
+@contextlib.contextmanager
+def inside(namespace: int) -> Iterator[None]:
+    """This thread is in the namespace of a descriptor meanwhile."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        if _libc.setns(namespace, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+        yield
+    finally:
+        _libc.setns(home, CLONE_NEWNET)
+        os.close(home)
+
+
 class Tunnel:
     """A VPN's device, held open like a VPN program holds it."""
 
