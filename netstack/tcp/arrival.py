@@ -149,9 +149,13 @@ def _acceptable(conn: TcpConnection, seg: TcpSegment, seq: int, now: float) -> b
 
 
 def _reset(conn: TcpConnection, seq: int, now: float) -> None:
-    """A RST is believed only at the very next number (RFC 5961, 3)."""
+    """A RST is believed only at the very next number (RFC 5961, 3).
+
+    In TIME-WAIT it comes from a peer that has forgotten a connection that both sides finished.
+    """
     if seq == conn.rcv.nxt:
-        conn.end(Event.RESET, CloseReason.RESET, now)
+        finished = conn.state is State.TIME_WAIT
+        conn.end(Event.RESET, CloseReason.FINISHED if finished else CloseReason.RESET, now)
     else:
         conn.challenge(now)
 

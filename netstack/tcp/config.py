@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 class CloseReason(Enum):
@@ -71,6 +71,9 @@ class TcpConfig:
     stall_timeout: float = 10.0
     """On a reliable link: silence in answer to sent data after which the peer itself is taken
     to have dropped them (a kernel short of memory does)."""
+    congestion: Literal["bbr", "cubic"] = "bbr"
+    """Congestion control on a lossy link: `cubic` (RFC 9438) slows down at every loss, `bbr` by
+    what the path is measured to deliver, which suits radio."""
     timestamps: bool = True
     """Offer or accept RFC 7323 timestamps."""
     sack: bool = True

@@ -23,7 +23,18 @@ _UNLIMITED = float(1 << 62)
 class Cubic:
     """The congestion window of one connection."""
 
-    __slots__ = ("_epoch", "_k", "_prior", "_reno", "_w_max", "cwnd", "mss", "ssthresh")
+    __slots__ = (
+        "_epoch",
+        "_k",
+        "_prior",
+        "_recover",
+        "_reno",
+        "_slow",
+        "_w_max",
+        "cwnd",
+        "mss",
+        "ssthresh",
+    )
 
     def __init__(self, mss: int) -> None:
         self.mss = mss
@@ -36,9 +47,20 @@ class Cubic:
         self._epoch = -1.0
         self._k = 0.0
         self._reno = 0.0
+        self._recover = 0
+        """Recovery lasts until this is acknowledged."""
+        self._slow = False
+        """It was begun by a time-out: the window grows during it."""
 
-    def on_ack(self, acked: int, now: float, srtt: float) -> None:
-        """`acked` bytes left the network while the window was fully used."""
+    def on_ack(
+        self, acked: int, una: int, nxt: int, sacked: int, flight: int, now: float, rtt: float
+    ) -> None:
+        """Grow, outside of recovery and if the window was fully used."""
+        if una < self._recover:
+            if not self._slow:
+                return
+        elif flight + self.mss < self.cwnd:
+            return
         if self.cwnd < self.ssthresh:
             self.cwnd = min(self.cwnd + acked, self.ssthresh)
             return
@@ -52,22 +74,29 @@ class Cubic:
         if here < self._reno:
             self.cwnd = max(self.cwnd, self._reno)
             return
-        ahead = _C * (elapsed + srtt - self._k) ** 3 * mss + self._w_max
+        ahead = _C * (elapsed + rtt - self._k) ** 3 * mss + self._w_max
         target = min(max(ahead, self.cwnd), 1.5 * self.cwnd)
         self.cwnd += (target - self.cwnd) * acked / self.cwnd
 
-    def on_loss(self, flight: int) -> None:
-        """A loss was found by duplicate ACKs while `flight` bytes were unacknowledged (4.6)."""
+    def on_loss(self, flight: int, nxt: int) -> None:
+        """A loss was found by duplicate ACKs (4.6)."""
         self._remember()
+        self._recover = nxt
+        self._slow = False
         self.ssthresh = max(flight * _BETA, 2.0 * self.mss)
         self.cwnd = self.ssthresh
 
-    def on_timeout(self, flight: int, repeated: bool) -> None:
-        """The retransmission timer expired (4.8); `repeated`: for the same data, as before."""
+    def on_timeout(self, flight: int, nxt: int, repeated: bool) -> None:
+        """The retransmission timer expired (4.8): one segment, and slow start from there."""
         if not repeated:
             self._remember()
             self.ssthresh = max(flight * _BETA, 2.0 * self.mss)
+        self._recover = nxt
+        self._slow = True
         self.cwnd = float(self.mss)
+
+    def on_resent(self, size: int) -> None:
+        """Of no concern: the loss itself was reported."""
 
     def on_idle(self) -> None:
         """Nothing was sent for longer than a time-out: start slowly again (RFC 5681, 4.1)."""

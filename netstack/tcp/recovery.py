@@ -133,6 +133,7 @@ class Recovery:
             return False
         if una >= self.point:
             self.point = None
+            self.loss = False
             self.dup_acks = 0
             self.floor = self.high = una
             self._marks.clear()

@@ -7,15 +7,20 @@ from netstack.tcp.constants import INITIAL_RTO
 _GRANULARITY = 0.001
 """Seconds: the timestamp clock's tick (G in RFC 6298)."""
 
+_SHORTEST = 0.0001
+"""Seconds: a sample is never taken for less, so that no window is computed from nothing."""
+
 
 class RttEstimator:
     """Smoothed round-trip time, its variation, and the time-out that follows from them; in s."""
 
-    __slots__ = ("_max", "_min", "rto", "srtt", "variation")
+    __slots__ = ("_max", "_min", "latest", "rto", "srtt", "variation")
 
     def __init__(self, min_rto: float, max_rto: float) -> None:
         self._min = min_rto
         self._max = max_rto
+        self.latest = 0.0
+        """The newest sample."""
         self.srtt = 0.0
         """0 until the first sample."""
         self.variation = 0.0
@@ -24,6 +29,7 @@ class RttEstimator:
 
     def sample(self, rtt: float) -> None:
         """Take one round trip of a segment that was sent once (Karn), or timed by its timestamp."""
+        self.latest = rtt = max(rtt, _SHORTEST)
         if self.srtt == 0.0:
             self.srtt = rtt
             self.variation = rtt / 2

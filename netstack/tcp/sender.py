@@ -28,6 +28,7 @@ from operator import attrgetter
 
 from netstack.tcp.buffers import PAYLOAD, SendBuffer
 from netstack.tcp.config import TcpConfig
+from netstack.tcp.congestion import CongestionControl, congestion_control
 from netstack.tcp.constants import (
     DUP_THRESH,
     INITIAL_RTO,
@@ -40,7 +41,6 @@ from netstack.tcp.constants import (
     WAKE_OFFLOAD,
     WAKE_PLAIN,
 )
-from netstack.tcp.cubic import Cubic
 from netstack.tcp.errors import LocalMisuse
 from netstack.tcp.receiver import Receiver
 from netstack.tcp.recovery import Recovery
@@ -79,7 +79,7 @@ class Sender:
         "_writer",
         "backoff",
         "chunks",
-        "cubic",
+        "congestion",
         "deadline",
         "fin",
         "fin_waiting",
@@ -138,11 +138,12 @@ class Sender:
         """When the oldest byte in flight became that."""
         self.idle_since = 0.0
         """When something was last sent."""
-        self.cubic: Cubic | None = None
+        self.congestion: CongestionControl | None = None
         self.rtt: RttEstimator | None = None
         self.recovery: Recovery | None = None
         self._timed: int | None = None
-        """Without timestamps: a round trip is being timed until this is acknowledged (Karn)."""
+        """A round trip is being timed until this is acknowledged, finer than timestamps can; not
+        across retransmissions (Karn)."""
         self._timed_at = 0.0
 
     # --- sending -----------------------------------------------------------------------------
@@ -154,8 +155,8 @@ class Sender:
             headers = writer.ip_header + 20
             fitting = min(self.peer_mss, writer.out.mtu - headers) - (writer.header - headers)
             self.mss = max(fitting, MIN_MSS - TIMESTAMPS_LENGTH)
-            if self.cubic is not None:
-                self.cubic.mss = self.mss
+            if self.congestion is not None:
+                self.congestion.mss = self.mss
 
     def room(self) -> int:
         """Bytes that may be sent now; 0 if so few that waiting is better."""
@@ -175,10 +176,10 @@ class Sender:
             window = self._config.max_in_flight
         flight = self.nxt - self.una
         usable = window - flight
-        if self.cubic is not None:
+        if self.congestion is not None:
             # The pipe leaves out what duplicate ACKs report as arrived, so that each of them
             # lets a new segment go, as limited transmit (RFC 3042) wants.
-            usable = min(usable, int(self.cubic.cwnd) - self._pipe())
+            usable = min(usable, int(self.congestion.cwnd) - self._pipe())
         return usable
 
     def _worthwhile(self) -> int:
@@ -207,7 +208,7 @@ class Sender:
             self._begin_flight(now)
         self.nxt = end
         self._emit(chunk, seq, end, now)
-        if self._timed is None and self.rtt is not None and not self._writer.stamped:
+        if self._timed is None and self.rtt is not None:
             self._timed, self._timed_at = end, now
         self.idle_since = now
 
@@ -236,10 +237,10 @@ class Sender:
         if not self.reliable:
             if self.rtt is None:
                 self.rtt = RttEstimator(self._config.min_rto, self._config.max_rto)
-            if self.cubic is None:
-                self.cubic = Cubic(self.mss)
+            if self.congestion is None:
+                self.congestion = congestion_control(self._config.congestion, self.mss)
             elif now - self.idle_since > self.rtt.rto:
-                self.cubic.on_idle()
+                self.congestion.on_idle()
         self.deadline = now + self._timeout()
 
     def _emit(self, chunk: Chunk, start: int, end: int, now: float) -> None:
@@ -305,10 +306,18 @@ class Sender:
         self.backoff = 0
         if self.rtt is not None:
             self._measure(ack, seg, now)
-        if self.recovery is not None:
-            self._advance_recovery(acked, flight, now)
-        elif self.cubic is not None and flight + self.mss >= self.cubic.cwnd:
-            self.cubic.on_ack(acked, now, self.rtt.srtt if self.rtt is not None else 0.0)
+        recovery = self.recovery
+        if recovery is not None:
+            recovery.acknowledged(ack, acked, self.mss, self.sack)
+        if self.congestion is not None and self.rtt is not None:
+            sacked = recovery.sacked.total if recovery is not None else 0
+            rtt = self.rtt.latest
+            self.congestion.on_ack(acked, ack, self.nxt, sacked, flight, now, rtt)
+        if recovery is not None:
+            if recovery.idle:
+                self.recovery = None
+            elif recovery.point is not None:
+                self.retransmit(now)
         if ack == self.nxt:
             self.deadline = None
         elif not self.reliable:
@@ -317,30 +326,13 @@ class Sender:
     def _measure(self, ack: int, seg: TcpSegment, now: float) -> None:
         """Take a round-trip sample if this ACK holds one."""
         assert self.rtt is not None
-        if self._writer.stamped:
-            if seg.has_timestamps and seg.ts_echo:
-                elapsed = (self._writer.stamp(now) - seg.ts_echo) & MASK
-                if elapsed < 1 << 24:
-                    self.rtt.sample(max(elapsed, 0.5) / 1000)
-        elif self._timed is not None and ack >= self._timed:
-            self.rtt.sample(max(now - self._timed_at, 0.0005))
+        if self._timed is not None and ack >= self._timed:
+            self.rtt.sample(now - self._timed_at)
             self._timed = None
-
-    def _advance_recovery(self, acked: int, flight: int, now: float) -> None:
-        recovery = self.recovery
-        assert recovery is not None
-        was_loss = recovery.loss
-        growing = was_loss or recovery.point is None
-        recovery.acknowledged(self.una, acked, self.mss, self.sack)
-        cubic = self.cubic
-        if cubic is not None and growing and (was_loss or flight + self.mss >= cubic.cwnd):
-            cubic.on_ack(acked, now, self.rtt.srtt if self.rtt is not None else 0.0)
-        if recovery.point is None:
-            recovery.loss = False
-            if recovery.idle:
-                self.recovery = None
-        else:
-            self.retransmit(now)
+        elif self._writer.stamped and seg.has_timestamps and seg.ts_echo:
+            elapsed = (self._writer.stamp(now) - seg.ts_echo) & MASK
+            if elapsed < 1 << 24:
+                self.rtt.sample((elapsed + 0.5) / 1000)
 
     def evidence(self, seg: TcpSegment, duplicate: bool, now: float) -> None:
         """Weigh what the ACK says beside its number: SACK blocks, or being a duplicate."""
@@ -367,8 +359,8 @@ class Sender:
                 if recovery.idle:
                     self.recovery = None
                 return
-            if self.cubic is not None:
-                self.cubic.on_loss(self.nxt - self.una)
+            if self.congestion is not None:
+                self.congestion.on_loss(self.nxt - self.una, self.nxt)
             self._config.count("tcp__recovery__fast_retransmit")
             recovery.enter(self.una, self.nxt)
             self._timed = None
@@ -409,11 +401,11 @@ class Sender:
         if recovery is None or out is None or recovery.point is None:
             return
         self.output_pending = False
-        cubic = self.cubic
-        pipe = self._pipe() if cubic is not None else 0
+        congestion = self.congestion
+        pipe = self._pipe() if congestion is not None else 0
         first = at_least_one
         while (piece := recovery.next_piece(self.una, self.nxt)) is not None:
-            if cubic is not None and not first and pipe + self.mss > cubic.cwnd and pipe > 0:
+            if congestion is not None and not first and pipe and pipe + self.mss > congestion.cwnd:
                 return
             if out.room() <= 0:
                 self.output_pending = True
@@ -422,7 +414,9 @@ class Sender:
             first = False
             start, end = self._resend(*piece, now)
             recovery.sent(start, end, self.nxt)
-            pipe += end - start
+            if congestion is not None:
+                pipe += end - start
+                congestion.on_resent(end - start)
             if self.deadline is None or self.una == start:
                 self.deadline = now + self._timeout()
 
@@ -434,7 +428,7 @@ class Sender:
         chunks = self.chunks
         chunk = chunks[bisect_right(chunks, start, key=_chunk_start) - 1]
         end = min(end, chunk.end)
-        if self.cubic is not None:
+        if self.congestion is not None:
             end = min(end, start + self.mss)
         self._emit(chunk, start, end, now)
         self.idle_since = now
@@ -450,7 +444,7 @@ class Sender:
         self._timed = None
         self.progress_at = self.idle_since = now
         self.recovery = None
-        self.cubic = None
+        self.congestion = None
         self.rtt = None
         if self.nxt == self.una:
             self.watch_window(now)
@@ -499,8 +493,8 @@ class Sender:
         self._config.count("tcp__recovery__timeout")
         if self.recovery is None:
             self.recovery = Recovery(self.una)
-        if self.cubic is not None:
-            self.cubic.on_timeout(self.nxt - self.una, self.backoff > 0)
+        if self.congestion is not None:
+            self.congestion.on_timeout(self.nxt - self.una, self.nxt, self.backoff > 0)
         self.backoff += 1
         self._timed = None
         self.recovery.enter_loss(self.una, self.nxt)
@@ -536,5 +530,5 @@ class Sender:
         self.fin_waiting = self.output_pending = False
         self.deadline = None
         self.recovery = None
-        self.cubic = None
+        self.congestion = None
         self.rtt = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from netstack import checksum
@@ -23,7 +24,12 @@ from netstack.tcp.states import State
 from netstack.tcp_segment import TcpSegment, parse_tcp
 from tests.netsim.out import Packet, PacketLog
 
-ADDRESSES = {4: (b"\x0a\x00\x00\x01", b"\x0a\x00\x00\x02"), 6: (b"\xfd" * 16, b"\xfe" * 16)}
+ADDRESSES = {
+    4: (bytes((10, 99, 0, 1)), bytes((10, 99, 0, 2))),
+    6: (b"\xfd\x99" + bytes(13) + b"\x01", b"\xfd\x99" + bytes(13) + b"\x02"),
+}
+PORTS = (1000, 1001)
+"""Addresses and ports of the first and the second host."""
 
 
 def segment_of(packet: Packet) -> TcpSegment:
@@ -91,7 +97,7 @@ class Host:
 
     def __init__(
         self,
-        sim: Simulation,
+        clock: Callable[[], float],
         index: int,
         config: TcpConfig,
         iss: int,
@@ -100,24 +106,24 @@ class Host:
         offload: bool = False,
         mtu: int = 1500,
     ) -> None:
-        self.sim = sim
+        self.clock = clock
         self.log = PacketLog(offload, mtu)
         local, remote = ADDRESSES[version][index], ADDRESSES[version][1 - index]
         self.pool = SendBufferPool()
         self.conn = TcpConnection(
-            version, local, 1000 + index, remote, 1001 - index, self, config, iss, self.log
+            version, local, PORTS[index], remote, PORTS[1 - index], self, config, iss, self.log
         )
         self.source = source
         self.sent = 0
         self.received = 0
         self.digest = hashlib.sha256()
         self.fin_seen = False
+        self.fin_at = 0.0
         self.reason: CloseReason | None = None
         self.close_when_done = True
         self.consume = True
         """Whether delivered bytes are passed on at once."""
         self.piece = CAPACITY
-        self.trace: list[str] = []
 
     # --- TcpUser -----------------------------------------------------------------------------
 
@@ -125,11 +131,12 @@ class Host:
         self.received += len(data)
         self.digest.update(data)
         if self.consume:
-            self.conn.consumed(len(data), self.sim.now)
+            self.conn.consumed(len(data), self.clock())
 
     def deliver_fin(self) -> None:
         assert not self.fin_seen
         self.fin_seen = True
+        self.fin_at = self.clock()
 
     def window_opened(self) -> None:
         self.pump()
@@ -146,21 +153,21 @@ class Host:
             n = min(room, self.piece, len(self.source) - self.sent)
             buf = self.pool.take()
             buf.view[:n] = self.source[self.sent : self.sent + n]
-            self.conn.send(buf, n, self.sim.now)
+            self.conn.send(buf, n, self.clock())
             self.sent += n
         if self.sent == len(self.source) and self.close_when_done:
-            self.conn.send_fin(self.sim.now)
+            self.conn.send_fin(self.clock())
 
     def arrive(self, packet: Packet) -> None:
         """A packet from the link."""
         seg = segment_of(packet)
         if self.conn.state is State.LISTEN:
-            self.conn.syn_arrived(seg, self.sim.now)
-            self.conn.accept(self.sim.now)
+            self.conn.syn_arrived(seg, self.clock())
+            self.conn.accept(self.clock())
             self.pump()
         else:
-            self.conn.segment_arrived(seg, self.sim.now)
-        self.conn.flush_ack(self.sim.now)
+            self.conn.segment_arrived(seg, self.clock())
+        self.conn.flush_ack(self.clock())
 
 
 @dataclass
@@ -183,7 +190,7 @@ class Simulation:
         """Add a host: the first is `a` (opens actively), the second `b`."""
         index = len(self.hosts)
         iss = options.pop("iss", self.rng.getrandbits(32))
-        host = Host(self, index, config, iss, source, **options)  # type: ignore[arg-type]
+        host = Host(lambda: self.now, index, config, iss, source, **options)  # type: ignore[arg-type]
         self.hosts.append(host)
         return host
 

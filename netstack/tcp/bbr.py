@@ -1,0 +1,183 @@
+"""Model-based congestion control after BBR (draft-ietf-ccwg-bbr), driven by ACKs alone.
+
+Loss-based control takes every loss for congestion. On a radio link losses have
+other causes, and at 1 % of them CUBIC cannot use more than a few segments per
+round trip. BBR measures instead what the path delivers:
+
+    cwnd = 2 x (highest delivery rate of 10 round trips) x (lowest RTT of 10 s)
+
+Phases: *startup* doubles the window each round trip until the rate has not
+grown by a quarter for three, or much is lost; then the window follows the model, and every 10 s
+it is halved below the product for a moment, so that the queue drains and the
+true RTT shows (*probing*). Rounds in which the user, not the window, limited
+the sender say nothing against a higher rate.
+
+Two departures from the draft. There is no pacing: segments leave as ACKs come
+in, and the queue that this may build is bounded by one product. And the
+reaction to loss is the coarse one that this needs: when more than a tenth of
+what is sent is lost, round after round, the path's buffer is shorter than that
+queue, and a ceiling holds the window down until losses fade.
+"""
+
+from __future__ import annotations
+
+from netstack.tcp.constants import INITIAL_WINDOW_SEGMENTS
+
+_GAIN = 2.0
+"""Window over the bandwidth-delay product: covers delayed and aggregated ACKs."""
+_RATE_ROUNDS = 10
+"""Round trips over which the highest rate counts."""
+_GROWTH = 1.25
+_PATIENCE = 3
+"""Startup ends after this many rounds in which the rate grew less than _GROWTH times."""
+_RTT_LIFETIME = 10.0
+"""Seconds for which the lowest RTT counts."""
+_PROBE_TIME = 0.2
+"""Seconds for which the window is lowered to see the RTT again."""
+_PROBE_GAIN = 0.5
+_MIN_SEGMENTS = 4
+_LOSS_LIMIT = 0.1
+"""Share of lost bytes, smoothed over rounds, above which the window gets a ceiling."""
+_BETA = 0.7
+
+
+class Bbr:
+    """The congestion window of one connection."""
+
+    __slots__ = (
+        "_ceiling",
+        "_full_rate",
+        "_full_rounds",
+        "_limited",
+        "_loss_share",
+        "_lost",
+        "_min_rtt",
+        "_min_rtt_at",
+        "_probe_until",
+        "_probed_rtt",
+        "_rates",
+        "_round_at",
+        "_round_end",
+        "_round_start",
+        "cwnd",
+        "mss",
+    )
+
+    def __init__(self, mss: int) -> None:
+        self.mss = mss
+        self.cwnd = float(INITIAL_WINDOW_SEGMENTS * mss)
+        self._rates: list[float] = []
+        """Bytes per second of the last rounds."""
+        self._full_rate = 0.0
+        self._full_rounds = 0
+        self._min_rtt = 0.0
+        """0 until the first sample."""
+        self._min_rtt_at = 0.0
+        self._probe_until = 0.0
+        """While probing: when it ends; else 0."""
+        self._probed_rtt = 0.0
+        self._round_end: int | None = None
+        """The round lasts until this is acknowledged."""
+        self._round_start = 0
+        """Bytes delivered when it began, as a sequence number."""
+        self._round_at = 0.0
+        self._limited = False
+        """In this round the window was what limited the sender."""
+        self._lost = 0
+        """Bytes found lost in this round."""
+        self._loss_share = 0.0
+        self._ceiling = 0.0
+        """Bytes; 0: none."""
+
+    @property
+    def _filled(self) -> bool:
+        """Startup is over: the path gives no more."""
+        return self._full_rounds >= _PATIENCE
+
+    @property
+    def _product(self) -> float:
+        """Bandwidth-delay product in bytes."""
+        return max(self._rates, default=0.0) * self._min_rtt
+
+    def on_ack(
+        self, acked: int, una: int, nxt: int, sacked: int, flight: int, now: float, rtt: float
+    ) -> None:
+        """Feed the model, then let the window follow it."""
+        if flight + self.mss >= self.cwnd:
+            self._limited = True
+        if rtt:
+            self._take_rtt(rtt, now)
+        if self._round_end is None or una >= self._round_end:
+            self._end_round(una + sacked, nxt, now)
+        if self._probe_until:
+            self.cwnd = max(_PROBE_GAIN * self._product, float(_MIN_SEGMENTS * self.mss))
+        elif not self._filled or not self._rates:
+            self.cwnd += acked
+        else:
+            target = max(_GAIN * self._product, float(INITIAL_WINDOW_SEGMENTS * self.mss))
+            if self._ceiling:
+                target = min(target, self._ceiling)
+            self.cwnd = min(self.cwnd + acked, target)
+
+    def _take_rtt(self, rtt: float, now: float) -> None:
+        if self._probe_until:
+            self._probed_rtt = min(self._probed_rtt or rtt, rtt)
+            if now >= self._probe_until:
+                self._min_rtt, self._min_rtt_at = self._probed_rtt, now
+                self._probe_until = 0.0
+        elif not self._min_rtt or rtt <= self._min_rtt:
+            self._min_rtt, self._min_rtt_at = rtt, now
+        elif now - self._min_rtt_at > _RTT_LIFETIME:
+            self._probe_until = now + max(_PROBE_TIME, rtt)
+            self._probed_rtt = 0.0
+
+    def _end_round(self, delivered: int, nxt: int, now: float) -> None:
+        """A round trip is over: one sample of the rate, one of the share of losses."""
+        size, elapsed = delivered - self._round_start, now - self._round_at
+        if self._round_end is not None and elapsed > 0 and size > 0:
+            rate = size / max(elapsed, self._min_rtt)
+            best = max(self._rates, default=0.0)
+            if (self._limited and not self._probe_until) or rate > best:
+                self._rates.append(rate)
+                del self._rates[:-_RATE_ROUNDS]
+                self._judge_growth(rate)
+            self._judge_losses(size)
+        self._round_end = nxt
+        self._round_start, self._round_at = delivered, now
+        self._limited = False
+        self._lost = 0
+
+    def _judge_growth(self, rate: float) -> None:
+        if self._filled:
+            return
+        if rate >= _GROWTH * self._full_rate:
+            self._full_rate = rate
+            self._full_rounds = 0
+        else:
+            self._full_rounds += 1
+
+    def _judge_losses(self, size: int) -> None:
+        share = min(1.0, self._lost / (size + self._lost))
+        self._loss_share += (share - self._loss_share) / 4
+        if share > _LOSS_LIMIT:
+            self._full_rounds = _PATIENCE
+        if self._loss_share > _LOSS_LIMIT:
+            self._ceiling = max(_BETA * self.cwnd, float(_MIN_SEGMENTS * self.mss))
+        elif self._ceiling and self._limited:
+            self._ceiling += max(float(self.mss), self._ceiling / 16)
+
+    def on_loss(self, flight: int, nxt: int) -> None:
+        """A single loss is no reason to slow down."""
+
+    def on_timeout(self, flight: int, nxt: int, repeated: bool) -> None:
+        """All is in doubt: begin with one segment, and grow back to the model by ACKs."""
+        self.cwnd = float(self.mss)
+        self._round_end = None
+
+    def on_resent(self, size: int) -> None:
+        """Count towards the share of losses."""
+        self._lost += size
+
+    def on_idle(self) -> None:
+        """The model holds; the round in which nothing was sent says nothing."""
+        self._round_end = None
