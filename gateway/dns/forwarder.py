@@ -174,8 +174,7 @@ class DnsForwarder:
         Not called at all for what is no question (an answer, or a fragment of one).
         """
         now = asyncio.get_running_loop().time()
-        if self._guard.generation != self._generation:
-            self.vpn_changed()
+        self.vpn_changed()
         try:
             query = parse_query(wire)
         except MalformedMessage:
@@ -200,7 +199,9 @@ class DnsForwarder:
         self._miss(_Waiter(client, query, name, over_tcp, reply, wire), key, now)
 
     def vpn_changed(self) -> None:
-        """The VPN is another one, or gone: forget answers, ask anew what is under way."""
+        """If the VPN is another one, or gone: forget answers, ask anew what is under way."""
+        if self._guard.generation == self._generation:
+            return
         self._generation = self._guard.generation
         self._cache.clear()
         self._failures.clear()
