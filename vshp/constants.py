@@ -149,8 +149,18 @@ MAX_CONTROL_QUEUE = 32
 """Control frames waiting for an acknowledgement."""
 COOKIE_LIFETIME = 120.0
 """A cookie is accepted for this long to twice this long."""
-DEFAULT_PATH_PAYLOAD = 1232
-"""Largest UDP payload until the path is probed: 1280 minus IPv6 and UDP headers."""
-MAX_PATH_PAYLOAD = 65507 - 20
+DATAGRAM_OVERHEAD = DATA_HEADER_SIZE + FRAME_HEADER_SIZE + TAG_SIZE
+"""What a datagram adds to the one IP packet in it."""
+MIN_PATH_PAYLOAD = MIN_MTU + DATAGRAM_OVERHEAD
+"""UDP payload that the smallest lease MTU needs; assumed to pass until the path is probed."""
+MAX_PATH_PAYLOAD = 1500 - 28
+"""UDP payload over IPv4 on Ethernet and Wi-Fi; the most that is probed."""
 MAX_DATAGRAM_QUEUE = 256 * 1024
 """Hard bound of sealed datagrams that wait to be sent."""
+MAX_GSO_SEGMENTS = 64
+MAX_GSO_BYTES = 65507
+"""Of one send with UDP_SEGMENT: what older kernels take, and what fits a UDP length."""
+MAX_HALF_OPEN = 64
+"""Datagram handshakes a listener holds at once; the oldest goes first."""
+LOAD_HALF_OPEN = 16
+"""Half-open handshakes from which on cookies are asked for."""

@@ -58,6 +58,8 @@ class FrameType(IntEnum):
     REKEY = 0x0E
     RELIABLE = 0x0F
     ACK = 0x10
+    PROBE = 0x11
+    PROBE_ACK = 0x12
     PADDING = 0x90
 
 

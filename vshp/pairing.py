@@ -77,7 +77,9 @@ class OneTimeSecrets:
         self._spent: OrderedDict[bytes, CloseReason] = OrderedDict()
         """Id -> why it is no good any more, oldest first."""
 
-    def __len__(self) -> int:
+    @property
+    def live(self) -> int:
+        """How many secrets are good, as of the last call that knew the time."""
         return len(self._live)
 
     def issue(self, now: float) -> bytes:

@@ -47,7 +47,7 @@ def test_consuming_twice_is_refused() -> None:
 def test_table_is_bounded() -> None:
     table = OneTimeSecrets(KEY)
     secrets = [table.issue(0) for _ in range(MAX_SECRETS + MAX_SPENT_SECRETS + 5)]
-    assert len(table) == MAX_SECRETS
+    assert table.live == MAX_SECRETS
     assert refusal(table, secret_id(secrets[0]), 0) == CloseReason.SECRET_UNKNOWN
     assert refusal(table, secret_id(secrets[-MAX_SECRETS - 1]), 0) == CloseReason.SECRET_EXPIRED
     table.revoke_all()

@@ -1,0 +1,311 @@
+"""Frames in, sealed datagrams out: the sending half of a datagram session.
+
+Small frames share a datagram up to the path's payload; a packet of full size
+fills one. Sealed datagrams lie one behind the other, so that neighbours of
+equal size leave in one system call with UDP_SEGMENT. A packet longer than the
+path takes is the caller's mistake (the lease's MTU says what fits): it is
+dropped and counted.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from vshp.constants import (
+    DATA_HEADER_SIZE,
+    DATAGRAM_DATA,
+    DATAGRAM_OVERHEAD,
+    FRAME_HEADER_SIZE,
+    MAX_DATAGRAM_QUEUE,
+    MAX_GSO_BYTES,
+    MAX_GSO_SEGMENTS,
+    MAX_PACKET,
+    MAX_QUEUED,
+    MIN_PATH_PAYLOAD,
+    OFFLOAD_HEADER_SIZE,
+    REKEY_AFTER_BYTES,
+    REKEY_AFTER_RECORDS,
+    TAG_SIZE,
+)
+from vshp.errors import LocalMisuse
+from vshp.frames import FrameType
+from vshp.records import RecordKey
+
+_IP_PACKET = int(FrameType.IP_PACKET)
+_pack_u32 = struct.Struct("<I").pack_into
+_pack_header = struct.Struct("<BBHIQ").pack_into
+_OVERHEAD = DATA_HEADER_SIZE + TAG_SIZE
+
+
+class DatagramWriter:
+    """Plaintext frames in, sealed datagrams out; implements netstack's `PacketOut`."""
+
+    __slots__ = (
+        "_batch",
+        "_closed",
+        "_end",
+        "_fill",
+        "_index",
+        "_key",
+        "_limit",
+        "_out",
+        "_out_view",
+        "_rekey_at",
+        "_rekey_bytes_left",
+        "_sizes",
+        "_taken",
+        "buffer",
+        "counters",
+        "epoch",
+        "mtu",
+        "offload",
+        "offload_udp",
+        "records",
+    )
+
+    def __init__(self, counters: dict[str, int]) -> None:
+        self.offload = False
+        self.offload_udp = False
+        self.mtu = 1280
+        self.counters = counters
+        self.records = 0
+        """Datagrams sealed so far: the counter of the next one."""
+        self.epoch = 0
+        """How often the key was changed."""
+        self._key: RecordKey | None = None
+        self._index = 0
+        self._closed = False
+        self._limit = MIN_PATH_PAYLOAD - _OVERHEAD
+        """Plaintext bytes in one datagram."""
+        self.buffer = bytearray(self._limit)
+        self._batch = memoryview(self.buffer)
+        self._fill = 0
+        self._out = bytearray(4 * MIN_PATH_PAYLOAD)
+        self._out_view = memoryview(self._out)
+        self._end = 0
+        self._sizes: list[int] = []
+        self._taken = False
+        self._rekey_at = REKEY_AFTER_RECORDS
+        self._rekey_bytes_left = REKEY_AFTER_BYTES
+
+    # --- packets -----------------------------------------------------------------------------
+
+    def room(self) -> int:
+        """Bytes that may still be queued before the queue to the link is long enough."""
+        return MAX_QUEUED - (0 if self._taken else self._end) - self._fill
+
+    def reserve_packet(
+        self,
+        length: int,
+        gso_type: int = 0,
+        gso_size: int = 0,
+        hdr_len: int = 0,
+        csum_start: int = 0,
+        csum_offset: int = 0,
+    ) -> int:
+        """Queue a packet of `length` bytes; its bytes are packed at the offset returned."""
+        at = self._fill
+        stop = at + FRAME_HEADER_SIZE + length
+        if stop > self._limit:
+            if FRAME_HEADER_SIZE + length > self._limit:
+                return self._too_long()
+            self.flush()
+            at = self._fill
+            stop = at + FRAME_HEADER_SIZE + length
+        _pack_u32(self.buffer, at, _IP_PACKET | length << 8)
+        self._fill = stop
+        return at + FRAME_HEADER_SIZE
+
+    def send_packet(
+        self,
+        buf: bytearray,
+        start: int,
+        end: int,
+        gso_type: int = 0,
+        gso_size: int = 0,
+        hdr_len: int = 0,
+        csum_start: int = 0,
+        csum_offset: int = 0,
+    ) -> None:
+        """Queue `buf[start:end]`; `buf` may be reused on return."""
+        at = self.reserve_packet(end - start)
+        self.buffer[at : at + end - start] = memoryview(buf)[start:end]
+
+    def open_packet(self) -> memoryview:
+        """Writable room for one packet, to read a NIC into; `close_packet` comes next."""
+        if self._fill + FRAME_HEADER_SIZE + self.mtu > self._limit:
+            self.flush()
+        at = self._fill + FRAME_HEADER_SIZE
+        return self._batch[at:]
+
+    def close_packet(self, n: int) -> None:
+        """Keep `n` bytes of what `open_packet` gave; with 0 the frame never was."""
+        at = self._fill
+        stop = at + FRAME_HEADER_SIZE + n
+        if stop > self._limit:
+            if FRAME_HEADER_SIZE + n > self._limit:
+                self._count("writer__packet_too_long__dropped")
+                return
+            # It fits a datagram of its own: seal what was before it and move it to the front.
+            packet = bytes(self._batch[at + FRAME_HEADER_SIZE : stop])
+            self.flush()
+            at, stop = self._fill, self._fill + FRAME_HEADER_SIZE + n
+            self.buffer[at + FRAME_HEADER_SIZE : stop] = packet
+        if n:
+            _pack_u32(self.buffer, at, _IP_PACKET | n << 8)
+            self._fill = stop
+
+    # --- control and output ------------------------------------------------------------------
+
+    @property
+    def batched(self) -> bool:
+        """Whether anything waits for `flush`."""
+        return self._fill > 0
+
+    def frame(self, kind: int, body: bytes = b"") -> None:
+        """Queue a control frame; it leaves with the next `flush`."""
+        size = FRAME_HEADER_SIZE + len(body)
+        if self._fill + size > self._limit:
+            self.flush()
+            if size > self._limit:
+                raise LocalMisuse("frame_too_long", str(size))
+        at = self._fill
+        _pack_u32(self.buffer, at, kind | len(body) << 8)
+        self._fill = at + size
+        self.buffer[at + FRAME_HEADER_SIZE : self._fill] = body
+
+    def flush(self) -> None:
+        """Seal what is batched as one datagram."""
+        size = self._fill
+        if size:
+            self._fill = 0
+            self._seal(self._batch[:size], size)
+
+    def probe(self, kind: int, body: bytes, payload: int) -> None:
+        """A frame padded so that its datagram has exactly `payload` bytes, alone in it."""
+        self.flush()
+        size = payload - DATAGRAM_OVERHEAD
+        padded = bytearray(FRAME_HEADER_SIZE + size)
+        _pack_u32(padded, 0, kind | size << 8)
+        padded[FRAME_HEADER_SIZE : FRAME_HEADER_SIZE + len(body)] = body
+        self._seal(memoryview(padded), len(padded))
+
+    def output(self) -> list[tuple[memoryview, int]]:
+        """Takes what is to be sent: (run of datagrams, size of each but the last) pairs.
+
+        A run longer than its size is sent with UDP_SEGMENT, or cut up where the
+        kernel lacks it. The views are good until the next call here.
+        """
+        sizes, self._sizes = self._sizes, []
+        self._taken = True
+        runs: list[tuple[memoryview, int]] = []
+        start = at = segment = count = 0
+        ended = True
+        for size in sizes:
+            if (
+                ended
+                or size > segment
+                or count == MAX_GSO_SEGMENTS
+                or at + size - start > MAX_GSO_BYTES
+            ):
+                if at > start:
+                    runs.append((self._out_view[start:at], segment))
+                start, segment, count = at, size, 0
+            at += size
+            count += 1
+            ended = size < segment
+        if at > start:
+            runs.append((self._out_view[start:at], segment))
+        return runs
+
+    # --- for the session ---------------------------------------------------------------------
+
+    def raw(self, datagram: bytes) -> None:
+        """Queue a clear datagram: the handshake."""
+        if self._space(len(datagram)):
+            self._out[self._end : self._end + len(datagram)] = datagram
+            self._done(len(datagram))
+
+    def set_key(self, key: RecordKey, receiver_index: int) -> None:
+        """Datagrams can be sealed from here on, for the peer's session of that index."""
+        self._key = key
+        self._index = receiver_index
+
+    def widen(self, payload: int) -> None:
+        """There is a lease, and the path takes UDP payloads of this size."""
+        self.flush()
+        self._limit = payload - _OVERHEAD
+        # Behind a full batch one whole NIC read fits, so that a too long packet can be dropped.
+        size = self._limit + FRAME_HEADER_SIZE + OFFLOAD_HEADER_SIZE + MAX_PACKET
+        if len(self.buffer) < size:
+            self.buffer = bytearray(size)
+            self._batch = memoryview(self.buffer)
+
+    def rekey(self) -> None:
+        """Go on under the next key; the epoch in the header tells the peer."""
+        if self._key is None or self._closed:
+            raise LocalMisuse("rekey_without_key")
+        self.flush()
+        self._key = self._key.successor()
+        self.epoch += 1
+        self._rekey_at = self.records + REKEY_AFTER_RECORDS
+        self._rekey_bytes_left = REKEY_AFTER_BYTES
+        self._count("record__rekey__sent")
+
+    def shut(self) -> None:
+        """The session is over: what is queued may still leave, what comes now is dropped."""
+        self.flush()
+        self._closed = True
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _seal(self, data: memoryview, size: int) -> None:
+        key = self._key
+        if self._closed:
+            self._count("writer__session_closed__dropped")
+            return
+        if key is None:
+            raise LocalMisuse("seal_without_key")
+        total = size + _OVERHEAD
+        if not self._space(total):
+            return
+        at = self._end
+        body = at + DATA_HEADER_SIZE
+        counter = self.records
+        out = self._out_view
+        _pack_header(self._out, at, DATAGRAM_DATA, self.epoch & 0xFF, 0, self._index, counter)
+        key.encrypt_into(key.nonce(0, counter), data, out[at:body], out[body : at + total])
+        self.records = counter + 1
+        self._done(total)
+        self._rekey_bytes_left -= size
+        if self._rekey_bytes_left < 0 or counter >= self._rekey_at:
+            self.rekey()
+
+    def _space(self, size: int) -> bool:
+        """Whether `size` more bytes may be queued; what was taken makes room first."""
+        if self._taken:
+            self._taken = False
+            self._end = 0
+        need = self._end + size
+        if need <= len(self._out):
+            return True
+        if need > MAX_DATAGRAM_QUEUE:
+            self._count("writer__queue_full__dropped")
+            return False
+        # Another buffer, not a resized one: views of the old may still be out.
+        out = bytearray(min(max(need, 2 * len(self._out)), MAX_DATAGRAM_QUEUE))
+        out[: self._end] = self._out_view[: self._end]
+        self._out, self._out_view = out, memoryview(out)
+        return True
+
+    def _done(self, size: int) -> None:
+        self._end += size
+        self._sizes.append(size)
+
+    def _too_long(self) -> int:
+        """The caller may pack its bytes behind the batch, from where they go nowhere."""
+        self._count("writer__packet_too_long__dropped")
+        return self._fill
+
+    def _count(self, name: str) -> None:
+        self.counters[name] = self.counters.get(name, 0) + 1

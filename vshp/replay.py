@@ -1,0 +1,44 @@
+"""The replay window: which datagram counters have been seen.
+
+RFC 6479's idea with whole counters in the ring instead of bits: a counter's
+slot is its low bits, and the slot holds the last counter that landed there. So
+nothing has to be cleared when the window moves, and both questions are one
+look-up.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from vshp.constants import REPLAY_WINDOW
+
+_NEVER = 2**64 - 1
+"""No record has this counter: Noise reserves it for rekeying."""
+assert REPLAY_WINDOW & (REPLAY_WINDOW - 1) == 0
+
+
+class ReplayWindow:
+    """Remembers the last `REPLAY_WINDOW` counters. Check first, commit when authenticated."""
+
+    __slots__ = ("_ring", "newest")
+
+    def __init__(self) -> None:
+        self._ring = array("Q", [_NEVER]) * REPLAY_WINDOW
+        self.newest = -1
+        """The largest counter committed, -1 before the first."""
+
+    def check(self, counter: int) -> str | None:
+        """Why this counter cannot be taken (`too_old`, `replayed`), or None."""
+        if counter + REPLAY_WINDOW <= self.newest or counter == _NEVER:
+            return "too_old"
+        if self._ring[counter & (REPLAY_WINDOW - 1)] == counter:
+            return "replayed"
+        return None
+
+    def commit(self, counter: int) -> bool:
+        """The datagram authenticated; True when it is the newest so far."""
+        self._ring[counter & (REPLAY_WINDOW - 1)] = counter
+        if counter > self.newest:
+            self.newest = counter
+            return True
+        return False
