@@ -22,6 +22,7 @@ QUOTE = 128
 
 _PORTS = Struct("!HHHH")
 _TCP = Struct("!HHIIHHHH")
+_CHECKSUM_IDENT = Struct("!HH")
 
 
 def quote_packet(buf: bytearray | memoryview | bytes, start: int, end: int) -> bytes:
@@ -54,8 +55,12 @@ def quote_echo(client: bytes, ident: int, host: bytes, message: bytes) -> bytes:
     pack_ip(packet, 0, len(message), proto, client, host)
     kept = bytearray(message[:QUOTE])
     if len(kept) >= 6:
-        kept[4] = ident >> 8
-        kept[5] = ident & 0xFF
+        checksum, ours = _CHECKSUM_IDENT.unpack_from(kept, 2)
+        if version == 4:
+            # Updated from the old one (RFC 1624 3), since the message may be cut short. ICMPv6's
+            # covers the source address too, which nobody verifies in a quotation.
+            checksum = finish((checksum ^ 0xFFFF) + (ours ^ 0xFFFF) + ident)
+        _CHECKSUM_IDENT.pack_into(kept, 2, checksum, ident)
     return bytes(packet + kept)
 
 

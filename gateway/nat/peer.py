@@ -414,10 +414,10 @@ class TunnelPeer:
         self.sockets -= 1
         self.nat.sockets -= 1
 
-    def heard(self, flow: TcpFlow, now: float) -> None:
-        """The flow has received from the client: maybe it is one that uploads."""
-        if self.windows.heard(flow, now):
-            self.set_timer()
+    def uploads(self, flow: TcpFlow, now: float) -> None:
+        """The flow is one that uploads: it gets its share of the windows."""
+        self.windows.admit(flow, now)
+        self.set_timer()
 
     def leave(self, flow: TcpFlow) -> None:
         """A connection is over: out of the tables that find it."""

@@ -35,6 +35,7 @@ from gateway.nat import errors
 from gateway.nat.flows import NEVER, Flow, FlowInfo
 from gateway.nat.outcomes import Outcome, outcome_of
 from gateway.nat.ports import FAILED, HUNG_UP, PEER_CLOSED, READABLE, WRITABLE, StreamSocket
+from gateway.nat.windows import PROBATION
 from netstack.checksum import pseudo_header
 from netstack.ip import PROTO_TCP
 from netstack.tcp.buffers import CAPACITY
@@ -125,8 +126,9 @@ class TcpFlow(Flow):
         self.batched = False
         """In the peer's list of flows with something to do at the end of the batch."""
         self.in_flight = 0
-        """As last added to the peer's sum; likewise `heard` to its receive-window budget."""
+        """As last added to the peer's sum."""
         self.heard = 0
+        """Bytes passed on to the socket in this period of the receive-window budget."""
         self.uploading = False
         self.quote = b""
         """The SYN's beginning, for an ICMP error, while connecting."""
@@ -299,7 +301,7 @@ class TcpFlow(Flow):
             self.peer.backlog_bytes -= taken
             self.last_used = now
             if self.stage == OPEN:
-                self.conn.consumed(taken, now)
+                self._passed_on(taken, now)
             if taken < offered:
                 self.blocked = True
                 return
@@ -308,6 +310,13 @@ class TcpFlow(Flow):
             self._shutdown_write(now)
         if self.stage == DRAINING:
             self.dispose(abort=False)
+
+    def _passed_on(self, n: int, now: float) -> None:
+        """The socket has taken `n` bytes of the client's."""
+        self.heard += n
+        if not self.uploading and self.heard >= PROBATION:
+            self.peer.uploads(self, now)
+        self.conn.consumed(n, now)
 
     def _shutdown_write(self, now: float) -> None:
         try:
@@ -324,9 +333,6 @@ class TcpFlow(Flow):
         now = peer.nat.now
         self.from_tunnel_bytes += n
         self.last_used = now
-        self.heard += n
-        if not self.uploading:
-            peer.heard(self, now)
         backlog = self.backlog
         if n >= DIRECT and not backlog and not self.blocked:
             try:
@@ -337,7 +343,7 @@ class TcpFlow(Flow):
                 self._network_failed(error, now)
                 return
             if taken:
-                self.conn.consumed(taken, now)
+                self._passed_on(taken, now)
             if taken == n:
                 return
             self.blocked = True

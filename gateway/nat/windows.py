@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from gateway.nat.tcp import TcpFlow
 
 PROBATION = 32 * 1024
-"""Bytes within a period that make a flow one of those that upload."""
+"""Bytes that the far socket has taken within a period, which make a flow one that uploads. What
+only waits for a slow host does not count: a wider window would only lengthen its queue."""
 PERIOD = 1.0
 """Seconds after which it must have shown so again."""
 FLOOR = 4 * 1024
@@ -48,18 +49,14 @@ class WindowBudget:
     def __len__(self) -> int:
         return len(self._flows)
 
-    def heard(self, flow: TcpFlow, now: float) -> bool:
-        """Count `flow` in if it has uploaded enough; True if the timer is to be set."""
-        if flow.heard < PROBATION:
-            return False
+    def admit(self, flow: TcpFlow, now: float) -> None:
+        """Count `flow` in: it has passed on PROBATION bytes."""
         flow.uploading = True
         self._flows[flow] = None
         self._redistribute()
         flow.conn.set_receive_limit(self._share)
         if self._next == NEVER:
             self._next = now + PERIOD
-            return True
-        return False
 
     def forget(self, flow: TcpFlow) -> None:
         if self._flows.pop(flow, flow) is None:

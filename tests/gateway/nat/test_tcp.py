@@ -1,0 +1,447 @@
+"""The TCP splice, as dialogues between the client, the NAT and the network."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+from scapy.layers.inet import ICMP, TCP, TCPerror
+from scapy.layers.inet6 import ICMPv6DestUnreach
+
+from gateway.nat.limits import Limits
+from gateway.nat.tcp import DRAIN_TIMEOUT
+from tests.gateway.nat.world import CLIENT4, GATEWAY4, GATEWAY6, Client, World, packed
+
+VERSIONS = pytest.mark.parametrize("version", [4, 6])
+
+
+@VERSIONS
+def test_the_syn_is_answered_when_the_connect_has_succeeded(version: int) -> None:
+    world = World()
+    client = Client(world, version)
+    client.send("S", options=[("MSS", 1400)])
+    assert world.got() == []
+    (stream,) = world.outward.streams
+    assert (stream.host, stream.port) == (packed(world.ip(version).dst), 80)
+    stream.connected(world.now)
+    assert world.woken
+    answer = world.one()
+    assert answer[TCP].flags == "SA"
+    assert answer[TCP].ack == 1001
+    assert dict(answer[TCP].options)["MSS"] == (1460 if version == 4 else 1440)
+    world.balanced()
+
+
+@VERSIONS
+def test_bytes_and_both_fins(version: int) -> None:
+    world = World()
+    client = Client(world, version).connect()
+    (stream,) = world.outward.streams
+    client.send("PA", b"request")
+    assert stream.sent == b"request"
+    client.take(world.got())
+    stream.receive(b"response" * 1000, world.now)
+    assert client.take(world.got()) == b"response" * 1000
+    client.send("FA")
+    assert stream.finished
+    world.got()
+    stream.receive(b"more", world.now)
+    assert client.take(world.got()) == b"more"
+    client.send("A")
+    stream.finish(world.now)
+    last = world.one()
+    assert last[TCP].flags.F
+    client.take([last])
+    assert stream.closed == "close"
+    client.send("A")
+    assert world.peer.tcp == {}
+    assert world.nat.sockets == 0
+    assert world.count("tcp__closed__finished") == 1
+    world.balanced()
+
+
+def test_the_host_closes_first_and_the_client_goes_on_sending() -> None:
+    world = World()
+    client = Client(world).connect()
+    (stream,) = world.outward.streams
+    stream.finish(world.now)
+    fin = world.one()
+    assert fin[TCP].flags.F
+    client.take([fin])
+    client.send("PA", b"late")
+    assert stream.sent == b"late"
+    client.send("FA")
+    assert stream.finished
+    assert stream.closed == "close"
+    world.got()
+    # Our side has closed first, so it is in TIME-WAIT, without a descriptor.
+    assert world.nat.sockets == 0
+    assert len(world.peer.tcp) == 1
+    world.pass_time(10)
+    assert world.peer.tcp == {}
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+@VERSIONS
+def test_a_refused_connect_is_a_reset(version: int, when: str) -> None:
+    world = World()
+    client = Client(world, version)
+    if when == "at once":
+        world.outward.refusals.append(errno.ECONNREFUSED)
+        client.send("S")
+    else:
+        client.send("S")
+        world.outward.streams[0].refuse(errno.ECONNREFUSED, world.now)
+    answer = world.one()
+    assert answer[TCP].flags == "RA"
+    assert answer[TCP].ack == 1001
+    assert world.count("tcp__connect__refused") == 1
+    assert world.peer.tcp == {}
+    assert world.outward.open_sockets() == 0
+    world.balanced()
+
+
+@pytest.mark.parametrize(
+    ("number", "code4", "code6", "label"),
+    [
+        (errno.EHOSTUNREACH, 1, 3, "host_unreachable"),
+        (errno.ENETUNREACH, 0, 0, "net_unreachable"),
+        (errno.ENODEV, 0, 0, "net_unreachable"),
+        (errno.ETIMEDOUT, 1, 3, "timed_out"),
+        (errno.EACCES, 13, 1, "prohibited"),
+        (errno.EMFILE, 13, 1, "no_descriptors"),
+        (errno.EIO, 1, 3, "failed"),
+    ],
+)
+@pytest.mark.parametrize("when", ["at once", "later"])
+@VERSIONS
+def test_an_unreachable_host_is_an_icmp_error_about_the_syn(
+    version: int, when: str, number: int, code4: int, code6: int, label: str
+) -> None:
+    world = World()
+    client = Client(world, version)
+    if when == "at once":
+        world.outward.refusals.append(number)
+        client.send("S")
+    else:
+        client.send("S")
+        world.outward.streams[0].refuse(number, world.now)
+    answer = world.one()
+    if version == 4:
+        assert answer.src == GATEWAY4
+        assert (answer[ICMP].type, answer[ICMP].code) == (3, code4)
+        quoted = answer[TCPerror]
+        assert (quoted.sport, quoted.dport, quoted.seq) == (40000, 80, 1000)
+    else:
+        assert answer.src == GATEWAY6
+        assert answer[ICMPv6DestUnreach].code == code6
+    assert world.count(f"tcp__connect__{label}") == 1
+    assert world.outward.open_sockets() == 0
+    assert world.nat.sockets == 0
+    world.balanced()
+
+
+def test_the_hosts_reset_reaches_the_client() -> None:
+    world = World()
+    Client(world).connect()
+    world.outward.streams[0].refuse(errno.ECONNRESET, world.now)
+    assert world.one()[TCP].flags.R
+    assert world.peer.tcp == {}
+    assert world.nat.sockets == 0
+
+
+def test_the_hosts_reset_reaches_the_client_when_its_window_is_closed() -> None:
+    world = World()
+    client = Client(world).connect()
+    client.send("A", window=0)
+    world.got()
+    world.outward.streams[0].refuse(errno.ECONNRESET, world.now)
+    assert world.one()[TCP].flags.R
+    assert world.peer.tcp == {}
+
+
+def test_the_clients_reset_reaches_the_host() -> None:
+    world = World()
+    client = Client(world).connect()
+    client.send("R")
+    assert world.outward.streams[0].closed == "abort"
+    assert world.got() == []
+    assert world.peer.tcp == {}
+
+
+def test_a_client_that_gives_up_while_connecting_closes_the_connect() -> None:
+    world = World()
+    client = Client(world)
+    client.send("S")
+    client.send("R")
+    assert world.outward.streams[0].closed
+    assert world.peer.half_open == {}
+
+
+def test_a_send_that_fails_is_a_reset() -> None:
+    world = World()
+    client = Client(world).connect()
+    world.outward.streams[0].finished = True
+    client.send("PA", b"into the void")
+    packets = world.got()
+    assert packets[-1][TCP].flags.R
+
+
+def test_small_segments_of_a_batch_are_one_send() -> None:
+    world = World()
+    client = Client(world).connect()
+    stream = world.outward.streams[0]
+    sends: list[bytes] = []
+    flow = next(iter(world.peer.tcp.values()))
+
+    def send(data: bytes) -> int:
+        sends.append(bytes(data))
+        return len(data)
+
+    flow._send = send
+    for _ in range(10):
+        client.send("A", b"x" * 1000, end=False)
+    world.peer.end_batch(world.now)
+    assert sends == [b"x" * 10000]
+    assert stream.sent == b""
+    # And one acknowledgement.
+    assert world.one()[TCP].ack == client.seq
+
+
+def test_a_slow_host_closes_the_clients_window_and_its_backlog_is_bounded() -> None:
+    world = World()
+    client = Client(world).connect()
+    stream = world.outward.streams[0]
+    stream.capacity = 5000
+    sent = 0
+    edge = client.seq + 1400
+    while client.seq + 1400 <= edge:
+        client.send("A", b"y" * 1400)
+        sent += 1400
+        for ack in world.got():
+            edge = ack[TCP].ack + client.window(ack)
+    assert sent > 50_000
+    flow = next(iter(world.peer.tcp.values()))
+    assert len(flow.backlog) + len(stream.sent) == sent
+    assert len(flow.backlog) <= world.nat.config.limits.receive_window_min
+    assert world.peer.backlog_bytes == len(flow.backlog)
+    # The host takes up again: everything goes out in order, and the window reopens.
+    stream.drain(1 << 30, world.now)
+    assert stream.sent == b"y" * sent
+    assert world.peer.backlog_bytes == 0
+    assert client.window(world.one()) > 60000
+
+
+def test_the_clients_fin_waits_for_the_backlog() -> None:
+    world = World()
+    client = Client(world).connect()
+    stream = world.outward.streams[0]
+    stream.capacity = 10
+    client.send("PA", b"z" * 100)
+    client.send("FA")
+    assert not stream.finished
+    stream.drain(1000, world.now)
+    assert stream.sent == b"z" * 100
+    assert stream.finished
+
+
+def test_a_backlog_outlives_the_connection_for_a_while() -> None:
+    world = World()
+    client = Client(world).connect()
+    stream = world.outward.streams[0]
+    stream.capacity = 10
+    stream.finish(world.now)
+    client.take(world.got())
+    client.send("PA", b"z" * 100)
+    client.send("FA")
+    world.pass_time(10)
+    assert world.peer.tcp == {}
+    assert len(world.peer.draining) == 1
+    assert [info.state for info in world.nat.flows()] == ["draining"]
+    stream.drain(60, world.now)
+    assert not stream.finished
+    stream.drain(1000, world.now)
+    assert stream.sent == b"z" * 100
+    assert stream.finished
+    assert stream.closed == "close"
+    assert world.nat.sockets == 0
+    assert world.peer.backlog_bytes == 0
+
+
+def test_a_backlog_that_nobody_takes_is_given_up() -> None:
+    world = World()
+    client = Client(world).connect()
+    stream = world.outward.streams[0]
+    stream.capacity = 10
+    stream.finish(world.now)
+    client.take(world.got())
+    client.send("FPA", b"z" * 100)
+    world.pass_time(DRAIN_TIMEOUT + 10)
+    assert stream.closed == "abort"
+    assert world.nat.sockets == 0
+    assert world.count("tcp__drain__timed_out") == 1
+
+
+def test_the_socket_is_not_read_beyond_the_clients_window() -> None:
+    world = World()
+    client = Client(world).connect()
+    client.send("A", window=8000 >> 7)
+    stream = world.outward.streams[0]
+    stream.receive(b"d" * 100_000, world.now)
+    first = client.take(world.got())
+    assert 0 < len(first) <= 8000
+    assert len(stream._incoming) == 100_000 - len(first)
+    reads = stream.reads
+    assert world.got() == []
+    assert stream.reads == reads
+    received = first
+    for _ in range(100):
+        client.send("A", window=8000 >> 7)
+        received += client.take(world.got())
+    assert received == b"d" * 100_000
+
+
+def test_the_socket_is_not_read_when_the_link_has_no_room() -> None:
+    world = World()
+    Client(world).connect()
+    stream = world.outward.streams[0]
+    world.link.space = 0
+    stream.receive(b"d" * 1000, world.now)
+    assert world.peer.pull(world.now)
+    assert world.link.take() == []
+    assert stream.reads == 0
+    world.link.space = 10_000
+    assert not world.peer.pull(world.now)
+    assert len(world.link.take()) == 1
+
+
+def test_offload_emits_64_kib_in_one_packet() -> None:
+    world = World(offload=True)
+    client = Client(world).connect()
+    client.send("A", window=65535)
+    stream = world.outward.streams[0]
+    stream.receive(b"d" * 60_000, world.now)
+    world.peer.pull(world.now)
+    sizes = [(fields[0], len(packet)) for fields, packet in world.link.take()]
+    assert sizes[-1][0] == 1
+    assert max(size for _, size in sizes) > 10_000
+
+
+def test_a_broken_link_is_resumed_from_the_last_acknowledged_byte() -> None:
+    world = World()
+    client = Client(world).connect()
+    stream = world.outward.streams[0]
+    stream.receive(b"d" * 5000, world.now)
+    lost = world.got()
+    assert lost
+    world.peer.set_out(None, world.now)
+    stream.receive(b"e" * 100, world.now)
+    assert not world.peer.pull(world.now)
+    world.pass_time(60)
+    assert len(world.peer.tcp) == 1
+    world.peer.set_out(world.link, world.now)
+    assert client.take(world.got())[:5000] == b"d" * 5000
+    client.send("A")
+    client.take(world.got())
+    client.send("PA", b"still here")
+    assert stream.sent == b"still here"
+
+
+def test_a_connect_that_succeeds_while_the_link_is_down_is_answered_afterwards() -> None:
+    world = World()
+    client = Client(world)
+    client.send("S")
+    world.peer.set_out(None, world.now)
+    world.outward.streams[0].connected(world.now)
+    world.peer.set_out(world.link, world.now)
+    assert any(packet[TCP].flags == "SA" for packet in world.got())
+
+
+def test_time_wait_gives_way_to_a_new_connection() -> None:
+    world = World()
+    client = Client(world).connect()
+    world.outward.streams[0].finish(world.now)
+    client.take(world.got())
+    client.send("FA")
+    client.take(world.got())
+    again = Client(world)
+    again.seq = client.seq + 100_000
+    again.send("S")
+    assert len(world.outward.streams) == 2
+    world.outward.streams[1].connected(world.now)
+    assert world.got()[-1][TCP].flags == "SA"
+    world.balanced()
+
+
+def test_a_segment_of_no_connection_is_reset() -> None:
+    world = World()
+    client = Client(world)
+    client.ack = 77
+    client.send("PA", b"who?")
+    answer = world.one()[TCP]
+    assert (answer.flags, answer.seq) == ("R", 77)
+    client.ack = 0
+    client.send("F")
+    answer = world.one()[TCP]
+    assert (answer.flags, answer.ack) == ("RA", 1005)
+    client.send("R")
+    assert world.got() == []
+    world.balanced()
+
+
+def test_half_open_connects_are_bounded_and_the_oldest_gives_way() -> None:
+    world = World(limits=Limits(half_open_per_peer=3))
+    for port in range(5):
+        Client(world, sport=5000 + port).send("S")
+    assert len(world.peer.half_open) == 3
+    resets = world.got()
+    assert [packet[TCP].dport for packet in resets] == [5000, 5001]
+    assert all(packet[TCP].flags.R for packet in resets)
+    assert world.count("tcp__half_open__evicted") == 2
+    assert world.outward.open_sockets() == 3
+    world.balanced()
+
+
+def test_flows_are_bounded_by_a_reset() -> None:
+    world = World(limits=Limits(flows_per_peer=2))
+    for port in range(3):
+        Client(world, sport=5000 + port).send("S")
+    assert world.one()[TCP].flags == "RA"
+    assert world.count("tcp__peer_flow_limit__rst_sent") == 1
+    assert world.nat.sockets == 2
+    world.balanced()
+
+
+def test_uploads_share_the_receive_window() -> None:
+    limits = Limits()
+    world = World(limits=limits)
+    clients = [Client(world, sport=6000 + n).connect() for n in range(4)]
+    # Long enough for the first ones to have used up what they were promised when alone.
+    for _ in range(25):
+        for client in clients:
+            client.send("A", b"u" * 30_000)
+        world.got()
+    flows = list(world.peer.tcp.values())
+    assert all(flow.uploading for flow in flows)
+    windows = []
+    for client in clients:
+        client.send("A", b"u" * 1400)
+        windows.append(client.window(world.got()[-1]))
+    assert all(window > limits.receive_window_min for window in windows)
+    assert sum(windows) <= limits.receive_window_per_peer + 4 * 2048
+    world.pass_time(3)
+    assert not any(flow.uploading for flow in flows)
+
+
+def test_closing_by_the_owner() -> None:
+    world = World()
+    Client(world).connect()
+    (info,) = world.nat.flows()
+    assert (info.protocol, info.state) == ("tcp", "established")
+    assert info.source == (packed(CLIENT4), 40000)
+    assert info.device == "tun0"
+    assert not world.nat.close_flow(info.id + 1, world.now)
+    assert world.nat.close_flow(info.id, world.now)
+    assert world.one()[TCP].flags.R
+    assert world.outward.streams[0].closed == "abort"
+    assert world.nat.flows() == []
