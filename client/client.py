@@ -28,7 +28,7 @@ from collections.abc import Callable
 
 from client import resume as resuming
 from client import suite
-from client.link import LinkDriver
+from client.driver import LinkDriver
 from client.model import (
     ClientConfig,
     ClientError,
@@ -137,7 +137,7 @@ class Client:
         except BaseException:
             await self._tunnel.undo()
             raise
-        self._report.begin(plan.name, fingerprint(plan.public_key), nic.name)
+        self._report = self._report.begin(plan.name, fingerprint(plan.public_key), nic.name)
         self._step(Step.CONNECT)
         self._run = create_task(self._stay_connected(plan), "client-run")
 

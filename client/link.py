@@ -25,14 +25,14 @@ import os
 import socket
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
 
+from client.driver import LinkOwner
 from client.model import TransportEndpoint
 from client.nic import VNET_HEADER_SIZE, Nic
 from client.reconnect import Ending
 from vshp.config import CloseReason, LeaseConfig
 from vshp.errors import AuthFailed, VshpError
-from vshp.events import Event, LinkDead, PeerClosed
+from vshp.events import LinkDead, PeerClosed
 from vshp.session import ClientSession
 
 TCP_NOTSENT_LOWAT = 25
@@ -48,49 +48,6 @@ NETWORK_BUDGET = 512 * 1024
 
 _ZERO_HEADER = bytes(VNET_HEADER_SIZE)
 """A virtio header that asks for nothing: the packet is finished."""
-
-
-class LinkOwner(Protocol):
-    """What a link tells the client. None of these may raise."""
-
-    def link_event(self, link: LinkDriver, event: Event) -> None: ...
-
-    def link_over(self, link: LinkDriver, ending: Ending) -> None:
-        """Said once; nothing follows."""
-
-
-class LinkDriver(Protocol):
-    """One way of carrying a session: TCP here; datagrams and USB look the same to the client."""
-
-    endpoint: TransportEndpoint
-    received_packets_bytes: int
-    """Bytes of IP packets taken out of the tunnel; likewise put into it."""
-    sent_packets_bytes: int
-
-    @property
-    def counters(self) -> dict[str, int]: ...
-
-    @property
-    def local_address(self) -> str:
-        """This end's address on the network."""
-
-    def attach(self, nic: Nic, lease: LeaseConfig) -> None:
-        """Carry packets between the NIC and the session from now on."""
-
-    def detach(self) -> None:
-        """Leave the NIC alone."""
-
-    def change(self, lease: LeaseConfig) -> None:
-        """The lease's terms have changed."""
-
-    def ping(self) -> None:
-        """Ask for a sign of life now: something about the network has changed."""
-
-    def fail(self, ending: Ending) -> None:
-        """End as if the transport had broken; `link_over` is called."""
-
-    def close(self, reason: CloseReason) -> None:
-        """Say goodbye and let the transport go; `link_over` is not called."""
 
 
 class TcpLink:

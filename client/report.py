@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from client.link import LinkDriver
+from client.driver import LinkDriver
 from client.model import ClientSnapshot, ClientState, LeaseSnapshot
 from client.rates import RateMeter
 from vshp.config import GatewayStatus, LeaseConfig
@@ -13,9 +13,9 @@ from vshp.config import GatewayStatus, LeaseConfig
 class Report:
     """Owned by the client; links add their counters when they end."""
 
-    def __init__(self) -> None:
-        self.label = ""
-        self.fingerprint = ""
+    def __init__(self, label: str = "", fingerprint: str = "") -> None:
+        self.label = label
+        self.fingerprint = fingerprint
         self.error: str | None = None
         self.reason: str | None = None
         self.code: str | None = None
@@ -34,14 +34,13 @@ class Report:
         self._from_rate = RateMeter()
         self._to_rate = RateMeter()
 
-    def begin(self, gateway: str, gateway_fingerprint: str, interface: str) -> None:
-        """A new run toward a gateway: nothing of the last one is true any more."""
-        label, own = self.label, self.fingerprint
-        self.__init__()  # type: ignore[misc]
-        self.label, self.fingerprint = label, own
-        self._gateway = gateway or None
-        self._gateway_fingerprint = gateway_fingerprint
-        self._interface = interface
+    def begin(self, gateway: str, gateway_fingerprint: str, interface: str) -> Report:
+        """The report of a new run toward a gateway: nothing of this one is true any more."""
+        fresh = Report(self.label, self.fingerprint)
+        fresh._gateway = gateway or None
+        fresh._gateway_fingerprint = gateway_fingerprint
+        fresh._interface = interface
+        return fresh
 
     def leased(self, lease: LeaseConfig, interface: str, now: float) -> None:
         """A lease is in force, or changed."""

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from client.dial import AllUnreachable, Race
-from client.link import LinkDriver, TcpLink
+from client.driver import LinkDriver
+from client.link import TcpLink
 from client.plan import Plan
 from client.reconnect import REASONS, Ending, most_telling
 from client.tunnel import Tunnel

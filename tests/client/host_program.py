@@ -1,7 +1,7 @@
 """Sets a host up as the client does, says `ready MARK NIC`, and obeys lines on standard input.
 
 Arguments: the state folder, then `key=value` settings (`gateway`, `kill_switch`, `block`, `lease`).
-Lines: `hold`, `release`, `undo` (and exit). Each is answered with `ok`.
+Lines: `hold`, `release`, `change`, `renew`, `undo` (and exit). Each is answered with `ok`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ def main() -> None:
                 host.hold(True)
             case "change":
                 host.change(nic, addresses, lease(78))
+            case "renew":
+                nic.close()
+                nic = host.open_nic()
+                host.renew(nic, addresses)
             case "undo":
                 host.undo()
                 nic.close()

@@ -162,6 +162,30 @@ def test_another_lease_moves_addresses_and_resolver(world: World, tmp_path: Path
     assert world.picture() == before
 
 
+def test_a_removed_nic_leaks_nothing_until_the_next_one(world: World, tmp_path: Path) -> None:
+    before = world.picture()
+    session = Session(world, tmp_path)
+    world.run("ip", "link", "del", session.nic)
+    for address in INTERNET:
+        assert world.run("python3", "-c", SEND, address, "0").strip() == "No route to host"
+    session.tell("renew")
+    for address in INTERNET:
+        assert world.route(address) == session.nic
+    assert "nameserver 10.77.0.1" in world.resolv_conf.read_text()
+    session.tell("undo")
+    assert world.picture() == before
+
+
+def test_news_of_the_network_is_told_once_a_burst(world: World) -> None:
+    program = world.python("-c", WATCH)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "watching True False\n"
+    for number in range(5):
+        world.run("ip", "addr", "add", f"10.201.0.{20 + number}/24", "dev", "c0")
+    assert program.stdout.readline() == "changed\n"
+    assert program.wait(20) == 0
+
+
 def test_a_gateway_beyond_a_router_passes_strict_reverse_path_filtering(
     world: World, tmp_path: Path
 ) -> None:
@@ -196,6 +220,20 @@ def test_the_kill_switch_holds_sockets_bound_to_another_interface(
     assert world.picture() == before
 
 
+WATCH = """
+import asyncio
+from client.system.watch import NetworkWatch, is_local
+async def main():
+    changed = asyncio.Event()
+    watch = NetworkWatch(changed.set)
+    watch.start()
+    print("watching", is_local("10.201.0.2"), is_local("10.201.0.20"), flush=True)
+    await asyncio.wait_for(changed.wait(), 10)
+    print("changed", flush=True)
+    watch.stop()
+    watch.stop()
+asyncio.run(main())
+"""
 LISTEN = """
 import socket
 s = socket.create_server(("203.0.113.9", 47800))

@@ -1,0 +1,163 @@
+"""Small parts: the stored session, rates, the race, plans, the choice of a suite."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from client import resume, suite
+from client.dial import AllUnreachable, Race
+from client.model import (
+    MAX_KNOWN_ENDPOINTS,
+    MAX_KNOWN_GATEWAYS,
+    ClientError,
+    KnownGateway,
+    MemoryStore,
+    TransportEndpoint,
+)
+from client.plan import find_gateway, make_plan
+from client.rates import RateMeter
+from tests.client.gateway_double import LEASE
+from vshp.config import Suite
+from vshp.uri import Endpoint, PairingUri
+
+HERE = TransportEndpoint("tcp", "127.0.0.1", 47800)
+
+
+def known(number: int, name: str = "phone") -> KnownGateway:
+    return KnownGateway(bytes((number,)) * 32, name, (HERE,), float(number))
+
+
+def test_the_stored_session_comes_back_whole() -> None:
+    text = resume.encode(LEASE)
+    back = resume.decode(text)
+    assert back is not None
+    assert back.lease == LEASE
+    assert (back.session_id, back.ticket) == (LEASE.session_id, LEASE.ticket)
+
+
+def test_without_a_ticket_there_is_nothing_to_store() -> None:
+    assert resume.encode(replace(LEASE, ticket=b"")) is None
+    assert resume.decode(None) is None
+
+
+@settings(deadline=None, max_examples=100)
+@given(cut=st.integers(0, 600), junk=st.binary(max_size=20))
+def test_a_damaged_stored_session_is_not_resumed_and_harms_nothing(cut: int, junk: bytes) -> None:
+    text = resume.encode(LEASE)
+    assert text is not None
+    damaged = text[:cut] + junk + text[cut + len(junk) :]
+    back = resume.decode(damaged)
+    assert back is None or isinstance(back.ticket, bytes)
+
+
+def test_a_rate_follows_its_counter_and_falls_back_to_zero() -> None:
+    meter = RateMeter()
+    assert meter.sample(0, 100.0) == 0
+    for second in range(1, 10):
+        rate = meter.sample(second * 1000, 100.0 + second)
+    assert rate == pytest.approx(1000, rel=0.01)
+    assert meter.sample(9500, 109.1) == rate, "looked at too soon: the same figure"
+    assert meter.sample(9000 + 500, 112.0) < rate
+    for second in range(113, 130):
+        rate = meter.sample(9500, float(second))
+    assert rate == pytest.approx(0, abs=1)
+    assert meter.sample(0, 131.0) == 0, "a counter that starts over"
+
+
+async def test_the_race_goes_to_who_answers_and_loses_no_socket() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    good = TransportEndpoint("tcp", "127.0.0.1", port)
+    race = Race((HERE, TransportEndpoint("udp", "127.0.0.1", 9), good, good), 0, 5.0)
+    sock, endpoint = await race.next()
+    assert endpoint is good
+    sock.close()
+    sock, _ = await race.next()
+    sock.close()
+    with pytest.raises(AllUnreachable):
+        await race.next()
+    await race.close()
+    server.close()
+
+
+async def test_a_race_that_is_closed_or_given_up_says_so() -> None:
+    nowhere = TransportEndpoint("tcp", "127.0.0.1", 9)
+    race = Race((nowhere,), 0, 5.0)
+    with pytest.raises(AllUnreachable, match="Connection refused"):
+        await race.next()
+    race = Race((HERE, HERE), 0, 5.0)
+    race.give_up()
+    with pytest.raises(AllUnreachable, match="network changed"):
+        await race.next()
+    await race.close()
+    with pytest.raises(AllUnreachable):
+        await race.next()
+
+
+def test_a_gateway_by_name_fingerprint_or_its_beginning() -> None:
+    store = MemoryStore()
+    first, second = known(1, "Phone"), known(2, "tablet")
+    store.save_gateway(first)
+    store.save_gateway(second)
+    assert find_gateway(store, None) == second
+    assert find_gateway(store, "phone") == first
+    assert find_gateway(store, first.fingerprint.upper()) == first
+    assert find_gateway(store, first.fingerprint[:5]) == first
+    for word in ("x", first.fingerprint[:2], ""):
+        with pytest.raises(ClientError) as caught:
+            find_gateway(store, word)
+        assert caught.value.name == "gateway_unknown"
+    store.save_gateway(known(3, "PHONE"))
+    with pytest.raises(ClientError) as caught:
+        find_gateway(store, "phone")
+    assert caught.value.name == "gateway_ambiguous"
+
+
+def test_a_uri_plan_adds_what_is_known_and_drops_what_cannot_be_carried() -> None:
+    store = MemoryStore()
+    old = TransportEndpoint("tcp", "10.0.0.9", 47800)
+    store.save_gateway(replace(known(1), endpoints=(old,), resume=resume.encode(LEASE)))
+    uri = PairingUri(
+        bytes((1,)) * 32,
+        bytes(16),
+        "phone",
+        (Endpoint.of("any", "127.0.0.1", 47800), Endpoint.of("udp", "10.0.0.1", 1)),
+    )
+    plan = make_plan(store, " " + uri.encode().lower() + "\n", "auto")
+    assert plan.endpoints == (HERE, old)
+    assert plan.secret == bytes(16) and plan.resume is None
+    plan = make_plan(store, "phone", "tcp")
+    assert plan.secret is None and plan.resume is not None
+    udp_only = replace(uri, public_key=bytes(32), endpoints=(Endpoint.of("udp", "10.0.0.1", 1),))
+    with pytest.raises(ClientError) as caught:
+        make_plan(store, udp_only.encode(), "auto")
+    assert caught.value.name == "transport_unavailable"
+
+
+def test_what_is_kept_is_bounded() -> None:
+    store = MemoryStore()
+    for number in range(MAX_KNOWN_GATEWAYS + 10):
+        gateway = replace(known(1), public_key=number.to_bytes(32, "big"), last_seen=number)
+        store.save_gateway(gateway)
+    assert len(store.gateways()) == MAX_KNOWN_GATEWAYS
+    assert store.gateways()[-1].last_seen == 10
+    gateway = known(1)
+    for port in range(1, 50):
+        gateway = gateway.seen_at(TransportEndpoint("tcp", "10.0.0.1", port), float(port))
+    assert len(gateway.endpoints) == MAX_KNOWN_ENDPOINTS
+    assert gateway.endpoints[0].port == 49
+
+
+def test_the_suite_by_setting_or_by_measurement() -> None:
+    assert suite.choose("aesgcm") is Suite.AESGCM_SHA256
+    assert suite.choose("chacha") is Suite.CHACHAPOLY_BLAKE2S
+    assert suite.choose() in Suite
