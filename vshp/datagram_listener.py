@@ -52,6 +52,8 @@ class DatagramListener:
         """By our index; the driver removes a closed one with `forget`."""
         self.under_load = False
         """Set by the driver to ask everybody for cookies; many half-open sessions do as well."""
+        self.ephemeral: bytes | None = None
+        """Fixes the handshake's own key, for test vectors only."""
         self._identity = identity
         self._secrets = secrets
         self._rng = rng
@@ -139,7 +141,9 @@ class DatagramListener:
         index = random_index(self._rng)
         while index in self.sessions:
             index = random_index(self._rng)
-        session = DatagramGatewaySession(self._identity, self._secrets, now, index, rng=self._rng)
+        session = DatagramGatewaySession(
+            self._identity, self._secrets, now, index, rng=self._rng, ephemeral=self.ephemeral
+        )
         try:
             session.begin(preamble, message, name[0], address, now)
         except Refused as error:
