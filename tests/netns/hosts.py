@@ -22,6 +22,8 @@ CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 VOLATILE_ADDRESS_FIELDS = ("valid_life_time", "preferred_life_time")
+CLOSING_STATES = ("TIME-WAIT", "FIN-WAIT", "LAST-ACK", "CLOSING")
+"""Connections that their program has closed: the kernel's business, for minutes if need be."""
 
 
 def command(argv: Sequence[str], text: str | None = None) -> str:
@@ -190,7 +192,7 @@ class Host:
             "sockets": sorted(
                 " ".join(line.split()[:5])
                 for line in self.run(["ss", "-H", "-a", "-n", "-t", "-u", "-w"]).stdout.splitlines()
-                if "TIME-WAIT" not in line
+                if not line.split()[1].startswith(CLOSING_STATES)
             ),
             "resolver": self.run(["cat", "/etc/resolv.conf"]).stdout,
             "resolver files": sorted(os.listdir(self.etc)),

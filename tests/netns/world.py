@@ -19,8 +19,10 @@
 
 The gateway's default route is the underlay (metric 100); the VPN's default
 route has metric 500, so it is taken by sockets that are bound to `g1` and by
-no other, as the uid rules of a real VPN do it for applications. Nothing in
-the gateway forwards: what a client reaches, it reaches through the product.
+no other, as the uid rules of a real VPN do it for applications. What has the
+VPN's address as its source goes there too while the VPN is up: the kernel
+itself answers what arrives for a socket that is gone. Nothing in the gateway
+forwards: what a client reaches, it reaches through the product.
 
 A client's packet on the underlay is a leak. To see one in full, `u` claims to
 be every server (it answers TCP with a reset), and counts what it is sent.
@@ -236,9 +238,21 @@ class World:
         _address(self.gateway, interface, f"{GATEWAY_VPN}/24", *ipv6)
         for host, name in ((self.vpn_exit, "vpn0"), (self.gateway, interface)):
             host.ip(f"link set {name} mtu {shape.vpn_mtu}")
-        self.gateway.ip(f"-4 route add default via 10.8.0.1 dev {interface} metric 500")
-        if ipv6:
-            self.gateway.ip(f"-6 route add default via fd08::1 dev {interface} metric 500")
+        self.vpn_routes(interface)
+
+    def vpn_routes(self, interface: str = "g1") -> None:
+        """Set the VPN's routes; they vanish when its interface goes or is set down."""
+        for version, address, router in (
+            (4, GATEWAY_VPN, "10.8.0.1"),
+            *([(6, GATEWAY_VPN6, "fd08::1")] if self.shape.vpn_ipv6 else []),
+        ):
+            route = f"default via {router} dev {interface}"
+            self.gateway.ip(
+                f"-{version} route replace {route} metric 500",
+                f"-{version} route replace {route} table 61",
+            )
+            if f"from {address}" not in self.gateway.run(["ip", f"-{version}", "rule"]).stdout:
+                self.gateway.ip(f"-{version} rule add from {address} lookup 61")
 
     def vpn_down(self, interface: str = "g1") -> None:
         """Take the VPN's interface away, as its application does when it disconnects."""
