@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netstack.tcp import handshake, lifetime
 from netstack.tcp.config import CloseReason
 from netstack.tcp.sequence import unwrap
 from netstack.tcp.states import Event, State
@@ -48,7 +49,7 @@ def _held(conn: TcpConnection, seg: TcpSegment, now: float) -> None:
         if seg.seq != conn.rcv.irs:
             conn.config.count("tcp__syn_held__replaced")
             conn.move(Event.SYN, now)
-            conn.take_syn(seg, now)
+            handshake.take_syn(conn, seg, now)
     else:
         conn.config.count("tcp__syn_held__ignored")
 
@@ -69,10 +70,10 @@ def _syn_sent(conn: TcpConnection, seg: TcpSegment, now: float) -> None:
     if not flags & SYN:
         return
     conn.heard_at = now
-    conn.take_syn(seg, now)
+    handshake.take_syn(conn, seg, now)
     if not acknowledged:
         conn.move(Event.SYN, now)
-        conn.send_handshake(now)
+        handshake.send_syn(conn, now)
         return
     snd.advance(ack, seg, now)
     conn.move(Event.SYN_ACK, now)
@@ -95,7 +96,7 @@ def _synchronized(conn: TcpConnection, seg: TcpSegment, now: float) -> None:
             conn.challenge(now)
             return
         if not seg.flags & ACK:
-            conn.send_handshake(now)
+            handshake.send_syn(conn, now)
             return
         seq += 1
     if not seg.flags & ACK:
@@ -109,7 +110,7 @@ def _synchronized(conn: TcpConnection, seg: TcpSegment, now: float) -> None:
     elif seg.span:
         rcv.ack_pending = True
         if conn.state is State.TIME_WAIT:
-            conn.arm_state_timer(now)
+            lifetime.arm(conn, now)
 
 
 def _timely(conn: TcpConnection, seg: TcpSegment, now: float) -> bool:
@@ -141,7 +142,7 @@ def _acceptable(conn: TcpConnection, seg: TcpSegment, seq: int, now: float) -> b
             rcv.duplicate = (seq, seq + seg.end - seg.start)
         rcv.ack_pending = True
         if conn.state is State.TIME_WAIT and seg.flags & FIN:
-            conn.arm_state_timer(now)
+            lifetime.arm(conn, now)
         conn.config.count("tcp__segment__outside_window")
     else:
         conn.challenge(now)

@@ -16,7 +16,9 @@ What moves it:
 
 Where things are: the state table in `states`; what came and what is to be
 acknowledged in `receiver`; what was sent, its retransmission and window in
-`sender`, with the scoreboard in `recovery`; packing in `writer`.
+`sender`, with the bytes in `flight` and the scoreboard in `recovery`; SYNs in
+`handshake`; how long a state lasts in `lifetime`; packing in `writer`. These
+work on the connection's attributes; its user has no business with them.
 
 ACKs are not sent per segment. A segment that wants one sets `ack_pending`, and
 `flush_ack` after each batch of segments sends one for all of them; data and
@@ -30,19 +32,16 @@ unacknowledged again, on whatever kind of link there is now.
 from __future__ import annotations
 
 from netstack.out import PacketOut
-from netstack.tcp import arrival
+from netstack.tcp import arrival, handshake, lifetime
 from netstack.tcp.buffers import SendBuffer
 from netstack.tcp.config import CloseReason, TcpConfig, TcpUser
 from netstack.tcp.constants import (
     CHALLENGE_INTERVAL,
-    DEFAULT_MSS_V4,
-    DEFAULT_MSS_V6,
     HALF,
     MASK,
-    MIN_MSS,
 )
 from netstack.tcp.errors import LocalMisuse
-from netstack.tcp.receiver import Receiver, window_shift
+from netstack.tcp.receiver import Receiver
 from netstack.tcp.sender import Sender
 from netstack.tcp.states import Event, State, next_state
 from netstack.tcp.writer import SegmentWriter
@@ -62,16 +61,16 @@ class TcpConnection:
 
     __slots__ = (
         "_challenged_at",
-        "_deadline",
-        "_keepalive_sent",
-        "_scaled",
-        "_version",
         "config",
+        "deadline",
         "heard_at",
+        "probes",
         "rcv",
+        "scaled",
         "snd",
         "state",
         "user",
+        "version",
         "writer",
     )
 
@@ -94,19 +93,19 @@ class TcpConnection:
         self.state = State.LISTEN
         self.user = user
         self.config = config
-        self._version = version
+        self.version = version
         self.writer = SegmentWriter(
             version, local, local_port, remote, remote_port, config.ttl, iss ^ HALF
         )
         self.writer.out = out
         self.rcv = Receiver(config)
         self.snd = Sender(config, self.writer, self.rcv, iss & MASK)
-        self._deadline: float | None = None
+        self.deadline: float | None = None
         """Of the state itself: hold, handshake, keep-alive, FIN-WAIT-2, TIME-WAIT."""
         self.heard_at = 0.0
-        self._keepalive_sent = 0
+        self.probes = 0
         self._challenged_at = -1.0
-        self._scaled = False
+        self.scaled = False
         """Both sides agreed on window scaling."""
 
     def __repr__(self) -> str:
@@ -165,14 +164,14 @@ class TcpConnection:
             raise LocalMisuse("not a SYN")
         self.move(Event.SYN, now)
         self.heard_at = now
-        self.take_syn(seg, now)
+        handshake.take_syn(self, seg, now)
 
     def accept(self, now: float) -> None:
         """Answer the SYN that is held: SYN-ACK."""
         self.move(Event.ACCEPT, now)
         self.snd.nxt += 1
         self.snd.progress_at = now
-        self.send_handshake(now)
+        handshake.send_syn(self, now)
 
     def refuse(self, now: float) -> None:
         """Refuse the SYN that is held: RST. Ends with closed(REFUSED)."""
@@ -185,11 +184,10 @@ class TcpConnection:
         """Open actively: SYN."""
         self.move(Event.OPEN, now)
         self.heard_at = now
-        self.rcv.shift = self._own_shift()
-        self.writer.use_timestamps(self.config.timestamps)
+        handshake.begin(self)
         self.snd.nxt += 1
         self.snd.progress_at = now
-        self.send_handshake(now)
+        handshake.send_syn(self, now)
 
     # --- data --------------------------------------------------------------------------------
 
@@ -264,7 +262,7 @@ class TcpConnection:
         """Give up: RST, and closed(ABORTED). Nothing happens if already closed."""
         if self.state is State.CLOSED:
             return
-        self._send_reset(now)
+        self.send_reset(now)
         self.end(Event.ABORT, CloseReason.ABORTED, now)
 
     def drop(self) -> None:
@@ -273,7 +271,7 @@ class TcpConnection:
         For one whose SYN was answered by other means (an ICMP error), or whose peer is gone.
         """
         self.state = State.CLOSED
-        self._deadline = None
+        self.deadline = None
         self.snd.clear()
         self.rcv.queue = None
         self.rcv.ack_pending = False
@@ -320,17 +318,17 @@ class TcpConnection:
         self.writer.out = out
         snd = self.snd
         self.heard_at = now
-        self._keepalive_sent = 0
+        self.probes = 0
         if self.state < State.SYN_SENT:
             return
-        self.arm_state_timer(now)
+        lifetime.arm(self, now)
         if self.state is State.TIME_WAIT:
             return
         if self.state < _ESTABLISHED:
             snd.reliable = self.config.reliable if reliable is None else reliable
             snd.progress_at = now
             snd.fit_mss()
-            self.send_handshake(now)
+            handshake.send_syn(self, now)
             return
         snd.resume(now, self.config.reliable if reliable is None else reliable)
         self.send_ack(now)
@@ -345,7 +343,7 @@ class TcpConnection:
         """
         if self.writer.out is None:
             return None
-        ours, sender = self._deadline, self.snd.deadline
+        ours, sender = self.deadline, self.snd.deadline
         if ours is None or (sender is not None and sender < ours):
             return sender
         return ours
@@ -359,52 +357,13 @@ class TcpConnection:
             if self.state < _ESTABLISHED:
                 snd.backoff += 1
                 self.config.count("tcp__handshake__sent_again")
-                self.send_handshake(now)
+                handshake.send_syn(self, now)
             elif snd.expired(now, self.heard_at):
                 self.wake()
             else:
-                self._give_up(now)
-        if self._deadline is not None and self._deadline <= now:
-            self._state_expired(now)
-
-    def _state_expired(self, now: float) -> None:
-        """The state's own deadline has passed."""
-        state, config = self.state, self.config
-        if state is State.TIME_WAIT:
-            self.end(Event.TIMEOUT, CloseReason.FINISHED, now)
-        elif state is State.SYN_HELD:
-            self.config.count("tcp__handshake__held_too_long")
-            self.end(Event.TIMEOUT, CloseReason.TIMED_OUT, now)
-        elif state < _ESTABLISHED:
-            self._give_up(now)
-        elif state is State.FIN_WAIT_2:
-            if self.heard_at + config.fin_wait_2_timeout <= now:
-                self._give_up(now)
-            else:
-                self._deadline = self.heard_at + config.fin_wait_2_timeout
-        else:
-            self._keep_alive(now)
-
-    def _keep_alive(self, now: float) -> None:
-        """Probe a silent peer (RFC 9293, 3.8.4); one that still does not answer is gone."""
-        config = self.config
-        due = self.heard_at + config.keepalive_idle
-        if now < due:
-            self._keepalive_sent = 0
-            self._deadline = due
-        elif self._keepalive_sent >= config.keepalive_probes:
-            self._give_up(now)
-        else:
-            self._keepalive_sent += 1
-            self._deadline = now + config.keepalive_interval
-            if self.snd.nxt == self.snd.una:
-                self.snd.probe(now)
-
-    def _give_up(self, now: float) -> None:
-        """The peer is taken for dead: RST in case it is not."""
-        self.config.count(f"tcp__{self.state.name.lower()}__timed_out")
-        self._send_reset(now)
-        self.end(Event.TIMEOUT, CloseReason.TIMED_OUT, now)
+                lifetime.give_up(self, now)
+        if self.deadline is not None and self.deadline <= now:
+            lifetime.expired(self, now)
 
     # --- the inside: for `arrival`, not for the user -----------------------------------------
 
@@ -412,22 +371,7 @@ class TcpConnection:
         """The only writer of `state`."""
         self.state = next_state(self.state, event)
         self.snd.open = self.state in _SENDING
-        self.arm_state_timer(now)
-
-    def arm_state_timer(self, now: float) -> None:
-        state, config = self.state, self.config
-        delay = 0.0
-        if state is State.SYN_HELD:
-            delay = config.hold_timeout
-        elif state is State.SYN_SENT or state is State.SYN_RECEIVED:
-            delay = config.handshake_timeout
-        elif state is State.FIN_WAIT_2:
-            delay = config.fin_wait_2_timeout
-        elif state is State.TIME_WAIT:
-            delay = config.time_wait
-        elif state is _ESTABLISHED or state is State.CLOSE_WAIT:
-            delay = config.keepalive_idle
-        self._deadline = now + delay if delay else None
+        lifetime.arm(self, now)
 
     def end(self, event: Event, reason: CloseReason, now: float) -> None:
         """Move to CLOSED, give everything back, tell the user."""
@@ -437,44 +381,6 @@ class TcpConnection:
     def _finish(self, reason: CloseReason) -> None:
         self.drop()
         self.user.closed(reason)
-
-    def take_syn(self, seg: TcpSegment, now: float) -> None:
-        """What the peer's SYN says: its first number, its window and its options."""
-        rcv, snd, config = self.rcv, self.snd, self.config
-        rcv.synchronize(seg.seq, now)
-        default = DEFAULT_MSS_V4 if self._version == 4 else DEFAULT_MSS_V6
-        snd.peer_mss = max(seg.mss or default, MIN_MSS)
-        snd.wnd = snd.max_wnd = seg.window
-        snd.wl_seq, snd.wl_ack = seg.seq, snd.una
-        rcv.sack = snd.sack = seg.sack_permitted and config.sack
-        self._scaled = seg.window_shift >= 0 and config.window_scaling
-        snd.shift = seg.window_shift if self._scaled else 0
-        rcv.shift = self._own_shift() if self._scaled else 0
-        rcv.set_limit(rcv.limit)
-        self.writer.use_timestamps(seg.has_timestamps and config.timestamps)
-        rcv.ts_recent = seg.ts_value if self.writer.stamped else 0
-        snd.fit_mss()
-
-    def _own_shift(self) -> int:
-        if not self.config.window_scaling:
-            return 0
-        return window_shift(self.config.max_receive_window)
-
-    def send_handshake(self, now: float) -> None:
-        """Send our SYN (SYN_SENT) or SYN-ACK (SYN_RECEIVED), for the first time or again."""
-        rcv, snd, config = self.rcv, self.snd, self.config
-        first = self.state is State.SYN_SENT
-        options = b"\x02\x04" + config.mss.to_bytes(2, "big")
-        if config.sack if first else rcv.sack:
-            options += b"\x01\x01\x04\x02"
-        if config.window_scaling if first else self._scaled:
-            options += b"\x01\x03\x03" + bytes((rcv.shift,))
-        window = rcv.unscaled_window()
-        flags, ack = (SYN, 0) if first else (SYN | ACK, rcv.nxt)
-        self.writer.control(snd.una, ack, flags, window, now, rcv.ts_recent, options)
-        rcv.last_ack = rcv.nxt
-        rcv.ack_pending = False
-        snd.arm_handshake(now)
 
     def send_ack(self, now: float) -> None:
         """Send a pure ACK with the current window and what there is to report by SACK."""
@@ -495,7 +401,7 @@ class TcpConnection:
         self.config.count("tcp__challenge_ack__sent")
         self.send_ack(now)
 
-    def _send_reset(self, now: float) -> None:
+    def send_reset(self, now: float) -> None:
         """RST as the state allows it (RFC 9293, 3.10.5)."""
         if State.SYN_RECEIVED <= self.state < State.TIME_WAIT:
             self.writer.control(self.snd.nxt, self.rcv.nxt, RST | ACK, 0, now, self.rcv.ts_recent)

@@ -23,16 +23,12 @@ One deadline serves three purposes that exclude each other:
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from operator import attrgetter
-
-from netstack.tcp.buffers import PAYLOAD, SendBuffer
+from netstack.tcp.buffers import SendBuffer
 from netstack.tcp.config import TcpConfig
 from netstack.tcp.congestion import CongestionControl, congestion_control
 from netstack.tcp.constants import (
     DUP_THRESH,
     INITIAL_RTO,
-    KEEP_WHOLE,
     MASK,
     MIN_MSS,
     MIN_PERSIST,
@@ -42,30 +38,13 @@ from netstack.tcp.constants import (
     WAKE_PLAIN,
 )
 from netstack.tcp.errors import LocalMisuse
+from netstack.tcp.flight import Flight
 from netstack.tcp.receiver import Receiver
 from netstack.tcp.recovery import Recovery
 from netstack.tcp.rtt import RttEstimator
 from netstack.tcp.sequence import unwrap
 from netstack.tcp.writer import SegmentWriter
-from netstack.tcp_segment import ACK, FIN, PSH, TcpSegment
-
-
-class Chunk:
-    """Payload [seq, end) in flight: `data[base:]`, in the user's buffer or a copy of its own."""
-
-    __slots__ = ("base", "buffer", "data", "end", "seq")
-
-    def __init__(
-        self, seq: int, end: int, data: bytearray, base: int, buffer: SendBuffer | None
-    ) -> None:
-        self.seq = seq
-        self.end = end
-        self.data = data
-        self.base = base
-        self.buffer = buffer
-
-
-_chunk_start = attrgetter("seq")
+from netstack.tcp_segment import ACK, TcpSegment
 
 
 class Sender:
@@ -78,11 +57,11 @@ class Sender:
         "_timed_at",
         "_writer",
         "backoff",
-        "chunks",
         "congestion",
         "deadline",
         "fin",
         "fin_waiting",
+        "flight",
         "idle_since",
         "max_wnd",
         "mss",
@@ -123,8 +102,7 @@ class Sender:
         self.reliable = config.reliable
         self.open = False
         """The state lets data be sent."""
-        self.chunks: list[Chunk] = []
-        """In order. Few: two neighbours hold more than KEEP_WHOLE bytes together."""
+        self.flight = Flight(writer, receiver)
         self.fin: int | None = None
         """Sequence number of our FIN once it was sent."""
         self.fin_waiting = False
@@ -174,8 +152,7 @@ class Sender:
         window = self.wnd
         if window > self._config.max_in_flight:
             window = self._config.max_in_flight
-        flight = self.nxt - self.una
-        usable = window - flight
+        usable = window - (self.nxt - self.una)
         if self.congestion is not None:
             # The pipe leaves out what duplicate ACKs report as arrived, so that each of them
             # lets a new segment go, as limited transmit (RFC 3042) wants.
@@ -203,32 +180,14 @@ class Sender:
             raise LocalMisuse("more sent than sendable")
         seq = self.nxt
         end = seq + length
-        chunk = self._keep(buf, seq, end)
+        chunk = self.flight.keep(buf, seq, end)
         if seq == self.una:
             self._begin_flight(now)
         self.nxt = end
-        self._emit(chunk, seq, end, now)
+        self.flight.emit(chunk, seq, end, self.una, self.mss, now)
         if self._timed is None and self.rtt is not None:
             self._timed, self._timed_at = end, now
         self.idle_since = now
-
-    def _keep(self, buf: SendBuffer, seq: int, end: int) -> Chunk:
-        """Hold the payload for retransmission: a large one where it is, small ones together."""
-        chunks = self.chunks
-        if end - seq >= KEEP_WHOLE:
-            chunk = Chunk(seq, end, buf.data, PAYLOAD, buf)
-            chunks.append(chunk)
-            return chunk
-        payload = buf.view[: end - seq]
-        if chunks and chunks[-1].buffer is None and end - chunks[-1].seq <= KEEP_WHOLE:
-            chunk = chunks[-1]
-            chunk.data += payload
-            chunk.end = end
-        else:
-            chunk = Chunk(seq, end, bytearray(payload), 0, None)
-            chunks.append(chunk)
-        buf.release()
-        return chunk
 
     def _begin_flight(self, now: float) -> None:
         """Nothing was in flight and something is about to be."""
@@ -243,35 +202,6 @@ class Sender:
                 self.congestion.on_idle()
         self.deadline = now + self._timeout()
 
-    def _emit(self, chunk: Chunk, start: int, end: int, now: float) -> None:
-        """Put [start, end) of a chunk on the link."""
-        writer, reply = self._writer, self._reply
-        window = reply.advertise()
-        offset = chunk.base + start - chunk.seq
-        stop = chunk.base + end - chunk.seq
-        data = chunk.data
-        # In place the headers overwrite what is before `start`: free room, or acknowledged bytes.
-        if (
-            chunk.buffer is not None
-            and (start == chunk.seq or start == self.una)
-            and writer.out is not None
-            and writer.out.offload
-        ):
-            writer.whole(
-                data, offset, stop, self.mss, start, reply.nxt, ACK | PSH, window, now,
-                reply.ts_recent,
-            )  # fmt: skip
-        else:
-            writer.cut(
-                data, offset, stop, self.mss, start, reply.nxt, ACK | PSH, window, now,
-                reply.ts_recent,
-            )  # fmt: skip
-
-    def close(self, now: float) -> bool:
-        """The user has no more data: send FIN, or let it wait for the window; True if sent."""
-        self.fin_waiting = True
-        return self.try_fin(now)
-
     def try_fin(self, now: float) -> bool:
         """Send the waiting FIN if the window has a number for it."""
         if not self.fin_waiting or self.nxt - self.una >= self.wnd:
@@ -281,14 +211,8 @@ class Sender:
         if self.nxt == self.una:
             self._begin_flight(now)
         self.nxt += 1
-        self._emit_fin(now)
+        self.flight.emit_fin(self.fin, now)
         return True
-
-    def _emit_fin(self, now: float) -> None:
-        assert self.fin is not None
-        reply = self._reply
-        window = reply.advertise()
-        self._writer.control(self.fin, reply.nxt, FIN | ACK, window, now, reply.ts_recent)
 
     # --- acknowledgements --------------------------------------------------------------------
 
@@ -297,11 +221,7 @@ class Sender:
         flight = self.nxt - self.una
         acked = ack - self.una
         self.una = ack
-        chunks = self.chunks
-        while chunks and chunks[0].end <= ack:
-            buffer = chunks.pop(0).buffer
-            if buffer is not None:
-                buffer.release()
+        self.flight.acknowledged(ack)
         self.progress_at = now
         self.backoff = 0
         if self.rtt is not None:
@@ -313,15 +233,17 @@ class Sender:
             sacked = recovery.sacked.total if recovery is not None else 0
             rtt = self.rtt.latest
             self.congestion.on_ack(acked, ack, self.nxt, sacked, flight, now, rtt)
-        if recovery is not None:
-            if recovery.idle:
-                self.recovery = None
-            elif recovery.point is not None:
-                self.retransmit(now)
         if ack == self.nxt:
             self.deadline = None
         elif not self.reliable:
             self.deadline = now + self._timeout()
+        if recovery is not None:
+            if recovery.point is not None:
+                self.retransmit(now)
+                return
+            self.output_pending = False
+            if recovery.idle:
+                self.recovery = None
 
     def _measure(self, ack: int, seg: TcpSegment, now: float) -> None:
         """Take a round-trip sample if this ACK holds one."""
@@ -400,7 +322,9 @@ class Sender:
         out = self._writer.out
         if recovery is None or out is None or recovery.point is None:
             return
-        self.output_pending = False
+        if self.output_pending:
+            self.output_pending = False
+            self.deadline = now + self._timeout()
         congestion = self.congestion
         pipe = self._pipe() if congestion is not None else 0
         first = at_least_one
@@ -423,14 +347,13 @@ class Sender:
     def _resend(self, start: int, end: int, now: float) -> tuple[int, int]:
         """Send again the head of [start, end); returns what was sent."""
         if start == self.fin:
-            self._emit_fin(now)
+            self.flight.emit_fin(start, now)
             return start, start + 1
-        chunks = self.chunks
-        chunk = chunks[bisect_right(chunks, start, key=_chunk_start) - 1]
+        chunk = self.flight.find(start)
         end = min(end, chunk.end)
         if self.congestion is not None:
             end = min(end, start + self.mss)
-        self._emit(chunk, start, end, now)
+        self.flight.emit(chunk, start, end, self.una, self.mss, now)
         self.idle_since = now
         return start, end
 
@@ -459,7 +382,9 @@ class Sender:
     def _timeout(self) -> float:
         """Seconds until what is in flight counts as lost."""
         if self.reliable:
-            return min(self._config.stall_timeout * (1 << self.backoff), self._config.user_timeout)
+            return min(
+                self._config.stall_timeout * (1 << min(self.backoff, 16)), self._config.user_timeout
+            )
         if self.rtt is None:
             return min(INITIAL_RTO * (1 << min(self.backoff, 16)), self._config.max_rto)
         return self.rtt.backed_off(self.backoff)
@@ -474,16 +399,17 @@ class Sender:
 
     def expired(self, now: float, heard_at: float) -> bool:
         """The deadline has passed; False if the peer has been silent for too long."""
-        self.deadline = None
         if self.output_pending:
             self.retransmit(now)
             return True
+        self.deadline = None
         if self.nxt == self.una:
             return self._probe(now, heard_at)
         if self.reliable and now < self.progress_at + self._timeout():
             self.deadline = self.progress_at + self._timeout()
             return True
-        if now - self.progress_at >= self._config.user_timeout:
+        # A peer that answers with a closed window is alive, however long it stays closed.
+        if now - (self.progress_at if self.wnd else heard_at) >= self._config.user_timeout:
             return False
         out = self._writer.out
         if self.reliable and out is not None and out.room() <= 0:
@@ -522,10 +448,7 @@ class Sender:
 
     def clear(self) -> None:
         """The connection has ended: give everything back."""
-        for chunk in self.chunks:
-            if chunk.buffer is not None:
-                chunk.buffer.release()
-        self.chunks.clear()
+        self.flight.clear()
         self.open = False
         self.fin_waiting = self.output_pending = False
         self.deadline = None

@@ -159,7 +159,7 @@ class SegmentWriter:
 
     def cut(
         self,
-        data: bytes | bytearray,
+        data: bytearray,
         start: int,
         end: int,
         mss: int,
