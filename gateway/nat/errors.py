@@ -18,7 +18,8 @@ from netstack.ip import PROTO_ICMP, PROTO_ICMP6, PROTO_TCP, PROTO_UDP, pack_ip
 from netstack.tcp_segment import ACK, RST, TcpSegment
 
 QUOTE = 128
-"""Bytes quoted of a packet at hand: the headers, with options, and the start of the payload."""
+"""Bytes quoted of a packet: the headers, with options, and the start of the payload. Receivers
+that know RFC 4884 could take what is beyond for extensions (its section 5.5)."""
 
 _PORTS = Struct("!HHHH")
 _TCP = Struct("!HHIIHHHH")
@@ -53,7 +54,7 @@ def quote_echo(client: bytes, ident: int, host: bytes, message: bytes) -> bytes:
     packet = bytearray(ip_header)
     proto = PROTO_ICMP if version == 4 else PROTO_ICMP6
     pack_ip(packet, 0, len(message), proto, client, host)
-    kept = bytearray(message[:QUOTE])
+    kept = bytearray(message[: QUOTE - ip_header])
     if len(kept) >= 6:
         checksum, ours = _CHECKSUM_IDENT.unpack_from(kept, 2)
         if version == 4:

@@ -339,6 +339,11 @@ class TunnelPeer:
         else:
             self.wake()
 
+    def set_mtu(self, mtu: int) -> None:
+        """The lease's MTU changed: connections from now on offer the MSS that fits it."""
+        self.mtu = mtu
+        self._tcp_configs.clear()
+
     def wake(self) -> None:
         """There is something to send, or to read and send."""
         if not self._dirty and self.out is not None:
@@ -464,3 +469,4 @@ class TunnelPeer:
         self.reassembler.clear()
         self.batch.clear()
         self.removed = True
+        self.timer = NEVER

@@ -459,7 +459,8 @@ class TcpFlow(Flow):
         peer.in_flight -= self.in_flight
         self.in_flight = 0
         peer.backlog_bytes -= len(self.backlog)
-        self.backlog.clear()
+        # Not cleared: the failed `send` that led here may still have it in its hands.
+        self.backlog = bytearray()
         self._release(abort)
 
     def _release(self, abort: bool) -> None:
