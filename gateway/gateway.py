@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from gateway.admission import Admission
+from gateway.datagram_link import DatagramDoor
 from gateway.dns.forwarder import DnsForwarder, Reply
 from gateway.dns.message import REFUSED, error_reply
 from gateway.leases import choose_pool
@@ -39,12 +40,15 @@ from gateway.poller import Poller
 from gateway.pulse import Pulse
 from gateway.rates import RateMeter
 from gateway.sockets import Sockets
+from gateway.stream_link import StreamLink
 from gateway.tunnels import Tunnel, Tunnels
 from gateway.vpn.detector import VpnDetector
 from gateway.vpn.guard import EgressGuard
 from gateway.vpn.snapshot import Attached
 from vshp import events as ev
 from vshp.config import CloseReason, GatewayStatus
+from vshp.datagram_listener import DatagramListener
+from vshp.datagram_session import DatagramGatewaySession
 from vshp.pairing import OneTimeSecrets
 from vshp.session import GatewaySession
 from vshp.tickets import TicketBook
@@ -158,6 +162,7 @@ class Gateway:
         )
         self._links: dict[int, Link] = {}
         self._listeners: list[StreamListener] = []
+        self._doors: list[DatagramDoor] = []
         self._share = config.share
         self._generation = 0
         self._usage_at: float | None = None
@@ -211,7 +216,9 @@ class Gateway:
             self.detector.on_attached = self._attached_changed
             self._attached_changed(attached)
             for host, port in self.config.listen:
-                self._listeners.append(StreamListener(host, port, self.poller, self._accepted))
+                listener = StreamListener(host, port, self.poller, self._accepted)
+                self._listeners.append(listener)
+                self._doors.append(self._door(host, listener.port, now))
         except BaseException:
             await self._close()
             raise
@@ -230,11 +237,27 @@ class Gateway:
     async def _close(self) -> None:
         for listener in self._listeners:
             listener.close()
+        for door in self._doors:
+            door.close()
         self._listeners.clear()
+        self._doors.clear()
         self._pulse.stop()
         self._dns.close()
         await self.detector.stop()
         self.poller.close()
+
+    def _door(self, host: str, port: int, now: float) -> DatagramDoor:
+        """The UDP side of a listening address: the same port."""
+        return DatagramDoor(
+            host,
+            port,
+            self.poller,
+            DatagramListener(self._identity, self._secret, now),
+            self._doorman,
+            self.counters,
+            self,
+            self._opened,
+        )
 
     # --- what the owner may do ---------------------------------------------------------------
 
@@ -252,7 +275,7 @@ class Gateway:
             self.public_key,
             self._secrets.issue(self._loop.time()),
             self.config.name,
-            tuple(Endpoint("tcp", _packed(host), port) for host, port in endpoints),
+            tuple(Endpoint("any", _packed(host), port) for host, port in endpoints),
         )
         spelled = tuple(spell(host, port) for host, port in endpoints)
         return Offer(uri.encode(), REQUEST_SECONDS, spelled)
@@ -430,14 +453,19 @@ class Gateway:
         if not self._doorman.admit(address[0], now):
             sock.close()
             return
-        session = GatewaySession(
-            self._identity, lambda name: self._secrets.lookup(name, self._loop.time()), now
-        )
-        link = Link(self, self.poller, sock, address, session, now)
+        session = GatewaySession(self._identity, self._secret, now)
+        self._opened(StreamLink(self, self.poller, sock, address, session, now), now)
+
+    def _opened(self, link: Link, now: float) -> None:
+        """A stranger's link: he holds a place until he has a lease, waits for one, or goes."""
         self._links[id(link)] = link
         self._doorman.enter(
-            id(link), address[0], lambda: link.close(CloseReason.BUSY, self._loop.time())
+            id(link), link.host, lambda: link.close(CloseReason.BUSY, self._loop.time())
         )
+
+    def _secret(self, secret_id: bytes) -> bytes:
+        """The PSK of a one-time secret (the sessions' `SecretLookup`)."""
+        return self._secrets.lookup(secret_id, self._loop.time())
 
     def link_event(self, link: Link, event: ev.Event, now: float) -> None:
         """A session's news (LinkOwner)."""
@@ -454,6 +482,8 @@ class Gateway:
                 tunnel = self._tunnels.of_link(link)
                 if tunnel is not None:
                     tunnel.rtt = event.smoothed
+            case ev.PathPayloadFound():
+                self._tunnels.path_found(link, event.payload, now)
             case ev.PeerClosed(reason=CloseReason.DISCONNECTED):
                 # It said goodbye: no grace for what it no longer wants.
                 tunnel = self._tunnels.of_link(link)
@@ -492,6 +522,8 @@ class Gateway:
 
     def _took_effect(self, link: Link, now: float) -> None:
         self._doorman.leave(id(link))
+        if isinstance(link.session, DatagramGatewaySession):
+            link.session.search_path(now)
         self._tell_status(link, now)
         self._changed()
 

@@ -27,6 +27,7 @@ from gateway.nat.router import Nat, TunnelPeer
 from gateway.peers import PeerRegistry
 from gateway.rates import RateMeter
 from vshp.config import Capability, CloseReason, LeaseConfig, Resume
+from vshp.constants import DATAGRAM_OVERHEAD, MIN_MTU
 from vshp.errors import Refused
 from vshp.events import HelloReceived
 from vshp.tickets import Ticket, TicketBook
@@ -161,7 +162,7 @@ class Tunnels:
             gateway_ipv6=self.pool.gateway_ipv6,
             prefix_ipv4=self.pool.ipv4.prefixlen,
             prefix_ipv6=self.pool.ipv6.prefixlen,
-            mtu=min(self.mtu, hello.mtu),
+            mtu=min(self.mtu, hello.mtu) if link.transport != "udp" else MIN_MTU,
             offload=offload,
             offload_udp=offload and bool(hello.capabilities & Capability.OFFLOAD_UDP),
             expires_in=int(LEASE_SECONDS),
@@ -209,8 +210,21 @@ class Tunnels:
             earlier.detach()
             earlier.close(CloseReason.REPLACED, now)
         link.attach(tunnel.nat_peer)
-        tunnel.nat_peer.set_out(link.session.writer, now)
+        tunnel.nat_peer.set_out(link.session.writer, now, reliable=link.transport != "udp")
         return True
+
+    def path_found(self, link: Link, payload: int, now: float) -> None:
+        """The path of a datagram link was probed: widen (or narrow) the lease's MTU."""
+        tunnel = self.of_link(link)
+        if tunnel is None:
+            return
+        mtu = max(MIN_MTU, min(self.mtu, payload - DATAGRAM_OVERHEAD))
+        if mtu != tunnel.config.mtu:
+            tunnel.config = replace(tunnel.config, mtu=mtu)
+            tunnel.lease = replace(tunnel.lease, mtu=mtu)
+            link.session.change(tunnel.config, now)
+            tunnel.nat_peer.set_mtu(mtu)
+            link.pump(now)
 
     def _open_ticket(self, resume: Resume, key: bytes) -> Ticket | None:
         """The ticket, if it is good: a bad one costs its holder only the old session."""

@@ -313,7 +313,7 @@ def _lease(tunnel: Tunnel, now: float, wall: float) -> s.Lease:
     lease, link, nat_peer = tunnel.lease, tunnel.link, tunnel.nat_peer
     resolvers = (lease.gateway_ipv4, lease.gateway_ipv6)
     up, down = nat_peer.from_tunnel_bytes, nat_peer.to_tunnel_bytes
-    endpoint = None if link is None else _host_port(link.address[0], link.address[1])
+    endpoint = None if link is None else _host_port(link.host, link.port)
     return s.Lease(
         id=lease.id,
         peer_id=lease.peer_id,

@@ -18,6 +18,7 @@ again with a fresh first message; whoever forged it had to see the first.
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 
@@ -52,8 +53,8 @@ from vshp.reliable import ControlReceiver, ControlSender, decode_ack, encode_ack
 from vshp.replay import ReplayWindow
 from vshp.states import State
 
-Address = tuple[str, int]
-"""Host and port as the socket names them; opaque here."""
+Address = Any
+"""Where a peer is, as the driver names it (its address, the path to it): only compared here."""
 
 _u32 = struct.Struct("<I").unpack_from
 _data_header = struct.Struct("<BBHIQ").unpack_from

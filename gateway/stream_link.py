@@ -1,0 +1,160 @@
+"""A link over a byte stream: TCP on the LAN, or a stream that adb brings over USB."""
+
+from __future__ import annotations
+
+import select
+import socket
+
+from gateway.link import PUMP_TURNS, Link, LinkOwner
+from gateway.poller import Poller
+from vshp.errors import VshpError
+from vshp.session import GatewaySession
+
+TCP_NOTSENT_LOWAT = 25
+"""Linux, tcp(7): not in the socket module of every Python."""
+NOTSENT_BYTES = 128 * 1024
+"""Bytes the kernel may hold that it has not sent: a longer queue only delays sparse flows."""
+
+READ_BUDGET = 1024 * 1024
+"""Bytes taken from one link before the others get their turn."""
+
+READ = select.EPOLLIN | select.EPOLLRDHUP
+READ_WRITE = READ | select.EPOLLOUT
+TROUBLE = select.EPOLLERR | select.EPOLLHUP
+
+
+def tune(sock: socket.socket) -> None:
+    """Options of a link's socket: no Nagle, a short queue in the kernel."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_BYTES)
+    except OSError:
+        # Kernels before 3.12 queue more than they need to; nothing breaks.
+        pass
+
+
+class StreamLink(Link):
+    """Drives one session over one stream socket, on the gateway's poller."""
+
+    __slots__ = ("_poller", "_sock", "_writing")
+
+    session: GatewaySession
+
+    def __init__(
+        self,
+        owner: LinkOwner,
+        poller: Poller,
+        sock: socket.socket,
+        address: tuple[str, int],
+        session: GatewaySession,
+        now: float,
+    ) -> None:
+        super().__init__(owner, session, address[0], address[1], session.transport, now)
+        self._poller = poller
+        self._sock = sock
+        self._writing = False
+        tune(sock)
+        poller.register(sock.fileno(), self, READ)
+
+    def ready(self, mask: int, now: float) -> None:
+        """The poller's call: bytes to receive, room to send, or the end."""
+        self._now = now
+        if mask & (READ | TROUBLE):
+            self._receive(now)
+        if not self.closed and mask & select.EPOLLOUT:
+            self.pump(now)
+
+    def _receive(self, now: float) -> None:
+        session = self.session
+        receive = self._sock.recv_into
+        budget = READ_BUDGET
+        broken: str | None = None
+        while budget > 0:
+            buffer = session.receive_buffer()
+            try:
+                n = receive(buffer)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                broken = "link__reset"
+                break
+            if n == 0:
+                broken = "link__end_of_stream"
+                break
+            budget -= n
+            try:
+                session.received(n, now)
+            except VshpError as error:
+                broken = f"session__{error.reason}"
+                break
+            if session.closed:
+                broken = "session__closed"
+                break
+            self._events(now)
+            if self.closed:
+                return
+            if n < len(buffer):
+                break
+        if self.peer is not None:
+            self.peer.end_batch(now)
+        if broken is None:
+            self.pump(now)
+            return
+        self._events(now)
+        if not self.closed:
+            self._last_words()
+            self._drop(broken, now)
+
+    def pump(self, now: float) -> None:
+        if self.closed:
+            return
+        writer = self.session.writer
+        peer = self.peer
+        send = self._sock.send
+        for _ in range(PUMP_TURNS):
+            more = peer.pull(now) if peer is not None else False
+            writer.flush()
+            output = writer.output()
+            size = len(output)
+            if not size:
+                break
+            try:
+                n = send(output)
+            except (BlockingIOError, InterruptedError):
+                self._want_write(True)
+                return
+            except OSError:
+                self._drop("link__reset", now)
+                return
+            finally:
+                del output
+            writer.consumed(n)
+            if n < size:
+                self._want_write(True)
+                return
+            if not more:
+                break
+        else:
+            self._owner.link_again(self)
+        if self._writing:
+            self._want_write(False)
+
+    def _want_write(self, wanted: bool) -> None:
+        if self._writing is not wanted:
+            self._writing = wanted
+            self._poller.modify(self._sock.fileno(), READ_WRITE if wanted else READ)
+
+    def _last_words(self) -> None:
+        writer = self.session.writer
+        writer.flush()
+        output = writer.output()
+        if output:
+            try:
+                self._sock.send(output)
+            except OSError:
+                pass
+
+    def _let_go(self) -> None:
+        self._poller.unregister(self._sock.fileno())
+        self._sock.close()
