@@ -16,9 +16,6 @@ KEY_SIZE = 32
 """A Curve25519 key, public or private, and every symmetric key."""
 TAG_SIZE = 16
 """The AEAD tag, of both suites."""
-HASH_SIZE = 32
-"""The handshake hash, of both suites."""
-
 PREAMBLE_SIZE = 8
 """magic 4, version 1, pattern 1, suite 1, flags 1; the prologue of the handshake."""
 SECRET_ID_SIZE = 8

@@ -48,7 +48,7 @@ Handler = tuple[frozenset[State], Callable[[Any, bytes, float], None]]
 """The states in which a frame may come, and who takes it."""
 
 MAX_EVENTS = 64
-"""Events waiting to be taken; RTT samples beyond are not queued."""
+"""Events waiting to be taken: RTT samples beyond are dropped, other news is a flood."""
 KEYED = frozenset({State.CODE, State.WAITING, State.DECIDING, State.PENDING, State.OPEN})
 """States in which records can be exchanged."""
 
@@ -117,7 +117,7 @@ class SessionCore:
             return
         if self._deadline is not None and now >= self._deadline:
             self._event(PeerClosed(self._deadline_reason))
-            self._over(self._deadline_reason)
+            self.close(self._deadline_reason, now)
             return
         liveness = self._liveness
         if liveness is None:
@@ -151,6 +151,9 @@ class SessionCore:
         self.state = after(self.role, self.state, step)
 
     def _event(self, event: Event) -> None:
+        """Queue news. Raises PeerViolation when the peer makes more than anybody takes."""
+        if len(self._events) >= MAX_EVENTS and not isinstance(event, PeerClosed | LinkDead):
+            raise PeerViolation("events_flooded")
         self._events.append(event)
 
     def _count(self, name: str) -> None:

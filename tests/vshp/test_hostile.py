@@ -24,10 +24,11 @@ from tests.vshp.dialogue import (
     feed,
     pair,
 )
-from vshp.config import Suite
+from vshp.config import GatewayStatus, Suite
+from vshp.core import MAX_EVENTS
 from vshp.errors import AuthFailed, LocalMisuse, PeerViolation, Refused, VshpError
 from vshp.events import ApprovalPending, Confirmed, HelloReceived, LeaseGranted, PeerClosed
-from vshp.frames import FrameType, encode_frame
+from vshp.frames import FrameType, encode_frame, encode_status
 from vshp.handshake import generate_identity, public_key
 from vshp.pairing import OneTimeSecrets, code_commitment, pairing_code, secret_id
 from vshp.preamble import decode_preamble
@@ -334,6 +335,17 @@ def test_pings_without_reading_are_not_answered_forever() -> None:
         feed(both.gateway, drain(both.client))
     assert both.gateway.counters["ping__queue_full__ignored"] > 0
     assert len(both.gateway.writer.output()) < 600_000
+
+
+def test_a_flood_of_news_is_a_violation() -> None:
+    both = connected()
+    body = encode_status(GatewayStatus())
+    for _ in range(MAX_EVENTS + 1):
+        both.gateway.writer.frame(FrameType.STATUS, body)
+    both.gateway.writer.flush()
+    with pytest.raises(PeerViolation, match="events_flooded"):
+        feed(both.client, drain(both.gateway))
+    assert len(events(both.client)) == MAX_EVENTS
 
 
 # --- the man in the middle -------------------------------------------------------------------

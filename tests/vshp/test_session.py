@@ -466,6 +466,8 @@ def test_an_undecided_hello_is_given_up() -> None:
     assert both.gateway.get_timer() == DECISION_TIMEOUT
     assert run_out(both, both.gateway, DECISION_TIMEOUT)
     assert both.gateway.closed
+    feed(both.client, drain(both.gateway), 1.0)
+    assert events(both.client)[-1] == PeerClosed(CloseReason.HANDSHAKE_TIMEOUT)
 
 
 def test_an_unanswered_request_expires_with_its_name() -> None:
