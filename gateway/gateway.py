@@ -17,13 +17,13 @@ import os
 import resource
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from gateway.admission import Admission
 from gateway.datagram_link import DatagramDoor
-from gateway.dns.forwarder import DnsForwarder, Reply
+from gateway.dns.forwarder import DnsConfig, DnsForwarder, RecentQuestion, Reply
 from gateway.dns.message import REFUSED, error_reply
 from gateway.leases import choose_pool
 from gateway.link import Link
@@ -84,6 +84,8 @@ class GatewayConfig:
     """Forward even outside the VPN. Shown wherever the state is shown."""
     max_descriptors: int | None = None
     """Bounds the NAT; None: RLIMIT_NOFILE."""
+    dns: DnsConfig = field(default_factory=DnsConfig)
+    """The leases' resolver: whom it asks, what it keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ class Gateway:
         self._doorman = Doorman(self.counters, now)
         self.poller = Poller(self._loop)
         self._pulse = Pulse(self._loop, self.poller, self._deadline, self._due)
-        self._dns = DnsForwarder(self.guard)
+        self._dns = DnsForwarder(self.guard, self.config.dns)
         self._resolver = SharedResolver(self._dns)
         descriptors = self.config.max_descriptors or resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._nat = Nat(
@@ -341,6 +343,18 @@ class Gateway:
         closed = self._nat.close_flow(flow_id, self._loop.time())
         self._changed()
         return closed
+
+    def configure_dns(self, config: DnsConfig) -> None:
+        """Change the leases' resolver while it runs."""
+        self._dns.configure(config)
+
+    def resolvers(self) -> tuple[str, ...]:
+        """Whom the leases' resolver asks now, for people; empty when the VPN names nobody."""
+        return self._dns.resolvers()
+
+    def recent_questions(self) -> list[RecentQuestion]:
+        """The last DNS questions, newest last; always empty unless the owner set `dns.recent`."""
+        return self._dns.recent()
 
     def status(self) -> GatewaySnapshot:
         now = self._loop.time()

@@ -211,6 +211,23 @@ class DnsForwarder:
                 flight.asking = None
             self._ask(flight)
 
+    def configure(self, config: DnsConfig) -> None:
+        """Take new settings. Questions under way go on as they began.
+
+        Other resolvers may know other names, so a change of them forgets every answer.
+        Bounds of the cache and of clients stay as they were at the start.
+        """
+        before, self.config = self.config, config
+        self._cache.stale = config.stale
+        if config.recent != before.recent:
+            self._recent = deque(self._recent, maxlen=max(1, config.recent))
+            if not config.recent:
+                self._recent.clear()
+        if config.servers != before.servers:
+            self._cache.clear()
+            self._failures.clear()
+            self._backend = self._choose_backend()
+
     def close(self) -> None:
         """Give up all questions under way; nobody is answered any more."""
         for flight in self._flights.values():

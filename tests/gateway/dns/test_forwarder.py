@@ -224,6 +224,20 @@ async def test_the_last_questions_are_kept_only_when_asked_for() -> None:
         ]
 
 
+async def test_settings_change_while_it_runs() -> None:
+    async with world(wires.address_reply, wires.address_reply) as w:
+        await w.ask(wires.question("a.test"))
+        both = w.forwarder.config.servers
+        w.forwarder.configure(DnsConfig(servers=both, recent=3))
+        await w.ask(wires.question("a.test"))
+        assert [q.outcome for q in w.forwarder.recent()] == ["hit"]
+        w.forwarder.configure(DnsConfig(servers=both[1:]))
+        assert w.forwarder.recent() == []
+        assert w.forwarder.resolvers() == (str(both[1]),)
+        await w.ask(wires.question("a.test"))
+        assert [len(r.udp) for r in w.resolvers] == [1, 1]
+
+
 async def test_close_leaves_nothing_behind() -> None:
     async with world(lambda q, tcp: []) as w:
         answers: list[bytes] = []
