@@ -84,6 +84,7 @@ class SessionCore:
         self._sent_when_heard = 0
         """Records sealed, but for answers, when the peer was last heard."""
         self._keyed_at = now
+        self._records_at_rekey = 0
         self._keyed = False
 
     # --- the verbs ---------------------------------------------------------------------------
@@ -129,9 +130,10 @@ class SessionCore:
             self._over(None)
         elif ask:
             self.ping(now)
-        if self._keyed and now - self._keyed_at >= REKEY_AFTER_SECONDS and self._used_key():
-            self._keyed_at = now
+        if now - self._keyed_at >= REKEY_AFTER_SECONDS and self._used_key():
             self._rekey()
+            self._keyed_at = now
+            self._records_at_rekey = self._sent_records()
 
     def ping(self, now: float) -> None:
         """Ask for a sign of life now (after a network change, say)."""
@@ -173,6 +175,10 @@ class SessionCore:
         self.state = after(self.role, self.state, Step.ENDED)
         self._deadline = None
         self._shut()
+
+    def _used_key(self) -> bool:
+        """Whether anything was sealed since the last change by time: an idle side stays silent."""
+        return self._keyed and self._sent_records() > self._records_at_rekey
 
     def _unanswered(self) -> bool:
         return self._sent_records() - self._answers > self._sent_when_heard
@@ -263,10 +269,6 @@ class SessionCore:
         raise NotImplementedError
 
     def _rekey(self) -> None:
-        raise NotImplementedError
-
-    def _used_key(self) -> bool:
-        """Whether anything was sealed under the present sending key."""
         raise NotImplementedError
 
     def _shut(self) -> None:

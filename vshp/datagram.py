@@ -219,6 +219,8 @@ class DatagramTransport(SessionCore):
         if self.records == 1:
             self._repeat = self._repeat_at = None
             self._first_record()
+            if self._key is None:
+                return
         self._frames(self._scratch, size, now)
 
     def _frames(self, scratch: memoryview, fill: int, now: float) -> None:
@@ -363,9 +365,6 @@ class DatagramTransport(SessionCore):
 
     def _rekey(self) -> None:
         self.writer.rekey()
-
-    def _used_key(self) -> bool:
-        return self.writer.records > 0
 
     def _shut(self) -> None:
         self.writer.shut()

@@ -59,6 +59,12 @@ class GatewayRole(SessionCore):
         ephemeral: bytes | None,
     ) -> None:
         self.transport = transport
+        self.on_confirmed: Callable[[], None] | None = None
+        """Called when Confirmed has been queued, before the packets in and behind that record.
+
+        A driver that takes the event here, and sets `on_packet`, loses none of them. It may
+        close the session; it must not raise.
+        """
         self.preamble: Preamble | None = None
         """What the client said first, once read."""
         self._identity = identity
@@ -176,6 +182,8 @@ class GatewayRole(SessionCore):
         """A record authenticated: the client has our message two, so it is there and now."""
         if self.preamble is not None and self.preamble.pattern is not Pattern.XX:
             self._event(Confirmed())
+            if self.on_confirmed is not None:
+                self.on_confirmed()
 
     # --- the decision ------------------------------------------------------------------------
 

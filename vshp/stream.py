@@ -163,6 +163,9 @@ class StreamTransport(SessionCore):
                 self._start = start = stop
                 if counter == 0:
                     self._first_record()
+                    on_packet = self.on_packet
+                    if self._key is None:
+                        return
                 at = 0
                 while at < fill:
                     if at + FRAME_HEADER_SIZE > fill:
@@ -256,9 +259,6 @@ class StreamTransport(SessionCore):
 
     def _rekey(self) -> None:
         self.writer.rekey()
-
-    def _used_key(self) -> bool:
-        return self.writer.records > 0
 
     def _shut(self) -> None:
         self.writer.shut()

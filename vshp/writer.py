@@ -346,7 +346,8 @@ class FrameWriter:
             return
         while capacity < live + size:
             capacity *= 2
-        self._replace_output(capacity)
+        # Not beyond the bound, so that what exceeds it comes by `_may_seal` each time.
+        self._replace_output(min(capacity, max(MAX_OUTPUT, live + size)))
 
     def _replace_output(self, capacity: int) -> None:
         """Another buffer, not a resized one: views of the old may still be out."""

@@ -179,6 +179,42 @@ def test_resume_takes_one_round_trip_and_a_delta() -> None:
     assert events(old.client)[-1] == PeerClosed(CloseReason.REPLACED)
 
 
+def test_packets_right_behind_the_confirmation_reach_a_driver_that_takes_it_at_once() -> None:
+    both = pair()
+    feed(both.gateway, drain(both.client))
+    both.hello()
+    both.gateway.approve(LEASE, 0.0)
+    feed(both.client, drain(both.gateway))
+    both.client.writer.reserve_packet(40)
+    both.client.writer.flush()
+    later: list[bytes] = []
+
+    def confirmed() -> None:
+        assert both.gateway.next_event() == Confirmed()
+        both.gateway.on_packet = lambda buf, start, end, offload: later.append(
+            bytes(buf[start:end])
+        )
+
+    both.gateway.on_confirmed = confirmed
+    feed(both.gateway, drain(both.client))
+    assert (len(later), both.at_gateway) == (1, [])
+
+
+def test_a_driver_may_close_at_the_confirmation() -> None:
+    both = pair()
+    feed(both.gateway, drain(both.client))
+    both.hello()
+    both.gateway.approve(LEASE, 0.0)
+    feed(both.client, drain(both.gateway))
+    both.client.writer.reserve_packet(40)
+    both.client.writer.flush()
+    both.gateway.on_confirmed = lambda: both.gateway.close(CloseReason.REVOKED, 0.0)
+    feed(both.gateway, drain(both.client))
+    assert both.at_gateway == []
+    feed(both.client, drain(both.gateway))
+    assert events(both.client)[-1] == PeerClosed(CloseReason.REVOKED)
+
+
 # --- IKpsk1 ----------------------------------------------------------------------------------
 
 
