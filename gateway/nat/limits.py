@@ -19,7 +19,7 @@ class Limits:
 
     flows: int = 30_000
     """Sockets of all peers together."""
-    flows_per_peer: int = 15_000
+    flows_per_peer: int = 22_500
     half_open_per_peer: int = 512
     """TCP connects under way. The oldest gives way to the newest."""
     udp_per_peer: int = 4_096
@@ -47,7 +47,7 @@ class Limits:
 def limits_for(max_descriptors: int) -> Limits:
     """Limits for a process that may open `max_descriptors` files (RLIMIT_NOFILE, soft)."""
     flows = max(64, max_descriptors - RESERVED_DESCRIPTORS)
-    per_peer = max(32, flows // 2)
+    per_peer = max(32, flows - flows // 4)
     return Limits(
         flows=flows,
         flows_per_peer=per_peer,
