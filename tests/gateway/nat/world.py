@@ -6,7 +6,9 @@ apart, computes each checksum and length anew, and must come to the same bytes.
 
 from __future__ import annotations
 
+import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -39,6 +41,7 @@ class World:
         mtu: int = 1500,
         limits: Limits | None = None,
         address_dependent_filtering: bool = False,
+        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.now = 100.0
         self.outward = FakeOutward()
@@ -46,7 +49,7 @@ class World:
         self.policy = EgressPolicy()
         self.counters = Counters()
         config = NatConfig(limits or Limits(), address_dependent_filtering)
-        self.nat = Nat(config, self.outward, self.dns, self.policy, self.counters)
+        self.nat = Nat(config, self.outward, self.dns, self.policy, self.counters, random_bytes)
         self.link = PacketLog(offload, offload_udp, mtu)
         self.woken: list[TunnelPeer] = []
         self.nat.on_output = self.woken.append
