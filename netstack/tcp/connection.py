@@ -200,6 +200,7 @@ class TcpConnection:
             and self.state is _ESTABLISHED
             and seg.seq == rcv.nxt & MASK
             and rcv.queue is None
+            and rcv.fin is None
             and snd.recovery is None
             and not seg.sack
             and stamped is self.writer.stamped

@@ -47,6 +47,9 @@ class Flight:
         """Whose acknowledgement and window every segment carries."""
         self._chunks: list[Chunk] = []
 
+    def __len__(self) -> int:
+        return len(self._chunks)
+
     def keep(self, buf: SendBuffer, seq: int, end: int) -> Chunk:
         """Hold the payload [seq, end) of `buf`, which is the flight's from now on."""
         chunks = self._chunks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from netstack.out import HEADROOM
@@ -28,6 +29,8 @@ class PacketLog:
         self.mtu = mtu
         self.buffer = bytearray()
         self.left = room
+        self.listener: Callable[[Packet], None] | None = None
+        """Called with every packet that is taken."""
         self._packets: list[Packet] = []
         self._open: tuple[int, int, int, int, int] | None = None
 
@@ -80,4 +83,7 @@ class PacketLog:
         """What was emitted since the last call."""
         self._settle()
         packets, self._packets = self._packets, []
+        if self.listener is not None:
+            for packet in packets:
+                self.listener(packet)
         return packets
