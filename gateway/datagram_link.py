@@ -89,6 +89,11 @@ class DatagramLink(Link):
         self._where = where
         self._control = where.control()
 
+    @property
+    def local(self) -> str:
+        local = self._where.local
+        return socket.inet_ntop(socket.AF_INET if len(local) == 4 else socket.AF_INET6, local)
+
     def received(self, data: memoryview, segment: int, where: Where, now: float) -> None:
         """A run of datagrams for this session."""
         self._now = now
@@ -99,6 +104,8 @@ class DatagramLink(Link):
             if not self.closed:
                 self._last_words()
                 self._drop(f"session__{error.reason}", now)
+            return
+        if self.closed:
             return
         if self.peer is not None:
             self.peer.end_batch(now)

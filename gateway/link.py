@@ -84,6 +84,13 @@ class Link:
         """Waits to be pumped (the pulse's own note)."""
         self.closed = False
         session.on_packet = self._no_packets
+        # In the middle of a batch: so that the packets behind the confirmation find the tunnel.
+        session.on_confirmed = lambda: self._events(self._now)
+
+    @property
+    def local(self) -> str:
+        """Our own address that the client came in by."""
+        raise NotImplementedError
 
     def attach(self, peer: TunnelPeer) -> None:
         """From now on the session's packets are this peer's."""

@@ -57,6 +57,14 @@ class StreamLink(Link):
         tune(sock)
         poller.register(sock.fileno(), self, READ)
 
+    @property
+    def local(self) -> str:
+        try:
+            name: str = self._sock.getsockname()[0]
+        except OSError:
+            return ""
+        return name.partition("%")[0]
+
     def ready(self, mask: int, now: float) -> None:
         """The poller's call: bytes to receive, room to send, or the end."""
         self._now = now
@@ -88,6 +96,8 @@ class StreamLink(Link):
             except VshpError as error:
                 broken = f"session__{error.reason}"
                 break
+            if self.closed:
+                return
             if session.closed:
                 broken = "session__closed"
                 break
