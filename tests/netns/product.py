@@ -83,7 +83,9 @@ class Service:
         ).returncode
 
     def environment(self) -> Mapping[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        kept = {
+            name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ
+        }
         return {**kept, "VPNSHARE_HOME": str(self.home), "HOME": str(self.home)}
 
     def _as_user(self, argv: Sequence[str]) -> list[str]:
