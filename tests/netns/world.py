@@ -222,7 +222,7 @@ class World:
         )
         self.server.resolver("127.0.0.1")
 
-    def vpn_up(self, interface: str = "g1") -> None:
+    def vpn_up(self, interface: str = "g1", routes: bool = True) -> None:
         """Make the VPN, as a VPN application does when it connects."""
         shape = self.shape
         if shape.vpn_kind == "tun":
@@ -238,7 +238,8 @@ class World:
         _address(self.gateway, interface, f"{GATEWAY_VPN}/24", *ipv6)
         for host, name in ((self.vpn_exit, "vpn0"), (self.gateway, interface)):
             host.ip(f"link set {name} mtu {shape.vpn_mtu}")
-        self.vpn_routes(interface)
+        if routes:
+            self.vpn_routes(interface)
 
     def vpn_routes(self, interface: str = "g1") -> None:
         """Set the VPN's routes; they vanish when its interface goes or is set down."""
