@@ -33,6 +33,7 @@ from gateway.nat.ports import (
 from gateway.poller import Poller
 
 # Numbers of the Linux ABI that Python's socket module lacks.
+SO_RCVBUFFORCE = 33
 IP_TTL = 2
 IP_MTU_DISCOVER = 10
 IP_RECVERR = 11
@@ -46,6 +47,10 @@ UDP_SEGMENT = 103
 UDP_GRO = 104
 PMTUDISC_WANT = 1
 PMTUDISC_DO = 2
+TCP_INFO = 11
+_TCP_INFO_SIZE = 136
+_TCP_INFO = struct.Struct("=16xI4xI92xQQ")
+"""tcp_info (linux/tcp.h): segment size, segments in flight, bytes acknowledged and received."""
 MSG_ERRQUEUE = 0x2000
 MSG_DONTWAIT = socket.MSG_DONTWAIT
 
@@ -58,8 +63,46 @@ _ERROR_CONTROL = 512
 _CONTROL = socket.CMSG_SPACE(4) * 2
 
 RECEIVE_BUFFER = 1024 * 1024
-"""Asked of the kernel for UDP sockets, where datagrams wait for room on the link. It gives
-less where `net.core.rmem_max` is lower, and takes memory only for what waits."""
+"""Asked of the kernel for UDP sockets, where datagrams wait for room on the link. Without
+privilege it gives no more than `net.core.rmem_max`; it takes memory only for what waits."""
+
+
+class Tally:
+    """What went through all sockets by the kernel's count: those open, and those closed."""
+
+    def __init__(self) -> None:
+        self._streams: set[KernelStream] = set()
+        self._others: set[_Errors] = set()
+        self._sent = 0
+        self._received = 0
+
+    def totals(self) -> tuple[int, int, int]:
+        """Bytes of TCP acknowledged; bytes received by all; bytes of TCP in flight at most.
+
+        Kernels before 4.2 do not count TCP's bytes: there it is left out.
+        """
+        sent, received, in_flight = self._sent, self._received, 0
+        for stream in self._streams:
+            acked, got, flying = stream.traffic()
+            sent, received, in_flight = sent + acked, received + got, in_flight + flying
+        return sent, received + sum(other.received for other in self._others), in_flight
+
+    def opened(self, stream: KernelStream) -> None:
+        self._streams.add(stream)
+
+    def opened_other(self, other: _Errors) -> None:
+        self._others.add(other)
+
+    def closing(self, stream: KernelStream) -> None:
+        self._streams.discard(stream)
+        acked, got, _ = stream.traffic()
+        self._sent += acked
+        self._received += got
+
+    def closing_other(self, other: _Errors) -> None:
+        if other in self._others:
+            self._others.discard(other)
+            self._received += other.received
 
 
 class SocketFactory(Protocol):
@@ -79,6 +122,7 @@ class Sockets:
     def __init__(self, factory: SocketFactory, poller: Poller) -> None:
         self._factory = factory
         self._poller = poller
+        self.tally = Tally()
         self.segmentation = _kernel_has(UDP_SEGMENT)
         """Whether UDP GSO is there; likewise GRO."""
         self.joining = _kernel_has(UDP_GRO)
@@ -92,11 +136,14 @@ class Sockets:
             number = sock.connect_ex((socket.inet_ntop(family, host), port))
             if number and number != errno.EINPROGRESS:
                 raise OSError(number, os.strerror(number))
-            stream = KernelStream(sock, self._poller, self._factory.network.interface)
+            stream = KernelStream(
+                sock, self._poller, self._factory.network.interface, self.tally
+            )
             self._poller.register(sock.fileno(), handler)
         except BaseException:
             sock.close()
             raise
+        self.tally.opened(stream)
         return stream
 
     def open_datagram(self, version: int, handler: ReadyHandler) -> DatagramSocket:
@@ -104,16 +151,18 @@ class Sockets:
         sock = self._factory.open(family, socket.SOCK_DGRAM)
         try:
             _queue_errors(sock, version)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            _enlarge_receive_buffer(sock)
             if self.joining:
                 sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
             datagrams = KernelDatagrams(
-                sock, version, self._poller, self._factory.network.interface, self.segmentation
-            )
+                sock, version, self._poller, self._factory.network.interface, self.tally,
+                self.segmentation,
+            )  # fmt: skip
             self._poller.register(sock.fileno(), handler)
         except BaseException:
             sock.close()
             raise
+        self.tally.opened_other(datagrams)
         return datagrams
 
     def open_echo(self, version: int, handler: ReadyHandler) -> EchoSocket:
@@ -128,11 +177,14 @@ class Sockets:
                 sock.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
             else:
                 sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1)
-            echo = KernelEcho(sock, version, self._poller, self._factory.network.interface)
+            echo = KernelEcho(
+                sock, version, self._poller, self._factory.network.interface, self.tally
+            )
             self._poller.register(sock.fileno(), handler)
         except BaseException:
             sock.close()
             raise
+        self.tally.opened_other(echo)
         return echo
 
 
@@ -146,6 +198,13 @@ def _kernel_has(option: int) -> bool:
     return True
 
 
+def _enlarge_receive_buffer(sock: socket.socket) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+
+
 def _queue_errors(sock: socket.socket, version: int) -> None:
     if version == 4:
         sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
@@ -156,11 +215,14 @@ def _queue_errors(sock: socket.socket, version: int) -> None:
 class KernelStream:
     """Implements `StreamSocket`."""
 
-    __slots__ = ("_poller", "_sock", "device", "recv_into", "send")
+    __slots__ = ("_poller", "_sock", "_tally", "device", "recv_into", "send")
 
-    def __init__(self, sock: socket.socket, poller: Poller, device: str | None) -> None:
+    def __init__(
+        self, sock: socket.socket, poller: Poller, device: str | None, tally: Tally
+    ) -> None:
         self._sock = sock
         self._poller = poller
+        self._tally = tally
         self.device = device
         self.recv_into = sock.recv_into
         self.send = sock.send
@@ -171,7 +233,20 @@ class KernelStream:
     def shutdown_write(self) -> None:
         self._sock.shutdown(socket.SHUT_WR)
 
+    def traffic(self) -> tuple[int, int, int]:
+        """Bytes acknowledged, received, and in flight at most, by the kernel's TCP."""
+        try:
+            info = self._sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, _TCP_INFO_SIZE)
+        except OSError:
+            return 0, 0, 0
+        if len(info) < _TCP_INFO_SIZE:
+            return 0, 0, 0
+        segment, segments, acked, received = _TCP_INFO.unpack(info)
+        # SYN and FIN are counted as bytes.
+        return max(0, acked - 2), max(0, received - 1), segment * segments
+
     def close(self) -> None:
+        self._tally.closing(self)
         self._poller.forget(self._sock.fileno())
         self._sock.close()
 
@@ -187,12 +262,15 @@ class KernelStream:
 class _Errors:
     """What UDP and ping sockets share: addresses and the error queue."""
 
-    __slots__ = ("_family", "_poller", "_sock", "_version", "device")
+    __slots__ = ("_family", "_poller", "_sock", "_tally", "_version", "device", "received")
 
     def __init__(
-        self, sock: socket.socket, version: int, poller: Poller, device: str | None
+        self, sock: socket.socket, version: int, poller: Poller, device: str | None, tally: Tally
     ) -> None:
         self._sock = sock
+        self._tally = tally
+        self.received = 0
+        """Bytes, for the tally."""
         self._version = version
         self._family = socket.AF_INET if version == 4 else socket.AF_INET6
         self._poller = poller
@@ -218,6 +296,7 @@ class _Errors:
                 return error
 
     def close(self) -> None:
+        self._tally.closing_other(self)
         self._poller.forget(self._sock.fileno())
         self._sock.close()
 
@@ -236,9 +315,10 @@ class KernelDatagrams(_Errors):
         version: int,
         poller: Poller,
         device: str | None,
+        tally: Tally,
         segmentation: bool,
     ) -> None:
-        super().__init__(sock, version, poller, device)
+        super().__init__(sock, version, poller, device, tally)
         self._segmentation = segmentation
         self._sendto = sock.sendto
 
@@ -264,6 +344,7 @@ class KernelDatagrams(_Errors):
 
     def recv_into(self, buffer: Any) -> tuple[int, int, Address]:
         n, control, _, address = self._sock.recvmsg_into((buffer,), _CONTROL)
+        self.received += n
         for level, kind, data in control:
             if level == socket.IPPROTO_UDP and kind == UDP_GRO:
                 return n, int.from_bytes(data[:4], _BYTE_ORDER), address
@@ -285,6 +366,7 @@ class KernelEcho(_Errors):
 
     def recv_into(self, buffer: Any) -> tuple[int, bytes, int]:
         n, control, _, address = self._sock.recvmsg_into((buffer,), _CONTROL)
+        self.received += n
         ttl = 64
         for level, kind, data in control:
             if (level, kind) in ((socket.IPPROTO_IP, IP_TTL), (socket.IPPROTO_IPV6, IPV6_HOPLIMIT)):

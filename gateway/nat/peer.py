@@ -25,6 +25,7 @@ from gateway.nat.emission import emit_fragments
 from gateway.nat.flows import NEVER, Flow
 from gateway.nat.icmp import EchoSession
 from gateway.nat.mtu import mss_for
+from gateway.nat.pace import QueuePace
 from gateway.nat.scheduler import FairQueue
 from gateway.nat.tcp import TcpFlow
 from gateway.nat.udp import Remote, UdpMapping
@@ -33,7 +34,7 @@ from netstack import checksum
 from netstack.fragments import Reassembler
 from netstack.ip import PROTO_TCP, PROTO_UDP
 from netstack.out import GSO_UDP_L4
-from netstack.tcp.buffers import SendBufferPool
+from netstack.tcp.buffers import CAPACITY, SendBufferPool
 from netstack.tcp.config import TcpConfig
 from netstack.tcp.errors import MalformedSegment
 from netstack.tcp.states import State
@@ -72,6 +73,7 @@ class TunnelPeer:
     __slots__ = (
         "_dirty",
         "_errors",
+        "_pace",
         "_tcp_configs",
         "backlog_bytes",
         "batch",
@@ -94,6 +96,7 @@ class TunnelPeer:
         "out",
         "questions",
         "queue",
+        "read_size",
         "reassembler",
         "reliable",
         "removed",
@@ -156,7 +159,10 @@ class TunnelPeer:
         self.backlog_bytes = 0
         """Bytes from the client that no socket has taken yet."""
         self.timer = NEVER
+        self.read_size = CAPACITY
+        """The largest piece that a connection reads from its socket now."""
         self._dirty = False
+        self._pace = QueuePace()
         self._errors = errors.TokenBucket(
             limits.icmp_errors_per_second, limits.icmp_errors_per_second, now
         )
@@ -289,12 +295,24 @@ class TunnelPeer:
     # To the tunnel.
 
     def pull(self, now: float) -> bool:
-        """Fill the link's queue from readable sockets, fairly; True if more is ready."""
+        """Fill the link's queue from readable sockets, fairly; True if more is ready.
+
+        The queue is filled as far as the link has room, and no further than
+        its pace allows.
+        """
         self._dirty = False
         out = self.out
         if out is None:
             return False
         self.nat.now = now
+        room = out.room()
+        allowance = self._pace.allowance(room, now)
+        more = self._fill(out, room - allowance, allowance, now)
+        self._pace.filled(out.room())
+        return more
+
+    def _fill(self, out: PacketOut, least_room: int, allowance: int, now: float) -> bool:
+        """Emit until no more than `least_room` is left; True if more is ready."""
         room = out.room
         if self.resending:
             for flow in list(self.resending):
@@ -307,8 +325,9 @@ class TunnelPeer:
                 flow.settle(now)
         queue = self.queue
         bound = self.limits.unacknowledged_per_peer
+        self.read_size = self._pace.read_size(allowance)
         for _ in range(MAX_READS):
-            if room() <= 0:
+            if room() <= least_room:
                 return queue.waiting > 0
             member = queue.next()
             if member is None:
@@ -326,6 +345,7 @@ class TunnelPeer:
         self.out = out
         self.reliable = reliable
         self._tcp_configs.clear()
+        self._pace = QueuePace()
         if out is not None:
             self.mtu = out.mtu
         for flow in list(self.tcp.values()):

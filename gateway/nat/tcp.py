@@ -38,7 +38,6 @@ from gateway.nat.ports import FAILED, HUNG_UP, PEER_CLOSED, READABLE, WRITABLE, 
 from gateway.nat.windows import PROBATION
 from netstack.checksum import pseudo_header
 from netstack.ip import PROTO_TCP
-from netstack.tcp.buffers import CAPACITY
 from netstack.tcp.config import CloseReason
 from netstack.tcp.connection import TcpConnection
 from netstack.tcp.states import State
@@ -229,9 +228,10 @@ class TcpFlow(Flow):
         if limit <= 0:
             self.peer.queue.idle(self)
             return 0
-        if limit > CAPACITY:
-            limit = CAPACITY
-        buf = self.peer.buffers.take()
+        peer = self.peer
+        if limit > peer.read_size:
+            limit = peer.read_size
+        buf = peer.buffers.take()
         try:
             n = self._recv_into(buf.view, limit)
         except BlockingIOError:
