@@ -17,7 +17,7 @@ import os
 import resource
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -37,6 +37,7 @@ from gateway.nat.router import Nat, NatConfig, TunnelPeer
 from gateway.pairing import REQUEST_SECONDS
 from gateway.peers import PeerRegistry
 from gateway.poller import Poller
+from gateway.proof import HURRY, EgressProof, EgressReport, sentence
 from gateway.pulse import Pulse
 from gateway.rates import RateMeter
 from gateway.sockets import Sockets
@@ -60,6 +61,8 @@ GRACE_SECONDS = 300.0
 """How long a broken link's flows wait for the client to come back."""
 USAGE_SECONDS = 30.0
 """How often usage is written while there is traffic."""
+MAX_KNOCKS = 64
+"""Local addresses of which it is remembered whether somebody came in by them."""
 MAX_URI_ENDPOINTS = 3
 """Endpoints in a pairing URI: more would make its QR code too large for a phone."""
 
@@ -84,6 +87,8 @@ class GatewayConfig:
     """Forward even outside the VPN. Shown wherever the state is shown."""
     max_descriptors: int | None = None
     """Bounds the NAT; None: RLIMIT_NOFILE."""
+    address_dependent_filtering: bool = False
+    """UDP: take datagrams only from hosts that the client has sent to (RFC 4787 5)."""
     dns: DnsConfig = field(default_factory=DnsConfig)
     """The leases' resolver: whom it asks, what it keeps."""
 
@@ -95,6 +100,16 @@ class Offer:
     uri: str
     expires_in: float
     endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Knocks:
+    """How often somebody came in by a local address, and when last (monotonic seconds)."""
+
+    transport: str
+    local: str
+    count: int
+    last: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +133,7 @@ class GatewaySnapshot:
     to_tunnel_rate: float
     counters: dict[str, int]
     alarms: list[str]
+    egress: EgressReport
 
 
 class SharedResolver:
@@ -145,6 +161,8 @@ class Gateway:
     def __init__(self, config: GatewayConfig, store: GatewayStore) -> None:
         self.config = config
         self.on_change = lambda: None
+        self.on_alarm: Callable[[str], None] = lambda text: None
+        """Called with a sentence when the egress proof failed and sharing was stopped."""
         identity = store.identity()
         if identity is None:
             identity = X25519PrivateKey.generate().private_bytes_raw()
@@ -168,6 +186,7 @@ class Gateway:
         self._share = config.share
         self._generation = 0
         self._usage_at: float | None = None
+        self._knocks: dict[tuple[str, str], Knocks] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -190,9 +209,15 @@ class Gateway:
         self._dns = DnsForwarder(self.guard, self.config.dns)
         self._resolver = SharedResolver(self._dns)
         descriptors = self.config.max_descriptors or resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        sockets = Sockets(self.guard, self.poller)
+        self._proof = EgressProof(self.detector, sockets.tally)
+        self._proof.on_alarm = self._egress_alarm
         self._nat = Nat(
-            NatConfig(limits=limits_for(descriptors)),
-            Sockets(self.guard, self.poller),
+            NatConfig(
+                limits=limits_for(descriptors),
+                address_dependent_filtering=self.config.address_dependent_filtering,
+            ),
+            sockets,
             self._resolver,
             self.policy,
             self.counters,
@@ -344,6 +369,44 @@ class Gateway:
         self._changed()
         return closed
 
+    def configure(self, config: GatewayConfig) -> None:
+        """Take new settings while running. Listeners and address pools stay as they were.
+
+        Lease MTU and grace time count from the next lease and the next break.
+        """
+        before, self.config = self.config, config
+        now = self._loop.time()
+        self._admission.auto_approve_qr = config.auto_approve_qr
+        self._tunnels.name = config.name
+        self._tunnels.mtu = config.mtu
+        self._tunnels.grace = config.grace
+        self._nat.config = replace(
+            self._nat.config, address_dependent_filtering=config.address_dependent_filtering
+        )
+        if config.dns != before.dns:
+            self.configure_dns(config.dns)
+        if config.bypass is not before.bypass:
+            self.guard.bypass = config.bypass
+            self._proof.acknowledge()
+            # Either way these sockets are not where they ought to be now.
+            self._nat.close_flows("bypass_changed", now)
+            self._apply_sharing(now)
+        if config.vpn_interface != before.vpn_interface:
+            self.detector.choose(config.vpn_interface)
+        self._changed()
+
+    def resolve(self, wire: bytes, reply: Reply) -> None:
+        """Ask the leases' resolver a question of our own (the doctor's), shared or not."""
+        self._dns.query(wire, False, "doctor", reply)
+
+    def dns_state(self) -> tuple[dict[str, int], dict[str, int]]:
+        """The resolver's counters, and the sizes of its cache and of what it is asking."""
+        return dict(self._dns.counters), self._dns.sizes()
+
+    def knocks(self) -> list[Knocks]:
+        """By which local addresses somebody has come in so far."""
+        return list(self._knocks.values())
+
     def configure_dns(self, config: DnsConfig) -> None:
         """Change the leases' resolver while it runs."""
         self._dns.configure(config)
@@ -376,8 +439,13 @@ class Gateway:
             from_tunnel_rate=self._up.read(up, now),
             to_tunnel_rate=self._down.read(down, now),
             counters=self._all_counters(),
-            alarms=[network.reason] if self.config.bypass and network.reason else [],
+            alarms=self._alarms(network),
+            egress=self._proof.report,
         )
+
+    def _alarms(self, network: VpnNetwork) -> list[str]:
+        found = [network.reason] if self.config.bypass and network.reason else []
+        return found + [sentence(name) for name in self._proof.report.alarms]
 
     def _all_counters(self) -> dict[str, int]:
         counts = self.counters.snapshot() | self.guard.counters | self._dns.counters
@@ -398,7 +466,9 @@ class Gateway:
         now = self._loop.time()
         self._share = wanted
         self.detector.attend(wanted)
-        if not wanted:
+        if wanted:
+            self._proof.acknowledge()
+        else:
             self._nat.close_flows("sharing_off", now)
         self._apply_sharing(now)
 
@@ -408,10 +478,18 @@ class Gateway:
         on = self._share and network.usable
         self._nat.set_available(on and network.ipv4, on and network.ipv6)
         self._resolver.open = on
+        if on and not self.config.bypass:
+            self._proof.look(now)
         for tunnel in self._tunnels.all():
             if tunnel.link is not None:
                 self._tell_status(tunnel.link, now)
         self._changed()
+
+    def _egress_alarm(self, name: str) -> None:
+        """What we sent did not go into the VPN: whatever the reason, no more of it."""
+        self.counters.counts[name] += 1
+        self._set_share(False)
+        self.on_alarm(sentence(name))
 
     def _tell_status(self, link: Link, now: float) -> None:
         network = self.guard.network
@@ -473,6 +551,11 @@ class Gateway:
     def _opened(self, link: Link, now: float) -> None:
         """A stranger's link: he holds a place until he has a lease, waits for one, or goes."""
         self._links[id(link)] = link
+        place = link.transport, link.local
+        knocks = self._knocks.get(place)
+        self._knocks[place] = Knocks(*place, 1 if knocks is None else knocks.count + 1, now)
+        while len(self._knocks) > MAX_KNOCKS:
+            del self._knocks[next(iter(self._knocks))]
         self._doorman.enter(
             id(link), link.host, lambda: link.close(CloseReason.BUSY, self._loop.time())
         )
@@ -570,7 +653,11 @@ class Gateway:
         changed = self._admission.expire(now)
         changed |= self._tunnels.expire(now)
         if self._usage_at is not None and self._usage_at <= now:
-            self._usage_at = None
+            if self.config.bypass:
+                self._usage_at = None
+            else:
+                self._proof.look(now)
+                self._usage_at = now + HURRY if self._proof.suspicious else None
             for tunnel in self._tunnels.all():
                 self._tunnels.save_usage(tunnel)
         if changed:

@@ -92,7 +92,7 @@ class Tunnels:
         self._registry = registry
         self._tickets = tickets
         self._counters = counters
-        self._name = name
+        self.name = name
         self._by_key: dict[bytes, Tunnel] = {}
         self._by_peer: dict[int, Tunnel] = {}
         self._granted: dict[int, _Granted] = {}
@@ -166,7 +166,7 @@ class Tunnels:
             offload=offload,
             offload_udp=offload and bool(hello.capabilities & Capability.OFFLOAD_UDP),
             expires_in=int(LEASE_SECONDS),
-            name=self._name,
+            name=self.name,
             ticket=self._tickets.issue(session_id, key, time.time(), generation),
             ipv6_internet=ipv6_internet,
             resumed=base is not None,

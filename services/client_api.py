@@ -12,6 +12,7 @@ from services.control import schema as s
 from services.control.errors import Code, ControlError
 from services.control.registry import Handler, Registry
 from services.logs import Ring
+from services.settings import Settings
 from services.version import VERSION
 
 _CODES = {
@@ -28,9 +29,15 @@ class ClientApi:
     """Handlers for every method of the client's table."""
 
     def __init__(
-        self, client: Client, store: ClientStore, ring: Ring, shut_down: Callable[[], None]
+        self,
+        client: Client,
+        store: ClientStore,
+        ring: Ring,
+        shut_down: Callable[[], None],
+        settings: Settings,
     ) -> None:
         self._client = client
+        self._settings = settings
         self._store = store
         self._ring = ring
         self._shut_down = shut_down
@@ -42,6 +49,8 @@ class ClientApi:
             "disconnect": self.disconnect,
             "gateways": self.gateways,
             "forget": self.forget,
+            "settings": lambda _: self._settings.read(),
+            "set": self._settings.set,
             "logs": lambda p: self._ring.lines(p.limit, p.level),
             "shutdown": self.shutdown,
         }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import socket
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from client.client import Client
 from client.model import ClientConfig, ClientError
@@ -15,6 +17,7 @@ from services.control.registry import Registry
 from services.daemon import Service, StartError, serve
 from services.logs import Ring
 from services.paths import Paths
+from services.settings import Place, Settings
 from services.store import ClientDatabase
 
 
@@ -25,14 +28,16 @@ class ClientService:
 
     def __init__(
         self,
-        config: ClientConfig,
+        paths: Paths,
+        settings: Settings,
         store: ClientDatabase,
         ring: Ring,
         shut_down: Callable[[], None],
     ) -> None:
         self._store = store
-        self._client = Client(store, config)
-        self._api = ClientApi(self._client, store, ring, shut_down)
+        self._client = Client(store, client_config(settings.config, paths))
+        settings.apply = _apply
+        self._api = ClientApi(self._client, store, ring, shut_down, settings)
 
     def registry(self) -> Registry:
         return self._api.registry()
@@ -53,22 +58,44 @@ def run(args: argparse.Namespace) -> int:
     """Serve in the foreground; the exit code."""
 
     def build(paths: Paths, config: Config, ring: Ring, shut_down: Callable[[], None]) -> Service:
+        settings = Settings("client", paths.config, config, _options(args))
         store = ClientDatabase(paths.store("client"))
-        return ClientService(_config(args, config, paths), store, ring, shut_down)
+        return ClientService(paths, settings, store, ring, shut_down)
 
     return serve("client", build, args.log_level, args.log_format)
 
 
-def _config(args: argparse.Namespace, config: Config, paths: Paths) -> ClientConfig:
-    """The options go before the file."""
+def _apply(config: Config, place: Place) -> None:
+    """A setting has changed: all others of the client's wait for its next start."""
+    if place == ("logs", "level"):
+        logging.getLogger().setLevel(config.text(*place).upper())
+
+
+def _options(args: argparse.Namespace) -> dict[Place, Any]:
+    """The command line's settings, which go before the file's."""
+    given = {
+        ("client", "label"): args.label,
+        ("client", "interface"): args.interface,
+        ("client", "offload"): False if args.no_offload else None,
+        ("client", "routes"): False if args.no_routes else None,
+        ("client", "dns"): False if args.no_dns else None,
+        ("client", "kill_switch"): args.kill_switch or None,
+        ("logs", "level"): args.log_level,
+        ("logs", "format"): args.log_format,
+    }
+    return {place: value for place, value in given.items() if value not in (None, "")}
+
+
+def client_config(config: Config, paths: Paths) -> ClientConfig:
+    """The settings in the client's words."""
     return ClientConfig(
         state_dir=paths.state_dir,
-        label=args.label or config.text("client", "label") or socket.gethostname(),
+        label=config.text("client", "label") or socket.gethostname(),
         platform=sys.platform,
-        interface=args.interface or config.text("client", "interface"),
-        offload=config.flag("client", "offload") and not args.no_offload,
+        interface=config.text("client", "interface"),
+        offload=config.flag("client", "offload"),
         mtu=config["client", "mtu"] or None,
-        routes=config.flag("client", "routes") and not args.no_routes,
-        resolver=config.flag("client", "dns") and not args.no_dns,
-        kill_switch=config.flag("client", "kill_switch") or args.kill_switch,
+        routes=config.flag("client", "routes"),
+        resolver=config.flag("client", "dns"),
+        kill_switch=config.flag("client", "kill_switch"),
     )

@@ -1,8 +1,8 @@
 """The configuration file: TOML, checked strictly, errors with the line and the fix.
 
 Every setting is one `Setting` in `SETTINGS`: section, key, type, default,
-bounds. What the file holds beyond these is an error, so that a typing mistake
-does not pass for a setting.
+bounds, and whether a running service takes a change. What the file holds beyond
+these is an error, so that a typing mistake does not pass for a setting.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,14 @@ MAX_LISTEN = 16
 """Listeners of a gateway."""
 MAX_FILE = 256 * 1024
 """Bytes of a configuration file; more is some other file."""
+MAX_RESOLVERS = 6
+MAX_KEYS = 200
+"""Actions of the console that have keys of the owner's."""
+MIN_MTU = 1280
+"""What IPv6 asks of every link (RFC 8200 5)."""
+LEVELS = ("debug", "info", "warning", "error")
+FILTERING = ("endpoint-independent", "address-dependent")
+"""RFC 4787 section 5."""
 
 
 class ConfigError(Exception):
@@ -37,6 +45,15 @@ class Setting:
     default: Any
     help: str
     check: Callable[[Any], Any] = lambda value: value
+    live: bool = False
+    """Whether a running service takes a change; else the next start does."""
+    danger: bool = False
+    """Whether it weakens a promise, so that whoever sets it should be asked twice."""
+
+    @property
+    def name(self) -> str:
+        """As people and the control API spell it: `gateway.name`."""
+        return f"{self.section}.{self.key}"
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -99,59 +116,139 @@ def _pool(version: int, longest: int) -> Callable[[str], str]:
     return check
 
 
-def _between(low: float, high: float) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        if not low <= value <= high:
-            raise ValueError(f"must be {low:g} to {high:g}")
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A check: a number from `low` to `high`, both allowed."""
+
+    low: float
+    high: float
+
+    def __call__(self, value: Any) -> Any:
+        if not self.low <= value <= self.high:
+            raise ValueError(f"must be {self.low:g} to {self.high:g}")
         return value
 
-    return check
 
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A check: one of these words."""
 
-def one_of(*choices: str) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        if value not in choices:
-            raise ValueError(f"must be one of: {', '.join(choices)}")
+    choices: tuple[str, ...]
+
+    def __call__(self, value: str) -> str:
+        if value not in self.choices:
+            raise ValueError(f"must be one of: {', '.join(self.choices)}")
         return value
 
-    return check
+
+def _client_mtu(value: int) -> int:
+    if value != 0 and not MIN_MTU <= value <= 65535:
+        raise ValueError(f"must be 0, or {MIN_MTU} to 65535")
+    return value
+
+
+def _resolvers(value: list[Any]) -> list[str]:
+    if not all(isinstance(item, str) for item in value):
+        raise ValueError('must be a list of strings like "9.9.9.9" or "[2620:fe::fe]:53"')
+    if len(value) > MAX_RESOLVERS:
+        raise ValueError(f"must name at most {MAX_RESOLVERS} resolvers")
+    from gateway.dns.upstreams import parse_server
+
+    for item in value:
+        parse_server(item)
+    return value
+
+
+def _keys(value: dict[str, Any]) -> dict[str, str]:
+    if len(value) > MAX_KEYS:
+        raise ValueError(f"must name at most {MAX_KEYS} actions")
+    for action, keys in value.items():
+        if not isinstance(keys, str) or not 0 < len(keys) <= 64 or not keys.isprintable():
+            raise ValueError(f'{action} must be keys like "x" or "x,ctrl+x"')
+    return value
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("gateway", "name", str, "", "name shown to clients; empty: the host's name", _name),
+    Setting("gateway", "name", str, "", "name shown to clients; empty: the host's name", _name,
+            live=True),
     Setting("gateway", "listen", list, list(DEFAULT_LISTEN), "addresses to listen on", _listen),
-    Setting("gateway", "vpn_interface", str, "", "the VPN's interface; empty: find it", _interface),
-    Setting("gateway", "auto_approve_qr", bool, False, "approve who scanned the QR code"),
-    Setting("gateway", "bypass", bool, False, "forward outside the VPN, too: not what you want"),
+    Setting("gateway", "vpn_interface", str, "", "the VPN's interface; empty: find it", _interface,
+            live=True),
+    Setting("gateway", "auto_approve_qr", bool, False, "approve who scanned the QR code",
+            live=True, danger=True),
+    Setting("gateway", "bypass", bool, False, "forward outside the VPN, too: not what you want",
+            live=True, danger=True),
     Setting("gateway", "pool_ipv4", str, "", "clients' addresses; empty: free ones", _pool(4, 29)),
     Setting("gateway", "pool_ipv6", str, "", "likewise", _pool(6, 112)),
+    Setting("gateway", "mtu", int, 1500, "largest packet of new leases", Between(MIN_MTU, 65535),
+            live=True),
+    Setting("gateway", "grace", float, 300.0, "seconds that a lost device's connections wait",
+            Between(0, 86400), live=True),
+    Setting("gateway", "udp_filtering", str, FILTERING[0],
+            "which hosts may answer a device's UDP port: any, or only those it has sent to",
+            OneOf(FILTERING), live=True),
+    Setting("gateway", "wake_lock", bool, True, "keep a phone awake while sharing", live=True),
+    Setting("dns", "servers", list, [], "resolvers, asked through the VPN; empty: the VPN's own",
+            _resolvers, live=True),
+    Setting("dns", "stale", float, 0.0,
+            "seconds past their end that answers serve while no resolver answers; 0: never",
+            Between(0, 604800), live=True),
+    Setting("dns", "recent", int, 0, "how many of the last questions can be seen; 0: none",
+            Between(0, 1000), live=True),
     Setting("client", "label", str, "", "name shown to the gateway; empty: the host's", _name),
     Setting("client", "interface", str, "vshp%d", "the virtual NIC's name", _interface),
     Setting("client", "offload", bool, True, "let the kernel segment and sum"),
-    Setting("client", "mtu", int, 0, "largest packet; 0: as the lease says", _between(0, 65535)),
+    Setting("client", "mtu", int, 0, "largest packet; 0: as the lease says", _client_mtu),
     Setting("client", "routes", bool, True, "send all traffic into the tunnel"),
     Setting("client", "dns", bool, True, "use the gateway as resolver"),
     Setting("client", "kill_switch", bool, False, "drop what would leave outside the tunnel"),
-    Setting(
-        "logs", "level", str, "info", "least level", one_of("debug", "info", "warning", "error")
-    ),
-    Setting("logs", "format", str, "human", "human or json", one_of("human", "json")),
-    Setting("notify", "enabled", bool, True, "a notification while sharing"),
+    Setting("logs", "level", str, "info", "least level", OneOf(LEVELS), live=True),
+    Setting("logs", "format", str, "human", "human or json", OneOf(("human", "json"))),
+    Setting("notify", "enabled", bool, True, "a notification while sharing", live=True),
     Setting("speed", "uvloop", bool, False, "use uvloop if it is installed"),
-    Setting("console", "theme", str, "", "the console's theme; empty: its default", _name),
-    Setting("console", "bell", bool, True, "ring when a device asks to be let in"),
-    Setting("console", "ascii", bool, False, "draw with ASCII only"),
-    Setting("console", "refresh", float, 1.0, "seconds between two snapshots", _between(0.2, 60.0)),
-)
+    Setting("console", "theme", str, "", "the console's theme; empty: its default", _name,
+            live=True),
+    Setting("console", "bell", bool, True, "ring when a device asks to be let in", live=True),
+    Setting("console", "ascii", bool, False, "draw with ASCII only", live=True),
+    Setting("console", "refresh", float, 1.0, "seconds between two snapshots", Between(0.2, 60.0),
+            live=True),
+    Setting("console", "keys", dict, {}, 'keys of the console, by action: quit = "x"', _keys,
+            live=True),
+)  # fmt: skip
 
-_KINDS = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
+SECTIONS = {
+    "gateway": ("gateway", "dns", "notify", "logs", "speed", "console"),
+    "client": ("client", "logs", "speed", "console"),
+}
+"""Which sections concern which service. One file may serve both."""
+
+_KINDS = {
+    str: "a string",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    list: "a list",
+    dict: "a table",
+}
+
+
+def find(name: str) -> Setting:
+    """The setting `section.key`. Raises `ConfigError`."""
+    for setting in SETTINGS:
+        if setting.name == name:
+            return setting
+    near = difflib.get_close_matches(name, [s.name for s in SETTINGS], 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"{name[:80]!r} is no setting.{hint}")
 
 
 class Config:
-    """The settings in force: the file's, else the defaults. `config["gateway", "name"]`."""
+    """The settings: those given, else the defaults. `config["gateway", "name"]`."""
 
-    def __init__(self, values: dict[tuple[str, str], Any]) -> None:
-        self._values = {(s.section, s.key): s.default for s in SETTINGS} | values
+    def __init__(self, values: Mapping[tuple[str, str], Any]) -> None:
+        self.given = dict(values)
+        """What the file (or whoever made this) says; the rest are defaults."""
+        self._values = {(s.section, s.key): s.default for s in SETTINGS} | self.given
 
     def __getitem__(self, key: tuple[str, str]) -> Any:
         return self._values[key]
@@ -206,16 +303,17 @@ def parse(text: str, name: str) -> Config:
             if setting is None:
                 keys = {k for s, k in known if s == section}
                 raise _error(name, line, f"{key!r} is not known in [{section}]", key, keys)
-            values[section, key] = _checked(setting, value, f"{name}, line {line}: ")
+            values[section, key] = checked(setting, value, f"{name}, line {line}: ")
     return Config(values)
 
 
-def _checked(setting: Setting, value: Any, where: str) -> Any:
-    label = f"{setting.section}.{setting.key}"
+def checked(setting: Setting, value: Any, where: str = "") -> Any:
+    """The value, if the setting may have it. Raises `ConfigError`, its text after `where`."""
+    label = setting.name
     if setting.kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not setting.kind:
-        wanted = _KINDS.get(setting.kind, "a list")
+        wanted = _KINDS[setting.kind]
         example = _toml(setting.default)
         raise ConfigError(f"{where}{label} must be {wanted}, for example {example}.")
     try:
@@ -229,6 +327,8 @@ def _toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
     return f'"{value}"' if isinstance(value, str) else f"{value}"
 
 
@@ -271,4 +371,5 @@ class _Lines:
         return ".".join(part.strip().strip("\"'") for part in name.split("."))
 
     def of(self, section: str, key: str | None) -> int:
-        return self._found.get((section, key)) or self._found.get((section, None), 1)
+        places = (section, key), (f"{section}.{key}", None), (section, None)
+        return next((self._found[place] for place in places if place in self._found), 1)

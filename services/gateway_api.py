@@ -21,6 +21,7 @@ from gateway.model import PairingRequest, PeerDevice, VpnNetwork, fingerprint, p
 from gateway.nat.flows import FlowInfo
 from gateway.pairing import NoSuchRequest
 from gateway.peers import NoSuchPeer
+from gateway.proof import EgressReport
 from gateway.rates import RateMeter
 from gateway.tunnels import Tunnel
 from services.control import methods as m
@@ -28,7 +29,9 @@ from services.control import schema as s
 from services.control.errors import Code, ControlError
 from services.control.registry import Handler, Registry
 from services.logs import Ring
+from services.settings import Settings
 from services.version import VERSION
+from services.wake import WakeLock
 
 MAX_LABEL = 64
 """Characters of a device's name, as in HELLO."""
@@ -40,8 +43,17 @@ MAX_KEPT = 16384
 class GatewayApi:
     """Handlers for every method of the gateway's table."""
 
-    def __init__(self, gateway: Gateway, ring: Ring, shut_down: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        ring: Ring,
+        shut_down: Callable[[], None],
+        settings: Settings,
+        wake: WakeLock,
+    ) -> None:
         self._gateway = gateway
+        self._settings = settings
+        self._wake = wake
         self._ring = ring
         self._shut_down = shut_down
         self._flow_rates: dict[int, tuple[RateMeter, RateMeter]] = {}
@@ -61,6 +73,9 @@ class GatewayApi:
             "leases": self.leases,
             "flows": self.flows,
             "close_flow": self.close_flow,
+            "dns": lambda _: self.dns(),
+            "settings": lambda _: self._settings.read(),
+            "set": self._settings.set,
             "logs": lambda p: self._ring.lines(p.limit, p.level),
             "shutdown": self.shutdown,
         }
@@ -92,6 +107,8 @@ class GatewayApi:
             counters=now.counters,
             alarms=now.alarms,
             bypass=now.bypass,
+            egress=_egress(now.egress),
+            wake_lock=self._wake.state,
         )
 
     def share(self, _: m.NoParams) -> s.GatewayStatus:
@@ -255,6 +272,41 @@ class GatewayApi:
             raise ControlError(Code.NOT_FOUND, f"There is no flow {params.id} any more.")
         return m.Done(str(params.id))
 
+    # The resolver
+
+    def dns(self) -> s.Dns:
+        gateway, now = self._gateway, _now()
+        counters, sizes = gateway.dns_state()
+        labels = {peer.id: peer.label for peer in gateway.peers()}
+        return s.Dns(
+            resolvers=list(gateway.resolvers()),
+            entries=sizes["dns_cache_entries"],
+            bytes=sizes["dns_cache_bytes"],
+            in_flight=sizes["dns_in_flight"],
+            queries=sum(n for name, n in counters.items() if name.startswith("dns__query__")),
+            hits=counters.get("dns__query__hit", 0),
+            counters=dict(sorted(counters.items())),
+            recent_limit=gateway.config.dns.recent,
+            recent=[
+                s.DnsQuestion(
+                    age=now - question.at,
+                    client=question.client,
+                    label=labels.get(question.client, question.client),
+                    name=question.name,
+                    type=_DNS_TYPES.get(question.type, f"TYPE{question.type}"),
+                    outcome=question.outcome,
+                )
+                for question in reversed(gateway.recent_questions())
+            ],
+        )
+
+
+_DNS_TYPES = {
+    1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 12: "PTR", 15: "MX", 16: "TXT", 28: "AAAA", 33: "SRV",
+    35: "NAPTR", 39: "DNAME", 43: "DS", 44: "SSHFP", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY",
+    52: "TLSA", 64: "SVCB", 65: "HTTPS", 99: "SPF", 255: "ANY", 256: "URI", 257: "CAA",
+}  # fmt: skip
+"""The IANA names of what is asked often."""
 
 _SORT_KEYS: dict[str, Callable[[s.Flow], Any]] = {
     name: (lambda row, name=name: getattr(row, name))
@@ -280,6 +332,18 @@ def _address(endpoint: tuple[bytes, int]) -> str:
     """`host:port`, IPv6 in brackets."""
     address = ipaddress.ip_address(endpoint[0])
     return f"[{address}]:{endpoint[1]}" if address.version == 6 else f"{address}:{endpoint[1]}"
+
+
+def _egress(report: EgressReport) -> s.Egress:
+    return s.Egress(
+        looks=report.looks,
+        age=None if report.at is None else max(0.0, _now() - report.at),
+        interface_sent=report.interface_sent,
+        interface_received=report.interface_received,
+        sent=report.sent,
+        received=report.received,
+        alarms=list(report.alarms),
+    )
 
 
 def _vpn(network: VpnNetwork, guard: str) -> s.Vpn:

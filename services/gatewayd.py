@@ -3,40 +3,56 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import socket
 from collections.abc import Callable
+from typing import Any
 
+from gateway.dns.forwarder import DnsConfig
+from gateway.dns.upstreams import parse_server
 from gateway.gateway import Gateway, GatewayConfig
 from gateway.leases import PoolError
 from gateway.listeners import ListenError
-from services.config import Config, parse_listen
+from services.config import FILTERING, Config, parse_listen
 from services.control.registry import Registry
 from services.daemon import Service, StartError, serve
 from services.gateway_api import GatewayApi
 from services.logs import Ring, clean
 from services.notify import Notifier, find_backend
 from services.paths import Paths
+from services.settings import Place, Settings
 from services.store import GatewayDatabase
+from services.wake import WakeLock
+
+_log = logging.getLogger(__name__)
 
 
 class GatewayService:
-    """The gateway, its store, its API, its notification."""
+    """The gateway, its store, its API, its notification, the phone's wake lock."""
 
     ready = "gateway ready"
 
     def __init__(
         self,
-        config: GatewayConfig,
+        settings: Settings,
         store: GatewayDatabase,
         notifier: Notifier,
+        wake: WakeLock,
         ring: Ring,
         shut_down: Callable[[], None],
+        share: bool = False,
     ) -> None:
         self._store = store
+        self._share = share
         self._notifier = notifier
+        self._wake = wake
         notifier.on_stop = self.stop_sharing
-        self._gateway = Gateway(config, store)
-        self._api = GatewayApi(self._gateway, ring, shut_down)
+        self._gateway = Gateway(gateway_config(settings.config, share), store)
+        self._gateway.on_alarm = self._alarm
+        settings.apply = self._apply
+        notifier.enable(settings.config.flag("notify", "enabled"))
+        wake.enable(settings.config.flag("gateway", "wake_lock"))
+        self._api = GatewayApi(self._gateway, ring, shut_down, settings, wake)
         self._started = False
 
     def registry(self) -> Registry:
@@ -63,15 +79,32 @@ class GatewayService:
             self._started = False
             await self._gateway.stop()
         await self._notifier.stop()
+        await self._wake.stop()
         self._store.close()
 
     def stop_sharing(self) -> None:
         """The notification's button."""
         self._gateway.unshare()
 
+    def _apply(self, config: Config, place: Place) -> None:
+        """A setting has changed (`Settings.apply`)."""
+        if place == ("notify", "enabled"):
+            self._notifier.enable(config.flag(*place))
+        elif place == ("gateway", "wake_lock"):
+            self._wake.enable(config.flag(*place))
+        elif place == ("logs", "level"):
+            logging.getLogger().setLevel(config.text(*place).upper())
+        elif place[0] in ("gateway", "dns"):
+            self._gateway.configure(gateway_config(config, self._share))
+
+    def _alarm(self, text: str) -> None:
+        _log.error("%s", text)
+        self._notifier.alert(text)
+
     def _show(self) -> None:
         """Keep the notification true: there while sharing is wanted, with the device count."""
         status = self._gateway.status()
+        self._wake.want(status.sharing != "off")
         if status.sharing == "off":
             self._notifier.show(None)
             return
@@ -86,30 +119,49 @@ def run(args: argparse.Namespace) -> int:
     """Serve in the foreground; the exit code."""
 
     def build(paths: Paths, config: Config, ring: Ring, shut_down: Callable[[], None]) -> Service:
-        chosen = _config(args, config)
+        settings = Settings("gateway", paths.config, config, _options(args))
         store = GatewayDatabase(paths.store("gateway"))
-        backend = find_backend() if config.flag("notify", "enabled") else None
-        return GatewayService(chosen, store, Notifier(backend), ring, shut_down)
+        return GatewayService(
+            settings, store, Notifier(find_backend()), WakeLock(), ring, shut_down, args.share
+        )
 
     return serve("gateway", build, args.log_level, args.log_format)
 
 
-def _config(args: argparse.Namespace, config: Config) -> GatewayConfig:
-    """The options go before the file. Raises `StartError`."""
-    name = args.name or config.text("gateway", "name") or socket.gethostname()
-    try:
-        listen = tuple(
-            parse_listen(entry) for entry in (args.listen or config["gateway", "listen"])
-        )
-    except ValueError as exc:
-        raise StartError(f"--listen: {exc}.") from None
+def _options(args: argparse.Namespace) -> dict[Place, Any]:
+    """The command line's settings, which go before the file's. Raises `StartError`."""
+    for entry in args.listen or []:
+        try:
+            parse_listen(entry)
+        except ValueError as exc:
+            raise StartError(f"--listen: {exc}.") from None
+    given = {
+        ("gateway", "listen"): args.listen,
+        ("gateway", "vpn_interface"): args.vpn_interface,
+        ("gateway", "name"): args.name,
+        ("logs", "level"): args.log_level,
+        ("logs", "format"): args.log_format,
+    }
+    return {place: value for place, value in given.items() if value}
+
+
+def gateway_config(config: Config, share: bool) -> GatewayConfig:
+    """The settings in the gateway's words; `share`: from the start."""
     return GatewayConfig(
-        listen=listen,
-        vpn_interface=args.vpn_interface or config.text("gateway", "vpn_interface") or None,
-        name=name,
-        share=args.share,
+        listen=tuple(parse_listen(entry) for entry in config["gateway", "listen"]),
+        vpn_interface=config.text("gateway", "vpn_interface") or None,
+        name=config.text("gateway", "name") or socket.gethostname(),
+        share=share,
         pool_ipv4=config.text("gateway", "pool_ipv4") or None,
         pool_ipv6=config.text("gateway", "pool_ipv6") or None,
+        mtu=config["gateway", "mtu"],
+        grace=config["gateway", "grace"],
         auto_approve_qr=config.flag("gateway", "auto_approve_qr"),
         bypass=config.flag("gateway", "bypass"),
+        address_dependent_filtering=config.text("gateway", "udp_filtering") != FILTERING[0],
+        dns=DnsConfig(
+            servers=tuple(parse_server(entry) for entry in config["dns", "servers"]),
+            stale=config["dns", "stale"],
+            recent=config["dns", "recent"],
+        ),
     )

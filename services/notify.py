@@ -10,7 +10,6 @@ app is missing. A backend that fails is not tried again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import shlex
@@ -21,15 +20,15 @@ from pathlib import Path
 from typing import Protocol
 
 from services.paths import is_termux
+from services.programs import TIMEOUT, run
 from services.tasks import create_task
 
 _log = logging.getLogger(__name__)
 
 TITLE = "VPN Share is sharing"
+ALARM_TITLE = "VPN Share has stopped sharing"
 INTERVAL = 2.0
 """Seconds between two changes of the notification."""
-TIMEOUT = 10.0
-"""Seconds a notification program may take."""
 
 
 class Backend(Protocol):
@@ -38,6 +37,9 @@ class Backend(Protocol):
     async def show(self, text: str, on_stop: Callable[[], None]) -> None: ...
 
     async def remove(self) -> None: ...
+
+    async def alert(self, text: str) -> None:
+        """Another notification, which stays until somebody has seen it."""
 
 
 def find_backend() -> Backend | None:
@@ -57,14 +59,20 @@ class TermuxBackend:
 
     async def show(self, text: str, on_stop: Callable[[], None]) -> None:
         stop = _stop_command()
-        await _run(
+        await run(
             "termux-notification", "--id", self._ID, "--ongoing", "--alert-once",
             "--title", TITLE, "--content", text,
             "--button1", "Stop", "--button1-action", stop,
         )  # fmt: skip
 
     async def remove(self) -> None:
-        await _run("termux-notification-remove", self._ID)
+        await run("termux-notification-remove", self._ID)
+
+    async def alert(self, text: str) -> None:
+        await run(
+            "termux-notification", "--id", f"{self._ID}-alarm", "--priority", "max",
+            "--title", ALARM_TITLE, "--content", text,
+        )  # fmt: skip
 
 
 class DesktopBackend:
@@ -94,8 +102,13 @@ class DesktopBackend:
         await self._end()
         if self._id is not None:
             # There is no command to close one; its successor goes by itself.
-            await _run(*self._command(), "--expire-time=1", "VPN Share", "Sharing has stopped.")
+            await run(*self._command(), "--expire-time=1", "VPN Share", "Sharing has stopped.")
             self._id = None
+
+    async def alert(self, text: str) -> None:
+        await run(
+            "notify-send", "--app-name=VPN Share", "--urgency=critical", ALARM_TITLE, text
+        )
 
     def _command(self) -> list[str]:
         command = ["notify-send", "--app-name=VPN Share", "--print-id"]
@@ -125,15 +138,34 @@ class Notifier:
     def __init__(self, backend: Backend | None) -> None:
         self.on_stop: Callable[[], None] = lambda: None
         self._backend = backend
+        self._enabled = True
+        self._text: str | None = None
         self._wanted: str | None = None
         self._shown: str | None = None
         self._task: asyncio.Task[None] | None = None
 
     def show(self, text: str | None) -> None:
         """What is to be seen from now on; None: nothing."""
-        self._wanted = text
-        if self._backend is not None and self._task is None and text != self._shown:
+        self._text = text
+        self._wanted = text if self._enabled else None
+        if self._backend is not None and self._task is None and self._wanted != self._shown:
             self._task = create_task(self._follow(), "notification")
+
+    def enable(self, enabled: bool) -> None:
+        """The owner's setting: whether there is a notification at all."""
+        self._enabled = enabled
+        self.show(self._text)
+
+    def alert(self, text: str) -> None:
+        """Tell the owner something that must not be missed, whatever the setting says."""
+        if self._backend is not None:
+            create_task(self._alert(self._backend, text), "alarm notification")
+
+    async def _alert(self, backend: Backend, text: str) -> None:
+        try:
+            await backend.alert(text)
+        except (OSError, TimeoutError) as exc:
+            _log.warning("no notification of the alarm: %s", str(exc) or "no answer")
 
     async def stop(self) -> None:
         """Remove the notification."""
@@ -165,25 +197,6 @@ class Notifier:
         except asyncio.CancelledError:
             self._shown = text if text is not None else before
             raise
-
-
-async def _run(*command: str) -> None:
-    """Run a program to its end. Raises OSError, TimeoutError."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        code = await asyncio.wait_for(process.wait(), TIMEOUT)
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        raise
-    if code != 0:
-        raise OSError(f"{command[0]} ended with {code}")
 
 
 def _stop_command() -> str:

@@ -112,6 +112,11 @@ class EgressMeter:
         self._judge(ALARM_RECEIVED, self.received > self.interface_received + self._slack)
         return self.alarms
 
+    @property
+    def suspicious(self) -> bool:
+        """The last look disagreed, but not often enough yet for an alarm."""
+        return any(n and name not in self.alarms for name, n in self._strikes.items())
+
     def acknowledge(self) -> None:
         """The owner has seen the alarms: measure afresh."""
         self.alarms = ()

@@ -150,6 +150,14 @@ def _down(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("key", metavar="KEY", help="the setting, as `vpnshare settings` names it")
+    parser.add_argument("value", metavar="VALUE", nargs="?",
+                        help="its new value; lists with commas between")  # fmt: skip
+    parser.add_argument("--default", action="store_true", help="back to the default")
+    _json(parser)
+
+
 def _console(parser: argparse.ArgumentParser) -> None:
     _role(parser)
     parser.add_argument("--read-only", action="store_true", help="look, change nothing")
@@ -255,6 +263,18 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "forget", "Receive", "forget a gateway", f"{_ACT}:forget", lambda p: _id(p, "gateway"),
         ("vpnshare forget phone",),
+    ),
+    Command(
+        "settings", "Look", "what can be set, and how it is set", "services.cli.setting:settings",
+        _status, ("vpnshare settings", "vpnshare settings --json"),
+        "Settings are kept in config.toml. With --json: a list of all.",
+    ),
+    Command(
+        "set", "Look", "change a setting", "services.cli.setting:change", _set,
+        ("vpnshare set gateway.auto_approve_qr on", "vpnshare set dns.servers 9.9.9.9,1.1.1.1",
+         "vpnshare set gateway.name --default"),
+        "Written into config.toml, comments kept. A running service follows at once where it\n"
+        "can; what needs a restart is said.",
     ),
     Command(
         "logs", "Look", "the last log lines of a service", f"{_READ}:logs", _logs,

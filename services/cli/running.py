@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -166,6 +168,15 @@ def console(args: argparse.Namespace) -> int:
     return _open_console([service.role for service in services], read_only=args.read_only)
 
 
+def _keep_theme(path: Path, theme: str) -> None:
+    """The theme that was chosen in the console is the one it begins with from now on."""
+    from services.config import find
+    from services.settings import write
+
+    with contextlib.suppress(ControlError):  # a file that cannot be written: for this time only
+        write(path, find("console.theme"), theme)
+
+
 def _open_console(roles: list[str], section: str | None = None, read_only: bool = False) -> int:
     """The console on the first of these services; the second is one key away."""
     place = paths.find()
@@ -190,6 +201,10 @@ def _open_console(roles: list[str], section: str | None = None, read_only: bool 
     }
     if theme := config.text("console", "theme"):
         options["theme"] = theme
+    if keys := config["console", "keys"]:
+        options["keymap"] = keys
+    options["themes_dir"] = place.config_dir / "themes"
+    options["on_theme"] = partial(_keep_theme, place.config)
     other = str(place.socket(roles[1])) if len(roles) > 1 else None
     return run(
         str(place.socket(roles[0])), roles[0], other_socket=other, read_only=read_only, **options

@@ -305,11 +305,25 @@ class GatewayControl(ControlClient):
         """A page of flows; parameters as `methods.FlowsParams`."""
         return cast(schema.Flows, await self.call("flows", **params))
 
+    async def dns(self) -> schema.Dns:
+        return cast(schema.Dns, await self.call("dns"))
+
     async def close_flow(self, id: int) -> Done:
         return cast(Done, await self.call("close_flow", id=id))
 
     async def logs(self, limit: int = 100, level: str = "debug") -> list[schema.LogLine]:
         return cast(list[schema.LogLine], await self.call("logs", limit=limit, level=level))
+
+    async def settings(self) -> list[schema.Setting]:
+        return cast(list[schema.Setting], await self.call("settings"))
+
+    async def set(self, key: str, value: Any) -> schema.Setting:
+        """Change a setting; None is its default."""
+        return cast(schema.Setting, await self.call("set", key=key, value=value))
+
+    async def doctor(self) -> list[schema.Finding]:
+        """Have the service look for what is missing; takes some seconds."""
+        return cast(list[schema.Finding], await self.call("doctor"))
 
     async def shutdown(self) -> Done:
         return cast(Done, await self.call("shutdown"))
@@ -342,6 +356,17 @@ class ClientControl(ControlClient):
 
     async def logs(self, limit: int = 100, level: str = "debug") -> list[schema.LogLine]:
         return cast(list[schema.LogLine], await self.call("logs", limit=limit, level=level))
+
+    async def settings(self) -> list[schema.Setting]:
+        return cast(list[schema.Setting], await self.call("settings"))
+
+    async def set(self, key: str, value: Any) -> schema.Setting:
+        """Change a setting; None is its default."""
+        return cast(schema.Setting, await self.call("set", key=key, value=value))
+
+    async def doctor(self) -> list[schema.Finding]:
+        """Have the service look for what is missing; takes some seconds."""
+        return cast(list[schema.Finding], await self.call("doctor"))
 
     async def shutdown(self) -> Done:
         return cast(Done, await self.call("shutdown"))

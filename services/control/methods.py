@@ -129,6 +129,17 @@ class ConnectParams:
 
 
 @dataclass(frozen=True, slots=True)
+class SetParams:
+    """A setting and its new value; null is the default. A text is read as a person types it."""
+
+    key: str
+    value: Any = None
+
+    def __post_init__(self) -> None:
+        _check_text("key", self.key)
+
+
+@dataclass(frozen=True, slots=True)
 class SubscribeParams:
     topics: list[str]
     interval: float = DEFAULT_INTERVAL
@@ -197,6 +208,8 @@ COMMON = _table(
     Method("subscribe", SubscribeParams, Subscribed),
     Method("unsubscribe", UnsubscribeParams, Done),
     Method("logs", LogsParams, list[schema.LogLine], topic=True),
+    Method("settings", NoParams, list[schema.Setting], topic=True),
+    Method("set", SetParams, schema.Setting, _WRITE),
     Method("shutdown", NoParams, Done, _WRITE),
 )
 
@@ -214,6 +227,7 @@ GATEWAY = COMMON | _table(
     Method("leases", NoParams, list[schema.Lease], topic=True),
     Method("flows", FlowsParams, schema.Flows, topic=True),
     Method("close_flow", FlowParams, Done, _WRITE),
+    Method("dns", NoParams, schema.Dns, topic=True),
 )
 
 CLIENT = COMMON | _table(

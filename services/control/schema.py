@@ -10,6 +10,7 @@ now, `*_at` is Unix time. Byte counters name their direction.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 API_VERSION = 1
 """Raised when a field changes its meaning; added fields do not raise it."""
@@ -31,6 +32,24 @@ class Vpn:
     """What ties sockets to it: `device`, `unicast-if`, `address`, or `none` (bypass)."""
     reason: str | None = None
     """A sentence for people, when the state is not `active`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """The egress proof: the VPN interface's counters against ours, since the VPN came up."""
+
+    looks: int = 0
+    """How often they were compared."""
+    age: float | None = None
+    """Seconds since the last look; None before the first, or where counters cannot be read."""
+    interface_sent: int = 0
+    """Bytes; the interface counts headers and others' traffic too."""
+    interface_received: int = 0
+    sent: int = 0
+    """Bytes of TCP that hosts have acknowledged to us."""
+    received: int = 0
+    alarms: list[str] = field(default_factory=list)
+    """Names of the alarms that stand: `egress__sent_outside_vpn`..."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +79,9 @@ class GatewayStatus:
     counters: dict[str, int] = field(default_factory=dict)
     alarms: list[str] = field(default_factory=list)
     bypass: bool = False
+    egress: Egress = field(default_factory=Egress)
+    wake_lock: str = "none"
+    """On a phone: `held`, `free`, or why it cannot be held. Elsewhere `none`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,3 +256,82 @@ class KnownGateway:
     fingerprint: str
     endpoints: list[str]
     last_seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting: what it is now, what it may be."""
+
+    key: str
+    """`section.key`, as in the file."""
+    value: Any
+    default: Any
+    kind: str
+    """`text`, `bool`, `int`, `float`, `list` or `table`."""
+    help: str
+    source: str
+    """Where the value is from: `file`, `default` or `option` (of the command line)."""
+    live: bool
+    """Whether the service takes a change while it runs."""
+    pending: bool = False
+    """Changed, but in force only after a restart."""
+    danger: bool = False
+    """Weakens a promise: ask twice."""
+    choices: list[str] = field(default_factory=list)
+    """What a `text` may be; empty: anything."""
+    low: float | None = None
+    """Bounds of a number, both allowed."""
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DnsQuestion:
+    """One of the last questions of a client."""
+
+    age: float
+    client: str
+    """The peer's id."""
+    label: str
+    name: str
+    type: str
+    """`A`, `AAAA`, `HTTPS`... or `TYPE65535`."""
+    outcome: str
+    """`hit`, `asked`, `joined`, or why it was not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """The leases' resolver."""
+
+    resolvers: list[str]
+    """Whom it asks, best first; empty: nobody, so questions fail."""
+    entries: int
+    """Answers in the cache."""
+    bytes: int
+    """What they take."""
+    in_flight: int
+    """Questions being asked now."""
+    queries: int
+    hits: int
+    counters: dict[str, int]
+    recent_limit: int
+    """How many of the last questions are kept (`dns.recent`); 0: none, for privacy."""
+    recent: list[DnsQuestion] = field(default_factory=list)
+    """Newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check of the doctor found."""
+
+    id: str
+    """Stable: `vpn`, `guard`, `dns`..."""
+    title: str
+    side: str
+    """Whom it concerns: `gateway`, `client` or `both`."""
+    status: str
+    """`ok`, `warn` (something smaller works), `broken`, or `skipped`."""
+    found: str
+    """A sentence."""
+    advice: str | None = None
+    """The one thing to do."""

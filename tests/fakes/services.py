@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from services.config import SECTIONS, SETTINGS, ConfigError, find
 from services.control import schema
 from services.control.client import Snapshot
 from services.control.codec import CodecError, from_json, to_json
@@ -32,8 +33,10 @@ from services.control.methods import (
     NoParams,
     Permission,
     RenameParams,
+    SetParams,
 )
 from services.control.registry import Handler, Registry
+from services.settings import accept, record
 
 URI = (
     "VSHP:0A1B2C3D4E5F6G7H8J9K0M1N2P3Q4R5S6T7V8W9X0Y1Z2A3B4C5D6E7F8G9H0J1K2M3N4P5Q6R7S"
@@ -53,6 +56,11 @@ class Pretend:
 
     def __init__(self) -> None:
         self.logs: list[schema.LogLine] = []
+        self.settings = [
+            record(each, each.default, "default")
+            for each in SETTINGS
+            if each.section in SECTIONS.get(self.role, ())
+        ]
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.asked: list[dict[str, Mapping[str, Any]]] = []
         """The topics of each watch that was begun, with their parameters."""
@@ -65,7 +73,24 @@ class Pretend:
 
     def handlers(self) -> dict[str, Handler]:
         """The methods by name."""
-        return {"logs": self._logs, "shutdown": lambda _: Done()}
+        return {
+            "logs": self._logs,
+            "settings": lambda _: self.settings,
+            "set": self._set,
+            "shutdown": lambda _: Done(),
+        }
+
+    def _set(self, params: SetParams) -> schema.Setting:
+        """As the service does it: checked by the setting's own rules, kept in memory."""
+        try:
+            setting = find(params.key)
+        except ConfigError as exc:
+            raise ControlError(Code.NOT_FOUND, str(exc)) from None
+        value = setting.default if params.value is None else accept(setting, params.value)
+        done = record(setting, value, "default" if params.value is None else "file")
+        self.settings = [done if each.key == done.key else each for each in self.settings]
+        self.changed("settings")
+        return done
 
     def _logs(self, params: LogsParams) -> list[schema.LogLine]:
         least = _LEVELS.index(params.level)
@@ -187,6 +212,16 @@ class PretendGateway(Pretend):
         self.peers = list(PEERS)
         self.leases = list(LEASES)
         self.flows = make_flows(40)
+        self.dns = schema.Dns(
+            resolvers=["10.8.0.1:53"],
+            entries=12,
+            bytes=9000,
+            in_flight=1,
+            queries=40,
+            hits=25,
+            counters={"dns__query__asked": 15, "dns__query__hit": 25},
+            recent_limit=0,
+        )
         self.logs = list(LOG_LINES)
         self.offers = 0
         self.uri = URI
@@ -206,6 +241,7 @@ class PretendGateway(Pretend):
             "leases": lambda _: self.leases,
             "flows": self._flows,
             "close_flow": self._close_flow,
+            "dns": lambda _: self.dns,
         }
 
     def status_now(self) -> schema.GatewayStatus:

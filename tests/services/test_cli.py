@@ -125,7 +125,7 @@ def test_json_is_what_the_service_said(gateway: PretendGateway, capsys: Capture)
     ):  # fmt: skip
         rows = as_json(capsys, command)
         assert isinstance(rows, list)
-        assert [row["id"] for row in rows] == [each.id for each in expected]  # type: ignore[attr-defined]
+        assert [row["id"] for row in rows] == [each.id for each in expected]
     offer = as_json(capsys, "pair")
     assert isinstance(offer, dict)
     assert set(offer) == {"uri", "expires_in", "name", "endpoints", "fingerprint"}

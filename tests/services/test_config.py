@@ -44,7 +44,7 @@ def test_defaults_pass_their_own_checks() -> None:
         ("name = 'x'\n", "line 1: 'name' outside a section is not known."),
         ("[gateway]\nname = 3\n", 'line 2: gateway.name must be a string, for example "".'),
         ("[client]\noffload = 1\n", "line 2: client.offload must be true or false"),
-        ("[client]\nmtu = 70000\n", "line 2: client.mtu: must be 0 to 65535."),
+        ("[client]\nmtu = 70000\n", "line 2: client.mtu: must be 0, or 1280 to 65535."),
         ("[client]\nmtu = true\n", "line 2: client.mtu must be a whole number"),
         ("[logs]\nlevel = 'loud'\n", "line 2: logs.level: must be one of: debug, info"),
         (

@@ -10,15 +10,15 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from services.control import schema
-from services.control.client import ClientControl, GatewayControl
+from services.control.client import ClientControl, GatewayControl, Snapshot
 from services.control.codec import MAX_REQUEST
 from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.methods import GATEWAY, Permission
@@ -124,7 +124,7 @@ async def test_watch_shows_now_and_what_changes(
     service.changed("requests")
     second = await asyncio.wait_for(anext(watching), 10)
     assert [r.id for r in second.data] == ["r9"] and second.revision > first.revision
-    await watching.aclose()
+    await cast(AsyncGenerator[Snapshot], watching).aclose()
 
 
 # The typed clients
@@ -330,7 +330,7 @@ async def test_a_slow_reader_gets_the_latest_and_costs_nothing(service: ServedGa
         held = max(held, *(c._transport.get_write_buffer_size() for c in connections))
     assert held < 3_000_000
     transport.resume_reading()
-    seen = []
+    seen: list[str] = []
     while not seen or seen[-1] != "state-39":
         message = await raw.hear()
         if message.get("method") == "snapshot":

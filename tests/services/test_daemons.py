@@ -15,14 +15,16 @@ from typing import Any
 
 import pytest
 
-from gateway.gateway import GatewayConfig
 from services.cli.exits import Exit
 from services.cli.main import main
+from services.config import Config
 from services.control.oneshot import OneShot
 from services.gatewayd import GatewayService
 from services.logs import Ring
 from services.notify import Notifier
+from services.settings import Settings
 from services.store import GatewayDatabase
+from services.wake import WakeLock
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 30.0
@@ -135,14 +137,14 @@ def test_the_command_drives_it(
         assert json.loads(capsys.readouterr().out) == []
     assert main(["flows", "--json", "--sort", "rate"]) == Exit.OK
     assert json.loads(capsys.readouterr().out) == {"total": 0, "flows": []}
-    for command, code in (
+    for words, code in (
         (["approve", "ab"], Exit.NOT_FOUND),
         (["deny", "ab"], Exit.NOT_FOUND),
         (["revoke", "ab"], Exit.NOT_FOUND),
         (["rename", "ab", "TV"], Exit.NOT_FOUND),
         (["flows", "--peer", "ab"], Exit.NOT_FOUND),
     ):
-        assert main(command) == code
+        assert main(words) == code
     assert main(["logs", "-n", "5"]) == Exit.OK
     assert "ready" in capsys.readouterr().out
     assert main(["down"]) == Exit.OK
@@ -269,8 +271,11 @@ def test_unexpected_failures_leave_details_in_a_file(home: Path) -> None:
 async def test_an_idle_gateway_has_no_timer(home: Path) -> None:
     """Nothing is shared, nobody is connected: the process sleeps until something happens."""
     store = GatewayDatabase(home / "gateway.db")
-    config = GatewayConfig(listen=(("127.0.0.1", 0),))
-    service = GatewayService(config, store, Notifier(None), Ring(), lambda: None)
+    config = Config({("gateway", "listen"): [f"127.0.0.1:{free_port()}"]})
+    settings = Settings("gateway", home / "config.toml", config)
+    service = GatewayService(
+        settings, store, Notifier(None), WakeLock(False), Ring(), lambda: None
+    )
     await service.start(lambda: None)
     await asyncio.sleep(0)
     loop: Any = asyncio.get_running_loop()

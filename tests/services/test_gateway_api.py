@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,10 +13,13 @@ from gateway.gateway import Gateway
 from gateway.model import PeerDevice
 from gateway.nat.flows import FlowInfo
 from gateway.peers import NoSuchPeer
+from services.config import Config
 from services.control.errors import Code, ControlError
 from services.control.methods import FLOW_SORTS, FlowParams, FlowsParams, RenameParams
 from services.gateway_api import GatewayApi
 from services.logs import Ring
+from services.settings import Settings
+from services.wake import WakeLock
 
 TV = PeerDevice(b"\x01" * 32, "Living-room TV", "linux", 0.0, 0.0)
 LAPTOP = PeerDevice(b"\x02" * 32, "Laptop", "linux", 0.0, 0.0)
@@ -65,7 +69,8 @@ async def gateway() -> FewFlows:
 
 @pytest.fixture
 async def api(gateway: FewFlows) -> GatewayApi:
-    return GatewayApi(cast(Gateway, gateway), Ring(), lambda: None)
+    settings = Settings("gateway", Path("nowhere"), Config({}))
+    return GatewayApi(cast(Gateway, gateway), Ring(), lambda: None, settings, WakeLock(False))
 
 
 def ids(api: GatewayApi, **params: Any) -> list[int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from services import notify
+from services import programs as programs_module
 from services.notify import DesktopBackend, Notifier, TermuxBackend, find_backend
 
 
@@ -31,6 +32,11 @@ class FakeBackend:
 
     async def remove(self) -> None:
         self.shown.append(None)
+
+    async def alert(self, text: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.shown.append(f"! {text}")
 
 
 @pytest.fixture
@@ -70,6 +76,33 @@ async def test_stop_removes_what_is_there() -> None:
     await settle()
     await notifier.stop()
     assert backend.shown == ["1 device", None]
+
+
+@pytest.mark.usefixtures("no_pause")
+async def test_it_can_be_turned_off_and_on() -> None:
+    backend = FakeBackend()
+    notifier = Notifier(backend)
+    notifier.enable(False)
+    notifier.show("1 device")
+    await settle()
+    assert backend.shown == []
+    notifier.enable(True)
+    await settle()
+    notifier.enable(False)
+    await settle()
+    assert backend.shown == ["1 device", None]
+
+
+async def test_an_alarm_is_told_whatever_else() -> None:
+    backend = FakeBackend()
+    notifier = Notifier(backend)
+    notifier.enable(False)
+    notifier.alert("it leaks")
+    await settle()
+    backend.error = TimeoutError()
+    notifier.alert("again")
+    await settle()
+    assert backend.shown == ["! it leaks"]
 
 
 @pytest.mark.usefixtures("no_pause")
@@ -122,12 +155,15 @@ async def test_termux(programs: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert "The gateway service is not running." in said.decode()
     await backend.remove()
     assert log.read_text().endswith("removed vpnshare\n")
+    await backend.alert("it leaks")
+    lines = log.read_text().splitlines()
+    assert "vpnshare-alarm" in lines and lines[-1] == "it leaks"
 
 
 async def test_a_program_that_hangs_is_ended(
     programs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notify, "TIMEOUT", 0.2)
+    monkeypatch.setattr(programs_module, "TIMEOUT", 0.2)
     program(programs, "termux-notification", "exec sleep 600")
     with pytest.raises(TimeoutError):
         await TermuxBackend().show("text", lambda: None)

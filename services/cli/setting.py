@@ -1,0 +1,110 @@
+"""`vpnshare settings` and `vpnshare set`: of the services that run, or else of the file."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from services import paths
+from services.cli.exits import Exit
+from services.cli.output import Column, complain, paint, print_json, print_table
+from services.cli.services import dial, running
+from services.config import SETTINGS, ConfigError, find, load
+from services.control.errors import Code, ControlError, ServiceUnavailable
+from services.control.schema import Setting
+
+
+def settings(args: argparse.Namespace) -> int:
+    try:
+        found: dict[str, Setting] = {}
+        for service in running(args.role):
+            with service:
+                for setting in service.call("settings"):
+                    found.setdefault(setting.key, setting)
+        shown = list(found.values())
+    except ServiceUnavailable:
+        shown = _of_file()
+    if args.json:
+        print_json(shown)
+        return Exit.OK
+    print_table(
+        [Column("SETTING"), Column("VALUE", shrink=True), Column("FROM", 2), Column("", 1),
+         Column("WHAT IT IS", 3, shrink=True)],
+        ((s.key, spelled(s.value), s.source, _note(s), s.help) for s in shown),
+        "There is no setting.",
+    )  # fmt: skip
+    return Exit.OK
+
+
+def change(args: argparse.Namespace) -> int:
+    if (args.value is None) is not args.default:
+        complain("Give a value, or --default.", f"vpnshare set {args.key} VALUE")
+        return Exit.USAGE
+    setting = _changed(args.key, args.value)
+    if args.json:
+        print_json(setting)
+        return Exit.OK
+    print(f"{setting.key} is {spelled(setting.value)} now.")
+    if setting.pending:
+        print(paint("It counts from the service's next start.", "dim"))
+    if setting.danger and setting.value:
+        complain(f"Mind what this means: {setting.help}.", f"vpnshare set {setting.key} --default")
+    return Exit.OK
+
+
+def _changed(key: str, value: str | None) -> Setting:
+    """Change it in every service that runs and has it; in the file, if none does."""
+    done: Setting | None = None
+    for role in paths.ROLES:
+        try:
+            with dial(role) as service:
+                done = service.call("set", key=key, value=value)
+        except ServiceUnavailable:
+            continue
+        except ControlError as exc:
+            if exc.code != Code.NOT_FOUND:
+                raise
+    if done is not None:
+        return done
+    from services.settings import record, write
+
+    try:
+        known = find(key)
+    except ConfigError as exc:
+        raise ControlError(Code.NOT_FOUND, str(exc), "See: vpnshare settings") from None
+    written: Any = write(paths.find().config, known, value)
+    given = known.default if written is None else written
+    return record(known, given, "default" if written is None else "file")
+
+
+def _of_file() -> list[Setting]:
+    from services.settings import record
+
+    try:
+        config = load(paths.find().config)
+    except ConfigError as exc:
+        raise ControlError(Code.FAILED, str(exc)) from None
+    places = ((s, (s.section, s.key)) for s in SETTINGS)
+    return [
+        record(s, config[place], "file" if place in config.given else "default")
+        for s, place in places
+    ]
+
+
+def _note(setting: Setting) -> str:
+    if setting.pending:
+        return "after a restart"
+    return "" if setting.live else "needs a restart"
+
+
+def spelled(value: Any) -> str:
+    """A value as a person writes it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list):
+        return ", ".join(value) or "-"
+    if isinstance(value, dict):
+        return " ".join(f"{name}={given}" for name, given in value.items()) or "-"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) if value != "" else "-"

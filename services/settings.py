@@ -1,0 +1,217 @@
+"""Settings as a running service shows and changes them.
+
+A change is checked, written into `config.toml`, and then applied: the file
+first, so that what a service does is always what it would do after a restart.
+Comments and order in the file stay as their owner wrote them. An option of the
+command line goes before the file until the setting is changed here: then the
+owner's latest word counts.
+
+What cannot change live waits for the next start, and is shown as pending.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from services import config as conf
+from services.config import SECTIONS, Between, Config, ConfigError, OneOf, Setting
+from services.control import schema as s
+from services.control.errors import Code, ControlError
+from services.control.methods import SetParams
+
+_TRUE = frozenset({"true", "on", "yes", "1"})
+_FALSE = frozenset({"false", "off", "no", "0"})
+
+Place = tuple[str, str]
+Apply = Callable[[Config, Place], None]
+"""Make the running service follow: all settings as they are now, and which one is new."""
+
+
+class Settings:
+    """The settings of one running service."""
+
+    def __init__(
+        self, role: str, path: Path, config: Config, options: Mapping[Place, Any] | None = None
+    ) -> None:
+        """`config` is the file's; `options` are those of the command line, which go before it."""
+        self.apply: Apply = lambda config, place: None
+        self._path = path
+        self._file = dict(config.given)
+        self._options = dict(options or {})
+        self._settings = [each for each in conf.SETTINGS if each.section in SECTIONS[role]]
+        self._started = self.config
+        """What the service began with: settings that are not live are still like this."""
+
+    @property
+    def config(self) -> Config:
+        """File and options together."""
+        return Config(self._file | self._options)
+
+    def read(self) -> list[s.Setting]:
+        """All settings of this service."""
+        config = self.config
+        return [self._record(setting, config) for setting in self._settings]
+
+    def set(self, params: SetParams) -> s.Setting:
+        """Change one: check, write, apply. Raises `ControlError`."""
+        try:
+            setting = conf.find(params.key)
+        except ConfigError as exc:
+            raise ControlError(Code.NOT_FOUND, str(exc), "See: vpnshare settings") from None
+        if setting not in self._settings:
+            raise ControlError(
+                Code.NOT_FOUND, f"{setting.name} is a setting of the other service."
+            )
+        place = setting.section, setting.key
+        value = write(self._path, setting, params.value)
+        if value is None:
+            self._file.pop(place, None)
+        else:
+            self._file[place] = value
+        self._options.pop(place, None)
+        config = self.config
+        if setting.live:
+            self.apply(config, place)
+        return self._record(setting, config)
+
+    def _record(self, setting: Setting, config: Config) -> s.Setting:
+        place = setting.section, setting.key
+        value = config[place]
+        given = "option" if place in self._options else "file" if place in self._file else "default"
+        return record(setting, value, given, not setting.live and value != self._started[place])
+
+
+def record(setting: Setting, value: Any, source: str, pending: bool = False) -> s.Setting:
+    """A setting in the control API's words."""
+    check = setting.check
+    return s.Setting(
+        key=setting.name,
+        value=value,
+        default=setting.default,
+        kind=_KINDS[setting.kind],
+        help=setting.help,
+        source=source,
+        live=setting.live,
+        pending=pending,
+        danger=setting.danger,
+        choices=list(check.choices) if isinstance(check, OneOf) else [],
+        low=check.low if isinstance(check, Between) else None,
+        high=check.high if isinstance(check, Between) else None,
+    )
+
+
+_KINDS = {str: "text", bool: "bool", int: "int", float: "float", list: "list", dict: "table"}
+
+
+def write(path: Path, setting: Setting, given: Any) -> Any:
+    """Put a value into the file (None: take it out, back to the default); the value as checked.
+
+    Raises `ControlError`.
+    """
+    value = None if given is None else accept(setting, given)
+    try:
+        text = _read(path)
+        conf.parse(text, str(path))
+        changed = edit(text, setting, value)
+        if changed != text:
+            _replace(path, changed)
+    except ConfigError as exc:
+        raise ControlError(Code.FAILED, str(exc), "Mend the file, then try again.") from None
+    except OSError as exc:
+        raise ControlError(
+            Code.FAILED, f"{path} cannot be written: {exc.strerror or exc}.", "Nothing was changed."
+        ) from None
+    return value
+
+
+def accept(setting: Setting, given: Any) -> Any:
+    """The value that is meant. A text for a setting of another kind is read as people write it.
+
+    Raises `ControlError`.
+    """
+    try:
+        return conf.checked(setting, _from_text(setting, given))
+    except ConfigError as exc:
+        raise ControlError(Code.INVALID_PARAMS, str(exc)) from None
+
+
+def edit(text: str, setting: Setting, value: Any) -> str:
+    """The TOML text with the setting changed, or removed for None; the rest stays as it is."""
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    if value is None:
+        if setting.section in document:
+            table: Any = document[setting.section]
+            if setting.key in table:
+                del table[setting.key]
+    else:
+        if setting.section not in document:
+            if text and not text.endswith("\n"):
+                document.add(tomlkit.nl())
+            document.add(setting.section, tomlkit.table())
+        table = document[setting.section]
+        table[setting.key] = value
+    changed = tomlkit.dumps(document)
+    expected = setting.default if value is None else value
+    if conf.parse(changed, "the changed file")[setting.section, setting.key] != expected:
+        raise ConfigError(
+            f"The way {setting.name} stands in the file cannot be changed from here: edit it there."
+        )
+    return changed
+
+
+def _from_text(setting: Setting, value: Any) -> Any:
+    """What a person typed, as the setting's kind; anything else as it is."""
+    if not isinstance(value, str) or setting.kind is str:
+        return value
+    text = value.strip()
+    if setting.kind is bool and text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    if setting.kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return setting.kind(text)
+    if setting.kind is list:
+        return text.replace(",", " ").split()
+    if setting.kind is dict:
+        pairs = (pair.partition("=") for pair in text.split())
+        return {name.strip(): given.strip() for name, _, given in pairs}
+    return value
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(conf.MAX_FILE + 1)
+    except FileNotFoundError:
+        return ""
+    if len(raw) > conf.MAX_FILE:
+        raise ConfigError(f"{path} is larger than {conf.MAX_FILE} bytes: is it the right file?")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8.") from None
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write the whole file or nothing of it. Raises `OSError`."""
+    path = path.resolve()  # a link to a file kept elsewhere stays a link
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            with contextlib.suppress(FileNotFoundError):
+                os.fchmod(file.fileno(), path.stat().st_mode & 0o777)
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
