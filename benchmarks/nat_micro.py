@@ -98,9 +98,7 @@ class NullOutward:
     stream: NullStream
     datagrams: NullDatagrams
 
-    def connect(
-        self, version: int, host: bytes, port: int, handler: ReadyHandler
-    ) -> NullStream:
+    def connect(self, version: int, host: bytes, port: int, handler: ReadyHandler) -> NullStream:
         self.stream = NullStream(handler)
         return self.stream
 
