@@ -1,0 +1,55 @@
+"""Mixed load for a while: memory settles, and nothing stays when the clients leave.
+
+The suite runs a short form. `VPNSHARE_SOAK_SECONDS=300` runs the long one, in
+which the gateway's memory at the end is compared with that after a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from tests.netns.processes import wait_for
+from tests.netns.product import Client, Gateway
+from tests.netns.world import SERVER, SERVER6, World
+
+SECONDS = float(os.environ.get("VPNSHARE_SOAK_SECONDS", "20"))
+SETTLING = min(60.0, SECONDS / 2)
+GROWTH = 1.10
+LOADS = (
+    f"while :; do curl -s -o /dev/null http://{SERVER}:8000/bytes/20000000; done",
+    "while :; do head -c 20000000 /dev/zero |"
+    f" curl -s -T - -o /dev/null 'http://[{SERVER6}]:8000/up'; done",
+    f"while :; do echo x | nc -N -w 2 {SERVER6} 7 >/dev/null; done",
+    f"while :; do echo x | nc -u -w 1 {SERVER} 7 >/dev/null; done",
+    "while :; do dig +tries=1 server.test AAAA >/dev/null; dig none.test A >/dev/null; done",
+    f"ping -i 0.05 {SERVER} >/dev/null & exec ping -i 0.05 {SERVER6} >/dev/null",
+    f"while :; do nc -w 1 -z {SERVER} 4444; curl -s -m 1 http://{SERVER}:8000/slow/9000; done",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS + 120)
+def test_memory_settles_and_nothing_stays(fresh_world: World) -> None:
+    world = fresh_world
+    with world.serving(), Gateway(world) as gateway, Client(world) as client:
+        gateway.share()
+        service = gateway.process
+        assert service is not None
+        idle = service.descriptors()
+        client.start()
+        client.join(gateway)
+        loads = [world.client.start(["sh", "-c", load]) for load in LOADS]
+        time.sleep(SETTLING)
+        settled = service.rss()
+        time.sleep(SECONDS - SETTLING)
+        assert service.rss() < settled * GROWTH
+        assert gateway.status()["flows"] > 0
+        for load in loads:
+            load.kill()
+        client.command("disconnect")
+        client.stop()
+        wait_for(lambda: gateway.status()["flows"] == 0, "every flow to be closed", 30.0)
+        wait_for(lambda: service.descriptors() <= idle, "every descriptor", 10.0)
