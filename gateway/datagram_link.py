@@ -94,11 +94,6 @@ class DatagramLink(Link):
         local = self._where.local
         return socket.inet_ntop(socket.AF_INET if len(local) == 4 else socket.AF_INET6, local)
 
-    @property
-    def local(self) -> str:
-        local = self._where.local
-        return socket.inet_ntop(socket.AF_INET if len(local) == 4 else socket.AF_INET6, local)
-
     def received(self, data: memoryview, segment: int, where: Where, now: float) -> None:
         """A run of datagrams for this session."""
         self._now = now

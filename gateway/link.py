@@ -92,11 +92,6 @@ class Link:
         """Our own address that the client came in by."""
         raise NotImplementedError
 
-    @property
-    def local(self) -> str:
-        """Our own address that the client came in by."""
-        raise NotImplementedError
-
     def attach(self, peer: TunnelPeer) -> None:
         """From now on the session's packets are this peer's."""
         self.peer = peer

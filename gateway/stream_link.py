@@ -65,14 +65,6 @@ class StreamLink(Link):
             return ""
         return name.partition("%")[0]
 
-    @property
-    def local(self) -> str:
-        try:
-            name: str = self._sock.getsockname()[0]
-        except OSError:
-            return ""
-        return name.partition("%")[0]
-
     def ready(self, mask: int, now: float) -> None:
         """The poller's call: bytes to receive, room to send, or the end."""
         self._now = now
