@@ -1,0 +1,75 @@
+"""Strangers are counted: in all, per address, per second."""
+
+from __future__ import annotations
+
+from gateway.listeners import (
+    ALL_HANDSHAKE_BURST,
+    ALL_HANDSHAKES_PER_SECOND,
+    HANDSHAKE_BURST,
+    HANDSHAKES_PER_SECOND,
+    MAX_BUCKETS,
+    MAX_STRANGERS,
+    MAX_STRANGERS_PER_ADDRESS,
+    Doorman,
+)
+from gateway.nat.counters import Counters
+
+
+def make() -> tuple[Doorman, Counters]:
+    counters = Counters()
+    return Doorman(counters, 0.0), counters
+
+
+def test_an_address_may_begin_a_burst_and_then_a_steady_rate() -> None:
+    doorman, counters = make()
+    admitted = sum(doorman.admit("10.0.0.1", 0.0) for _ in range(200))
+    assert admitted == HANDSHAKE_BURST
+    assert counters.counts["listener__address_rate__refused"] == 200 - HANDSHAKE_BURST
+    assert sum(doorman.admit("10.0.0.1", 2.0) for _ in range(200)) == 2 * HANDSHAKES_PER_SECOND
+
+
+def test_many_addresses_share_one_budget() -> None:
+    doorman, counters = make()
+    admitted = sum(doorman.admit(f"10.0.{n >> 8}.{n & 255}", 0.0) for n in range(1000))
+    assert admitted == ALL_HANDSHAKE_BURST
+    assert counters.counts["listener__rate__refused"] == 1000 - ALL_HANDSHAKE_BURST
+    later = sum(doorman.admit(f"10.1.{n >> 8}.{n & 255}", 1.0) for n in range(1000))
+    assert later == ALL_HANDSHAKES_PER_SECOND
+
+
+def test_what_is_remembered_of_addresses_is_bounded() -> None:
+    doorman, _ = make()
+    for n in range(3 * MAX_BUCKETS):
+        doorman.admit(f"fd00::{n:x}", float(n))
+    assert len(doorman._buckets) == MAX_BUCKETS
+
+
+def test_one_address_holds_few_places() -> None:
+    doorman, counters = make()
+    for n in range(MAX_STRANGERS_PER_ADDRESS):
+        assert doorman.admit("10.0.0.1", n * 1.0)
+        doorman.enter(n, "10.0.0.1", lambda: None)
+    assert not doorman.admit("10.0.0.1", 1000.0)
+    assert counters.counts["listener__address_full__refused"] == 1
+    doorman.leave(0)
+    doorman.leave(0)
+    assert doorman.admit("10.0.0.1", 1000.0)
+
+
+def test_when_all_places_are_taken_the_crowd_makes_room_for_the_newcomer() -> None:
+    doorman, counters = make()
+    closed: list[int] = []
+
+    def evict(n: int) -> None:
+        closed.append(n)
+
+    crowds = MAX_STRANGERS // MAX_STRANGERS_PER_ADDRESS
+    for n in range(MAX_STRANGERS):
+        doorman.enter(n, f"10.0.0.{n % crowds}", lambda n=n: evict(n))  # type: ignore[misc]
+    doorman.leave(0)
+    doorman.enter(9000, "10.9.9.9", lambda: evict(9000))
+    assert len(doorman) == MAX_STRANGERS
+    doorman.enter(9001, "10.9.9.8", lambda: evict(9001))
+    assert len(doorman) == MAX_STRANGERS
+    assert closed == [1]
+    assert counters.counts["listener__full__oldest_closed"] == 1

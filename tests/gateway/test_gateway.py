@@ -1,0 +1,324 @@
+"""The composed gateway and real sessions over loopback: who gets in, and what survives."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import TypeVar
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from gateway.gateway import Gateway, GatewayConfig
+from gateway.model import MemoryStore, peer_id
+from gateway.pairing import NoSuchRequest
+from gateway.peers import NoSuchPeer
+from vshp.config import CloseReason, Hello, LeaseConfig, Resume
+from vshp.datagram_session import DatagramClientSession
+from vshp.errors import VshpError
+from vshp.events import (
+    ApprovalPending,
+    Event,
+    LeaseGranted,
+    PeerClosed,
+    StatusReceived,
+)
+from vshp.session import ClientSession
+from vshp.uri import PairingUri
+
+E = TypeVar("E", bound=Event)
+CONFIG = GatewayConfig(listen=(("127.0.0.1", 0),), name="test", vpn_interface="no-such-vpn0")
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    gateway = Gateway(CONFIG, MemoryStore())
+    await gateway.start()
+    yield gateway
+    await gateway.stop()
+
+
+def key() -> bytes:
+    return X25519PrivateKey.generate().private_bytes_raw()
+
+
+def public(private: bytes) -> bytes:
+    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def port_of(gateway: Gateway) -> int:
+    return int(gateway.status().listen[0].rpartition(":")[2])
+
+
+class Device:
+    """A client session driven over one real socket."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        identity: bytes,
+        *,
+        secret: bytes | None = None,
+        resume: Resume | None = None,
+        known: bool = True,
+        udp: bool = False,
+    ) -> None:
+        self.identity = identity
+        self.loop = asyncio.get_running_loop()
+        self.udp = udp
+        kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+        self.sock = socket.socket(socket.AF_INET, kind)
+        self.sock.connect(("127.0.0.1", port_of(gateway)))
+        self.sock.setblocking(False)
+        hello = Hello(label="a device", platform="linux")
+        gateway_key = gateway.public_key if known else None
+        now = self.loop.time()
+        if udp:
+            self.session: ClientSession | DatagramClientSession = DatagramClientSession(
+                identity, gateway_key, hello, address="gateway", now=now, secret=secret,
+                resume=resume,
+            )
+        else:
+            self.session = ClientSession(
+                identity, gateway_key, hello, now=now, secret=secret, resume=resume
+            )
+        self.session.on_packet = lambda *_: None
+        self.events: list[Event] = []
+
+    async def flush(self) -> None:
+        if isinstance(self.session, DatagramClientSession):
+            for run, size in self.session.datagrams_to_send():
+                for at in range(0, len(run), size):
+                    self.sock.send(run[at : at + size])
+            return
+        while output := bytes(self.session.writer.output()):
+            await self.loop.sock_sendall(self.sock, output)
+            self.session.writer.consumed(len(output))
+
+    async def until(self, kind: type[E]) -> E:
+        """Drive the session until it tells this; an end of the session ends it, too."""
+        async with asyncio.timeout(10):
+            while True:
+                await self.flush()
+                for at, event in enumerate(self.events):
+                    if isinstance(event, kind):
+                        del self.events[: at + 1]
+                        return event
+                data = await self.loop.sock_recv(self.sock, 65536)
+                now = self.loop.time()
+                try:
+                    if isinstance(self.session, DatagramClientSession):
+                        self.session.receive_datagram(memoryview(data), "gateway", now)
+                    elif not data:
+                        raise EOFError
+                    else:
+                        buffer = self.session.receive_buffer()
+                        buffer[: len(data)] = data
+                        self.session.received(len(data), now)
+                except VshpError:
+                    pass
+                while (event := self.session.next_event()) is not None:
+                    self.events.append(event)
+
+    def leave(self) -> None:
+        self.sock.close()
+
+
+def offer(gateway: Gateway) -> bytes:
+    return PairingUri.decode(gateway.pair().uri).secret
+
+
+async def settle(condition: object) -> None:
+    """Give the gateway its turns until `condition()` holds."""
+    assert callable(condition)
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def paired(gateway: Gateway, *, udp: bool = False) -> tuple[Device, LeaseConfig]:
+    device = Device(gateway, key(), secret=offer(gateway), udp=udp)
+    await device.until(ApprovalPending)
+    gateway.approve(gateway.requests()[0].id)
+    lease = (await device.until(LeaseGranted)).lease
+    await device.flush()
+    await settle(lambda: gateway.status().connected)
+    return device, lease
+
+
+@pytest.mark.parametrize("udp", [False, True])
+async def test_a_scanned_device_waits_is_approved_and_gets_a_lease(
+    gateway: Gateway, udp: bool
+) -> None:
+    device, lease = await paired(gateway, udp=udp)
+    assert lease.ipv4 != lease.gateway_ipv4
+    assert not lease.resumed
+    (tunnel,) = gateway.tunnels()
+    assert tunnel.link is not None and tunnel.link.transport == ("udp" if udp else "tcp")
+    status = (await device.until(StatusReceived)).status
+    assert not status.vpn_up
+    device.leave()
+
+
+async def test_an_unapproved_device_gets_nothing(gateway: Gateway) -> None:
+    device = Device(gateway, key(), secret=offer(gateway))
+    await device.until(ApprovalPending)
+    assert gateway.tunnels() == [] and gateway.peers() == []
+    gateway.deny(gateway.requests()[0].id)
+    assert (await device.until(PeerClosed)).reason is CloseReason.DENIED
+    assert gateway.tunnels() == [] and gateway.peers() == [] and gateway.requests() == []
+    with pytest.raises(NoSuchRequest):
+        gateway.approve("00")
+
+
+async def test_a_secret_is_good_once_and_only_if_issued(gateway: Gateway) -> None:
+    secret = offer(gateway)
+    first = Device(gateway, key(), secret=secret)
+    await first.until(ApprovalPending)
+    second = Device(gateway, key(), secret=secret)
+    assert (await second.until(PeerClosed)).reason is CloseReason.SECRET_USED
+    third = Device(gateway, key(), secret=bytes(16))
+    assert (await third.until(PeerClosed)).reason is CloseReason.SECRET_UNKNOWN
+    assert len(gateway.requests()) == 1
+
+
+async def test_a_stranger_who_claims_to_be_paired_is_told(gateway: Gateway) -> None:
+    device = Device(gateway, key())
+    assert (await device.until(PeerClosed)).reason is CloseReason.NOT_PAIRED
+    assert gateway.requests() == []
+
+
+async def test_first_contact_shows_the_same_code_on_both_sides(gateway: Gateway) -> None:
+    device = Device(gateway, key(), known=False)
+    pending = await device.until(ApprovalPending)
+    (request,) = gateway.requests()
+    assert request.code == pending.code and request.code is not None and len(request.code) == 6
+    gateway.approve(request.id)
+    await device.until(LeaseGranted)
+
+
+async def test_a_request_ends_with_the_connection_it_came_by(gateway: Gateway) -> None:
+    device = Device(gateway, key(), secret=offer(gateway))
+    await device.until(ApprovalPending)
+    device.leave()
+    await settle(lambda: not gateway.requests())
+
+
+async def test_resume_keeps_the_session_and_its_tunnel(gateway: Gateway) -> None:
+    device, lease = await paired(gateway)
+    (before,) = gateway.tunnels()
+    device.leave()
+    await settle(lambda: gateway.status().connected == 0)
+    assert gateway.tunnels() == [before]
+    resume = Resume(lease.session_id, lease.ticket, lease)
+    again = Device(gateway, device.identity, resume=resume)
+    renewed = (await again.until(LeaseGranted)).lease
+    await again.flush()
+    await settle(lambda: gateway.status().connected == 1)
+    assert renewed.resumed and renewed.session_id == lease.session_id
+    assert renewed.ipv4 == lease.ipv4 and renewed.ticket != lease.ticket
+    assert gateway.tunnels() == [before]
+    again.leave()
+
+
+async def test_a_used_ticket_begins_a_new_session_with_the_same_addresses(
+    gateway: Gateway,
+) -> None:
+    device, lease = await paired(gateway)
+    resume = Resume(lease.session_id, lease.ticket, lease)
+    second = Device(gateway, device.identity, resume=resume)
+    await second.until(LeaseGranted)
+    await second.flush()
+    await settle(lambda: gateway.status().counters.get("session__resumed"))
+    third = Device(gateway, device.identity, resume=resume)
+    fresh = (await third.until(LeaseGranted)).lease
+    assert not fresh.resumed and fresh.session_id != lease.session_id
+    assert fresh.ipv4 == lease.ipv4 and fresh.ipv6 == lease.ipv6
+    assert gateway.status().counters["session__ticket_used__not_resumed"] == 1
+
+
+async def test_anothers_ticket_is_useless(gateway: Gateway) -> None:
+    owner, lease = await paired(gateway)
+    thief, _ = await paired(gateway)
+    resume = Resume(lease.session_id, lease.ticket, replace(lease))
+    attempt = Device(gateway, thief.identity, resume=resume)
+    granted = (await attempt.until(LeaseGranted)).lease
+    assert not granted.resumed and granted.ipv4 != lease.ipv4
+    assert gateway.status().counters["session__ticket_invalid__not_resumed"] == 1
+    assert any(t.peer.public_key == public(owner.identity) for t in gateway.tunnels())
+
+
+async def test_a_replayed_first_message_displaces_nobody(gateway: Gateway) -> None:
+    device, _ = await paired(gateway)
+    device.leave()
+    await settle(lambda: gateway.status().connected == 0)
+    again = Device(gateway, device.identity)
+    first_message = bytes(again.session.writer.output())  # type: ignore[union-attr]
+    await again.until(LeaseGranted)
+    await again.flush()
+    await settle(lambda: gateway.status().connected == 1)
+    (tunnel,) = gateway.tunnels()
+    with socket.create_connection(("127.0.0.1", port_of(gateway))) as replay:
+        replay.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(replay, first_message)
+        assert await asyncio.wait_for(loop.sock_recv(replay, 4096), 10)
+    await asyncio.sleep(0.05)
+    assert gateway.tunnels() == [tunnel] and tunnel.link is not None
+
+
+async def test_revocation_ends_the_session_at_once_and_keeps_the_device_out(
+    gateway: Gateway,
+) -> None:
+    device, _ = await paired(gateway)
+    gateway.revoke(peer_id(public(device.identity)))
+    assert (await device.until(PeerClosed)).reason is CloseReason.REVOKED
+    assert gateway.tunnels() == []
+    again = Device(gateway, device.identity)
+    assert (await again.until(PeerClosed)).reason is CloseReason.REVOKED
+    with pytest.raises(NoSuchPeer):
+        gateway.revoke("nobody")
+
+
+async def test_goodbye_gives_the_lease_up_at_once(gateway: Gateway) -> None:
+    device, _ = await paired(gateway)
+    device.session.close(CloseReason.DISCONNECTED, asyncio.get_running_loop().time())
+    await device.flush()
+    await settle(lambda: gateway.tunnels() == [])
+
+
+async def test_garbage_on_the_port_changes_nothing(gateway: Gateway) -> None:
+    device, _ = await paired(gateway)
+    port = port_of(gateway)
+    for junk in (b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 4000, b"VSHP\xff" * 100, b"VSHP\x01"):
+        with socket.create_connection(("127.0.0.1", port)) as stranger:
+            stranger.sendall(junk)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.sendto(junk, ("127.0.0.1", port))
+    await asyncio.sleep(0.1)
+    assert gateway.status().connected == 1
+    assert gateway.requests() == []
+    device.session.ping(asyncio.get_running_loop().time())
+    device.session.writer.flush()
+    await device.flush()
+    assert gateway.status().connected == 1
+
+
+async def test_trust_outlives_the_process() -> None:
+    store = MemoryStore()
+    first = Gateway(CONFIG, store)
+    await first.start()
+    device, lease = await paired(first)
+    await first.stop()
+    assert (await device.until(PeerClosed)).reason is CloseReason.SHUTDOWN
+    second = Gateway(CONFIG, store)
+    await second.start()
+    try:
+        assert second.public_key == first.public_key
+        again = Device(second, device.identity)
+        renewed = (await again.until(LeaseGranted)).lease
+        assert (renewed.ipv4, renewed.ipv6) == (lease.ipv4, lease.ipv6)
+    finally:
+        await second.stop()
