@@ -8,7 +8,7 @@ import pytest
 
 _PREFIXES = ("VPNSHARE_", "TEXTUAL", "XDG_")
 _NAMES = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "NOTIFY_SOCKET", "PREFIX")
-_KEPT = ("VPNSHARE_VENV", "VPNSHARE_TEST_")
+_KEPT = ("VPNSHARE_VENV", "VPNSHARE_TEST_", "TEXTUAL_SNAPSHOT_")
 
 
 @pytest.fixture(autouse=True)

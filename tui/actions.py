@@ -11,7 +11,7 @@ be taken back (`danger`) ask first and name what they will hit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
@@ -185,6 +185,27 @@ def bindings(scope: str) -> list[BindingType]:
             for n in range(1, MAX_SECTIONS + 1)
         ]
     return made
+
+
+def keymap_problems(keymap: Mapping[str, str]) -> list[str]:
+    """What is wrong with a user's keys: ids that do not exist, and keys taken twice."""
+    problems = [
+        f"There is no action {id[:40]!r} to give a key to." for id in keymap if id not in BY_ID
+    ]
+    taken: dict[tuple[str, str, str], str] = {}
+    for role in sorted(BOTH):
+        for section in sections(role):
+            for action in for_role(role):
+                if action.scope not in (EVERYWHERE, section.id):
+                    continue
+                for key in keymap.get(action.id, action.key).split(","):
+                    place = (role, section.id, key.strip())
+                    first = taken.setdefault(place, action.id)
+                    if first != action.id and (first in keymap or action.id in keymap):
+                        problem = f"The key {display_key(key)} clashes: {first}, {action.id}."
+                        if problem not in problems:
+                            problems.append(problem)
+    return problems
 
 
 def for_role(role: str) -> Iterable[Action]:

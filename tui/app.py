@@ -18,9 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from textual.app import App
-from textual.binding import Binding
 from textual.command import Provider
-from textual.dom import DOMNode
 from textual.message import Message
 
 from services.control import schema
@@ -154,7 +152,6 @@ class ConsoleApp(App[int]):
         self._wall = wall
         self._selected_request: str | None = None
         self._announced: dict[str, float] = {}
-        self._clashes: set[str] = set()
         for (owner, name), screen in SCREENS.items():
             self.add_mode(f"{owner}.{name}", screen)
 
@@ -165,8 +162,9 @@ class ConsoleApp(App[int]):
 
     def on_mount(self) -> None:
         self._load_themes()
-        if self.user_keymap:
-            self.set_keymap(self.user_keymap)
+        for problem in actions.keymap_problems(self.user_keymap):
+            self.tell(problem, "warning")
+        self.set_keymap(self.user_keymap)
         self._open_link()
         self.set_interval(1.0, self._second)
         self.open_section(self.section)
@@ -274,7 +272,7 @@ class ConsoleApp(App[int]):
             self.bell()
 
     def _second(self) -> None:
-        self.store.sample(self.now, self._interval)
+        self.store.sample(self.now)
         if (screen := self.section_screen) is not None:
             screen.second()
 
@@ -433,12 +431,6 @@ class ConsoleApp(App[int]):
 
     def action_console_quit(self) -> None:
         self.exit(0)
-
-    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
-        names = ", ".join(sorted(binding.id or binding.action for binding in clashed_bindings))
-        if names not in self._clashes:
-            self._clashes.add(names)
-            self.tell(f"Your keys clash: {names} gave way.", "warning")
 
 
 def run(

@@ -137,7 +137,7 @@ def size(count: float) -> str:
     value = float(max(count, 0))
     for unit in _UNITS:
         if value < 999.5 or unit == _UNITS[-1]:
-            if unit == "B" or value >= 99.5:
+            if unit == "B" or value >= 99.95:
                 return f"{value:.0f} {unit}"
             return f"{value:.1f} {unit}"
         value /= 1000
@@ -161,6 +161,14 @@ def duration(seconds: float) -> str:
     if whole < 86_400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86_400}d"
+
+
+def age(seconds: float) -> str:
+    """A span in its largest unit, for tables: it changes rarely, which costs little."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)}{unit}"
+    return f"{int(max(seconds, 0))}s"
 
 
 def ago(seconds: float) -> str:

@@ -15,7 +15,10 @@ from typing import Any
 from services.control import schema
 
 RATE_HISTORY = 300
-"""Samples of the rate lines: five minutes at one a second."""
+"""Samples of the rate lines: ten minutes."""
+SAMPLE_EVERY = 2.0
+"""Seconds between two samples. Each one moves the whole line, which is most of what the
+overview sends over a slow link."""
 
 
 class LinkState(Enum):
@@ -55,9 +58,9 @@ class Store:
         self._data[topic] = data
         self._at[topic] = now
 
-    def sample(self, now: float, interval: float) -> bool:
-        """Add the present rates to the history, at most once an interval."""
-        if self.link.state is not LinkState.LIVE or now - self._sampled < interval * 0.9:
+    def sample(self, now: float) -> bool:
+        """Add the present rates to the history, if it is time for it."""
+        if self.link.state is not LinkState.LIVE or now - self._sampled < SAMPLE_EVERY * 0.9:
             return False
         status = self._data.get("status")
         if status is None:

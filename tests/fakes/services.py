@@ -132,7 +132,7 @@ class Pretend:
         if known.permission is Permission.WRITE and self.read_only:
             raise ControlError(Code.REFUSED, "This connection is read-only.")
         try:
-            record = from_json(known.params, dict(params))
+            record: Any = from_json(known.params, dict(params))
         except CodecError as exc:
             raise ControlError(Code.INVALID_PARAMS, str(exc)) from exc
         result = self.handlers()[method](record)
@@ -174,7 +174,8 @@ class FakeControl:
                     f"The {self.service.role} service went away.",
                     f"Start it with: vpnshare {self.service.role}",
                 )
-            due, self._topics = self._topics, set()
+            due: set[str] | None = self._topics
+            self._topics = set()
             for topic, values in wanted.items():
                 if due is None or topic in due:
                     revision += 1

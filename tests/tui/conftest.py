@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from tui.app import ConsoleApp
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the tester's terminal is must not matter."""
-    for name in [name for name in os.environ if name.startswith("TEXTUAL_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    # Seconds pass when the test says so, through `Console.advance`.
+    monkeypatch.setattr(ConsoleApp, "set_interval", lambda *_, **__: None)
 
 
 class Clock:
@@ -47,7 +47,7 @@ class Console:
 
     async def settle(self) -> None:
         """Let calls, news and repaints come to rest."""
-        for _ in range(4):
+        for _ in range(3):
             await self.pilot.pause()
 
     async def press(self, *keys: str) -> None:
@@ -63,11 +63,8 @@ class Console:
     @property
     def text(self) -> str:
         """The screen as characters."""
-        width, height = self.app.size
-        lines = [""] * height
-        for y, strip in enumerate(self.app.screen._compositor.render_strips(self.app.size)):
-            lines[y] = strip.text
-        return "\n".join(lines)
+        strips = self.app.screen._compositor.render_strips(self.app.size)
+        return "\n".join(strip.text for strip in strips)
 
     @property
     def told(self) -> list[str]:

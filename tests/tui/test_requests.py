@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.fakes.services import request
@@ -93,11 +95,13 @@ async def test_a_new_request_does_not_push_out_the_one_that_is_shown(
         assert ("approve", {"id": "r1"}) in c.gateway.calls
 
 
-async def test_the_bell_rings_once_for_a_device_and_can_be_silenced(console: OpenConsole) -> None:
+async def test_the_bell_rings_once_for_a_device_and_can_be_silenced(
+    console: OpenConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for bell, rung in ((True, 1), (False, 0)):
         async with console(bell=bell) as c:
             rings: list[bool] = []
-            c.app.bell = lambda rings=rings: rings.append(True)  # type: ignore[method-assign]
+            monkeypatch.setattr(c.app, "bell", partial(rings.append, True))
             c.gateway.waiting = [request()]
             c.gateway.changed("requests")
             await c.settle()

@@ -116,7 +116,7 @@ COLUMNS = (
     Column[Row]("up", "Up", 9, lambda r: _rate(_flow(r).from_tunnel_rate, "up"), right=True),
     Column[Row]("bytes", "Bytes", 7, lambda r: (formats.size(
         _flow(r).to_tunnel_bytes + _flow(r).from_tunnel_bytes), "plain"), right=True, tier=1),
-    Column[Row]("age", "Age", 6, lambda r: (formats.duration(_flow(r).age), "quiet"),
+    Column[Row]("age", "Age", 4, lambda r: (formats.age(_flow(r).age), "quiet"),
                 right=True, tier=1),
     Column[Row]("device", "By", 8, lambda r: (
         formats.clean(_flow(r).device or "?", 15), "quiet"), tier=2),

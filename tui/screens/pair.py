@@ -44,8 +44,10 @@ class Offer:
         self.used_by: str | None = None
         self.error = ""
         self.asking = False
-        self.devices: tuple[int, int] | None = None
-        """Paired and connected devices when the offer was made."""
+        self.peers: int | None = None
+        """Paired devices when the offer was made."""
+        self.others: set[str] = set()
+        """Requests seen since then that came without the code."""
 
     def left(self, now: float) -> float:
         return max(0.0, self.until - now) if self.offer else 0.0
@@ -205,13 +207,13 @@ class PairScreen(SectionScreen):
             if request.via == "qr":
                 state.used_by = formats.clean(request.label, 24) or "a device"
                 return
+            state.others.add(request.id)
         status = self.store.gateway
         if status is None:
             return
-        devices = status.peers, status.connected
-        if state.devices is None:
-            state.devices = devices
-        elif devices[0] > state.devices[0]:
+        if state.peers is None:
+            state.peers = status.peers
+        elif status.peers > state.peers + len(state.others):
             state.used_by = "a device that is paired now"
 
     def _renew_if_due(self) -> None:
@@ -238,7 +240,7 @@ class PairScreen(SectionScreen):
         except ControlError as error:
             fresh.error = " ".join(filter(None, (error.message, error.hint)))
         status = self.store.gateway
-        fresh.devices = (status.peers, status.connected) if status else None
+        fresh.peers = status.peers if status else None
         self.offer = fresh
         self.fit_in()
         self.refresh_bindings()

@@ -72,8 +72,8 @@ class NextCard(Card):
         return made
 
     def redraw(self) -> None:
-        super().redraw()
         self.display = bool(self.lines(max(self.size.width, 40)))
+        super().redraw()
 
 
 def gateway_hints(app: ConsoleApp) -> list[tuple[str, str]]:
@@ -189,8 +189,8 @@ class AlarmCard(Card):
         return made
 
     def redraw(self) -> None:
-        super().redraw()
         self.display = bool(self.store.gateway and self.store.gateway.alarms)
+        super().redraw()
 
 
 class TrafficCard(Card):

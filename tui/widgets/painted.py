@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
@@ -71,6 +72,7 @@ class Painted(Widget):
     def redraw(self) -> None:
         """Build the lines anew and repaint those that differ."""
         if not self.is_mounted or self.size.width == 0:
+            self._shown_width = -1
             return
         width = self.size.width
         before, self._shown = self._shown, self.lines(width)
@@ -79,8 +81,8 @@ class Painted(Widget):
             self.refresh(layout=True)
             return
         for y, (old, new) in enumerate(zip(before, self._shown, strict=True)):
-            if (old.plain, old.style, old.spans) != (new.plain, new.style, new.spans):
-                self.refresh(Region(0, y, width, 1))
+            for start, end in changed_cells(old, new, width):
+                self.refresh(Region(start, y, end - start, 1))
 
     def notify_style_update(self) -> None:
         """The theme changed: styles inside the lines are stale."""
@@ -106,6 +108,30 @@ class Painted(Widget):
             self._shown = self.lines(width)
             self._shown_width = width
         return self._shown
+
+
+SMALL_GAP = 8
+"""Equal cells between two changed ones that cost less to send than to jump over."""
+
+
+def changed_cells(old: Text, new: Text, width: int) -> list[tuple[int, int]]:
+    """The runs of cells in which two lines differ, as start and end."""
+    before, after = old.plain, new.plain
+    if (old.style, old.spans) != (new.style, new.spans) or len(before) != len(after):
+        return [(0, width)]
+    if before == after:
+        return []
+    if cell_len(after) != len(after) or cell_len(before) != len(before):
+        return [(0, width)]
+    runs: list[tuple[int, int]] = []
+    for x, (one, other) in enumerate(zip(before, after, strict=True)):
+        if one == other or x >= width:
+            continue
+        if runs and x - runs[-1][1] < SMALL_GAP:
+            runs[-1] = (runs[-1][0], x + 1)
+        else:
+            runs.append((x, x + 1))
+    return runs
 
 
 def text_strip(text: Text, width: int, base: Style, widget: Widget) -> Strip:

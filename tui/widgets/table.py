@@ -168,7 +168,9 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         if grown:
             self.virtual_size = Size(self.size.width, len(rows) + 1)
         if self.tail:
-            self.scroll_to(y=max(0, len(rows) + 1 - self.size.height), animate=False)
+            # Forced: the scroll bar that allows it appears only with the next layout.
+            top = max(0, len(rows) + 1 - self.size.height)
+            self.scroll_to(y=top, animate=False, force=True)
         elif self.follow:
             self._reveal()
         if (self._at, self.cursor_id) != before and self.cursor_id != before[1]:
@@ -247,9 +249,9 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         page = max(1, self.size.height - 1)
         top = self.scroll_offset.y
         if self._at < top:
-            self.scroll_to(y=self._at, animate=False)
+            self.scroll_to(y=self._at, animate=False, force=True)
         elif self._at >= top + page:
-            self.scroll_to(y=self._at - page + 1, animate=False)
+            self.scroll_to(y=self._at - page + 1, animate=False, force=True)
 
     # Drawing
 
@@ -275,8 +277,18 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         """Mark the visible rows dirty whose cells are not what is on the screen."""
         top = self.scroll_offset.y
         for y in range(1, self.size.height):
-            if self._painted.get(y) != self._line(top + y - 1):
+            old, new = self._painted.get(y), self._line(top + y - 1)
+            if old == new:
+                continue
+            if old is None or (old.kind, old.cursor) != (new.kind, new.cursor) or old.kind != "row":
                 self.refresh(Region(0, y, self.size.width, 1))
+                continue
+            # Single cells: over SSH a whole row for one age that moved is a waste.
+            x = 1
+            for (_, cells), before, after in zip(self._layout(), old.cells, new.cells, strict=True):
+                if before != after:
+                    self.refresh(Region(x, y, cells, 1))
+                x += cells + 1
 
     def _line(self, position: int) -> _Line:
         if position >= len(self.rows):

@@ -1,0 +1,81 @@
+"""A scripted adb server on a loopback port."""
+
+from __future__ import annotations
+
+import asyncio
+
+DEVICES = (
+    "R58M123\tdevice usb:1-1 product:a52 model:SM_A525F device:a52q transport_id:1\n"
+    "192.168.1.5:5555      device product:x model:y transport_id:2\n"
+    "emulator-5554         offline transport_id:3\n"
+    "ZY22 unauthorized usb:1-2 transport_id:4\n"
+)
+
+
+class FakeAdb:
+    """Speaks adb's host protocol for one phone: on any of its ports an echo, or `phone_port`."""
+
+    def __init__(self, phone_port: int | None = None) -> None:
+        self.phone_port = phone_port
+        """A port of this machine that stands for the phone's."""
+        self.devices = DEVICES
+        self.asked: list[str] = []
+        self.changes = asyncio.Event()
+        self.answer_with: bytes | None = None
+        """Instead of an honest answer."""
+
+    async def __aenter__(self) -> FakeAdb:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                size = int(await reader.readexactly(4), 16)
+                request = (await reader.readexactly(size)).decode()
+                self.asked.append(request)
+                if self.answer_with is not None:
+                    writer.write(self.answer_with)
+                    break
+                if request == "host:devices-l":
+                    writer.write(b"OKAY" + _block(self.devices))
+                    break
+                if request == "host:track-devices":
+                    writer.write(b"OKAY" + _block("R58M123\tdevice\n"))
+                    await self.changes.wait()
+                    writer.write(_block(""))
+                    break
+                if request == "host:transport:R58M123":
+                    writer.write(b"OKAY")
+                elif request.startswith("tcp:"):
+                    writer.write(b"OKAY")
+                    if self.phone_port is None:
+                        await _copy(reader, writer)
+                    else:
+                        there = await asyncio.open_connection("127.0.0.1", self.phone_port)
+                        back = asyncio.create_task(_copy(there[0], writer))
+                        await _copy(reader, there[1])
+                        there[1].close()
+                        await back
+                    break
+                else:
+                    writer.write(b"FAIL" + _block(f"device '{request[15:]}' not found"))
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+
+
+def _block(text: str) -> bytes:
+    return b"%04x" % len(text) + text.encode()

@@ -1,0 +1,465 @@
+"""The sections of the gateway console and the actions in them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from services.control import schema
+from services.control.errors import Code, ControlError
+from tests.fakes.services import lease, make_flows
+from tests.tui.conftest import Console, OpenConsole
+from tui.screens.flows import FlowsScreen
+from tui.widgets.table import RowTable
+
+
+def called(c: Console, method: str) -> list[dict[str, object]]:
+    return [params for name, params in c.gateway.calls if name == method]
+
+
+# Everywhere
+
+
+async def test_number_keys_go_to_sections(console: OpenConsole) -> None:
+    async with console() as c:
+        for key, section in zip(
+            "12345", ("overview", "pair", "peers", "flows", "log"), strict=True
+        ):
+            await c.press(key)
+            assert c.app.section == section
+            assert c.app.section_screen is c.app.screen
+        await c.press("9")
+        assert c.app.section == "log"
+
+
+async def test_only_what_the_section_shows_is_watched(console: OpenConsole) -> None:
+    async with console() as c:
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "leases"}
+        await c.press("4")
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "flows"}
+        await c.press("5")
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "logs"}
+        await c.press("2")
+        assert set(c.gateway.asked[-1]) == {"status", "requests"}
+
+
+async def test_share_starts_at_once_and_stops_after_a_question(console: OpenConsole) -> None:
+    async with console() as c:
+        await c.press("s")
+        assert called(c, "unshare") == []
+        assert "Stop sharing “Pixel 8”?" in c.text
+        await c.press("n")
+        assert called(c, "unshare") == []
+        await c.press("s", "y")
+        assert called(c, "unshare") == [{}]
+        assert "not sharing" in c.text
+        await c.press("s")
+        assert called(c, "share") == [{}]
+
+
+async def test_share_stops_without_a_question_when_nobody_is_connected(
+    console: OpenConsole, gateway: object
+) -> None:
+    async with console() as c:
+        c.gateway.leases = []
+        c.gateway.changed()
+        await c.settle()
+        await c.press("s")
+        assert called(c, "unshare") == [{}]
+
+
+async def test_what_to_do_next(console: OpenConsole) -> None:
+    async with console() as c:
+        assert "What to do next" not in c.text
+        c.gateway.status = replace(
+            c.gateway.status,
+            sharing="off",
+            vpn=schema.Vpn("absent", reason="Connect a VPN first."),
+        )
+        c.gateway.peers, c.gateway.leases = [], []
+        c.gateway.changed()
+        await c.settle()
+        assert "What to do next" in c.text
+        assert "Connect a VPN first." in c.text
+        assert "press s to start" in c.text
+        assert "press p and scan" in c.text
+
+
+async def test_bypass_is_shown_in_every_section(console: OpenConsole) -> None:
+    async with console() as c:
+        c.gateway.status = replace(c.gateway.status, bypass=True)
+        c.gateway.changed()
+        for key in "12345":
+            await c.press(key)
+            assert "BYPASS IS ON" in c.text
+
+
+async def test_alarms_are_shown(console: OpenConsole) -> None:
+    async with console() as c:
+        c.gateway.status = replace(c.gateway.status, alarms=["The VPN counts less than we do."])
+        c.gateway.changed()
+        await c.settle()
+        assert "The VPN counts less than we do." in c.text
+
+
+async def test_theme_is_tried_on_and_kept_or_given_back(console: OpenConsole) -> None:
+    kept: list[str] = []
+    async with console(on_theme=kept.append) as c:
+        await c.press("t", "down")
+        assert c.app.theme == "high-contrast"
+        await c.press("escape")
+        assert c.app.theme == "dark"
+        await c.press("t", "down", "down", "enter")
+        assert c.app.theme == "light"
+        assert kept == ["light"]
+
+
+async def test_help_lists_the_keys_of_the_section(console: OpenConsole) -> None:
+    async with console(section="flows", size=(100, 60)) as c:
+        await c.press("question_mark")
+        assert "Show flows that contain these words" in c.text
+        assert "Revoke the device" in c.text
+        await c.press("escape")
+        assert "Show flows that contain these words" not in c.text
+
+
+async def test_palette_runs_an_action(console: OpenConsole) -> None:
+    async with console() as c:
+        await c.press("colon")
+        await c.press(*"go to peers")
+        await c.press("enter")
+        assert c.app.section == "peers"
+
+
+async def test_palette_offers_devices_by_name(console: OpenConsole) -> None:
+    async with console(section="peers") as c:
+        await c.press("colon")
+        await c.press(*"flows of tab")
+        await c.press("enter")
+        assert c.app.section == "flows"
+        assert c.gateway.asked[-1]["flows"]["peer"] == "p3"
+
+
+async def test_quit_leaves_the_service_alone(console: OpenConsole) -> None:
+    async with console() as c:
+        await c.press("q")
+        assert c.app.return_code == 0
+        assert called(c, "shutdown") == []
+
+
+async def test_keys_can_be_moved(console: OpenConsole) -> None:
+    async with console(keymap={"share.toggle": "z"}) as c:
+        await c.press("s")
+        assert "Stop sharing" not in c.text
+        assert "z Stop" in c.text
+        await c.press("z")
+        assert "Stop sharing" in c.text
+
+
+async def test_clashing_keys_are_told(console: OpenConsole) -> None:
+    async with console(keymap={"theme.pick": "s", "no.such": "z"}) as c:
+        assert "The key s clashes: share.toggle, theme.pick." in c.told
+        assert "There is no action 'no.such' to give a key to." in c.told
+
+
+async def test_a_tap_on_tab_or_key_works(console: OpenConsole) -> None:
+    async with console(size=(45, 24)) as c:
+        await c.pilot.click("TopBar", offset=(25, 0))
+        await c.settle()
+        assert c.app.section == "peers"
+        await c.pilot.click("KeyBar", offset=(2, 0))
+        await c.settle()
+        assert "Revoke “Tablet”?" in c.text
+
+
+# Peers
+
+
+async def test_revoke_asks_by_name(console: OpenConsole) -> None:
+    async with console(section="peers") as c:
+        await c.press("x")
+        assert "Revoke “Tablet”?" in c.text
+        await c.press("escape")
+        assert called(c, "revoke") == []
+        await c.press("x", "enter")
+        assert called(c, "revoke") == []
+        await c.press("x", "y")
+        assert called(c, "revoke") == [{"id": "p3"}]
+        assert "✗ revoked" in c.text
+
+
+async def test_a_revoked_device_cannot_be_revoked_again(console: OpenConsole) -> None:
+    async with console(section="peers") as c:
+        c.gateway.peers = [replace(c.gateway.peers[0], revoked=True)]
+        c.gateway.changed()
+        await c.settle()
+        await c.press("x")
+        assert "Revoke “" not in c.text
+
+
+async def test_rename(console: OpenConsole) -> None:
+    async with console(section="peers") as c:
+        await c.press("e")
+        await c.press("ctrl+u", *"Sofa", "enter")
+        assert called(c, "rename") == [{"id": "p3", "label": "Sofa"}]
+        assert "Sofa" in c.text
+
+
+async def test_rename_can_be_left(console: OpenConsole) -> None:
+    async with console(section="peers") as c:
+        await c.press("e", "z", "escape")
+        assert called(c, "rename") == []
+
+
+async def test_flows_of_a_device(console: OpenConsole) -> None:
+    async with console(section="peers") as c:
+        await c.press("j", "enter")
+        assert c.app.section == "flows"
+        assert c.gateway.asked[-1]["flows"]["peer"] == "p2"
+        assert "only Work laptop" in c.text
+        await c.press("escape")
+        assert "peer" not in c.gateway.asked[-1]["flows"]
+
+
+async def test_a_device_without_a_lease_is_shown(console: OpenConsole) -> None:
+    async with console(section="peers") as c:
+        c.gateway.leases = []
+        c.gateway.changed()
+        await c.settle()
+        assert "Tablet" in c.text
+
+
+# Flows
+
+
+async def test_sort_and_order_are_the_services_work(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        assert c.gateway.asked[-1]["flows"] == {"sort": "rate", "descending": True, "limit": 200}
+        await c.press("o")
+        assert c.gateway.asked[-1]["flows"]["sort"] == "bytes"
+        await c.press("i")
+        assert c.gateway.asked[-1]["flows"]["descending"] is False
+        await c.press("o")
+        assert c.gateway.asked[-1]["flows"] == {"sort": "age", "descending": False, "limit": 200}
+
+
+async def test_filter(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("slash", *"udp 53", "enter")
+        assert c.gateway.asked[-1]["flows"]["filter"] == "udp 53"
+        assert "5 flows" in c.text
+        await c.press("escape")
+        assert "filter" not in c.gateway.asked[-1]["flows"]
+        assert "40 flows" in c.text
+
+
+async def test_escape_in_the_filter_clears_it(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("slash", *"udp", "escape")
+        assert "40 flows" in c.text
+        assert isinstance(c.app.focused, RowTable)
+
+
+async def test_cursor_stays_on_its_flow_when_the_order_changes(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("down", "down")
+        table = c.app.screen.query_one("#flows", RowTable)
+        chosen = table.cursor_id
+        c.gateway.flows = [
+            replace(flow, to_tunnel_rate=9e9) if flow.id == 40 else flow for flow in c.gateway.flows
+        ]
+        c.gateway.changed("flows")
+        await c.settle()
+        assert table.cursor_id == chosen
+        assert table.current is not None
+        assert table.rows[3] is table.current
+
+
+async def test_follow_keeps_the_flow_in_view(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("f")
+        assert "following" in c.text
+        table = c.app.screen.query_one("#flows", RowTable)
+        first = table.current
+        assert first is not None
+        c.gateway.flows = [
+            replace(flow, to_tunnel_rate=0.0, from_tunnel_rate=0.0) if flow.id == first.id else flow
+            for flow in c.gateway.flows
+        ]
+        c.gateway.flows.sort(key=lambda flow: flow.id == first.id)
+        c.gateway.changed("flows")
+        await c.settle()
+        assert table.current is not None
+        assert table.current.id == first.id
+        assert table.scroll_offset.y > 0
+
+
+async def test_group_by_device_and_fold(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("g", "home")
+        assert "▾ Work laptop  20 flows" in c.text
+        await c.press("enter")
+        assert "▸ Work laptop  20 flows" in c.text
+        assert "▾ Tablet  20 flows" in c.text
+        await c.press("g")
+        assert "Work laptop  20 flows" not in c.text
+
+
+async def test_details_follow_the_flow_and_outlive_it(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("enter")
+        assert "#1  established" in c.text
+        c.gateway.flows[0] = replace(c.gateway.flows[0], to_tunnel_bytes=777_000_000_000)
+        c.gateway.changed("flows")
+        await c.settle()
+        assert "777 GB" in c.text
+        await c.press("enter")
+        assert "#1  established" not in c.text
+
+
+async def test_close_asks_by_name(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("x")
+        assert "Close tcp to 151.101.1.140:443?" in c.text
+        assert "Work laptop" in c.text
+        await c.press("n")
+        assert called(c, "close_flow") == []
+        await c.press("x", "y")
+        assert called(c, "close_flow") == [{"id": 1}]
+        assert "39 flows" in c.text
+
+
+async def test_only_this_device(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("m")
+        assert c.gateway.asked[-1]["flows"]["peer"] == "p2"
+        await c.press("m")
+        assert "peer" not in c.gateway.asked[-1]["flows"]
+
+
+async def test_more_flows_are_asked_for_at_the_end_of_the_page(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        c.gateway.flows = make_flows(1_000)
+        c.gateway.changed("flows")
+        await c.settle()
+        assert "200 of 1,000 flows" in c.text
+        await c.press("end", "down")
+        assert c.gateway.asked[-1]["flows"]["limit"] == 400
+        assert "400 of 1,000 flows" in c.text
+
+
+async def test_no_flows(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        c.gateway.flows = []
+        c.gateway.changed("flows")
+        await c.settle()
+        assert "No flows." in c.text
+        await c.press("x", "enter", "m", "down", "end")
+        assert isinstance(c.app.screen, FlowsScreen)
+
+
+# Log
+
+
+async def test_log_levels_and_filter(console: OpenConsole) -> None:
+    async with console(section="log") as c:
+        assert "budget of 4096" not in c.text
+        await c.press("l")
+        assert c.gateway.asked[-1]["logs"]["level"] == "warning"
+        assert "has the lease" not in c.text
+        await c.press("l", "l")
+        assert "budget of 4096" in c.text
+        await c.press("slash", *"dns", "enter")
+        assert "Resolver 10.64.0.1" in c.text
+        assert "budget of 4096" not in c.text
+        await c.press("escape")
+        assert "budget of 4096" in c.text
+
+
+async def test_log_follows_until_the_cursor_leaves_the_end(console: OpenConsole) -> None:
+    async with console(section="log") as c:
+        table = c.app.screen.query_one("#log", RowTable)
+        line = c.gateway.logs[-1]
+        c.gateway.logs += [replace(line, at=line.at + n, message=f"line {n}") for n in range(60)]
+        c.gateway.changed("logs")
+        await c.settle()
+        assert "line 59" in c.text
+        await c.press("up")
+        assert not table.tail
+        c.gateway.logs.append(replace(line, at=line.at + 99, message="the newest"))
+        c.gateway.changed("logs")
+        await c.settle()
+        assert "the newest" not in c.text
+        await c.press("f")
+        assert "the newest" in c.text
+
+
+async def test_a_whole_line_can_be_read(console: OpenConsole) -> None:
+    async with console(section="log", size=(45, 24)) as c:
+        c.gateway.logs.append(
+            replace(c.gateway.logs[-1], at=c.gateway.logs[-1].at + 1, message="word " * 40 + "end.")
+        )
+        c.gateway.changed("logs")
+        await c.settle()
+        assert "end." not in c.text
+        await c.press("enter")
+        assert "end." in c.text
+
+
+# Permission and the line to the service
+
+
+async def test_read_only_has_no_action_that_changes_anything(console: OpenConsole) -> None:
+    async with console() as c:
+        c.gateway.stop()
+        await c.settle()
+        c.gateway.up, c.gateway.read_only = True, True
+        await c.press("r")
+        for section in "12345":
+            await c.press(section)
+            await c.press("a", "d", "s", "x", "y", "n", "e")
+            await c.press("escape")
+        written = {name for name, _ in c.gateway.calls} - {"pair"}
+        assert written == set()
+        assert c.gateway.offers == 0
+        assert "Revoke" not in c.text
+
+
+@pytest.mark.parametrize("size", [(45, 24), (80, 24)])
+async def test_a_lost_service_leaves_its_data_and_its_age(
+    console: OpenConsole, size: tuple[int, int]
+) -> None:
+    async with console(size=size) as c:
+        c.gateway.stop()
+        await c.settle()
+        await c.advance(4.0)
+        assert "Data is 4s old" in c.text
+        assert "Start it with: vpnshare gateway" in c.text
+        assert "Work laptop" in c.text
+        c.gateway.up = True
+        c.gateway.leases.append(lease("l9", "p9", "New one", 9))
+        await c.press("r")
+        assert "old; retrying" not in c.text
+        assert "New one" in c.text
+
+
+async def test_without_a_service_the_console_says_how_to_start_it(
+    console: OpenConsole, gateway: object
+) -> None:
+    from tests.fakes.services import PretendGateway
+
+    assert isinstance(gateway, PretendGateway)
+    gateway.up = False
+    async with console() as c:
+        assert "Start it with: vpnshare gateway" in c.text
+
+
+async def test_an_error_answer_is_told_with_its_hint(console: OpenConsole) -> None:
+    async with console() as c:
+        c.gateway.status = replace(c.gateway.status, sharing="off")
+        c.gateway.changed()
+        await c.settle()
+        c.gateway.errors["share"] = ControlError(Code.FAILED, "It is broken.", "Mend it.")
+        await c.press("s")
+        assert "It is broken. Mend it." in c.told

@@ -1,0 +1,152 @@
+"""Pictures of the sections: a change of layout or colour must be meant.
+
+After a change that is meant: `pytest tests/tui/test_snapshots.py --snapshot-update`.
+Each section is pictured where its layout differs: on a phone, in a common
+terminal, on a wide screen; colours in the default theme and in mono, which
+shows that no state lives by colour alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from services.control import schema
+from tests.fakes.services import IDLE_CLIENT, PretendClient, PretendGateway, request
+from tui.app import ConsoleApp
+
+PHONE, COMMON, WIDE = (45, 24), (80, 24), (120, 40)
+SIZES = {"phone": PHONE, "common": COMMON, "wide": WIDE}
+
+Compare = Callable[..., bool]
+MakeApp = Callable[..., ConsoleApp]
+
+
+@pytest.fixture(autouse=True)
+def no_blinking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Input, "_toggle_cursor", lambda _: None)
+
+
+def after(*keys: str) -> Callable[[Pilot[Any]], Any]:
+    """Let the first news arrive, then press keys."""
+
+    async def prepare(pilot: Pilot[Any]) -> None:
+        app = pilot.app
+        assert isinstance(app, ConsoleApp)
+        await rest(pilot)
+        for step in range(60):
+            app.store.down.append(4e6 * (step * 7 % 13))
+            app.store.up.append(2e5 * (step * 5 % 11))
+        app._second()
+        for key in keys:
+            await pilot.press(key)
+            await rest(pilot)
+
+    return prepare
+
+
+async def rest(pilot: Pilot[Any]) -> None:
+    for _ in range(3):
+        await pilot.pause()
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("theme", ["dark", "mono"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("section", ["overview", "pair", "peers", "flows", "log"])
+def test_gateway(
+    snap_compare: Compare, make_app: MakeApp, section: str, size: str, theme: str
+) -> None:
+    app = make_app(section=section, theme=theme)
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after())
+
+
+@pytest.mark.parametrize("theme", ["dark", "mono"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("section", ["tunnel", "connect"])
+def test_client(
+    snap_compare: Compare, make_app: MakeApp, section: str, size: str, theme: str
+) -> None:
+    app = make_app("client", section=section, theme=theme)
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after())
+
+
+@pytest.mark.parametrize("theme", ["light", "high-contrast"])
+def test_the_other_themes(snap_compare: Compare, make_app: MakeApp, theme: str) -> None:
+    assert snap_compare(make_app(theme=theme), terminal_size=COMMON, run_before=after())
+
+
+def test_without_colour(
+    snap_compare: Compare, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert snap_compare(make_app(), terminal_size=COMMON, run_before=after())
+
+
+def test_ascii_symbols(snap_compare: Compare, make_app: MakeApp) -> None:
+    assert snap_compare(make_app(ascii=True), terminal_size=PHONE, run_before=after())
+
+
+def test_everything_is_wrong(
+    snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway
+) -> None:
+    gateway.status = replace(
+        gateway.status,
+        sharing="unavailable",
+        bypass=True,
+        vpn=schema.Vpn("absent", reason="No VPN is up. Connect one in your VPN app."),
+        alarms=["The resolver of the VPN does not answer."],
+    )
+    gateway.peers, gateway.leases, gateway.flows = [], [], []
+    gateway.waiting = [request(), request("r2", "Tablet", None, "qr")]
+    assert snap_compare(make_app(), terminal_size=PHONE, run_before=after())
+
+
+@pytest.mark.parametrize("size", ["phone", "common"])
+def test_requests_in_the_pair_section(
+    snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, size: str
+) -> None:
+    gateway.waiting = [request(), request("r2", "Work tablet", "111222")]
+    app = make_app(section="pair")
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after())
+
+
+@pytest.mark.parametrize("size", ["phone", "wide"])
+def test_flow_details_and_groups(snap_compare: Compare, make_app: MakeApp, size: str) -> None:
+    app = make_app(section="flows")
+    keys = ("g", "j", "enter")
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after(*keys))
+
+
+def test_a_question(snap_compare: Compare, make_app: MakeApp) -> None:
+    app = make_app(section="peers")
+    assert snap_compare(app, terminal_size=PHONE, run_before=after("x"))
+
+
+def test_help(snap_compare: Compare, make_app: MakeApp) -> None:
+    app = make_app(section="flows")
+    assert snap_compare(app, terminal_size=PHONE, run_before=after("question_mark"))
+
+
+def test_the_service_is_gone(
+    snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway
+) -> None:
+    async def lose(pilot: Pilot[Any]) -> None:
+        await rest(pilot)
+        gateway.stop()
+        await rest(pilot)
+
+    assert snap_compare(make_app(), terminal_size=PHONE, run_before=lose)
+
+
+def test_the_client_waits_with_its_code(
+    snap_compare: Compare, make_app: MakeApp, client: PretendClient
+) -> None:
+    client.status = replace(IDLE_CLIENT, state="waiting", code="483920", gateway="Pixel 8")
+    assert snap_compare(make_app("client"), terminal_size=PHONE, run_before=after())
