@@ -50,5 +50,8 @@ CHALLENGE_INTERVAL = 0.1
 (RFC 5961, 7, asks for some limit)."""
 OUTPUT_RETRY = 0.1
 """Seconds until retransmissions that found the link's queue full are tried again."""
+SUSPICION = 0.01
+"""Seconds beyond two round trips after which a retransmission is taken for lost: the peer may
+delay an ACK that long when segments come in bursts."""
 MIN_PERSIST = 0.5
 """Shortest interval between zero-window probes. Linux answers no more than two in a second."""

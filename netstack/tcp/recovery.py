@@ -19,7 +19,9 @@ after each partial ACK.
 
 A retransmission may be lost too. Each one notes where `nxt` was; when SACKs
 prove that later data have arrived while it has not, it is sent once more,
-which saves the time-out that RFC 6675 would wait for.
+which saves the time-out that RFC 6675 would wait for. The sender does the same
+when two round trips have passed in vain (`suspect`), as then there may be no
+later data that could prove it.
 
 On a reliable link, which never reorders, a single SACKed byte above a hole
 proves that the peer itself dropped what is missing: `ordered`.
@@ -98,6 +100,16 @@ class Recovery:
                 return
             marks.popleft()
             self._again.append((start, end))
+
+    def suspect(self, una: int) -> None:
+        """The retransmission of what is at `una` is overdue: it counts as lost, too."""
+        if una >= self.high:
+            return
+        limit = self.sacked.gap(una)[1]
+        end = self.high if limit is None else min(limit, self.high)
+        if self._marks and self._marks[0][0] <= una < self._marks[0][1]:
+            end = min(end, self._marks.popleft()[1])
+        self._again.appendleft((una, end))
 
     def enter(self, una: int, nxt: int) -> None:
         """Begin fast recovery: it lasts until all that was sent before is acknowledged."""

@@ -33,6 +33,7 @@ from netstack.tcp.constants import (
     MIN_MSS,
     MIN_PERSIST,
     OUTPUT_RETRY,
+    SUSPICION,
     TIMESTAMPS_LENGTH,
     WAKE_OFFLOAD,
     WAKE_PLAIN,
@@ -53,6 +54,7 @@ class Sender:
     __slots__ = (
         "_config",
         "_reply",
+        "_suspected",
         "_timed",
         "_timed_at",
         "_writer",
@@ -123,6 +125,8 @@ class Sender:
         """A round trip is being timed until this is acknowledged, finer than timestamps can; not
         across retransmissions (Karn)."""
         self._timed_at = 0.0
+        self._suspected = False
+        """What is at `una` was repeated out of suspicion already."""
 
     # --- sending -----------------------------------------------------------------------------
 
@@ -224,6 +228,7 @@ class Sender:
         self.flight.acknowledged(ack)
         self.progress_at = now
         self.backoff = 0
+        self._suspected = False
         if self.rtt is not None:
             self._measure(ack, seg, now)
         recovery = self.recovery
@@ -387,7 +392,23 @@ class Sender:
             )
         if self.rtt is None:
             return min(INITIAL_RTO * (1 << min(self.backoff, 16)), self._config.max_rto)
+        if self._suspecting:
+            return min(2 * self.rtt.srtt + SUSPICION, self.rtt.rto)
         return self.rtt.backed_off(self.backoff)
+
+    @property
+    def _suspecting(self) -> bool:
+        """A retransmission that is not acknowledged in two round trips is repeated, once, before
+        the time-out proper."""
+        recovery = self.recovery
+        return (
+            recovery is not None
+            and recovery.point is not None
+            and not recovery.loss
+            and not self._suspected
+            and self.rtt is not None
+            and self.rtt.srtt > 0
+        )
 
     def _persist_interval(self) -> float:
         base = self.rtt.rto if self.rtt is not None else MIN_PERSIST
@@ -414,6 +435,13 @@ class Sender:
         out = self._writer.out
         if self.reliable and out is not None and out.room() <= 0:
             # The link itself is behind: what is in flight may not even have left.
+            self.deadline = now + self._timeout()
+            return True
+        if self._suspecting:
+            assert self.recovery is not None
+            self._suspected = True
+            self.recovery.suspect(self.una)
+            self.retransmit(now, at_least_one=True)
             self.deadline = now + self._timeout()
             return True
         self._config.count("tcp__recovery__timeout")

@@ -66,7 +66,7 @@ def ours_and_kernel(
     timeout: float = 900.0,
 ) -> Result:
     """The kernel sends `to_us` bytes to our TCP, which sends `from_us`. `active`: we connect."""
-    config = config or TcpConfig(reliable=False)
+    config = replace(config or TcpConfig(reliable=False), time_wait=0.1)
     ab, ba = replace(link), replace(link)
     to_us_data, from_us_data = seeded(to_us, seed), seeded(from_us, seed + 1)
     with kernel_host("a", IPV4[0], IPV6[0], offload=offload) as kernel:
