@@ -21,6 +21,7 @@ finds it comes after a crash, and connects again by itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -29,6 +30,7 @@ from collections.abc import Callable
 from client import resume as resuming
 from client import suite
 from client.driver import LinkDriver
+from client.kinds import classify, usb_endpoints
 from client.model import (
     ClientConfig,
     ClientError,
@@ -36,20 +38,22 @@ from client.model import (
     ClientState,
     ClientStore,
     KnownGateway,
+    TransportEndpoint,
     fingerprint,
 )
 from client.nic import MAX_MTU, MIN_MTU
 from client.plan import Plan, find_gateway, make_plan
-from client.reconnect import Backoff, Ending, Step, Verdict, after, in_order, judge
+from client.reconnect import Backoff, Ending, Step, Verdict, after, in_order, judge, rank
 from client.report import Report
 from client.round import Round
+from client.sessions import Sessions
 from client.system.host import Host, LinuxHost
-from client.system.watch import NetworkWatch, is_local
+from client.system.watch import SETTLE, NetworkWatch
 from client.tasks import cancel, create_task
 from client.tunnel import Tunnel
 from vshp.config import Capability, GatewayStatus, Hello, LeaseConfig, Resume, Suite
 from vshp.handshake import generate_identity, public_key
-from vshp.session import ClientSession
+from vshp.transports import adb
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +63,9 @@ WANTED_NAME = "client-connected"
 """The file that says that a run holds a lease; its text is the gateway's fingerprint."""
 CONNECT_STEP = 2.0
 """Seconds for a connect in the first round after a break; each further round has as much more."""
+IMPROVE_FIRST = 15.0
+IMPROVE_MAX = 300.0
+"""Seconds between looks for a better way to the gateway, while there could be one."""
 PING_PAUSE = 1.0
 """Seconds between pings for news of the network, however much of it there is."""
 
@@ -87,6 +94,7 @@ class Client:
         self._hold: asyncio.Task[None] | None = None
         self._nudge = asyncio.Event()
         self._settled = asyncio.Event()
+        self._improvable = asyncio.Event()
         self._pinged = 0.0
         self._wanted = config.state_dir / WANTED_NAME
 
@@ -123,7 +131,8 @@ class Client:
     async def connect(self, target: str | None = None, transport: str = "auto") -> None:
         """Begin connecting; returns as soon as the attempt runs.
 
-        `target` is a pairing URI, a known gateway's name or fingerprint (or a
+        `target` is a pairing URI, a gateway's address (`HOST:PORT`, or `usb` for
+        the phone on the cable), a known gateway's name or fingerprint (or a
         unique prefix of it), or None for the gateway seen last. A running
         connection is given up first. Raises ClientError for what cannot be
         tried at all: `uri_invalid`, `gateway_unknown`, `gateway_ambiguous`,
@@ -137,7 +146,12 @@ class Client:
         except BaseException:
             await self._tunnel.undo()
             raise
-        self._report = self._report.begin(plan.name, fingerprint(plan.public_key), nic.name)
+        key = plan.public_key
+        self._report = self._report.begin(
+            plan.name or (str(plan.endpoints[0]) if plan.endpoints else "the phone"),
+            None if key is None else fingerprint(key),
+            nic.name,
+        )
         self._step(Step.CONNECT)
         self._run = create_task(self._stay_connected(plan), "client-run")
 
@@ -197,11 +211,14 @@ class Client:
             await self._pause(backoff.next(random.random()))
             # While nothing is known of the path, short attempts find its return sooner.
             timeout = min(self._config.connect_timeout, CONNECT_STEP * backoff.rounds)
-            current = Round(self, plan, self._tunnel, self._session_maker(plan), timeout)
+            ways = await self._ways(plan)
+            current = Round(self, plan, ways, self._tunnel, self._session_maker(plan), timeout)
             self._plan, self._round = plan, current
+            improving = create_task(self._improve(plan, current), "client-improve")
             try:
                 ending = await current.run()
             finally:
+                await cancel(improving)
                 self._report.add(current.link)
                 self._round = None
             granted = current.granted
@@ -212,6 +229,10 @@ class Client:
                 await self._tunnel.renew()
             elif ending.reason in _NOT_RESUMABLE:
                 plan.resume = None
+            elif not leased and _second_way(plan, ending):
+                log.info("%s: trying what else is known of the gateway", ending.reason)
+                backoff.reset()
+                continue
             verdict = judge(ending, leased, backoff.rounds, self._config.reconnect or not leased)
             log.info("%s: %s", verdict.error, verdict.sentence)
             if verdict.step is Step.REFUSED:
@@ -241,7 +262,51 @@ class Client:
         except ClientError as error:
             log.warning("traffic still goes to the broken link: %s", error)
 
-    def _session_maker(self, plan: Plan) -> Callable[[float], ClientSession]:
+    async def _ways(self, plan: Plan) -> tuple[TransportEndpoint, ...]:
+        """Where the gateway may be reached now, the best first."""
+        # A phone that was on the cable once is believed to be there when adb says so.
+        found = [e for e in plan.endpoints if plan.by_address or e.transport != "usb"]
+        if plan.transport in ("auto", "usb"):
+            found += await usb_endpoints(plan.port)
+        return in_order(classify(found, self._tunnel.mark), plan.transport)
+
+    async def _improve(self, plan: Plan, current: Round) -> None:
+        """While a link runs that is not the best there could be: look for a better one.
+
+        At each news of the network or of USB, and ever more seldom otherwise.
+        """
+        wait = IMPROVE_FIRST
+        phones = create_task(self._watch_usb(plan), "client-usb-watch")
+        try:
+            while True:
+                self._improvable.clear()
+                try:
+                    async with asyncio.timeout(wait):
+                        await self._improvable.wait()
+                    await asyncio.sleep(SETTLE)
+                    wait = IMPROVE_FIRST
+                except TimeoutError:
+                    wait = min(2 * wait, IMPROVE_MAX)
+                link = current.link
+                if link is None or not current.granted:
+                    continue
+                ways = await self._ways(plan)
+                here = next((e for e in ways if str(e) == str(link.endpoint)), link.endpoint)
+                current.improve(tuple(e for e in ways if rank(e) < rank(here)))
+        finally:
+            await cancel(phones)
+
+    async def _watch_usb(self, plan: Plan) -> None:
+        """News of phones on the cable, where an adb server runs."""
+        if plan.transport in ("auto", "usb"):
+            with contextlib.suppress(OSError):
+                await adb.track(self._usb_changed)
+
+    def _usb_changed(self) -> None:
+        self._nudge.set()
+        self._improvable.set()
+
+    def _session_maker(self, plan: Plan) -> Sessions:
         """Sessions for a round, each with what the plan holds at that moment."""
         config, nic = self._config, self._tunnel.nic
         capabilities = Capability.IPV6
@@ -251,21 +316,19 @@ class Client:
                 capabilities |= Capability.OFFLOAD_UDP
         mtu = min(MAX_MTU, config.mtu or MAX_MTU)
         hello = Hello(config.label, config.platform, capabilities, max(MIN_MTU, mtu))
-
-        def make(now: float) -> ClientSession:
-            return ClientSession(
-                self._identity,
-                plan.public_key,
-                hello,
-                now=now,
-                secret=plan.secret,
-                resume=plan.resume,
-                suite=self._suite,
-            )
-
-        return make
+        return Sessions(self._identity, plan, hello, self._suite)
 
     # --- news of the round (RoundOwner) ------------------------------------------------------
+
+    def met(self, gateway_key: bytes) -> bool:
+        """On first contact: note who is there; later: nobody else will do."""
+        plan = self._plan
+        assert plan is not None
+        plan.met = gateway_key
+        expected = plan.public_key or (plan.known.public_key if plan.known else None)
+        if expected is None:
+            self._report.met(fingerprint(gateway_key))
+        return expected is None or expected == gateway_key
 
     def asked(self, code: str | None) -> None:
         self._report.code = code
@@ -276,13 +339,16 @@ class Client:
         plan = self._plan
         assert plan is not None
         plan.secret = None
+        if plan.public_key is None:
+            plan.public_key = plan.met
+        assert plan.public_key is not None
         plan.resume = Resume(lease.session_id, lease.ticket, lease) if lease.ticket else None
         plan.name = lease.name or plan.name
         known = KnownGateway(
             plan.public_key, plan.name, plan.endpoints, time.time(), resuming.encode(lease)
         ).seen_at(link.endpoint, time.time())
         self._store.save_gateway(known)
-        plan.endpoints = in_order(known.endpoints, plan.transport)
+        plan.endpoints, plan.known = known.endpoints, known
         self._want(known.fingerprint)
 
     def connected(self, link: LinkDriver, lease: LeaseConfig) -> None:
@@ -296,6 +362,10 @@ class Client:
         else:
             self._step(Step.GRANTED)
 
+    def moved(self, link: LinkDriver) -> None:
+        """A better way was found and is in use."""
+        self._report.add(link)
+
     def status_received(self, status: GatewayStatus) -> None:
         if self._report.status(status):
             self._changed()
@@ -308,6 +378,7 @@ class Client:
     def _network_changed(self) -> None:
         """Do not wait for time-outs: try again now, or see whether the link still works."""
         self._nudge.set()
+        self._improvable.set()
         if self._round is None:
             return
         self._round.look_again()
@@ -315,7 +386,7 @@ class Client:
         if link is None:
             return
         now = time.monotonic()
-        if not is_local(link.local_address):
+        if not link.follow():
             link.fail(Ending("link_lost", "this device's address has changed", False))
         elif now - self._pinged >= PING_PAUSE:
             self._pinged = now
@@ -353,6 +424,20 @@ class Client:
             return None
 
 
+def _second_way(plan: Plan, ending: Ending) -> bool:
+    """Change the plan, if there is another way in than the one that was just refused."""
+    if ending.reason in _SPENT and plan.secret is not None and plan.known is not None:
+        # Paired already, perhaps with this very URI: the key that was remembered will do.
+        plan.secret, plan.resume = None, resuming.decode(plan.known.resume)
+        return True
+    if ending.reason == "not_paired" and plan.by_address and plan.public_key is not None:
+        # The gateway has forgotten us: ask its owner anew, but it must be the same gateway.
+        plan.public_key = plan.resume = None
+        return True
+    return False
+
+
+_SPENT = frozenset({"secret_used", "secret_expired", "secret_unknown"})
 _SETTLED = frozenset({ClientState.CONNECTED, ClientState.FAILED, ClientState.IDLE})
 _NOT_RESUMABLE = frozenset({"ticket_invalid", "ticket_used", "ticket_expired", "lease_expired"})
 """Endings after which the next round asks for a fresh lease."""

@@ -3,7 +3,8 @@
 After RFC 8305 (Happy Eyeballs): attempts start in order of preference, the
 next when the last has failed or has had 250 ms. Only the connects are raced.
 The handshake is made with one candidate at a time, since a pairing secret and
-a resume ticket are good once.
+a resume ticket are good once. A UDP socket connects at once whoever is there,
+so UDP endpoints come last among those of a kind.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from client.model import ClientError, TransportEndpoint
 from client.tasks import cancel, create_task
+from vshp.transports import adb
 
 STAGGER = 0.25
 """Seconds an attempt has for itself (RFC 8305 section 8: 250 ms recommended)."""
@@ -99,29 +101,53 @@ def _why(error: OSError | ClientError) -> str:
 
 
 async def connect(endpoint: TransportEndpoint, mark: int, timeout: float) -> socket.socket:
-    """A connected, non-blocking TCP socket. Raises OSError, TimeoutError included."""
-    if endpoint.transport != "tcp":
-        raise ClientError(
-            "transport_unavailable", f"The transport {endpoint.transport} is not available."
-        )
-    loop = asyncio.get_running_loop()
-    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
-    address: Any = (endpoint.host, endpoint.port)
-    if family == socket.AF_INET6:
-        address = _scoped(endpoint)
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    """A connected, non-blocking socket. Raises OSError, TimeoutError included."""
+    if endpoint.transport == "udp":
+        return open_datagram(endpoint, mark)
     try:
-        if mark:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         async with asyncio.timeout(timeout):
-            await loop.sock_connect(sock, address)
+            if endpoint.transport == "usb":
+                return await adb.open_stream(endpoint.host, endpoint.port)
+            return await _open_stream(endpoint, mark)
     except TimeoutError as error:
-        sock.close()
         raise TimeoutError(errno.ETIMEDOUT, f"no answer within {timeout:.0f} s") from error
+
+
+async def _open_stream(endpoint: TransportEndpoint, mark: int) -> socket.socket:
+    sock = _socket(endpoint, socket.SOCK_STREAM, mark)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, _address(endpoint))
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def open_datagram(endpoint: TransportEndpoint, mark: int) -> socket.socket:
+    """A connected, non-blocking UDP socket. Raises OSError when there is no route."""
+    sock = _socket(endpoint, socket.SOCK_DGRAM, mark)
+    try:
+        sock.connect(_address(endpoint))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _socket(endpoint: TransportEndpoint, kind: int, mark: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    if mark:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        except OSError:
+            sock.close()
+            raise
+    return sock
+
+
+def _address(endpoint: TransportEndpoint) -> Any:
+    return _scoped(endpoint) if ":" in endpoint.host else (endpoint.host, endpoint.port)
 
 
 def _scoped(endpoint: TransportEndpoint) -> tuple[str, int, int, int]:

@@ -1,7 +1,4 @@
-"""What the client and a transport's link know of each other.
-
-TCP's link is in `link`; one for datagrams or USB looks the same from here.
-"""
+"""What the client and a link know of each other, whatever carries the link."""
 
 from __future__ import annotations
 
@@ -11,7 +8,17 @@ from client.model import TransportEndpoint
 from client.nic import Nic
 from client.reconnect import Ending
 from vshp.config import CloseReason, LeaseConfig
+from vshp.datagram_session import DatagramClientSession
 from vshp.events import Event
+from vshp.session import ClientSession
+
+
+class SessionMaker(Protocol):
+    """Makes the sessions of one attempt, each with what is known at that moment."""
+
+    def stream(self, now: float) -> ClientSession: ...
+
+    def datagram(self, now: float, address: str) -> DatagramClientSession: ...
 
 
 class LinkOwner(Protocol):
@@ -24,7 +31,7 @@ class LinkOwner(Protocol):
 
 
 class LinkDriver(Protocol):
-    """One way of carrying a session: TCP here; datagrams and USB look the same to the client."""
+    """One session over one transport."""
 
     endpoint: TransportEndpoint
     received_packets_bytes: int
@@ -49,6 +56,9 @@ class LinkDriver(Protocol):
 
     def ping(self) -> None:
         """Ask for a sign of life now: something about the network has changed."""
+
+    def follow(self) -> bool:
+        """The host's network has changed: move along; False when this transport cannot."""
 
     def fail(self, ending: Ending) -> None:
         """End as if the transport had broken; `link_over` is called."""

@@ -1,4 +1,4 @@
-"""A link: one connected stream, its VSHP session, and the pump between session, NIC and socket.
+"""A link: what carries one VSHP session, and the pump between session, NIC and socket.
 
 Theory of operation. The link is the only driver of its session. Two readers
 on the loop carry the packets:
@@ -8,22 +8,20 @@ on the loop carry the packets:
   the queue to the link is used up (`room() <= 0`) the NIC is read no more until
   the socket has taken some: packets then wait in the NIC's queue, where the
   kernel's own TCP feels them.
-- gateway to NIC: bytes are received into the session's buffer; for each packet
-  the session calls back, and it is written to the NIC from where it lies. The
-  virtio header, where there is one, is the ten bytes before it.
+- gateway to NIC: for each packet in what was received the session calls back,
+  and it is written to the NIC from where it lies. The virtio header, where
+  there is one, is the ten bytes before it.
 
 A NIC that refuses a packet (a stranger's garbage, a full queue) loses that
 packet, and a counter says so; nothing is raised. Life-cycle events go to the
 owner. A link that ends says why, once, and is done; the NIC lives on for the
-next link.
+next link. `stream_link` and `datagram_link` are the two kinds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from collections.abc import Callable
 from time import monotonic
 
 from client.driver import LinkOwner
@@ -31,27 +29,20 @@ from client.model import TransportEndpoint
 from client.nic import VNET_HEADER_SIZE, Nic
 from client.reconnect import Ending
 from vshp.config import CloseReason, LeaseConfig
-from vshp.errors import AuthFailed, VshpError
+from vshp.datagram_session import DatagramClientSession
+from vshp.errors import VshpError
 from vshp.events import LinkDead, PeerClosed
 from vshp.session import ClientSession
 
-TCP_NOTSENT_LOWAT = 25
-"""Linux, tcp(7): not in the socket module of every Python."""
-NOTSENT_BYTES = 128 * 1024
-"""Bytes the kernel may hold unsent. The send buffer itself is left to the kernel's tuning:
-a fixed one would cap the rate of a long path; this caps the queue, whatever the path."""
-
 NIC_BUDGET = 256 * 1024
 """Bytes read from the NIC before the socket gets its turn."""
-NETWORK_BUDGET = 512 * 1024
-"""Bytes received before the NIC gets its turn."""
 
 _ZERO_HEADER = bytes(VNET_HEADER_SIZE)
 """A virtio header that asks for nothing: the packet is finished."""
 
 
-class TcpLink:
-    """Drives one client session over one connected stream socket."""
+class Link:
+    """What both kinds share: the NIC, the session's events and timer, the end."""
 
     __slots__ = (
         "_closed",
@@ -63,11 +54,9 @@ class TcpLink:
         "_offload",
         "_owner",
         "_scratch",
-        "_sock",
         "_timer",
         "_timer_at",
         "_vnet_header",
-        "_writing",
         "endpoint",
         "local_address",
         "received_packets_bytes",
@@ -75,37 +64,34 @@ class TcpLink:
         "session",
     )
 
+    session: ClientSession | DatagramClientSession
+
     def __init__(
         self,
         owner: LinkOwner,
-        sock: socket.socket,
         endpoint: TransportEndpoint,
-        make_session: Callable[[float], ClientSession],
+        session: ClientSession | DatagramClientSession,
+        local_address: str,
     ) -> None:
-        """`sock` is connected and ours from now on. The handshake begins at once."""
+        """The handshake begins in the loop's next turn."""
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._sock = sock
         self._nic: Nic | None = None
         self._nic_fd = -1
         self._nic_paused = False
         self._vnet_header = False
         self._offload = False
         self._scratch = bytearray(VNET_HEADER_SIZE)
-        self._writing = False
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._counters: dict[str, int] = {}
         self.endpoint = endpoint
+        self.local_address = local_address
         self.received_packets_bytes = 0
         self.sent_packets_bytes = 0
-        _tune(sock)
-        name = sock.getsockname()
-        self.local_address = name[0] if isinstance(name, tuple) else ""
-        self.session = make_session(monotonic())
-        self.session.on_packet = self._no_nic
-        self._loop.add_reader(sock.fileno(), self._socket_ready)
+        self.session = session
+        session.on_packet = self._no_nic
         self._loop.call_soon(self._begin)
 
     @property
@@ -115,7 +101,7 @@ class TcpLink:
 
     def attach(self, nic: Nic, lease: LeaseConfig) -> None:
         """See `LinkDriver`."""
-        if self._closed:
+        if self._closed or self._nic is nic:
             return
         self._nic = nic
         self._nic_fd = nic.fileno()
@@ -125,6 +111,7 @@ class TcpLink:
         self._loop.add_reader(self._nic_fd, self._nic_ready)
 
     def detach(self) -> None:
+        """See `LinkDriver`."""
         if self._nic is not None:
             if not self._nic_paused:
                 self._loop.remove_reader(self._nic_fd)
@@ -142,6 +129,7 @@ class TcpLink:
         self.session.on_packet = self._packet
 
     def ping(self) -> None:
+        """See `LinkDriver`."""
         now = monotonic()
         if not self._closed and self.session.peer_key is not None:
             try:
@@ -152,6 +140,10 @@ class TcpLink:
             self._send()
             self._arm()
 
+    def follow(self) -> bool:
+        """See `LinkDriver`."""
+        raise NotImplementedError
+
     def fail(self, ending: Ending) -> None:
         """See `LinkDriver`."""
         if not self._closed:
@@ -161,48 +153,26 @@ class TcpLink:
         """See `LinkDriver`."""
         if self._closed:
             return
-        now = monotonic()
         if not self.session.closed:
-            self.session.close(reason, now)
+            self.session.close(reason, monotonic())
         self._last_words()
         self._drop()
 
-    # --- events --------------------------------------------------------------------------
+    # --- what a kind of link provides ------------------------------------------------------
 
-    def _begin(self) -> None:
-        """Message one."""
-        if not self._closed:
-            self._send()
-            self._arm()
+    def _send(self) -> None:
+        """Seal and send until the socket is full or nothing is left; then `_balance`."""
+        raise NotImplementedError
 
-    def _socket_ready(self) -> None:
-        """The socket is readable: records, or the end."""
-        session = self.session
-        recv_into = self._sock.recv_into
-        now = monotonic()
-        budget = NETWORK_BUDGET
-        ending: Ending | None = None
-        while budget > 0:
-            buffer = session.receive_buffer()
-            try:
-                n = recv_into(buffer)
-            except (BlockingIOError, InterruptedError):
-                break
-            except OSError as error:
-                ending = Ending("link_lost", error.strerror or "", authenticated=False)
-                break
-            if n == 0:
-                ending = Ending("link_lost", authenticated=False)
-                break
-            try:
-                session.received(n, now)
-            except VshpError as error:
-                ending = Ending(error.reason, error.detail, not isinstance(error, AuthFailed))
-                break
-            if n < len(buffer):
-                break
-            budget -= n
-        self._settle(ending)
+    def _last_words(self) -> None:
+        """What the session still has to say, as far as the socket takes it at once."""
+        raise NotImplementedError
+
+    def _let_go(self) -> None:
+        """Close the socket."""
+        raise NotImplementedError
+
+    # --- the NIC ---------------------------------------------------------------------------
 
     def _nic_ready(self) -> None:
         """The NIC has packets: into the batch, until it is empty or the queue is long enough."""
@@ -210,14 +180,16 @@ class TcpLink:
         room = writer.room
         open_packet = writer.open_packet
         close_packet = writer.close_packet
+        readv = os.readv
         fd = self._nic_fd
         budget = NIC_BUDGET
         packets = 0
+        scratch = self._scratch
         bare = self._vnet_header and not self._offload
         while budget > 0 and room() > 0:
             view = open_packet()
             try:
-                n = os.readv(fd, (self._scratch, view) if bare else (view,))
+                n = readv(fd, (scratch, view) if bare else (view,))
             except (BlockingIOError, InterruptedError):
                 close_packet(0)
                 break
@@ -230,6 +202,12 @@ class TcpLink:
                 self._settle(Ending("nic_lost", authenticated=False))
                 return
             if bare:
+                if scratch[0] or scratch[1]:
+                    # Left in the queue from before offload was turned off: its sender's
+                    # kernel sends it again, finished.
+                    close_packet(0)
+                    self._count("nic__unfinished__dropped")
+                    continue
                 n = max(0, n - VNET_HEADER_SIZE)
             close_packet(n)
             packets += 1
@@ -239,66 +217,17 @@ class TcpLink:
         self._send()
         self._arm()
 
-    def _socket_writable(self) -> None:
-        self._send()
-
-    def _timer_due(self) -> None:
-        self._timer = None
-        if self._closed:
+    def _balance(self) -> None:
+        """After sending: read the NIC if and only if there is room for what it has."""
+        if self._nic is None:
             return
-        now = monotonic()
-        at = self.session.get_timer()
-        if at is not None and at <= now:
-            self.session.handle_timer(now)
-        self._settle(None)
-
-    # --- toward the gateway ----------------------------------------------------------------
-
-    def _send(self) -> None:
-        """Seal and send until the socket is full or nothing is left."""
-        if self._closed:
-            return
-        writer = self.session.writer
-        writer.flush()
-        while True:
-            output = writer.output()
-            if not output:
-                self._want_write(False)
-                break
-            try:
-                n = self._sock.send(output)
-            except (BlockingIOError, InterruptedError):
-                self._want_write(True)
-                break
-            except OSError as error:
-                self._over(Ending("link_lost", error.strerror or "", authenticated=False))
-                return
-            writer.consumed(n)
-        if writer.room() > 0:
-            if self._nic_paused:
-                self._resume_nic()
-        else:
-            self._pause_nic()
-
-    def _want_write(self, wanted: bool) -> None:
-        if self._writing is not wanted:
-            self._writing = wanted
-            if wanted:
-                self._loop.add_writer(self._sock.fileno(), self._socket_writable)
+        paused = self.session.writer.room() <= 0
+        if paused is not self._nic_paused:
+            self._nic_paused = paused
+            if paused:
+                self._loop.remove_reader(self._nic_fd)
             else:
-                self._loop.remove_writer(self._sock.fileno())
-
-    def _pause_nic(self) -> None:
-        if self._nic is not None and not self._nic_paused:
-            self._nic_paused = True
-            self._loop.remove_reader(self._nic_fd)
-
-    def _resume_nic(self) -> None:
-        if self._nic is not None:
-            self._nic_paused = False
-            self._loop.add_reader(self._nic_fd, self._nic_ready)
-
-    # --- toward the NIC ------------------------------------------------------------------------
+                self._loop.add_reader(self._nic_fd, self._nic_ready)
 
     def _packet(self, buf: memoryview, start: int, end: int, offload: bool) -> None:
         """One packet from the gateway (PacketHandler)."""
@@ -322,7 +251,13 @@ class TcpLink:
         """Before the NIC is set up, packets go nowhere."""
         self._count("nic__not_ready__dropped")
 
-    # --- ends ------------------------------------------------------------------------------------
+    # --- the session -----------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Message one."""
+        if not self._closed:
+            self._send()
+            self._arm()
 
     def _settle(self, ending: Ending | None) -> None:
         """After every call into the session: news, bytes, timer, end."""
@@ -357,16 +292,17 @@ class TcpLink:
         self._timer_at = at
         self._timer = self._loop.call_later(max(0.0, at - monotonic()), self._timer_due)
 
-    def _last_words(self) -> None:
-        """What the session still has to say, as far as the socket takes it at once."""
-        writer = self.session.writer
-        writer.flush()
-        output = writer.output()
-        if output:
-            try:
-                self._sock.send(output)
-            except OSError:
-                pass
+    def _timer_due(self) -> None:
+        self._timer = None
+        if self._closed:
+            return
+        now = monotonic()
+        at = self.session.get_timer()
+        if at is not None and at <= now:
+            self.session.handle_timer(now)
+        self._settle(None)
+
+    # --- ends ------------------------------------------------------------------------------
 
     def _over(self, ending: Ending) -> None:
         self._drop()
@@ -380,21 +316,7 @@ class TcpLink:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._want_write(False)
-        self._loop.remove_reader(self._sock.fileno())
-        self._sock.close()
+        self._let_go()
 
     def _count(self, name: str) -> None:
         self._counters[name] = self._counters.get(name, 0) + 1
-
-
-def _tune(sock: socket.socket) -> None:
-    """No Nagle, and a short queue in the kernel, so that sparse flows do not wait behind bulk."""
-    sock.setblocking(False)
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_BYTES)
-        except OSError:
-            # Kernels before 3.12 queue more than they need to; nothing breaks.
-            pass

@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from vshp.transports.adb import is_serial
+
 MAX_KNOWN_GATEWAYS = 256
 """Gateways a store keeps; the one seen longest ago goes first."""
 MAX_KNOWN_ENDPOINTS = 16
@@ -55,6 +57,7 @@ class TransportEndpoint:
     transport: str
     """`tcp`, `udp` or `usb`."""
     host: str
+    """An IP address; with `usb` the phone's serial number, as adb knows it."""
     port: int
     kind: EndpointKind = EndpointKind.LAN
 
@@ -68,12 +71,9 @@ class TransportEndpoint:
         transport, _, rest = text.partition(":")
         host, _, port = rest.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        try:
-            ipaddress.ip_address(host.partition("%")[0])
-            number = int(port)
-        except ValueError:
-            number = 0
-        if transport not in {"tcp", "udp", "usb"} or not 0 < number < 65536:
+        number = int(port) if port.isdecimal() and len(port) < 6 else 0
+        known = {"tcp": _is_address, "udp": _is_address, "usb": is_serial}.get(transport)
+        if known is None or not known(host) or not 0 < number < 65536:
             raise ClientError("bad_endpoint", f"{text!r} is not TRANSPORT:ADDRESS:PORT.")
         return cls(transport, host, number, kind)
 
@@ -222,6 +222,14 @@ class ClientSnapshot:
     from_tunnel_rate: float = 0.0
     to_tunnel_rate: float = 0.0
     counters: dict[str, int] = field(default_factory=dict)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def fingerprint(public_key: bytes) -> str:

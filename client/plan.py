@@ -1,8 +1,9 @@
-"""What to connect to: from a pairing URI, a known gateway's name or fingerprint, or nothing."""
+"""What to connect to: a pairing URI, an address, a known gateway's name, or nothing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ipaddress
+from dataclasses import dataclass, field
 
 from client import resume as resuming
 from client.model import (
@@ -14,10 +15,14 @@ from client.model import (
 )
 from client.reconnect import in_order
 from vshp.config import Resume
+from vshp.transports.adb import is_serial
 from vshp.uri import SCHEME, PairingUri, UriError
 
-TRANSPORTS = ("tcp",)
+TRANSPORTS = ("tcp", "udp", "usb")
 """Transports that there is a link driver for."""
+DEFAULT_PORT = 47800
+ANY_PHONE = "usb"
+"""The target that means: whatever phone hangs on this machine's USB."""
 _MIN_PREFIX = 4
 """Hex digits of a fingerprint that may stand for it."""
 
@@ -26,14 +31,27 @@ _MIN_PREFIX = 4
 class Plan:
     """A gateway, and the means to get in."""
 
-    public_key: bytes
+    public_key: bytes | None
+    """None on first contact without a QR code: then Noise XX, and a pairing code."""
     name: str
     endpoints: tuple[TransportEndpoint, ...]
+    """All that are known, whatever transport is wanted."""
     transport: str
     secret: bytes | None = None
     """A pairing URI's one-time secret, until it was spent."""
     resume: Resume | None = None
     """The session to go on with, until a gateway will not have it."""
+    known: KnownGateway | None = None
+    """What the store has about this gateway, if anything."""
+    by_address: bool = False
+    """The user named an address: a gateway that has forgotten us may be asked anew."""
+    met: bytes | None = field(default=None, repr=False)
+    """The key that the first contact showed; believed once the owner has approved."""
+
+    @property
+    def port(self) -> int:
+        """The gateway's port, for endpoints that are found by other means."""
+        return self.endpoints[0].port if self.endpoints else DEFAULT_PORT
 
 
 def make_plan(store: ClientStore, target: str | None, transport: str) -> Plan:
@@ -44,22 +62,51 @@ def make_plan(store: ClientStore, target: str | None, transport: str) -> Plan:
             f"The transport {transport} is not available.",
             f"Choose one of: auto, {', '.join(TRANSPORTS)}.",
         )
-    if target is not None and target.strip()[: len(SCHEME)].upper() == SCHEME:
-        plan = _from_uri(store, target, transport)
+    wanted = None if target is None else target.strip()
+    if wanted is not None and wanted[: len(SCHEME)].upper() == SCHEME:
+        plan = _from_uri(store, wanted, transport)
+    elif wanted is not None and (there := parse_address(wanted)) is not None:
+        plan = _from_address(store, there, transport)
     else:
-        plan = _from_known(find_gateway(store, target), transport)
-    plan.endpoints = tuple(
-        e
-        for e in in_order(plan.endpoints[:MAX_KNOWN_ENDPOINTS], transport)
-        if e.transport in TRANSPORTS
-    )
-    if not plan.endpoints:
+        plan = _from_known(find_gateway(store, wanted), transport)
+    plan.endpoints = plan.endpoints[:MAX_KNOWN_ENDPOINTS]
+    # USB endpoints are found when they are needed.
+    if transport != "usb" and plan.endpoints and not in_order(plan.endpoints, transport):
         raise ClientError(
             "transport_unavailable",
             f"{plan.name or 'The gateway'} offers no endpoint of the transport {transport}.",
             "Choose another transport, or pair again with a new QR code or URI.",
         )
     return plan
+
+
+def parse_address(text: str) -> tuple[TransportEndpoint, ...] | None:
+    """The endpoints that `ADDRESS`, `ADDRESS:PORT`, `usb` or `usb:SERIAL` names.
+
+    An IPv6 address stands in brackets, since eight pairs of hexadecimal digits
+    are a fingerprint. None when it is none of these (it may be a gateway's name).
+    """
+    if text == ANY_PHONE:
+        return ()
+    scheme, _, serial = text.partition(":")
+    if scheme == ANY_PHONE and is_serial(serial):
+        return (TransportEndpoint("usb", serial, DEFAULT_PORT),)
+    host, port = text, ""
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]")
+        port = port.removeprefix(":")
+    elif ":" in text:
+        host, _, port = text.rpartition(":")
+        if ":" in host or not port:
+            return None
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+        number = int(port) if port else DEFAULT_PORT
+    except ValueError:
+        return None
+    if not 0 < number < 65536:
+        return None
+    return tuple(TransportEndpoint(transport, host, number) for transport in ("tcp", "udp"))
 
 
 def find_gateway(store: ClientStore, target: str | None) -> KnownGateway:
@@ -92,7 +139,8 @@ def find_gateway(store: ClientStore, target: str | None) -> KnownGateway:
         known = ", ".join(f"{g.name} ({g.fingerprint})" for g in gateways[:4])
         raise ClientError(
             "gateway_unknown",
-            f"{target!r} is neither a pairing URI nor a gateway this device knows.",
+            f"{target!r} is neither a pairing URI, nor an address (HOST:PORT), nor a gateway "
+            "this device knows.",
             f"Known are: {known}." if known else "Pair first, with a URI (it begins with VSHP:).",
         )
     return found[0]
@@ -108,10 +156,24 @@ def _from_uri(store: ClientStore, target: str, transport: str) -> Plan:
         for endpoint in uri.endpoints
         for carrier in (("tcp", "udp") if endpoint.transport == "any" else (endpoint.transport,))
     ]
+    known = next((g for g in store.gateways() if g.public_key == uri.public_key), None)
+    if known is not None:
+        endpoints += known.endpoints
+    return Plan(
+        uri.public_key, uri.name, tuple(endpoints), transport, secret=uri.secret, known=known
+    )
+
+
+def _from_address(store: ClientStore, there: tuple[TransportEndpoint, ...], transport: str) -> Plan:
+    """A gateway that was met there before keeps its key: another that answers is refused."""
+    places = {str(endpoint) for endpoint in there}
     for known in store.gateways():
-        if known.public_key == uri.public_key:
-            endpoints += known.endpoints
-    return Plan(uri.public_key, uri.name, tuple(endpoints), transport, secret=uri.secret)
+        if places & {str(endpoint) for endpoint in known.endpoints}:
+            plan = _from_known(known, transport)
+            plan.endpoints = (*there, *(e for e in known.endpoints if str(e) not in places))
+            plan.by_address = True
+            return plan
+    return Plan(None, "", there, transport, by_address=True)
 
 
 def _from_known(known: KnownGateway, transport: str) -> Plan:
@@ -121,4 +183,5 @@ def _from_known(known: KnownGateway, transport: str) -> Plan:
         known.endpoints,
         transport,
         resume=resuming.decode(known.resume),
+        known=known,
     )

@@ -14,6 +14,7 @@ worked: it is retried like a broken link.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -212,14 +213,24 @@ class Backoff:
 
 
 _KINDS = {kind: place for place, kind in enumerate(EndpointKind)}
+_TRANSPORTS = {"usb": 0, "tcp": 1, "udp": 2}
+"""Streams first: there segments of 64 KiB travel whole, and each costs one record."""
+
+
+def rank(endpoint: TransportEndpoint) -> tuple[int, int]:
+    """The place of an endpoint among others, the best first: by kind, then by transport."""
+    return _KINDS[endpoint.kind], _TRANSPORTS[endpoint.transport]
 
 
 def in_order(
-    endpoints: tuple[TransportEndpoint, ...], transport: str = "auto"
+    endpoints: Iterable[TransportEndpoint], transport: str = "auto"
 ) -> tuple[TransportEndpoint, ...]:
-    """Endpoints of `transport` (or any), fastest kind first, each once; else as they came."""
-    unique = {str(e): e for e in endpoints if transport in ("auto", e.transport)}
-    return tuple(sorted(unique.values(), key=lambda e: _KINDS[e.kind]))
+    """Endpoints of `transport` (or any), the best first, each once; else as they came."""
+    unique: dict[str, TransportEndpoint] = {}
+    for endpoint in endpoints:
+        if transport in ("auto", endpoint.transport):
+            unique.setdefault(str(endpoint), endpoint)
+    return tuple(sorted(unique.values(), key=rank))
 
 
 def most_telling(endings: list[Ending]) -> Ending:

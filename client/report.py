@@ -34,13 +34,17 @@ class Report:
         self._from_rate = RateMeter()
         self._to_rate = RateMeter()
 
-    def begin(self, gateway: str, gateway_fingerprint: str, interface: str) -> Report:
+    def begin(self, gateway: str, gateway_fingerprint: str | None, interface: str) -> Report:
         """The report of a new run toward a gateway: nothing of this one is true any more."""
         fresh = Report(self.label, self.fingerprint)
         fresh._gateway = gateway or None
         fresh._gateway_fingerprint = gateway_fingerprint
         fresh._interface = interface
         return fresh
+
+    def met(self, gateway_fingerprint: str) -> None:
+        """A first contact has shown the gateway's key."""
+        self._gateway_fingerprint = gateway_fingerprint
 
     def leased(self, lease: LeaseConfig, interface: str, now: float) -> None:
         """A lease is in force, or changed."""

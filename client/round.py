@@ -3,19 +3,27 @@
 Endpoints are raced for the connect and tried one by one for the handshake. A
 gateway that answers the connect but not the handshake (another device has its
 old address now) is left after `PATIENCE` when other endpoints may still work.
+
+A better endpoint that appears while a link runs is tried beside it (`improve`).
+Its session resumes with the ticket in hand; the moment the gateway grants it,
+packets go over the new link, and the old one is closed. Until then the old one
+carries everything, so a trial that fails costs nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import socket
 from typing import Protocol
 
-from client.dial import AllUnreachable, Race
-from client.driver import LinkDriver
-from client.link import TcpLink
+from client.datagram_link import DatagramLink
+from client.dial import AllUnreachable, Race, open_datagram
+from client.driver import LinkDriver, SessionMaker
+from client.model import TransportEndpoint
 from client.plan import Plan
 from client.reconnect import REASONS, Ending, most_telling
+from client.stream_link import StreamLink
+from client.tasks import cancel, create_task
 from client.tunnel import Tunnel
 from vshp.config import CloseReason, GatewayStatus, LeaseConfig
 from vshp.events import (
@@ -27,12 +35,15 @@ from vshp.events import (
     RttMeasured,
     StatusReceived,
 )
-from vshp.session import ClientSession
 
 PATIENCE = 3.0
 """Seconds for a handshake while other endpoints may answer."""
+DATAGRAM_PATIENCE = 1.2
+"""The same over UDP, where nothing has answered yet: three tries of the first message."""
 FRESH = 1.0
 """Seconds in which a connect is not hanging yet."""
+TRIAL_ECHO = 15.0
+"""Seconds after a trial began in which the gateway may say that it replaced our link."""
 MAX_NEWS = 64
 """Events of a gateway that wait for the host to be set up; a gateway that sends more misbehaves."""
 
@@ -40,14 +51,20 @@ MAX_NEWS = 64
 class RoundOwner(Protocol):
     """What a round tells the client. Called on the loop; none of these may raise but `leased`."""
 
+    def met(self, gateway_key: bytes) -> bool:
+        """Keys are agreed on with the holder of this key; False when it is the wrong one."""
+
     def asked(self, code: str | None) -> None:
         """The gateway's owner is being asked; `code` is to be compared, if any."""
 
     def leased(self, link: LinkDriver, lease: LeaseConfig) -> None:
-        """A lease came: what it needs must be durable before it is used."""
+        """A lease came: what coming back needs must be durable now."""
 
     def connected(self, link: LinkDriver, lease: LeaseConfig) -> None:
         """The host is set up and packets flow."""
+
+    def moved(self, link: LinkDriver) -> None:
+        """This link has handed over to a better one and is closed."""
 
     def status_received(self, status: GatewayStatus) -> None: ...
 
@@ -55,31 +72,39 @@ class RoundOwner(Protocol):
 
 
 class Round:
-    """Owns at most one link at a time."""
+    """Owns one link at a time, and perhaps a trial of a better one."""
 
     def __init__(
         self,
         owner: RoundOwner,
         plan: Plan,
+        endpoints: tuple[TransportEndpoint, ...],
         tunnel: Tunnel,
-        make_session: Callable[[float], ClientSession],
+        sessions: SessionMaker,
         timeout: float,
     ) -> None:
         self._owner = owner
         self._plan = plan
+        self._endpoints = endpoints
         self._tunnel = tunnel
-        self._make_session = make_session
+        self._sessions = sessions
         self._timeout = timeout
-        self._news: asyncio.Queue[Event | Ending] = asyncio.Queue()
+        self._news: asyncio.Queue[tuple[LinkDriver, Event | Ending]] = asyncio.Queue()
         self.link: LinkDriver | None = None
         self.granted = False
         """Whether a lease took effect in this round."""
         self._race: Race | None = None
+        self._trial: asyncio.Task[None] | None = None
+        self._candidate: LinkDriver | None = None
+        self._candidate_over = asyncio.Event()
+        self._tried_at = -TRIAL_ECHO
+        self._replaced = False
+        """The gateway has closed our link in favour of the candidate."""
         self._began = asyncio.get_running_loop().time()
 
     async def run(self) -> Ending:
         """How the round ended. Raises ClientError when the host cannot be set up."""
-        race = self._race = Race(self._plan.endpoints, self._tunnel.mark, self._timeout)
+        race = self._race = Race(self._endpoints, self._tunnel.mark, self._timeout)
         endings: list[Ending] = []
         try:
             while True:
@@ -90,12 +115,13 @@ class Round:
                         endings.append(Ending("unreachable", error.detail, False))
                     return most_telling(endings)
                 self._news = asyncio.Queue()
-                self.link = TcpLink(self, sock, endpoint, self._make_session)
-                ending = await self._serve(self.link, race)
+                self.link = self._open(sock, endpoint)
+                ending = await self._serve(race)
                 if self.granted or (ending.authenticated and ending.reason in REASONS):
                     return ending
                 endings.append(ending)
         finally:
+            await cancel(self._trial)
             # A goodbye is said only where there is somebody to hear it; else it does nothing.
             if self.link is not None:
                 self.link.close(CloseReason.DISCONNECTED)
@@ -111,21 +137,42 @@ class Round:
         if self.link is None and self._race is not None and hung:
             self._race.give_up()
 
-    async def _serve(self, link: LinkDriver, race: Race) -> Ending:
+    def improve(self, endpoints: tuple[TransportEndpoint, ...]) -> None:
+        """Try better endpoints beside the running link; move over when one grants the lease."""
+        if self.granted and endpoints and (self._trial is None or self._trial.done()):
+            self._trial = create_task(self._try(endpoints), "client-trial")
+
+    def _open(self, sock: socket.socket, endpoint: TransportEndpoint) -> LinkDriver:
+        if endpoint.transport == "udp":
+            mark = self._tunnel.mark
+            return DatagramLink(
+                self, sock, endpoint, self._sessions, lambda: open_datagram(endpoint, mark)
+            )
+        return StreamLink(self, sock, endpoint, self._sessions)
+
+    async def _serve(self, race: Race) -> Ending:
         """Until the link ends."""
-        patience: float | None = PATIENCE if race.more else None
+        patience = self._patience(race)
         while True:
             try:
                 async with asyncio.timeout(patience):
-                    news = await self._news.get()
+                    sender, news = await self._news.get()
             except TimeoutError:
-                link.close(CloseReason.HANDSHAKE_TIMEOUT)
+                assert self.link is not None
+                self.link.close(CloseReason.HANDSHAKE_TIMEOUT)
                 return Ending("handshake_timeout", authenticated=False)
             patience = None
+            link = self.link
+            if sender is not link:
+                # Said by a link that has handed over meanwhile.
+                continue
             match news:
                 case Ending():
                     return news
-                case Handshaken():
+                case Handshaken(gateway_key=key):
+                    if not self._owner.met(key):
+                        link.close(CloseReason.HANDSHAKE_TIMEOUT)
+                        return Ending("handshake_failed")
                     # The secret is spent now, whatever comes of it.
                     await race.close()
                 case ApprovalPending(code=code):
@@ -135,20 +182,80 @@ class Round:
                 case _:
                     continue
 
+    def _patience(self, race: Race) -> float | None:
+        assert self.link is not None
+        if self.link.endpoint.transport == "udp":
+            return DATAGRAM_PATIENCE if race.more else max(DATAGRAM_PATIENCE, self._timeout)
+        return PATIENCE if race.more else None
+
     async def _use(self, link: LinkDriver, lease: LeaseConfig) -> None:
         self._owner.leased(link, lease)
-        nic = await self._tunnel.apply(lease, link.endpoint.host)
-        if self.granted:
-            link.change(lease)
-        else:
-            link.attach(nic, lease)
+        nic = await self._tunnel.apply(lease, link.endpoint)
+        link.attach(nic, lease)
+        link.change(lease)
         self.granted = True
         self._owner.connected(link, lease)
+
+    # --- a better way ------------------------------------------------------------------------
+
+    async def _try(self, endpoints: tuple[TransportEndpoint, ...]) -> None:
+        """One after the other until one takes over."""
+        race = Race(endpoints, self._tunnel.mark, self._timeout)
+        try:
+            while True:
+                try:
+                    sock, endpoint = await race.next()
+                except AllUnreachable:
+                    return
+                self._candidate_over.clear()
+                self._tried_at = asyncio.get_running_loop().time()
+                candidate = self._candidate = self._open(sock, endpoint)
+                try:
+                    async with asyncio.timeout(PATIENCE):
+                        await self._candidate_over.wait()
+                except TimeoutError:
+                    pass
+                finally:
+                    if self.link is not candidate:
+                        candidate.close(CloseReason.HANDSHAKE_TIMEOUT)
+                        self._give_up_candidate()
+                if self.link is candidate:
+                    return
+        finally:
+            await race.close()
+
+    def _tried(self) -> bool:
+        """Whether a trial runs, or ended so lately that the gateway may still act on it."""
+        return asyncio.get_running_loop().time() - self._tried_at < TRIAL_ECHO
+
+    def _give_up_candidate(self) -> None:
+        """If the gateway has dropped the running link for it already, that is over too."""
+        self._candidate = None
+        if self._replaced and self.link is not None:
+            self._replaced = False
+            self._news.put_nowait((self.link, Ending("link_lost", authenticated=False)))
+
+    def _take_over(self, candidate: LinkDriver, lease: LeaseConfig) -> None:
+        """The candidate was granted the lease: at once, so that no packet meets a closed door."""
+        old, self.link = self.link, candidate
+        self._candidate, self._replaced = None, False
+        self._candidate_over.set()
+        if old is not None:
+            old.detach()
+            old.close(CloseReason.REPLACED)
+            self._owner.moved(old)
+        self._news.put_nowait((candidate, LeaseGranted(lease)))
 
     # --- LinkOwner ---------------------------------------------------------------------------
 
     def link_event(self, link: LinkDriver, event: Event) -> None:
         """See `LinkOwner`: frequent news goes on at once, the rest waits its turn."""
+        if link is self._candidate:
+            if not isinstance(event, LeaseGranted):
+                return
+            self._take_over(link, event.lease)
+            self._attach_early(link, event.lease)
+            return
         match event:
             case RttMeasured(smoothed=seconds):
                 self._owner.rtt(seconds)
@@ -156,11 +263,27 @@ class Round:
                 self._owner.status_received(status)
             case _ if self._news.qsize() >= MAX_NEWS:
                 link.close(CloseReason.PROTOCOL_ERROR)
-                self._news.put_nowait(Ending("protocol_error", "too many changes at once"))
+                self._news.put_nowait((link, Ending("protocol_error", "too many changes at once")))
             case _:
-                self._news.put_nowait(event)
+                if isinstance(event, LeaseGranted):
+                    self._attach_early(link, event.lease)
+                self._news.put_nowait((link, event))
+
+    def _attach_early(self, link: LinkDriver, lease: LeaseConfig) -> None:
+        """A resumed lease finds the host as it left it: its packets may be in this very read."""
+        nic = self._tunnel.nic
+        if nic is not None and self._tunnel.fits(lease):
+            link.attach(nic, lease)
 
     def link_over(self, link: LinkDriver, ending: Ending) -> None:
         """See `LinkOwner`."""
-        if link is self.link:
-            self._news.put_nowait(ending)
+        if link is self._candidate:
+            self._candidate_over.set()
+        elif link is self.link:
+            if ending.reason == CloseReason.REPLACED and self._tried():
+                # By a candidate of ours: its grant is on its way, or came too late.
+                if self._candidate is not None:
+                    self._replaced = True
+                    return
+                ending = Ending("link_lost", authenticated=False)
+            self._news.put_nowait((link, ending))

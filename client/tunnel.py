@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from client.model import ClientConfig, ClientError
+from client.model import ClientConfig, ClientError, TransportEndpoint
 from client.nic import MIN_MTU, Nic
 from client.system.host import Host
 from client.system.routes import TunnelAddresses
@@ -58,13 +58,19 @@ class Tunnel:
             self.mark = self._host.prepare()
             self.nic = self._host.open_nic()
 
-    async def apply(self, lease: LeaseConfig, gateway: str) -> Nic:
-        """Make the host use `lease`, whatever it used before; `gateway` is the link's far address.
+    def fits(self, lease: LeaseConfig) -> bool:
+        """Whether the host is set up for the lease's addresses already."""
+        return self._addresses == _addresses(lease)
+
+    async def apply(self, lease: LeaseConfig, endpoint: TransportEndpoint) -> Nic:
+        """Make the host use `lease`, whatever it used before, over a link to `endpoint`.
 
         Raises ClientError; `undo` then puts right what was done half.
         """
         addresses = _addresses(lease)
         mtu = self._mtu(lease)
+        # What adb carries over USB leaves by the loopback interface.
+        gateway = "127.0.0.1" if endpoint.transport == "usb" else endpoint.host
         if self._addresses == addresses and self.mtu == mtu and self._gateway == gateway:
             assert self.nic is not None
             await self.hold(False)

@@ -213,15 +213,23 @@ async def test_revoked_while_connected_undoes_everything(tmp_path: Path) -> None
         assert not (tmp_path / WANTED_NAME).exists()
 
 
-async def test_a_used_uri_is_refused_by_name(tmp_path: Path) -> None:
-    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+async def test_a_used_uri_works_again_for_who_is_paired_and_is_refused_by_name_to_others(
+    tmp_path: Path,
+) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path / "1") as device:
         uri = gateway.uri()
         await device.client.connect(uri)
         await device.client.wait(5)
         await device.client.disconnect()
         await device.client.connect(uri)
         now = await device.client.wait(5)
-        assert (now.state, now.error) == (ClientState.FAILED, "secret_used")
+        assert now.state is ClientState.CONNECTED
+        assert gateway.guests[-1].hello is not None
+        assert gateway.guests[-1].hello.proof == "known"
+        async with Device(tmp_path / "2") as other:
+            await other.client.connect(uri)
+            now = await other.client.wait(5)
+            assert (now.state, now.error) == (ClientState.FAILED, "secret_used")
 
 
 async def test_dead_endpoints_do_not_stand_in_the_way(tmp_path: Path) -> None:

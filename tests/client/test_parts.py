@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,16 +12,19 @@ from hypothesis import strategies as st
 
 from client import resume, suite
 from client.dial import AllUnreachable, Race
+from client.kinds import kind_of
 from client.model import (
     MAX_KNOWN_ENDPOINTS,
     MAX_KNOWN_GATEWAYS,
     ClientError,
+    EndpointKind,
     KnownGateway,
     MemoryStore,
     TransportEndpoint,
 )
-from client.plan import find_gateway, make_plan
+from client.plan import find_gateway, make_plan, parse_address
 from client.rates import RateMeter
+from client.reconnect import in_order
 from tests.client.gateway_double import LEASE
 from vshp.config import Suite
 from vshp.uri import Endpoint, PairingUri
@@ -77,12 +81,13 @@ async def test_the_race_goes_to_who_answers_and_loses_no_socket() -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     good = TransportEndpoint("tcp", "127.0.0.1", port)
-    race = Race((HERE, TransportEndpoint("udp", "127.0.0.1", 9), good, good), 0, 5.0)
+    race = Race((HERE, good, TransportEndpoint("udp", "127.0.0.1", 9), good), 0, 5.0)
     sock, endpoint = await race.next()
     assert endpoint is good
     sock.close()
-    sock, _ = await race.next()
-    sock.close()
+    for _ in range(2):
+        sock, _ = await race.next()
+        sock.close()
     with pytest.raises(AllUnreachable):
         await race.next()
     await race.close()
@@ -122,7 +127,7 @@ def test_a_gateway_by_name_fingerprint_or_its_beginning() -> None:
     assert caught.value.name == "gateway_ambiguous"
 
 
-def test_a_uri_plan_adds_what_is_known_and_drops_what_cannot_be_carried() -> None:
+def test_a_uri_plan_adds_what_is_known() -> None:
     store = MemoryStore()
     old = TransportEndpoint("tcp", "10.0.0.9", 47800)
     store.save_gateway(replace(known(1), endpoints=(old,), resume=resume.encode(LEASE)))
@@ -133,14 +138,73 @@ def test_a_uri_plan_adds_what_is_known_and_drops_what_cannot_be_carried() -> Non
         (Endpoint.of("any", "127.0.0.1", 47800), Endpoint.of("udp", "10.0.0.1", 1)),
     )
     plan = make_plan(store, " " + uri.encode().lower() + "\n", "auto")
-    assert plan.endpoints == (HERE, old)
+    here_udp, there_udp = replace(HERE, transport="udp"), TransportEndpoint("udp", "10.0.0.1", 1)
+    assert plan.endpoints == (HERE, here_udp, there_udp, old)
+    assert in_order(plan.endpoints) == (HERE, old, here_udp, there_udp)
+    assert in_order(plan.endpoints, "udp") == (here_udp, there_udp)
     assert plan.secret == bytes(16) and plan.resume is None
     plan = make_plan(store, "phone", "tcp")
     assert plan.secret is None and plan.resume is not None
     udp_only = replace(uri, public_key=bytes(32), endpoints=(Endpoint.of("udp", "10.0.0.1", 1),))
     with pytest.raises(ClientError) as caught:
-        make_plan(store, udp_only.encode(), "auto")
+        make_plan(store, udp_only.encode(), "tcp")
     assert caught.value.name == "transport_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoints"),
+    [
+        ("10.0.0.1", ["tcp:10.0.0.1:47800", "udp:10.0.0.1:47800"]),
+        ("10.0.0.1:99", ["tcp:10.0.0.1:99", "udp:10.0.0.1:99"]),
+        ("[fe80::1%wlan0]:99", ["tcp:[fe80::1%wlan0]:99", "udp:[fe80::1%wlan0]:99"]),
+        ("usb", []),
+        ("usb:R58M", ["usb:R58M:47800"]),
+        ("phone", None),
+        ("phone:99", None),
+        ("10.0.0.1:", None),
+        ("10.0.0.1:0", None),
+        ("aa:bb:cc:dd:ee:ff:00:11", None),
+        ("[", None),
+    ],
+)
+def test_addresses_that_a_user_may_type(text: str, endpoints: list[str] | None) -> None:
+    found = parse_address(text)
+    assert (None if found is None else [str(e) for e in found]) == endpoints
+
+
+def test_a_gateway_met_at_an_address_before_keeps_its_key() -> None:
+    store = MemoryStore()
+    store.save_gateway(replace(known(1), endpoints=(HERE,)))
+    plan = make_plan(store, "127.0.0.1:47800", "auto")
+    assert (plan.public_key, plan.by_address) == (known(1).public_key, True)
+    assert make_plan(store, "127.0.0.2:47800", "auto").public_key is None
+
+
+@pytest.mark.parametrize(
+    ("interface", "host", "kind"),
+    [
+        ("usb0", "192.168.42.129", EndpointKind.USB),
+        ("wlan0", "192.168.43.1", EndpointKind.HOTSPOT),
+        ("wlan0", "192.168.43.7", EndpointKind.LAN),
+        ("eth0", "192.168.43.1", EndpointKind.LAN),
+        (None, "192.168.43.1", EndpointKind.LAN),
+    ],
+)
+def test_the_kind_of_an_endpoint(
+    tmp_path: Path, interface: str | None, host: str, kind: EndpointKind
+) -> None:
+    net = tmp_path / "sys/class/net"
+    hub = tmp_path / "sys/devices/pci0000:00/usb1/1-1/1-1:1.0"
+    for folder in (net / "usb0", net / "wlan0/wireless", net / "eth0", hub):
+        folder.mkdir(parents=True)
+    (net / "usb0/device").symlink_to(hub)
+    (tmp_path / "proc/net").mkdir(parents=True)
+    (tmp_path / "proc/net/route").write_text(
+        "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n"
+        "wlan0\t00000000\t012BA8C0\t0003\t0\t0\t600\t00000000\n"
+        "wlan0\t002BA8C0\t00000000\t0001\t0\t0\t600\t00FFFFFF\n"
+    )
+    assert kind_of(interface, host, tmp_path) is kind
 
 
 def test_what_is_kept_is_bounded() -> None:

@@ -1,0 +1,253 @@
+"""A link over UDP: a raw socket on the loop, runs of datagrams each way.
+
+Theory of operation. The socket is connected: the kernel drops what others send,
+and tells by ICMP when nobody listens there. UDP_GRO joins what arrives,
+UDP_SEGMENT cuts up what leaves, where the kernel has them. UDP does not push
+back; when the socket is full, what was sealed is held and the NIC is not read
+until the socket takes it.
+
+Roaming: when the host's address changes, the session moves to a fresh socket
+and pings. The gateway knows it by its keys and answers to the new address, so
+nothing is handed over and nothing is resumed.
+
+An ICMP "port unreachable" can be forged by anybody near, as can a TCP reset.
+One alone ends only an attempt; a session that works ends after several in a row
+between which the gateway was not heard.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+
+from client.driver import LinkOwner, SessionMaker
+from client.link import Link
+from client.model import TransportEndpoint
+from client.reconnect import Ending
+from vshp.datagram_session import DatagramClientSession
+from vshp.errors import AuthFailed, VshpError
+
+IP_MTU_DISCOVER = 10
+IPV6_MTU_DISCOVER = 23
+PMTUDISC_PROBE = 3
+"""Set DF and never fragment; the gateway's probes find the size (ip(7))."""
+UDP_SEGMENT = 103
+UDP_GRO = 104
+SOCKET_BUFFER = 1024 * 1024
+"""Asked for, each way; the system's own limit may be lower."""
+RECEIVE_SIZE = 65535
+CONTROL_SIZE = 64
+RUNS_PER_TURN = 32
+"""Receives before the NIC gets its turn."""
+MAX_REFUSALS = 3
+"""ICMP refusals in a row that end a session that worked."""
+_REFUSED = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES})
+
+_SEGMENT = struct.Struct("=H")
+_INT = struct.Struct("=i")
+
+
+class DatagramLink(Link):
+    """Drives one client session over one connected UDP socket at a time."""
+
+    __slots__ = (
+        "_address",
+        "_buffer",
+        "_dial",
+        "_heard",
+        "_held",
+        "_refusals",
+        "_segments",
+        "_sock",
+    )
+
+    session: DatagramClientSession
+
+    def __init__(
+        self,
+        owner: LinkOwner,
+        sock: socket.socket,
+        endpoint: TransportEndpoint,
+        sessions: SessionMaker,
+        dial: Callable[[], socket.socket],
+    ) -> None:
+        """`sock` is connected and ours from now on; `dial` opens another like it."""
+        self._address = str(endpoint)
+        session = sessions.datagram(monotonic(), self._address)
+        super().__init__(owner, endpoint, session, sock.getsockname()[0])
+        self._dial = dial
+        self._buffer = memoryview(bytearray(RECEIVE_SIZE))
+        self._held: deque[tuple[bytes, int]] = deque()
+        """Runs that wait for room in the socket: at most what the writer had queued."""
+        self._segments = True
+        self._refusals = 0
+        self._heard = 0
+        self._sock = sock
+        _tune(sock)
+        self._loop.add_reader(sock.fileno(), self._socket_ready)
+
+    def follow(self) -> bool:
+        """Leave by the address that the host would use now. A session of datagrams can move."""
+        try:
+            fresh = self._dial()
+        except OSError:
+            # No way there at present; the next change may bring one, else silence will tell.
+            return True
+        local = fresh.getsockname()[0]
+        if local == self.local_address:
+            fresh.close()
+            return True
+        self._let_go()
+        self._held.clear()
+        _tune(fresh)
+        self._sock = fresh
+        self.local_address = local
+        self._refusals = 0
+        self._loop.add_reader(fresh.fileno(), self._socket_ready)
+        self._count("link__address__moved")
+        return True
+
+    # --- from the gateway --------------------------------------------------------------------
+
+    def _socket_ready(self) -> None:
+        receive = self._sock.recvmsg_into
+        receive_datagrams = self.session.receive_datagrams
+        buffer = self._buffer
+        buffers = (buffer,)
+        now = monotonic()
+        ending: Ending | None = None
+        for _ in range(RUNS_PER_TURN):
+            try:
+                n, ancillary, _, _ = receive(buffers, CONTROL_SIZE)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                ending = self._refused(error)
+                if ending is not None:
+                    break
+                continue
+            segment = n
+            for level, kind, data in ancillary:
+                if level == socket.IPPROTO_UDP and kind == UDP_GRO:
+                    segment = _INT.unpack_from(data)[0]
+            if not n or segment <= 0:
+                continue
+            try:
+                receive_datagrams(buffer[:n], segment, self._address, now)
+            except VshpError as error:
+                ending = Ending(error.reason, error.detail, not isinstance(error, AuthFailed))
+                break
+        self._settle(ending)
+
+    def _refused(self, error: OSError) -> Ending | None:
+        """An ICMP error for something sent earlier, or no route: whether it is the end."""
+        self._count("link__icmp_error__received")
+        if error.errno not in _REFUSED:
+            return None
+        if self.session.records == 0:
+            return Ending("unreachable", error.strerror or "", authenticated=False)
+        if self.session.records != self._heard:
+            self._heard = self.session.records
+            self._refusals = 0
+        self._refusals += error.errno == errno.ECONNREFUSED
+        if self._refusals >= MAX_REFUSALS:
+            return Ending("link_lost", error.strerror or "", authenticated=False)
+        return None
+
+    # --- toward the gateway --------------------------------------------------------------------
+
+    def _send(self) -> None:
+        if self._closed:
+            return
+        self.session.writer.flush()
+        if not self._held:
+            for data, segment in self.session.datagrams_to_send():
+                if self._held:
+                    self._held.append((bytes(data), segment))
+                elif not self._send_run(data, segment):
+                    self._held.append((bytes(data), segment))
+                    self._loop.add_writer(self._sock.fileno(), self._send_held)
+                if self._closed:
+                    return
+        self._balance()
+
+    def _send_held(self) -> None:
+        while self._held:
+            data, segment = self._held[0]
+            if not self._send_run(memoryview(data), segment):
+                return
+            if self._closed:
+                return
+            self._held.popleft()
+        self._loop.remove_writer(self._sock.fileno())
+        self._send()
+
+    def _send_run(self, data: memoryview, segment: int) -> bool:
+        """Datagrams of `segment` bytes, the last one less; False when the socket is full."""
+        for _ in range(MAX_REFUSALS):
+            try:
+                self._put(data, segment)
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError as error:
+                ending = self._refused(error)
+                if ending is not None:
+                    self._over(ending)
+                elif error.errno == errno.ECONNREFUSED:
+                    # The kernel told of an earlier datagram; this one was not sent.
+                    continue
+                else:
+                    # A probe longer than the interface takes, or no route just now.
+                    self._count("link__unsendable__dropped")
+            return True
+        return True
+
+    def _put(self, data: memoryview, segment: int) -> None:
+        if len(data) <= segment:
+            self._sock.send(data)
+            return
+        if self._segments:
+            size = (socket.IPPROTO_UDP, UDP_SEGMENT, _SEGMENT.pack(segment))
+            try:
+                self._sock.sendmsg((data,), (size,))
+                return
+            except OSError as error:
+                if error.errno not in (errno.EIO, errno.EINVAL, errno.EOPNOTSUPP):
+                    raise
+                # No segmentation on this kernel or interface: cut the run up ourselves.
+                self._segments = False
+        for at in range(0, len(data), segment):
+            self._sock.send(data[at : at + segment])
+
+    def _last_words(self) -> None:
+        self.session.writer.flush()
+        for data, segment in self.session.datagrams_to_send():
+            try:
+                self._put(data, segment)
+            except OSError:
+                return
+
+    def _let_go(self) -> None:
+        if self._held:
+            self._loop.remove_writer(self._sock.fileno())
+        self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+
+
+def _tune(sock: socket.socket) -> None:
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)
+    try:
+        sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+    except OSError:
+        # Kernels before 5.0 deliver datagrams one by one.
+        pass

@@ -1,0 +1,135 @@
+"""A link over a byte stream: TCP on the network, or a stream that adb brings over USB."""
+
+from __future__ import annotations
+
+import socket
+from time import monotonic
+
+from client.driver import LinkOwner, SessionMaker
+from client.link import Link
+from client.model import TransportEndpoint
+from client.reconnect import Ending
+from client.system.watch import is_local
+from vshp.errors import AuthFailed, VshpError
+from vshp.session import ClientSession
+
+TCP_NOTSENT_LOWAT = 25
+"""Linux, tcp(7): not in the socket module of every Python."""
+NOTSENT_BYTES = 128 * 1024
+"""Bytes the kernel may hold unsent. The send buffer itself is left to the kernel's tuning:
+a fixed one would cap the rate of a long path; this caps the queue, whatever the path."""
+NETWORK_BUDGET = 512 * 1024
+"""Bytes received before the NIC gets its turn."""
+
+
+class StreamLink(Link):
+    """Drives one client session over one connected stream socket."""
+
+    __slots__ = ("_sock", "_writing")
+
+    session: ClientSession
+
+    def __init__(
+        self,
+        owner: LinkOwner,
+        sock: socket.socket,
+        endpoint: TransportEndpoint,
+        sessions: SessionMaker,
+    ) -> None:
+        """`sock` is connected and ours from now on."""
+        _tune(sock)
+        name = sock.getsockname()
+        local = name[0] if isinstance(name, tuple) else ""
+        super().__init__(owner, endpoint, sessions.stream(monotonic()), local)
+        self._sock = sock
+        self._writing = False
+        self._loop.add_reader(sock.fileno(), self._socket_ready)
+
+    def follow(self) -> bool:
+        """A stream is bound to its addresses: it cannot move."""
+        return is_local(self.local_address)
+
+    def _socket_ready(self) -> None:
+        """The socket is readable: records, or the end."""
+        session = self.session
+        recv_into = self._sock.recv_into
+        now = monotonic()
+        budget = NETWORK_BUDGET
+        ending: Ending | None = None
+        while budget > 0:
+            buffer = session.receive_buffer()
+            try:
+                n = recv_into(buffer)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                ending = Ending("link_lost", error.strerror or "", authenticated=False)
+                break
+            if n == 0:
+                ending = Ending("link_lost", authenticated=False)
+                break
+            try:
+                session.received(n, now)
+            except VshpError as error:
+                ending = Ending(error.reason, error.detail, not isinstance(error, AuthFailed))
+                break
+            if n < len(buffer):
+                break
+            budget -= n
+        self._settle(ending)
+
+    def _send(self) -> None:
+        if self._closed:
+            return
+        writer = self.session.writer
+        writer.flush()
+        while True:
+            output = writer.output()
+            if not output:
+                self._want_write(False)
+                break
+            try:
+                n = self._sock.send(output)
+            except (BlockingIOError, InterruptedError):
+                self._want_write(True)
+                break
+            except OSError as error:
+                self._over(Ending("link_lost", error.strerror or "", authenticated=False))
+                return
+            writer.consumed(n)
+        self._balance()
+
+    def _want_write(self, wanted: bool) -> None:
+        if self._writing is not wanted:
+            self._writing = wanted
+            if wanted:
+                self._loop.add_writer(self._sock.fileno(), self._send)
+            else:
+                self._loop.remove_writer(self._sock.fileno())
+
+    def _last_words(self) -> None:
+        writer = self.session.writer
+        writer.flush()
+        output = writer.output()
+        if output:
+            try:
+                self._sock.send(output)
+            except OSError:
+                pass
+
+    def _let_go(self) -> None:
+        self._want_write(False)
+        self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+
+
+def _tune(sock: socket.socket) -> None:
+    """No Nagle, and a short queue in the kernel, so that sparse flows do not wait behind bulk."""
+    sock.setblocking(False)
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_BYTES)
+        except OSError:
+            # Kernels before 3.12 queue more than they need to; nothing breaks.
+            pass

@@ -1,0 +1,65 @@
+"""A phone on a cable: found by adb, preferred to the network, moved to when it is plugged in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from client.model import ClientState
+from tests.client.gateway_double import GatewayDouble
+from tests.client.test_client import UDP, Device
+from tests.fakes.adb import FakeAdb
+from vshp.transports import adb
+
+
+async def test_usb_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with GatewayDouble() as gateway, FakeAdb(gateway.port) as fake:
+        monkeypatch.setenv(adb.SERVER_VARIABLE, str(fake.port))
+        async with Device(tmp_path) as device:
+            await device.client.connect(gateway.uri())
+            now = await device.client.wait(5)
+            assert (now.state, now.transport) == (ClientState.CONNECTED, "usb")
+            assert now.endpoint == f"usb:R58M123:{gateway.port}"
+
+
+async def test_a_cable_plugged_in_is_moved_to_and_one_pulled_out_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with GatewayDouble() as gateway, FakeAdb(gateway.port) as fake:
+        monkeypatch.setenv(adb.SERVER_VARIABLE, str(fake.port))
+        plugged, fake.devices = fake.devices, ""
+        async with Device(tmp_path) as device:
+            await device.client.connect(gateway.uri())
+            now = await device.client.wait(5)
+            assert now.transport == "tcp"
+            fake.devices = plugged
+            fake.changes.set()
+            await device.until(lambda: device.client.status().transport == "usb")
+            device.write(bytes(10) + UDP)
+            await gateway.until(lambda: gateway.packets == [(bytes(10), UDP)])
+            assert device.client.status().reconnects == 0
+            fake.devices = ""
+            gateway.guests[-1].cut()
+            await device.until(
+                lambda: (
+                    device.client.status().reconnects == 1 and device.state is ClientState.CONNECTED
+                )
+            )
+            assert device.client.status().transport == "tcp"
+
+
+async def test_a_phone_on_the_cable_is_met_without_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with GatewayDouble() as gateway, FakeAdb(gateway.port) as fake:
+        monkeypatch.setenv(adb.SERVER_VARIABLE, str(fake.port))
+        async with Device(tmp_path) as device:
+            await device.client.connect("usb")
+            now = await device.client.wait(5)
+            assert now.state is ClientState.CONNECTED
+            hello = gateway.guests[-1].hello
+            assert hello is not None and hello.proof == "none"
+            assert hello.code is not None and len(hello.code) == 6
+            [known] = device.store.gateways()
+            assert known.public_key == gateway.public_key
