@@ -4,8 +4,7 @@ Two netlink sockets. One is bound to the groups of links, addresses, routes and
 rules, and only wakes the detector: what a notice says is not read, since the
 tables are asked afresh anyway (notices may be lost when many come at once, the
 kernel says so by ENOBUFS, and then too the tables are the truth). The other
-asks. The kernel answers a request before `send` returns, so asking does not
-wait; a snapshot costs one to two milliseconds.
+asks (`asker`); a snapshot costs one to two milliseconds.
 
 Where Internet traffic goes is found by look-ups toward both halves of each
 family's address space, two destinations each, so that a host route to one of
@@ -16,11 +15,11 @@ user as for its sockets. No packet is sent.
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from gateway.vpn import rtnetlink as rt
+from gateway.vpn.asker import Asker
 from gateway.vpn.classify import tunnel_kind
 from gateway.vpn.snapshot import (
     INET,
@@ -32,15 +31,9 @@ from gateway.vpn.snapshot import (
     Snapshot,
 )
 
-SOL_NETLINK = 270
-NETLINK_GET_STRICT_CHK = 12
 RECEIVE_SIZE = 1 << 16
 EVENT_BUFFER = 1 << 20
 """Room for a burst of notices; more is ENOBUFS, which wakes just as well."""
-ANSWER_TIMEOUT = 2.0
-"""Seconds for the kernel's answer, which is ready when the request returns."""
-MAX_MESSAGES = 50_000
-"""Of one answer; only an unfiltered dump of routes (kernels before 4.20) comes near."""
 MAX_DRAIN = 64
 """Notices read at one wake-up before the loop has its turn again."""
 
@@ -64,9 +57,8 @@ class LinuxSource:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._events: socket.socket | None = None
-        self._asker: socket.socket | None = None
+        self._asker = Asker()
         self._wake: Callable[[], None] = lambda: None
-        self._seq = 0
 
     @staticmethod
     def available() -> bool:
@@ -91,7 +83,7 @@ class LinuxSource:
                 self._loop.remove_reader(self._events.fileno())
             self._events.close()
             self._events = None
-        self._drop_asker()
+        self._asker.close()
 
     def attend(self, sharing: bool) -> None:
         """Notices come by themselves."""
@@ -121,18 +113,18 @@ class LinuxSource:
         return True
 
     def counters(self, index: int) -> tuple[int, int, int] | None:
-        for message in self._ask(rt.get_link(self._next(), index)):
+        for message in self._asker.ask(rt.get_link(self._asker.next(), index)):
             return rt.parse_link(message).stats
         return None
 
     def _interfaces(self) -> tuple[Interface, ...]:
         links: dict[int, rt.Link] = {}
-        for message in self._ask(rt.dump_links(self._next())):
+        for message in self._asker.ask(rt.dump_links(self._asker.next())):
             if message.type == rt.RTM_NEWLINK and len(links) < MAX_INTERFACES:
                 link = rt.parse_link(message)
                 links[link.index] = link
         addresses: dict[int, list[Address]] = {index: [] for index in links}
-        for message in self._ask(rt.dump_addresses(self._next())):
+        for message in self._asker.ask(rt.dump_addresses(self._asker.next())):
             found = rt.parse_address(message) if message.type == rt.RTM_NEWADDR else None
             if found is None:
                 continue
@@ -162,7 +154,7 @@ class LinuxSource:
     def _look_up(self, destination: bytes, index: int = 0) -> int:
         """The interface a packet of ours would leave by; 0 when it would not leave."""
         try:
-            for message in self._ask(rt.get_route(self._next(), destination, index)):
+            for message in self._asker.ask(rt.get_route(self._asker.next(), destination, index)):
                 if message.type == rt.RTM_NEWROUTE:
                     route = rt.parse_route(message)
                     return route.index if route.type == rt.RTN_UNICAST else 0
@@ -176,64 +168,13 @@ class LinuxSource:
         # /3 is 2000::/3, all of IPv6 in use.
         wide = 1 if version == INET else 3
         try:
-            answer = self._ask(rt.dump_routes(self._next(), family, index))
+            answer = self._asker.ask(rt.dump_routes(self._asker.next(), family, index))
         except rt.NetlinkError:
             return False
         routes = (rt.parse_route(m) for m in answer if m.type == rt.RTM_NEWROUTE)
         return any(
             r.index == index and r.length <= wide and r.type == rt.RTN_UNICAST for r in routes
         )
-
-    def _next(self) -> int:
-        self._seq = (self._seq + 1) & 0xFFFFFFFF
-        return self._seq
-
-    def _ask(self, request: bytes) -> Iterable[rt.Message]:
-        """Send a request, collect its answer. Raises NetlinkError, OSError."""
-        seq = self._seq
-        if self._asker is None:
-            self._asker = _netlink(0)
-            self._asker.settimeout(ANSWER_TIMEOUT)
-            try:
-                self._asker.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
-            except OSError:
-                pass  # Before 4.20: dumps come unfiltered and are filtered here.
-        try:
-            self._asker.send(request)
-            return self._answer(self._asker, seq)
-        except rt.NetlinkError:
-            raise
-        except OSError:
-            # A half-read answer would be taken for the next one.
-            self._drop_asker()
-            raise
-
-    def _answer(self, asker: socket.socket, seq: int) -> list[rt.Message]:
-        dump = False
-        collected: list[rt.Message] = []
-        while True:
-            datagram = memoryview(asker.recv(RECEIVE_SIZE))
-            for message in rt.messages(datagram):
-                if message.seq != seq:
-                    continue
-                if message.type == rt.NLMSG_DONE:
-                    return collected
-                if message.type == rt.NLMSG_ERROR:
-                    number = rt.error_of(message)
-                    if number:
-                        raise rt.NetlinkError(number, f"netlink error {number}")
-                    return collected
-                collected.append(message)
-                dump = dump or bool(message.flags & rt.NLM_F_MULTI)
-            if len(collected) > MAX_MESSAGES:
-                raise OSError(errno.EMSGSIZE, "the kernel's table is too long")
-            if collected and not dump:
-                return collected
-
-    def _drop_asker(self) -> None:
-        if self._asker is not None:
-            self._asker.close()
-            self._asker = None
 
     def _on_notice(self) -> None:
         """Something changed: empty the socket, then let the detector look."""
