@@ -9,9 +9,9 @@ network a table, and each app's packet walks this ladder, both families alike:
     31000  no network chosen                            the default network's table
     32000  whatever is left                             unreachable
 
-What arrives is marked with its network, as chosen and protected; answers of the kernel carry the mark of
-what they answer (`fwmark_reflect`), and so do accepted connections
-(`tcp_fwmark_accept`). In the world the phone's Wi-Fi is `lan0`, its default
+What arrives is marked with its network, as chosen and protected; answers of the
+kernel carry the mark of what they answer (`fwmark_reflect`), and so do accepted
+connections (`tcp_fwmark_accept`). In the world the phone's Wi-Fi is `lan0`, its default
 network is `under0`, the VPN is `tun0`.
 
 When the VPN goes, its rules go, and every app uses the default network.
