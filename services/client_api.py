@@ -11,6 +11,7 @@ from services.control import methods as m
 from services.control import schema as s
 from services.control.errors import Code, ControlError
 from services.control.registry import Handler, Registry
+from services.doctor.doctor import Doctor
 from services.logs import Ring
 from services.settings import Settings
 from services.version import VERSION
@@ -35,9 +36,11 @@ class ClientApi:
         ring: Ring,
         shut_down: Callable[[], None],
         settings: Settings,
+        doctor: Doctor,
     ) -> None:
         self._client = client
         self._settings = settings
+        self._doctor = doctor
         self._store = store
         self._ring = ring
         self._shut_down = shut_down
@@ -51,6 +54,7 @@ class ClientApi:
             "forget": self.forget,
             "settings": lambda _: self._settings.read(),
             "set": self._settings.set,
+            "doctor": lambda _: self._doctor.run(),
             "logs": lambda p: self._ring.lines(p.limit, p.level),
             "shutdown": self.shutdown,
         }

@@ -7,6 +7,7 @@ import logging
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from client.client import Client
@@ -15,6 +16,8 @@ from services.client_api import ClientApi
 from services.config import Config
 from services.control.registry import Registry
 from services.daemon import Service, StartError, serve
+from services.doctor.doctor import Doctor, of_client
+from services.doctor.machine import Machine
 from services.logs import Ring
 from services.paths import Paths
 from services.settings import Place, Settings
@@ -37,7 +40,10 @@ class ClientService:
         self._store = store
         self._client = Client(store, client_config(settings.config, paths))
         settings.apply = _apply
-        self._api = ClientApi(self._client, store, ring, shut_down, settings)
+        examine = partial(
+            of_client, self._client, Machine("client", paths), settings.config
+        )
+        self._api = ClientApi(self._client, store, ring, shut_down, settings, Doctor(examine))
 
     def registry(self) -> Registry:
         return self._api.registry()

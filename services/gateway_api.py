@@ -28,6 +28,7 @@ from services.control import methods as m
 from services.control import schema as s
 from services.control.errors import Code, ControlError
 from services.control.registry import Handler, Registry
+from services.doctor.doctor import Doctor
 from services.logs import Ring
 from services.settings import Settings
 from services.version import VERSION
@@ -50,10 +51,12 @@ class GatewayApi:
         shut_down: Callable[[], None],
         settings: Settings,
         wake: WakeLock,
+        doctor: Doctor,
     ) -> None:
         self._gateway = gateway
         self._settings = settings
         self._wake = wake
+        self._doctor = doctor
         self._ring = ring
         self._shut_down = shut_down
         self._flow_rates: dict[int, tuple[RateMeter, RateMeter]] = {}
@@ -76,6 +79,7 @@ class GatewayApi:
             "dns": lambda _: self.dns(),
             "settings": lambda _: self._settings.read(),
             "set": self._settings.set,
+            "doctor": lambda _: self._doctor.run(),
             "logs": lambda p: self._ring.lines(p.limit, p.level),
             "shutdown": self.shutdown,
         }

@@ -6,6 +6,7 @@ import argparse
 import logging
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from gateway.dns.forwarder import DnsConfig
@@ -16,6 +17,9 @@ from gateway.listeners import ListenError
 from services.config import FILTERING, Config, parse_listen
 from services.control.registry import Registry
 from services.daemon import Service, StartError, serve
+from services.doctor.doctor import Doctor, of_gateway
+from services.doctor.machine import Machine
+from services.doctor.system import Awake
 from services.gateway_api import GatewayApi
 from services.logs import Ring, clean
 from services.notify import Notifier, find_backend
@@ -34,6 +38,7 @@ class GatewayService:
 
     def __init__(
         self,
+        paths: Paths,
         settings: Settings,
         store: GatewayDatabase,
         notifier: Notifier,
@@ -52,7 +57,10 @@ class GatewayService:
         settings.apply = self._apply
         notifier.enable(settings.config.flag("notify", "enabled"))
         wake.enable(settings.config.flag("gateway", "wake_lock"))
-        self._api = GatewayApi(self._gateway, ring, shut_down, settings, wake)
+        examine = partial(
+            of_gateway, self._gateway, Machine("gateway", paths), settings, wake, Awake()
+        )
+        self._api = GatewayApi(self._gateway, ring, shut_down, settings, wake, Doctor(examine))
         self._started = False
 
     def registry(self) -> Registry:
@@ -122,8 +130,9 @@ def run(args: argparse.Namespace) -> int:
         settings = Settings("gateway", paths.config, config, _options(args))
         store = GatewayDatabase(paths.store("gateway"))
         return GatewayService(
-            settings, store, Notifier(find_backend()), WakeLock(), ring, shut_down, args.share
-        )
+            paths, settings, store, Notifier(find_backend()), WakeLock(), ring, shut_down,
+            args.share,
+        )  # fmt: skip
 
     return serve("gateway", build, args.log_level, args.log_format)
 

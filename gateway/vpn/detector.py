@@ -26,7 +26,7 @@ from typing import Protocol
 
 from gateway.model import VpnNetwork, VpnState
 from gateway.vpn.classify import Verdict, judge
-from gateway.vpn.snapshot import Attached, Snapshot, attached
+from gateway.vpn.snapshot import Attached, Interface, Snapshot, attached
 
 SETTLE = 0.05
 """Seconds between two looks at the system while notices keep coming in."""
@@ -122,6 +122,15 @@ class VpnDetector:
             return self._source.counters(self.index)
         except OSError:
             return None
+
+    def survey(self) -> tuple[Interface, ...]:
+        """All interfaces of this host now, for the doctor; none when they cannot be read."""
+        if self._source is None:
+            return ()
+        try:
+            return self._source.snapshot().interfaces
+        except OSError:
+            return ()
 
     def look(self) -> VpnNetwork:
         """Judge afresh, at once: for callers about to rely on the answer."""

@@ -282,8 +282,9 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "doctor", "Look", "find out what is missing, and the fix", "services.cli.diagnosis:doctor",
-        _json, ("vpnshare doctor", "vpnshare doctor --json"),
-        "Exits with 1 when something that is needed is missing.",
+        _status, ("vpnshare doctor", "vpnshare doctor --role client --json"),
+        "Services that run examine themselves; otherwise this machine is looked at. Exits with\n"
+        "1 when something is broken.",
     ),
     Command(
         "version", "Look", "print the version", f"{_READ}:version", _json, ("vpnshare version",),

@@ -1,32 +1,87 @@
-"""`vpnshare doctor`: prints the findings."""
+"""`vpnshare doctor`: each side examines itself if it runs, or is looked at from outside."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 
+from services import paths
 from services.cli.exits import Exit
 from services.cli.output import paint, print_json, printable
-from services.doctor import Finding, Verdict, run_all
+from services.cli.services import dial
+from services.control.errors import ServiceUnavailable
+from services.control.schema import Finding
 
 _MARKS = {
-    Verdict.OK: ("●", "green"),
-    Verdict.NOTE: ("▲", "yellow"),
-    Verdict.FAIL: ("✗", "red"),
+    "ok": ("●", "green"),
+    "warn": ("▲", "yellow"),
+    "broken": ("✗", "red"),
+    "skipped": ("○", "dim"),
 }
 
 
 def doctor(args: argparse.Namespace) -> int:
-    findings = run_all()
+    findings = _examine(args.role)
     if args.json:
         print_json(findings)
     else:
         for finding in findings:
             _print(finding)
-    return Exit.FAILED if any(f.verdict is Verdict.FAIL for f in findings) else Exit.OK
+    return Exit.FAILED if any(f.status == "broken" for f in findings) else Exit.OK
+
+
+def _examine(role: str | None) -> list[Finding]:
+    """The findings of the services that run; of both sides from outside if none does."""
+    found: dict[str, list[Finding]] = {}
+    roles = (role,) if role else paths.ROLES
+    for each in roles:
+        try:
+            with dial(each) as service:
+                found[each] = service.call("doctor")
+        except ServiceUnavailable:
+            continue
+    for each in roles if not found else ():
+        if each == "client" and paths.is_termux() and role is None:
+            continue
+        found[each] = _outside(each, must=role is not None)
+    merged: dict[tuple[str, str], Finding] = {}
+    for findings in found.values():
+        for finding in findings:
+            # What concerns both sides is of both files: the worse of two counts.
+            place = finding.side, finding.id
+            if place not in merged or merged[place].status == "ok":
+                merged[place] = finding
+    return list(merged.values())
+
+
+def _outside(role: str, must: bool) -> list[Finding]:
+    """Look at a side whose service does not run; `must`: its user has asked for just this side."""
+    from services.doctor.doctor import outside
+    from services.doctor.machine import Machine
+
+    absent = Finding(
+        f"{role}-service", f"{role.capitalize()} service", role, "skipped",
+        f"The {role} service does not run: seen from outside.",
+        "vpnshare up" if role == "gateway" else "sudo vpnshare client",
+    )  # fmt: skip
+    findings = asyncio.run(outside(Machine(role, paths.find())))
+    if not must and role == "client":
+        # Not every machine is to be a client.
+        findings = [_softened(f) for f in findings]
+    return [absent, *findings]
+
+
+def _softened(finding: Finding) -> Finding:
+    if finding.status != "broken" or finding.side == "both":
+        return finding
+    return Finding(
+        finding.id, finding.title, finding.side, "warn", finding.found, finding.advice
+    )
 
 
 def _print(finding: Finding) -> None:
-    mark, colour = _MARKS[finding.verdict]
-    print(f"{paint(mark, colour)} {finding.verdict:<4} {printable(finding.message)}")
-    if finding.fix:
-        print(paint(f"         {printable(finding.fix)}", "dim"))
+    mark, colour = _MARKS.get(finding.status, ("?", "bold"))
+    title = paint(printable(finding.title), "bold")
+    print(f"{paint(f'{mark} {finding.status:<7}', colour)} {title}: {printable(finding.found)}")
+    if finding.advice:
+        print(paint(f"            {printable(finding.advice)}", "dim"))

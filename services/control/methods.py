@@ -210,6 +210,7 @@ COMMON = _table(
     Method("logs", LogsParams, list[schema.LogLine], topic=True),
     Method("settings", NoParams, list[schema.Setting], topic=True),
     Method("set", SetParams, schema.Setting, _WRITE),
+    Method("doctor", NoParams, list[schema.Finding]),
     Method("shutdown", NoParams, Done, _WRITE),
 )
 

@@ -56,6 +56,13 @@ class Pretend:
 
     def __init__(self) -> None:
         self.logs: list[schema.LogLine] = []
+        self.findings = [
+            schema.Finding("vpn", "VPN", "gateway", "ok", "The VPN is tun0 (tun)."),
+            schema.Finding(
+                "dns", "DNS", "gateway", "broken", "The resolvers (10.8.0.1:53) do not answer.",
+                "vpnshare set dns.servers 9.9.9.9",
+            ),
+        ]  # fmt: skip
         self.settings = [
             record(each, each.default, "default")
             for each in SETTINGS
@@ -77,6 +84,7 @@ class Pretend:
             "logs": self._logs,
             "settings": lambda _: self.settings,
             "set": self._set,
+            "doctor": lambda _: self.findings,
             "shutdown": lambda _: Done(),
         }
 

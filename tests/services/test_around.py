@@ -1,4 +1,4 @@
-"""Paths, logs, readiness, doctor: the small things around the services."""
+"""Paths, logs, readiness: the small things around the services."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services import doctor, logs, paths, readiness
-from services.cli.exits import Exit
-from services.cli.main import main
-from services.control.errors import Code, ControlError
-from tests.fakes.services import PretendClient, PretendGateway
+from services import logs, paths, readiness
 
 
 @pytest.mark.parametrize(
@@ -118,37 +114,3 @@ def test_sd_notify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bo
         readiness.notify("READY=1", "STATUS=fine")
         assert manager.recv(100) == b"READY=1\nSTATUS=fine"
     readiness.notify("STOPPING=1")  # nobody listens: no error
-
-
-def findings(check: str) -> list[doctor.Finding]:
-    return [finding for finding in doctor.run_all() if finding.check == check]
-
-
-def test_doctor_tells_the_vpn_apart(gateway: PretendGateway, client: PretendClient) -> None:
-    (vpn,) = findings("vpn")
-    assert vpn.verdict is doctor.Verdict.OK and "tun0" in vpn.message
-    (service,) = findings("client service")
-    assert service.verdict is doctor.Verdict.OK and "connected" in service.message
-
-
-def test_doctor_without_services(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (service,) = findings("gateway service")
-    assert service.verdict is doctor.Verdict.NOTE and service.fix
-    assert main(["doctor", "--json"]) in (Exit.OK, Exit.FAILED)
-    assert {"check", "side", "verdict", "message", "fix"} == json.loads(capsys.readouterr().out)[
-        0
-    ].keys()
-
-
-def test_doctor_survives_a_service_that_refuses(gateway: PretendGateway) -> None:
-    gateway.errors["status"] = ControlError(Code.FAILED, "No.")
-    assert main(["doctor"]) in (Exit.OK, Exit.FAILED)
-
-
-def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> object:
-        raise RuntimeError("boom")
-
-    monkeypatch.setattr(doctor, "_CHECKS", [("x", "both", broken)])
-    (finding,) = doctor.run_all()
-    assert finding.verdict is doctor.Verdict.NOTE and "boom" in finding.message

@@ -22,6 +22,7 @@ from services.control.oneshot import OneShot
 from services.gatewayd import GatewayService
 from services.logs import Ring
 from services.notify import Notifier
+from services.paths import find as find_paths
 from services.settings import Settings
 from services.store import GatewayDatabase
 from services.wake import WakeLock
@@ -274,7 +275,7 @@ async def test_an_idle_gateway_has_no_timer(home: Path) -> None:
     config = Config({("gateway", "listen"): [f"127.0.0.1:{free_port()}"]})
     settings = Settings("gateway", home / "config.toml", config)
     service = GatewayService(
-        settings, store, Notifier(None), WakeLock(False), Ring(), lambda: None
+        find_paths(), settings, store, Notifier(None), WakeLock(False), Ring(), lambda: None
     )
     await service.start(lambda: None)
     await asyncio.sleep(0)

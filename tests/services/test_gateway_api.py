@@ -16,6 +16,8 @@ from gateway.peers import NoSuchPeer
 from services.config import Config
 from services.control.errors import Code, ControlError
 from services.control.methods import FLOW_SORTS, FlowParams, FlowsParams, RenameParams
+from services.control.schema import Finding
+from services.doctor.doctor import Doctor
 from services.gateway_api import GatewayApi
 from services.logs import Ring
 from services.settings import Settings
@@ -70,7 +72,14 @@ async def gateway() -> FewFlows:
 @pytest.fixture
 async def api(gateway: FewFlows) -> GatewayApi:
     settings = Settings("gateway", Path("nowhere"), Config({}))
-    return GatewayApi(cast(Gateway, gateway), Ring(), lambda: None, settings, WakeLock(False))
+    doctor = Doctor(nobody_is_ill)
+    return GatewayApi(
+        cast(Gateway, gateway), Ring(), lambda: None, settings, WakeLock(False), doctor
+    )
+
+
+async def nobody_is_ill() -> list[Finding]:
+    return []
 
 
 def ids(api: GatewayApi, **params: Any) -> list[int]:

@@ -25,6 +25,7 @@ from services.control.methods import SetParams
 from services.gatewayd import GatewayService, gateway_config
 from services.logs import Ring
 from services.notify import Notifier
+from services.paths import find as find_paths
 from services.settings import Place, Settings, edit, write
 from services.store import GatewayDatabase
 from services.wake import WakeLock
@@ -234,8 +235,8 @@ def test_any_series_of_changes_is_what_the_file_then_says(data: st.DataObject) -
 async def running(home: Path) -> Any:
     settings = Settings("gateway", home / "config.toml", Config({}))
     service = GatewayService(
-        settings, GatewayDatabase(home / "g.db"), Notifier(None), WakeLock(False), Ring(),
-        lambda: None,
+        find_paths(), settings, GatewayDatabase(home / "g.db"), Notifier(None), WakeLock(False),
+        Ring(), lambda: None,
     )  # fmt: skip
     service._gateway = Gateway(gateway_config(settings.config, False), MemoryStore())
     service._gateway.config = gateway_config(Config({("gateway", "listen"): []}), False)

@@ -190,8 +190,8 @@ def test_kill_9_at_any_moment_loses_nothing_that_was_answered(tmp_path: Path) ->
         numbers = sorted(int.from_bytes(p.public_key, "big") for p in store.peers())
         # All that was answered, and at most the one in the making.
         assert numbers in (list(range(max(answered) + 1)), list(range(max(answered) + 2)))
-        for number, leased_number in answered.items():
-            assert store.lease_number(number.to_bytes(32, "big")) == leased_number
+        for seen, leased_number in answered.items():
+            assert store.lease_number(seen.to_bytes(32, "big")) == leased_number
         store.close()
         first = max(answered) + 1
     assert sorted(answered) == list(range(first)) and len(set(answered.values())) == first

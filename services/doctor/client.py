@@ -1,0 +1,226 @@
+"""Checks of the receiving side: rights, link, routes, resolver, kill switch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from client.model import ClientSnapshot, ClientState
+from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
+from services.doctor.machine import Machine
+
+TUN = "/dev/net/tun"
+RESOLV_CONF = "/etc/resolv.conf"
+ELSEWHERE = {"ipv4": "192.0.2.1", "ipv6": "2001:db8::1"}
+"""Addresses that are nobody's (RFC 5737, RFC 3849): where would they be sent?"""
+RESOLVED_STUBS = ("127.0.0.53", "127.0.0.54")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFacts:
+    """What the checks look at: a client, running (`now`) or not (None)."""
+
+    machine: Machine
+    now: ClientSnapshot | None = None
+    routes: bool = True
+    """The settings; likewise the other three."""
+    resolver: bool = True
+    kill_switch: bool = False
+    mtu: int | None = None
+    undone: bool = True
+    """Whether nothing of an earlier run is left to be undone."""
+
+    @property
+    def connected(self) -> bool:
+        return self.now is not None and self.now.state is ClientState.CONNECTED
+
+
+CHECKS: Checks[ClientFacts] = Checks("client")
+
+
+@CHECKS.check("tun", "Virtual NIC")
+def tun(facts: ClientFacts) -> Outcome:
+    system = facts.machine.system
+    if system.termux:
+        return broken(
+            "Android lets VPN apps only open a virtual NIC.",
+            "Use this device as the gateway: vpnshare up",
+        )
+    if facts.now is not None and facts.now.interface:
+        return ok(f"{facts.now.interface} is there.")
+    if not system.exists(TUN):
+        return broken(
+            f"{TUN} is not there.", "sudo modprobe tun (in a container: pass the device in)"
+        )
+    if not system.usable(TUN):
+        return broken(f"{TUN} may not be opened by this user.", "sudo vpnshare client")
+    return ok(f"{TUN} can be opened.")
+
+
+@CHECKS.check("privileges", "Privileges")
+def privileges(facts: ClientFacts) -> Outcome:
+    if facts.machine.system.net_admin():
+        return ok("Network interfaces may be set up (CAP_NET_ADMIN).")
+    return broken(
+        "This user may not set up network interfaces (CAP_NET_ADMIN).",
+        "Run it as root: sudo vpnshare client, or: sudo vpnshare service install --role client",
+    )
+
+
+@CHECKS.check("tools", "System tools")
+def tools(facts: ClientFacts) -> Outcome:
+    system = facts.machine.system
+    if system.which("ip") is None:
+        return broken("ip is missing: no addresses, no routes.", "apt install iproute2")
+    if system.which("nft") is None:
+        if facts.kill_switch:
+            return broken("nft is missing: there is no kill switch.", "apt install nftables")
+        return warn("nft is missing: a kill switch is not possible.", "apt install nftables")
+    return ok("ip and nft are there.")
+
+
+@CHECKS.check("link", "Connection")
+def link(facts: ClientFacts) -> Outcome:
+    now = facts.now
+    if now is None:
+        return skipped("The client service does not run.")
+    if now.state is ClientState.CONNECTED:
+        rtt = "" if now.rtt_ms is None else f", {now.rtt_ms:.1f} ms"
+        return ok(f"Connected to {now.gateway} by {now.transport} ({now.endpoint}{rtt}).")
+    if now.state is ClientState.IDLE:
+        return skipped("Not connected, and not asked to be.")
+    if now.state is ClientState.FAILED:
+        return broken(now.reason or "The connection failed.", _after(now.error))
+    if now.state is ClientState.WAITING:
+        return warn(
+            "The gateway's owner has not answered yet.",
+            "Approve this device there: vpnshare requests, vpnshare approve ID",
+        )
+    return warn(now.reason or "The gateway is being reached for.", _after(now.error))
+
+
+def _after(error: str | None) -> str:
+    """What to do about a named failure."""
+    if error in ("version_unsupported", "suite_unsupported", "pattern_unsupported"):
+        return "Bring both sides to the same version of VPN Share."
+    if error in ("denied", "revoked", "not_paired"):
+        return "Pair again: vpnshare pair on the gateway, vpnshare connect URI here"
+    if error is not None and error.startswith("secret_"):
+        return "Show a new code on the gateway (vpnshare pair), and connect with it."
+    return (
+        "See whether both are in the same network and the gateway runs; on the gateway: "
+        "vpnshare doctor"
+    )
+
+
+@CHECKS.check("gateway-sharing", "Sharing by the gateway")
+def gateway_sharing(facts: ClientFacts) -> Outcome:
+    now = facts.now
+    if not facts.connected or now is None:
+        return skipped("Not connected.")
+    if now.sharing == "off":
+        return warn("The gateway does not share now.", "On the gateway: vpnshare share")
+    if now.sharing == "unavailable":
+        return warn("The gateway's VPN is down.", "Turn the VPN on there.")
+    return ok("The gateway shares its VPN.")
+
+
+@CHECKS.check("routes", "Routes")
+async def routes(facts: ClientFacts) -> Outcome:
+    now = facts.now
+    if not facts.connected or now is None:
+        return skipped("Not connected.")
+    if not facts.routes:
+        return skipped("client.routes is off: only the addresses are set.")
+    for family, address in ELSEWHERE.items():
+        said = await facts.machine.system.said("ip", "-j", "route", "get", address)
+        device = _device(said)
+        if device is not None and device != now.interface:
+            name = {"ipv4": "IPv4", "ipv6": "IPv6"}[family]
+            return broken(
+                f"{name} goes to {device} and not into the tunnel ({now.interface}).",
+                "Connect again (vpnshare disconnect, vpnshare connect); if it stays so, another "
+                "VPN or network manager sets routes here: stop it.",
+            )
+    return ok(f"IPv4 and IPv6 go into {now.interface}.")
+
+
+def _device(said: str | None) -> str | None:
+    """The device of `ip -j route get`; None where there is no route."""
+    try:
+        found: Any = json.loads(said or "[]")
+        return str(found[0]["dev"])
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+@CHECKS.check("resolver", "Resolver")
+async def resolver(facts: ClientFacts) -> Outcome:
+    now = facts.now
+    if not facts.connected or now is None or now.lease is None:
+        return skipped("Not connected.")
+    if not facts.resolver:
+        return skipped("client.dns is off: the resolver is left alone.")
+    system = facts.machine.system
+    servers = [
+        words[1]
+        for line in (system.read(RESOLV_CONF) or "").splitlines()
+        if len(words := line.split()) > 1 and words[0] == "nameserver"
+    ]
+    if any(server in RESOLVED_STUBS for server in servers):
+        said = await system.said("resolvectl", "dns", now.interface or "")
+        servers = (said or "").split(":", 1)[-1].split()
+    if not set(servers) & set(now.lease.dns):
+        return broken(
+            f"Names are asked of {', '.join(servers) or 'nobody'}, not of the gateway "
+            f"({', '.join(now.lease.dns)}).",
+            "Connect again (vpnshare disconnect, vpnshare connect); if it stays so, a network "
+            f"manager rewrites {RESOLV_CONF}.",
+        )
+    return ok(f"Names are asked of the gateway ({', '.join(now.lease.dns)}).")
+
+
+@CHECKS.check("kill-switch", "Kill switch")
+async def kill_switch(facts: ClientFacts) -> Outcome:
+    if not facts.kill_switch:
+        return ok(
+            "Off (client.kill_switch): routes keep traffic in the tunnel, also while reconnecting."
+        )
+    if not facts.connected:
+        return skipped("It is loaded while connected.")
+    said = await facts.machine.system.said("nft", "list", "tables")
+    if said is None:
+        return skipped("The firewall's tables cannot be listed by this user.")
+    if "inet vpnshare_" not in said:
+        return broken(
+            "It is set, and not loaded: something flushed the firewall.",
+            "Connect again: vpnshare disconnect, vpnshare connect",
+        )
+    return ok("Loaded.")
+
+
+@CHECKS.check("client-mtu", "Packet size")
+def client_mtu(facts: ClientFacts) -> Outcome:
+    now = facts.now
+    if not facts.connected or now is None or now.lease is None:
+        return skipped("Not connected.")
+    if now.lease.mtu < 1280:
+        return warn(
+            f"The lease's packets hold {now.lease.mtu} bytes; IPv6 needs 1280.",
+            "On the gateway: vpnshare set gateway.mtu 1500, then connect again",
+        )
+    offload = ", with segmentation offload" if now.lease.offload else ""
+    return ok(f"{now.lease.mtu} bytes{offload}.")
+
+
+@CHECKS.check("leftovers", "Changes to the system")
+def leftovers(facts: ClientFacts) -> Outcome:
+    if facts.now is not None and facts.now.state not in (ClientState.IDLE, ClientState.FAILED):
+        return ok("Those of this connection; they are undone when it ends.")
+    if not facts.undone:
+        return warn(
+            "Something of an earlier connection was not undone.",
+            "Start the client service again: it undoes what it finds (sudo vpnshare client)",
+        )
+    return ok("None is left.")

@@ -1,0 +1,173 @@
+"""The doctor as a whole: collects the facts of a side and runs its checks.
+
+A running service examines itself (`of_gateway`, `of_client`), as only it knows
+who came in and what its sockets did. Without a service the command looks from
+outside (`outside`): it detects the VPN and asks the resolver by itself, opens
+no listener and changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from client.client import Client
+from client.system.journal import Journal
+from gateway.dns.forwarder import DnsConfig, DnsForwarder, Reply
+from gateway.dns.upstreams import parse_server
+from gateway.gateway import Gateway
+from gateway.proof import EgressReport
+from gateway.vpn.detector import VpnDetector
+from gateway.vpn.guard import EgressGuard
+from gateway.vpn.snapshot import Interface
+from services import config as conf
+from services.control.schema import Finding
+from services.doctor import client as client_checks
+from services.doctor import gateway as gateway_checks
+from services.doctor import lan, machine
+from services.doctor.client import ClientFacts
+from services.doctor.gateway import GatewayFacts
+from services.doctor.machine import Machine
+from services.doctor.system import Awake
+from services.settings import Settings
+from services.tasks import create_task
+from services.wake import WakeLock
+
+ANSWER_SECONDS = 4.0
+"""Seconds the resolver may take; less than a check may."""
+JOURNAL_NAME = "client-undo.jsonl"
+_RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
+
+
+class Doctor:
+    """Examines on request; who asks while it is at work waits for the same findings."""
+
+    def __init__(self, examine: Callable[[], Awaitable[list[Finding]]]) -> None:
+        self._examine = examine
+        self._work: asyncio.Task[list[Finding]] | None = None
+
+    async def run(self) -> list[Finding]:
+        if self._work is None or self._work.done():
+            self._work = create_task(self._do(), "doctor")
+        return await asyncio.shield(self._work)
+
+    async def _do(self) -> list[Finding]:
+        return await self._examine()
+
+
+async def of_gateway(
+    gateway: Gateway, subject: Machine, settings: Settings, wake: WakeLock, awake: Awake
+) -> list[Finding]:
+    """Examine a running gateway."""
+    status = gateway.status()
+    detector = gateway.detector
+    facts = GatewayFacts(
+        machine=subject,
+        now=gateway.now(),
+        vpn=detector.network,
+        guard=str(gateway.guard.strength),
+        streams=gateway.guard.streams,
+        bypass=status.bypass,
+        sharing=status.sharing,
+        egress=status.egress,
+        countable=detector.counters() is not None,
+        listen=tuple(conf.parse_listen(entry) for entry in status.listen),
+        interfaces=detector.survey(),
+        knocks=tuple(gateway.knocks()),
+        resolvers=gateway.resolvers(),
+        vpn_mtu=subject.system.mtu(detector.network.interface),
+        lease_mtu=settings.config["gateway", "mtu"],
+        descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        version_refused=status.counters.get("session__version_unsupported", 0),
+        wake_lock=wake.state,
+        slept=awake.slept(),
+        ask=partial(ask, gateway.resolve),
+        hear=_hear,
+    )
+    return await machine.CHECKS.run(subject) + await gateway_checks.CHECKS.run(facts)
+
+
+async def of_client(
+    client: Client | None, subject: Machine, settings: conf.Config
+) -> list[Finding]:
+    """Examine a client that runs, or (None) what one would need."""
+    journal = Journal(subject.paths.state_dir / JOURNAL_NAME)
+    facts = ClientFacts(
+        machine=subject,
+        now=None if client is None else client.status(),
+        routes=settings.flag("client", "routes"),
+        resolver=settings.flag("client", "dns"),
+        kill_switch=settings.flag("client", "kill_switch"),
+        mtu=settings["client", "mtu"] or None,
+        undone=not journal.entries(),
+    )
+    return await machine.CHECKS.run(subject) + await client_checks.CHECKS.run(facts)
+
+
+async def outside(subject: Machine) -> list[Finding]:
+    """Examine the side of a service that does not run."""
+    try:
+        settings = conf.load(subject.paths.config)
+    except conf.ConfigError:
+        settings = conf.Config({})  # a check of its own says so
+    if subject.role == "client":
+        return await of_client(None, subject, settings)
+    detector = VpnDetector(settings.text("gateway", "vpn_interface") or None)
+    await detector.start()
+    guard = EgressGuard(detector, settings.flag("gateway", "bypass"))
+    servers = tuple(parse_server(entry) for entry in settings["dns", "servers"])
+    forwarder = DnsForwarder(guard, DnsConfig(servers=servers))
+    facts = GatewayFacts(
+        machine=subject,
+        now=asyncio.get_running_loop().time(),
+        vpn=detector.network,
+        guard=str(guard.strength),
+        streams=guard.streams,
+        bypass=guard.bypass,
+        sharing="stopped",
+        egress=EgressReport(),
+        countable=detector.counters() is not None,
+        listen=tuple(conf.parse_listen(entry) for entry in settings["gateway", "listen"]),
+        interfaces=detector.survey(),
+        knocks=(),
+        resolvers=forwarder.resolvers(),
+        vpn_mtu=subject.system.mtu(detector.network.interface),
+        lease_mtu=settings["gateway", "mtu"],
+        descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        version_refused=0,
+        wake_lock="none",
+        slept=0.0,
+        ask=partial(ask, lambda wire, reply: forwarder.query(wire, False, "doctor", reply)),
+        hear=_hear,
+    )
+    try:
+        return await machine.CHECKS.run(subject) + await gateway_checks.CHECKS.run(facts)
+    finally:
+        forwarder.close()
+        await detector.stop()
+
+
+async def ask(resolve: Callable[[bytes, Reply], None]) -> str:
+    """Ask for a name that no cache has; the RCODE by name, or `silence`."""
+    answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def reply(wire: bytes) -> None:
+        if not answer.done():
+            answer.set_result(wire)
+
+    label = f"x{os.urandom(5).hex()}".encode()
+    name = b"".join(bytes((len(part),)) + part for part in (label, b"example", b"com", b""))
+    resolve(os.urandom(2) + bytes.fromhex("01000001000000000000") + name + b"\0\1\0\1", reply)
+    try:
+        wire = await asyncio.wait_for(answer, ANSWER_SECONDS)
+    except TimeoutError:
+        return "silence"
+    code = wire[3] & 15
+    return _RCODES.get(code, f"RCODE {code}")
+
+
+async def _hear(interface: Interface, address: str, prefix: int) -> bool | None:
+    return await lan.hears(interface.name, interface.index, address, prefix)

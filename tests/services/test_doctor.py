@@ -1,0 +1,515 @@
+"""The doctor: each check is made to fail, and told by its advice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.model import ClientSnapshot, ClientState, LeaseSnapshot
+from gateway.gateway import Knocks
+from gateway.model import VpnNetwork, VpnState
+from gateway.proof import EgressReport
+from gateway.vpn.snapshot import Address, Interface
+from services import paths
+from services.cli.exits import Exit
+from services.cli.main import main
+from services.control.schema import Finding
+from services.doctor import checks, machine
+from services.doctor import client as client_side
+from services.doctor import doctor as whole
+from services.doctor import gateway as gateway_side
+from services.doctor.checks import Checks, Outcome, ok
+from services.doctor.client import ClientFacts
+from services.doctor.doctor import Doctor
+from services.doctor.gateway import SWITCHES, GatewayFacts
+from services.doctor.machine import Machine
+from services.doctor.system import System
+from services.store import ClientDatabase, GatewayDatabase
+from tests.fakes.services import PretendClient, PretendGateway
+
+
+class Pretended(System):
+    """A system that is as the test says."""
+
+    def __init__(self, **what: Any) -> None:
+        self.what = what
+
+    @property
+    def termux(self) -> bool:
+        return bool(self.what.get("termux", False))
+
+    def android_api(self) -> int | None:
+        return 34 if self.termux else None
+
+    def python(self) -> tuple[int, int]:
+        major, minor = self.what.get("python", (3, 13))
+        return major, minor
+
+    def has(self, module: str) -> bool:
+        return module not in self.what.get("missing", ())
+
+    def which(self, program: str) -> str | None:
+        return None if program in self.what.get("missing", ()) else f"/bin/{program}"
+
+    def exists(self, path: str) -> bool:
+        return path not in self.what.get("absent", ())
+
+    def usable(self, path: str) -> bool:
+        return path not in self.what.get("unusable", ())
+
+    def read(self, path: str) -> str | None:
+        default = None if path.startswith("/proc") else super().read(path)
+        files: dict[str, str] = self.what.get("files", {})
+        return files.get(Path(path).name, default)
+
+    async def said(self, program: str, *args: str) -> str | None:
+        answers: dict[str, str] = self.what.get("said", {})
+        return answers.get(" ".join((program, *args)), answers.get(program))
+
+    def wall(self) -> float:
+        return float(self.what.get("wall", time.time()))
+
+    def net_admin(self) -> bool:
+        return bool(self.what.get("net_admin", True))
+
+
+def interface(index: int, name: str, *addresses: str, flags: int = 0x41) -> Interface:
+    pairs = (text.split("/") for text in addresses)
+    return Interface(
+        index, name, flags,
+        addresses=tuple(Address(ip_address(a).packed, int(prefix)) for a, prefix in pairs),
+    )  # fmt: skip
+
+
+VPN = VpnNetwork(VpnState.ACTIVE, "tun0", "tun", ("10.8.0.2",), ipv4=True, ipv6=True)
+
+
+async def resolved() -> str:
+    return "NXDOMAIN"
+
+
+async def heard(*_: object) -> bool | None:
+    return True
+
+
+async def deaf(*_: object) -> bool | None:
+    return False
+
+
+def says(answer: str) -> Callable[[], Any]:
+    async def ask() -> str:
+        return answer
+
+    return ask
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Machine:
+    return Machine("gateway", paths.find({"VPNSHARE_HOME": str(tmp_path)}), Pretended())
+
+
+@pytest.fixture
+def facts(subject: Machine) -> GatewayFacts:
+    """A gateway with nothing wrong."""
+    return GatewayFacts(
+        machine=subject,
+        now=100.0,
+        vpn=VPN,
+        guard="device",
+        streams="device",
+        bypass=False,
+        sharing="on",
+        egress=EgressReport(3, 90.0, 5000, 5000, 4000, 4000),
+        countable=True,
+        listen=(("0.0.0.0", 47800), ("::", 47800)),
+        interfaces=(
+            interface(1, "lo", "127.0.0.1/8", flags=0x49),
+            interface(2, "wlan0", "192.168.1.7/24", "fe80::1/64"),
+            interface(3, "tun0", "10.8.0.2/24"),
+        ),
+        knocks=(Knocks("tcp", "192.168.1.7", 2, 60.0),),
+        resolvers=("10.8.0.1:53",),
+        vpn_mtu=1420,
+        lease_mtu=1500,
+        descriptors=32768,
+        version_refused=0,
+        wake_lock="none",
+        slept=0.0,
+        ask=resolved,
+        hear=heard,
+    )
+
+
+PHONE = {"termux": True, "said": {"getprop": "false\n"}}
+
+
+def on(facts: GatewayFacts, **what: Any) -> GatewayFacts:
+    """The same on another system."""
+    return replace(facts, machine=replace(facts.machine, system=Pretended(**what)))
+
+
+async def test_a_healthy_gateway(facts: GatewayFacts) -> None:
+    for each in (facts, on(replace(facts, wake_lock="held"), **PHONE)):
+        found = await gateway_side.CHECKS.run(each)
+        assert [f.id for f in found if f.status in ("warn", "broken")] == []
+        assert len(found) == len({f.id for f in found}) == len(gateway_side.CHECKS.all)
+
+
+ABSENT = VpnNetwork(VpnState.ABSENT, reason="No VPN is up.")
+EXCLUDED = VpnNetwork(VpnState.EXCLUDED, "tun0", "tun", reason="There is one for others.")
+LAN = tuple(where for _, where in SWITCHES)
+
+
+@pytest.mark.parametrize(
+    ("id", "status", "change", "advice"),
+    [
+        ("vpn", "broken", {"vpn": ABSENT}, "Turn the VPN on"),
+        ("vpn", "broken", {"vpn": EXCLUDED}, "gateway.vpn_interface NAME"),
+        ("families", "warn", {"vpn": replace(VPN, ipv6=False)}, "Turn IPv6 on in the VPN"),
+        ("families", "warn", {"vpn": replace(VPN, ipv4=False)}, "Turn IPv4 on in the VPN"),
+        ("families", "broken", {"vpn": replace(VPN, ipv4=False, ipv6=False)}, "Reconnect the VPN"),
+        ("bypass", "warn", {"bypass": True}, "vpnshare set gateway.bypass off"),
+        ("guard", "warn", {"guard": "unicast-if", "streams": "address"}, "A kernel of 5.7"),
+        ("guard", "warn", {"guard": "address", "streams": "address"}, "A kernel of 5.7"),
+        (
+            "egress", "broken", {"egress": EgressReport(alarms=("egress__sent_outside_vpn",))},
+            "vpnshare share",
+        ),
+        ("sharing", "warn", {"sharing": "off"}, "vpnshare share"),
+        ("listeners", "broken", {"listen": ()}, "vpnshare set gateway.listen"),
+        ("listeners", "warn", {"listen": (("127.0.0.1", 1),)}, "vpnshare set gateway.listen"),
+        ("listeners", "broken", {"listen": (("192.168.9.9", 1),)}, "vpnshare set gateway.listen"),
+        ("reachable", "warn", {"knocks": (), "hear": deaf}, "port 47800 through the firewall"),
+        ("reachable", "warn", {"knocks": (), "interfaces": ()}, "turn on the hotspot"),
+        ("dns", "broken", {"resolvers": ()}, "vpnshare set dns.servers"),
+        ("dns", "broken", {"ask": says("silence")}, "vpnshare set dns.servers"),
+        ("dns", "broken", {"ask": says("SERVFAIL")}, "vpnshare set dns.servers"),
+        ("mtu", "warn", {"vpn_mtu": 1200}, "Raise the VPN's MTU"),
+        ("mtu", "broken", {"vpn_mtu": 500, "vpn": replace(VPN, ipv6=False)}, "Raise the VPN's MTU"),
+        ("descriptors", "warn", {"descriptors": 256}, "LimitNOFILE="),
+        ("client-versions", "warn", {"version_refused": 2}, "same version of VPN Share"),
+        ("wake-lock", "warn", {"wake_lock": "free"}, "vpnshare set gateway.wake_lock on"),
+        ("wake-lock", "warn", {"wake_lock": "termux-wake-lock is missing"}, "termux-tools"),
+    ],
+)  # fmt: skip
+async def test_what_is_wrong_with_a_gateway(
+    facts: GatewayFacts, id: str, status: str, change: dict[str, Any], advice: str
+) -> None:
+    finding = await gateway_side.CHECKS.run_one(id, replace(facts, **change))
+    assert finding.status == status and finding.found
+    assert finding.advice is not None and advice in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("id", "change", "system", "advice"),
+    [
+        ("vpn", {"vpn": EXCLUDED}, {}, "let Termux use the VPN"),
+        ("battery", {"slept": 60.0, "wake_lock": "held"}, {}, "Battery > Unrestricted"),
+        ("phantom", {}, {"said": {}}, "settings_enable_monitor_phantom_procs false"),
+        ("phantom", {}, {"said": {"getprop": "\n"}}, "Disable child process restrictions"),
+        ("termux-api", {}, {"missing": ["termux-notification"]}, "pkg install termux-api"),
+        ("reachable", {"knocks": (), "hear": deaf}, {}, "--transport usb"),
+    ],
+)
+async def test_what_is_wrong_with_a_phone(
+    facts: GatewayFacts, id: str, change: dict[str, Any], system: dict[str, Any], advice: str
+) -> None:
+    finding = await gateway_side.CHECKS.run_one(id, on(replace(facts, **change), **PHONE | system))
+    assert finding.status in ("warn", "broken")
+    assert finding.advice is not None and advice in finding.advice
+
+
+async def test_a_deaf_phone_is_told_apart(facts: GatewayFacts) -> None:
+    """A VPN that takes all; one that is down; loopback (adb) still works: three advices."""
+    silent = replace(facts, knocks=(), hear=deaf)
+    by_cable = replace(silent, knocks=(Knocks("tcp", "127.0.0.1", 5, 99.0),))
+    for each in (silent, by_cable):
+        finding = await gateway_side.CHECKS.run_one("reachable", on(each, **PHONE))
+        assert finding.advice is not None and all(where in finding.advice for where in LAN)
+    down = await gateway_side.CHECKS.run_one("reachable", on(replace(silent, vpn=ABSENT), **PHONE))
+    assert down.advice is not None and "firewall" in down.advice and LAN[0] not in down.advice
+    good = await gateway_side.CHECKS.run_one("reachable", on(replace(facts, knocks=()), **PHONE))
+    assert good.status == "ok" and "wlan0 can be heard" in good.found
+    came = await gateway_side.CHECKS.run_one("reachable", facts)
+    assert came.found == "Devices came in by tcp to 192.168.1.7 (wlan0), 40 s ago."
+
+
+# Either side
+
+
+@pytest.mark.parametrize(
+    ("id", "status", "system", "advice"),
+    [
+        ("packages", "broken", {"python": (3, 9)}, "Use Python 3.11 to 3.14."),
+        ("packages", "broken", {"python": (3, 15)}, "Use Python 3.11 to 3.14."),
+        ("packages", "broken", {"missing": ["cryptography"]}, "pkg install python-cryptography"),
+        ("packages", "broken", {"missing": ["noise"]}, "pip install noiseprotocol"),
+        ("extras", "warn", {"missing": ["qrcode"]}, "pip install qrcode"),
+        ("extras", "warn", {"missing": ["zeroconf", "textual"]}, "pip install textual"),
+        ("clock", "broken", {"wall": 1e9}, "date and time to automatic"),
+        ("version", "warn", {"files": {"version.py": 'VERSION = "9.0"\n'}}, "Restart the service."),
+    ],
+)
+async def test_what_is_wrong_with_a_machine(
+    subject: Machine, id: str, status: str, system: dict[str, Any], advice: str
+) -> None:
+    assert (await machine.CHECKS.run_one(id, subject)).status in ("ok", "skipped")
+    finding = await machine.CHECKS.run_one(id, replace(subject, system=Pretended(**system)))
+    assert finding.status == status
+    assert finding.advice is not None and advice in finding.advice
+
+
+async def test_a_broken_configuration(subject: Machine) -> None:
+    subject.paths.config.write_text("[gateway]\nnmae = 1\n")
+    finding = await machine.CHECKS.run_one("config", subject)
+    assert finding.status == "broken" and "line 2" in finding.found
+    assert finding.advice == f"Mend that line of {subject.paths.config}."
+
+
+@pytest.mark.parametrize("role", ["gateway", "client"])
+async def test_the_store(subject: Machine, role: str) -> None:
+    subject = replace(subject, role=role)
+    assert (await machine.CHECKS.run_one("store", subject)).status == "skipped"
+    path = subject.paths.store(role)
+    (GatewayDatabase if role == "gateway" else ClientDatabase)(path).close()
+    assert (await machine.CHECKS.run_one("store", subject)).status == "ok"
+    assert (await machine.CHECKS.run_one("clock", subject)).status == "ok"
+    path.chmod(0o644)
+    open_to_all = await machine.CHECKS.run_one("store", subject)
+    assert open_to_all.advice == f"chmod 600 {path}"
+    path.chmod(0o600)
+    damage(path)
+    damaged = await machine.CHECKS.run_one("store", subject)
+    assert damaged.status == "broken" and damaged.advice is not None
+    assert "pair the devices again" in damaged.advice
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[100:300] = b"\xff" * 200
+    path.write_bytes(data)
+
+
+async def test_a_clock_behind_what_was_seen(subject: Machine) -> None:
+    path = subject.paths.store("gateway")
+    GatewayDatabase(path).close()
+    with sqlite3.connect(path) as db:
+        row = (b"k", "TV", "linux", 0.0, time.time() + 10 * 86400, 0, 0, 0)
+        db.execute("INSERT INTO peer VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    finding = await machine.CHECKS.run_one("clock", subject)
+    assert finding.status == "broken" and finding.advice == "Set the date and time to automatic."
+
+
+# The client
+
+LEASE = LeaseSnapshot(
+    "10.47.0.2", "fd00::2", "10.47.0.1", "fd00::1", ("10.47.0.1", "fd00::1"), 1500, True, 900.0
+)
+CONNECTED = ClientSnapshot(
+    ClientState.CONNECTED, "laptop", "aa:bb", gateway="phone", endpoint="192.168.1.7:47800",
+    transport="tcp", interface="vshp0", lease=LEASE, sharing="on", rtt_ms=2.0,
+)  # fmt: skip
+GOOD = {
+    "files": {"resolv.conf": "nameserver 10.47.0.1\n"},
+    "said": {"ip": '[{"dev": "vshp0"}]', "nft": "table inet vpnshare_51830\n"},
+}
+
+
+@pytest.fixture
+def connected(subject: Machine) -> ClientFacts:
+    """A client with nothing wrong."""
+    return ClientFacts(replace(subject, role="client", system=Pretended(**GOOD)), CONNECTED)
+
+
+async def test_a_healthy_client(connected: ClientFacts) -> None:
+    for facts in (connected, replace(connected, kill_switch=True)):
+        found = await client_side.CHECKS.run(facts)
+        assert [f for f in found if f.status not in ("ok", "skipped")] == []
+
+
+def state(state: ClientState, **what: Any) -> dict[str, Any]:
+    return {"now": replace(CONNECTED, state=state, interface=None, lease=None, **what)}
+
+
+@pytest.mark.parametrize(
+    ("id", "status", "change", "system", "advice"),
+    [
+        ("tun", "broken", {"now": None}, {"termux": True}, "vpnshare up"),
+        ("tun", "broken", {"now": None}, {"absent": ["/dev/net/tun"]}, "modprobe tun"),
+        ("tun", "broken", {"now": None}, {"unusable": ["/dev/net/tun"]}, "sudo vpnshare client"),
+        ("privileges", "broken", {}, {"net_admin": False}, "sudo vpnshare client"),
+        ("tools", "broken", {}, {"missing": ["ip"]}, "apt install iproute2"),
+        ("tools", "warn", {}, {"missing": ["nft"]}, "apt install nftables"),
+        ("tools", "broken", {"kill_switch": True}, {"missing": ["nft"]}, "apt install nftables"),
+        ("link", "broken", state(ClientState.FAILED, error="revoked"), {}, "Pair again"),
+        ("link", "broken", state(ClientState.FAILED, error="secret_expired"), {}, "a new code"),
+        (
+            "link", "broken", state(ClientState.FAILED, error="version_unsupported"), {},
+            "same version of VPN Share",
+        ),
+        ("link", "warn", state(ClientState.RECONNECTING, error="unreachable"), {}, "same network"),
+        ("link", "warn", state(ClientState.WAITING), {}, "vpnshare approve"),
+        ("gateway-sharing", "warn", {"now": replace(CONNECTED, sharing="off")}, {}, "share"),
+        (
+            "gateway-sharing", "warn", {"now": replace(CONNECTED, sharing="unavailable")}, {},
+            "Turn the VPN on there.",
+        ),
+        ("routes", "broken", {}, {"said": {"ip": '[{"dev": "eth0"}]'}}, "another VPN"),
+        (
+            "routes", "broken", {},
+            {"said": {"ip": "[]", "ip -j route get 2001:db8::1": '[{"dev": "eth0"}]'}},
+            "another VPN",
+        ),
+        (
+            "resolver", "broken", {}, {"files": {"resolv.conf": "nameserver 8.8.8.8\n"}},
+            "network manager rewrites",
+        ),
+        (
+            "resolver", "broken", {},
+            {"files": {"resolv.conf": "nameserver 127.0.0.53\n"},
+             "said": {"resolvectl": "Link 7 (vshp0): 8.8.8.8\n"}},
+            "network manager rewrites",
+        ),
+        ("kill-switch", "broken", {"kill_switch": True}, {"said": {"nft": "\n"}}, "Connect again"),
+        (
+            "client-mtu", "warn", {"now": replace(CONNECTED, lease=replace(LEASE, mtu=1000))}, {},
+            "vpnshare set gateway.mtu",
+        ),
+        (
+            "leftovers", "warn", state(ClientState.IDLE) | {"undone": False}, {},
+            "it undoes what it finds",
+        ),
+    ],
+)  # fmt: skip
+async def test_what_is_wrong_with_a_client(
+    connected: ClientFacts, id: str, status: str, change: dict[str, Any], system: dict[str, Any],
+    advice: str,
+) -> None:  # fmt: skip
+    pretended = Pretended(**GOOD | system)
+    subject = replace(connected.machine, system=pretended)
+    facts = replace(connected, machine=subject, **change)
+    finding = await client_side.CHECKS.run_one(id, facts)
+    assert finding.status == status
+    assert finding.advice is not None and advice in finding.advice
+
+
+async def test_the_resolver_of_systemd_is_asked_for_its_own(connected: ClientFacts) -> None:
+    system = Pretended(
+        files={"resolv.conf": "nameserver 127.0.0.53\n"},
+        said={"resolvectl dns vshp0": "Link 7 (vshp0): 10.47.0.1 fd00::1\n"},
+    )
+    facts = replace(connected, machine=replace(connected.machine, system=system))
+    assert (await client_side.CHECKS.run_one("resolver", facts)).status == "ok"
+
+
+def test_every_check_has_been_made_to_fail() -> None:
+    text = Path(__file__).read_text()
+    for each in (gateway_side.CHECKS.all, client_side.CHECKS.all, machine.CHECKS.all):
+        for id in each:
+            assert text.count(f'"{id}"') >= 1, id
+
+
+# How checks are run
+
+
+async def test_a_check_that_fails_or_hangs_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "TIMEOUT", 0.05)
+    some: Checks[None] = Checks("both")
+
+    @some.check("fails", "Fails")
+    def fails(_: None) -> Outcome:
+        raise RuntimeError("boom")
+
+    @some.check("hangs", "Hangs")
+    async def hangs(_: None) -> Outcome:
+        await asyncio.sleep(600)
+        return ok("at last")
+
+    @some.check("good", "Good")
+    def good(_: None) -> Outcome:
+        return ok("fine")
+
+    found = await some.run(None)
+    assert [(f.id, f.status) for f in found] == [
+        ("fails", "skipped"), ("hangs", "skipped"), ("good", "ok"),
+    ]  # fmt: skip
+    assert "boom" in found[0].found and "no answer" in found[1].found
+
+
+async def test_who_asks_meanwhile_gets_the_same_findings() -> None:
+    gate, runs = asyncio.Event(), 0
+
+    async def examine() -> list[Finding]:
+        nonlocal runs
+        runs += 1
+        await gate.wait()
+        return []
+
+    doctor = Doctor(examine)
+    first, second = asyncio.ensure_future(doctor.run()), asyncio.ensure_future(doctor.run())
+    await asyncio.sleep(0)
+    first.cancel()
+    gate.set()
+    assert await second == [] and runs == 1
+    assert await doctor.run() == [] and runs == 2
+
+
+@pytest.mark.parametrize(("code", "name"), [(0, "NOERROR"), (3, "NXDOMAIN"), (11, "RCODE 11")])
+async def test_the_question(code: int, name: str) -> None:
+    asked: list[bytes] = []
+
+    def resolve(wire: bytes, reply: Callable[[bytes], None]) -> None:
+        asked.append(wire)
+        reply(wire[:2] + bytes((0x81, 0x80 | code)) + wire[4:])
+
+    assert await whole.ask(resolve) == name
+    await whole.ask(resolve)
+    assert asked[0][12:] != asked[1][12:], "no cache may answer"
+
+
+async def test_no_answer_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "ANSWER_SECONDS", 0.02)
+    assert await whole.ask(lambda wire, reply: None) == "silence"
+
+
+# The command
+
+
+def test_the_command_shows_what_services_found(
+    gateway: PretendGateway, client: PretendClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.findings = [Finding("tun", "Virtual NIC", "client", "ok", "vshp0 is there.")]
+    assert main(["doctor"]) == Exit.FAILED, "the pretend resolvers do not answer"
+    told = capsys.readouterr().out
+    assert "✗ broken  DNS: The resolvers" in told and "dns.servers 9.9.9.9" in told
+    assert "vshp0 is there." in told
+    gateway.findings = gateway.findings[:1]
+    assert main(["doctor", "--json"]) == Exit.OK
+    assert [f["id"] for f in json.loads(capsys.readouterr().out)] == ["vpn", "tun"]
+    assert main(["doctor", "--role", "client", "--json"]) == Exit.OK
+    assert [f["id"] for f in json.loads(capsys.readouterr().out)] == ["tun"]
+
+
+def test_the_command_without_services(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*_: object) -> bool | None:
+        return None
+
+    monkeypatch.setattr(whole, "_hear", silent)
+    (home / "config.toml").write_text("[gatway]\n")
+    assert main(["doctor", "--json"]) == Exit.FAILED
+    found = {(f["side"], f["id"]): f for f in json.loads(capsys.readouterr().out)}
+    assert found["gateway", "gateway-service"]["advice"] == "vpnshare up"
+    assert found["both", "config"]["status"] == "broken"
+    assert ("client", "privileges") in found and ("gateway", "guard") in found
+    assert not list(home.glob("*.db*")), "looking makes nothing"
