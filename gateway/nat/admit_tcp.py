@@ -47,7 +47,7 @@ def _no_connection(
     if seg.flags & RST:
         return "tcp__no_flow_reset__dropped"
     if not is_unicast(ip.dst):
-        return "tcp__multicast__dropped"
+        return f"tcp__refused_{peer.nat.policy.verdict(ip.dst)}__dropped"
     if seg.flags & (SYN | ACK) != SYN:
         return _reset(peer, ip, seg, "tcp__no_flow", now)
     if not seg.source_port or not seg.destination_port:

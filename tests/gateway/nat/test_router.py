@@ -25,7 +25,7 @@ from tests.gateway.nat.world import CLIENT4, CLIENT6, HOST4, HOST6, Client, Worl
         (IPv6(src="::", dst="ff02::16") / UDP(), "ip__link_chatter__dropped"),
         (IP(src="0.0.0.0", dst="255.255.255.255") / UDP(), "ip__link_chatter__dropped"),
         (IP(src=CLIENT4, dst="224.0.0.251") / UDP(), "udp__refused_multicast__dropped"),
-        (IP(src=CLIENT4, dst="224.0.0.251") / TCP(flags="S"), "tcp__multicast__dropped"),
+        (IP(src=CLIENT4, dst="224.0.0.251") / TCP(flags="S"), "tcp__refused_multicast__dropped"),
         (IP(src=CLIENT4, dst="255.255.255.255") / UDP(), "udp__refused_reserved__dropped"),
         (IPv6(src=CLIENT6, dst="ff02::fb") / UDP(), "udp__refused_multicast__dropped"),
         (IP(src=CLIENT4, dst="224.0.0.22", proto=2) / Raw(b"igmp"), "ip__multicast__dropped"),
