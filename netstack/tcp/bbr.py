@@ -36,6 +36,8 @@ _PROBE_TIME = 0.2
 """Seconds for which the window is lowered to see the RTT again."""
 _PROBE_GAIN = 0.5
 _MIN_SEGMENTS = 4
+_SHORTEST_ROUND = 0.0001
+"""Seconds; a rate is never computed from less."""
 _LOSS_LIMIT = 0.1
 """Share of lost bytes, smoothed over rounds, above which the window gets a ceiling."""
 _BETA = 0.7
@@ -108,7 +110,7 @@ class Bbr:
         if rtt:
             self._take_rtt(rtt, now)
         if self._round_end is None or una >= self._round_end:
-            self._end_round(una + sacked, nxt, now)
+            self._end_round(una, una + sacked, nxt, now)
         if self._probe_until:
             self.cwnd = max(_PROBE_GAIN * self._product, float(_MIN_SEGMENTS * self.mss))
         elif not self._filled or not self._rates:
@@ -131,21 +133,23 @@ class Bbr:
             self._probe_until = now + max(_PROBE_TIME, rtt)
             self._probed_rtt = 0.0
 
-    def _end_round(self, delivered: int, nxt: int, now: float) -> None:
-        """A round trip is over: one sample of the rate, one of the share of losses."""
+    def _end_round(self, una: int, delivered: int, nxt: int, now: float) -> None:
+        """A round trip is over: one sample of the rate, one of the share of losses.
+
+        If nothing is in flight any more, the next round begins with the next ACK.
+        """
         size, elapsed = delivered - self._round_start, now - self._round_at
-        if self._round_end is not None and elapsed > 0 and size > 0:
-            rate = size / max(elapsed, self._min_rtt)
-            best = max(self._rates, default=0.0)
-            if (self._limited and not self._probe_until) or rate > best:
+        if self._round_end is not None and size > 0:
+            rate = size / max(elapsed, self._min_rtt, _SHORTEST_ROUND)
+            if (self._limited and not self._probe_until) or rate > max(self._rates, default=0.0):
                 self._rates.append(rate)
                 del self._rates[:-_RATE_ROUNDS]
                 self._judge_growth(rate)
             self._judge_losses(size)
-        self._round_end = nxt
+            self._lost = 0
+            self._limited = False
+        self._round_end = nxt if una < nxt else None
         self._round_start, self._round_at = delivered, now
-        self._limited = False
-        self._lost = 0
 
     def _judge_growth(self, rate: float) -> None:
         if self._filled:

@@ -68,14 +68,12 @@ class Direction:
     """Bytes per second; 0 is unlimited."""
     queue: int = 256 * 1024
     """Bytes that wait for the rate before packets are dropped."""
-    down: bool = False
-    """The link is broken: everything is lost."""
     lost: int = 0
     free_at: float = 0.0
 
     def arrivals(self, size: int, now: float, rng: random.Random) -> list[float]:
         """When copies of a packet of `size` bytes sent `now` arrive; empty: lost."""
-        if self.down or (self.loss and rng.random() < self.loss):
+        if self.loss and rng.random() < self.loss:
             self.lost += 1
             return []
         begin = now
@@ -204,21 +202,26 @@ class Simulation:
                     self._serial += 1
                     heapq.heappush(self._events, (at, self._serial, 1 - index, packet))
 
-    def step(self) -> bool:
-        """Advance to the next event and handle it; False if there is none."""
+    def step(self, until: float | None = None) -> bool:
+        """Advance to the next event and handle it; False if there is none before `until`."""
         self.collect()
         timers = [host.conn.get_timer() for host in self.hosts]
-        due = min((timer for timer in timers if timer is not None), default=None)
-        if self._events and (due is None or self._events[0][0] <= due):
-            self.now, _, index, packet = heapq.heappop(self._events)
+        due = [timer for timer in timers if timer is not None]
+        arrival = self._events[0][0] if self._events else None
+        first = min([*due, arrival] if arrival is not None else due, default=None)
+        if first is None:
+            return False
+        if until is not None and first > until:
+            self.now = until
+            return False
+        self.now = max(self.now, first)
+        if arrival == first:
+            _, _, index, packet = heapq.heappop(self._events)
             self.hosts[index].arrive(packet)
-        elif due is not None:
-            self.now = max(self.now, due)
+        else:
             for host in self.hosts:
                 host.conn.handle_timer(self.now)
                 host.conn.flush_ack(self.now)
-        else:
-            return False
         return True
 
     def run(self, until: float | None = None, steps: int = 2_000_000) -> None:
@@ -226,11 +229,22 @@ class Simulation:
         for _ in range(steps):
             if all(host.conn.state is State.CLOSED for host in self.hosts):
                 return
-            if until is not None and self.now >= until:
-                return
-            if not self.step():
+            if not self.step(until):
                 return
         raise AssertionError(f"no end after {steps} steps: {[h.conn for h in self.hosts]}")
+
+    def break_link(self) -> None:
+        """What is on the way is lost, and both ends learn that there is no link."""
+        self.collect()
+        self._events.clear()
+        self.ab.free_at = self.ba.free_at = 0.0
+        for host in self.hosts:
+            host.conn.out = None
+
+    def resume_link(self, reliable: bool) -> None:
+        """The link is back, perhaps of another kind."""
+        for host in self.hosts:
+            host.conn.link_resumed(host.log, self.now, reliable)
 
     def open(self) -> None:
         """Let `a` connect."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from struct import pack
+from typing import Any
 
 from netstack import checksum
 from netstack.tcp.buffers import SendBufferPool
@@ -49,6 +50,7 @@ class Dialogue:
 
     def __post_init__(self) -> None:
         self.now = START
+        self.iss = ISS
         self.stamp = 5000
         self.log = PacketLog(self.offload)
         self.pool = SendBufferPool()
@@ -119,9 +121,9 @@ class Dialogue:
         return parse_tcp(packet, 0, len(packet), pseudo)
 
     def say(self, flags: str, seq: int = 0, ack: int | None = None, data: bytes = b"",
-            **options: object) -> None:  # fmt: skip
+            **options: Any) -> None:  # fmt: skip
         """The peer sends a segment; the batch ends with it."""
-        seg = self.segment(flags, seq, ack, data, **options)  # type: ignore[arg-type]
+        seg = self.segment(flags, seq, ack, data, **options)
         self.conn.segment_arrived(seg, self.now)
         self.conn.flush_ack(self.now)
 
@@ -182,77 +184,81 @@ class Dialogue:
 # --- builders: a dialogue in each state ---------------------------------------------------------
 
 
-def syn_held(**options: object) -> Dialogue:
-    d = Dialogue(**options)  # type: ignore[arg-type]
+def listen(kind: type[Dialogue] = Dialogue, **options: Any) -> Dialogue:
+    return kind(**options)
+
+
+def syn_held(**options: Any) -> Dialogue:
+    d = listen(**options)
     d.conn.syn_arrived(d.segment("S", -1), d.now)
     d.silent()
     return d
 
 
-def syn_received(**options: object) -> Dialogue:
+def syn_received(**options: Any) -> Dialogue:
     d = syn_held(**options)
     d.conn.accept(d.now)
     d.hear("SA", -1, 0)
     return d
 
 
-def syn_sent(**options: object) -> Dialogue:
-    d = Dialogue(**options)  # type: ignore[arg-type]
+def syn_sent(**options: Any) -> Dialogue:
+    d = listen(**options)
     d.conn.connect(d.now)
     d.hear("S", -1)
     return d
 
 
-def established(**options: object) -> Dialogue:
+def established(**options: Any) -> Dialogue:
     d = syn_received(**options)
     d.say("A", 0, 0)
     d.silent()
     return d
 
 
-def close_wait(**options: object) -> Dialogue:
+def close_wait(**options: Any) -> Dialogue:
     d = established(**options)
     d.say("FA", 0)
     d.hear("A", 0, 1)
     return d
 
 
-def fin_wait_1(**options: object) -> Dialogue:
+def fin_wait_1(**options: Any) -> Dialogue:
     d = established(**options)
     d.fin()
     d.hear("FA", 0, 0)
     return d
 
 
-def fin_wait_2(**options: object) -> Dialogue:
+def fin_wait_2(**options: Any) -> Dialogue:
     d = fin_wait_1(**options)
     d.say("A", 0, 1)
     d.silent()
     return d
 
 
-def closing(**options: object) -> Dialogue:
+def closing(**options: Any) -> Dialogue:
     d = fin_wait_1(**options)
     d.say("FA", 0, 0)
     d.hear("A", 1, 1)
     return d
 
 
-def last_ack(**options: object) -> Dialogue:
+def last_ack(**options: Any) -> Dialogue:
     d = close_wait(**options)
     d.fin()
     d.hear("FA", 0, 1)
     return d
 
 
-def time_wait(**options: object) -> Dialogue:
+def time_wait(**options: Any) -> Dialogue:
     d = fin_wait_2(**options)
     d.say("FA", 0)
     d.hear("A", 1, 1)
     return d
 
 
-def closed(**options: object) -> Dialogue:
+def closed(**options: Any) -> Dialogue:
     d = established(**options)
     d.say("R", 0)
     d.silent()
@@ -261,7 +267,7 @@ def closed(**options: object) -> Dialogue:
 
 BUILDERS: dict[State, Callable[..., Dialogue]] = {
     State.CLOSED: closed,
-    State.LISTEN: Dialogue,
+    State.LISTEN: listen,
     State.SYN_HELD: syn_held,
     State.SYN_SENT: syn_sent,
     State.SYN_RECEIVED: syn_received,
