@@ -63,7 +63,13 @@ def connector(path: str, role: str, read_only: bool = False) -> Connect:
     control = GatewayControl if role == "gateway" else ClientControl
 
     async def connect() -> Control:
-        return await control.connect(path, client="console", read_only=read_only)
+        reached = await control.connect(path, client="console", read_only=read_only)
+        if reached.hello.role != role:
+            await reached.close()
+            raise ServiceUnavailable(
+                f"A {reached.hello.role} service answers there.", f"This is the {role}'s console."
+            )
+        return reached
 
     return connect
 

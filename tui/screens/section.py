@@ -10,6 +10,7 @@ from textual.screen import Screen
 from tui import actions
 from tui.widgets.bars import KeyBar, Notices, TopBar
 from tui.widgets.painted import Painted
+from tui.wire import SlimCompositor
 
 if TYPE_CHECKING:
     from tui.app import ConsoleApp
@@ -32,6 +33,10 @@ class SectionScreen(Screen[None]):
         (120, "-wide"),
     ]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._compositor = SlimCompositor()
 
     @property
     def console_app(self) -> ConsoleApp:

@@ -187,13 +187,11 @@ class Notices(Painted):
         link = app.store.link
         if link.state is LinkState.LOST:
             age = formats.duration(app.now - link.since)
-            message = (
-                f" {app.glyphs.bad} {link.message}"
-                if width >= NARROW
-                else (f" {app.glyphs.bad} No service.")
-            )
+            message = link.message if width >= NARROW else "No service."
             tail = f" Data is {age} old; retrying."
-            found.append(_filled(message + tail, bad, width))
+            room = width - len(tail) - 3
+            head = f" {app.glyphs.bad} {formats.shorten(message, room)}"
+            found.append(_filled(head + tail, bad, width))
             if link.hint:
                 found.append(_filled(f"   {link.hint}", bad, width))
         status = app.store.gateway

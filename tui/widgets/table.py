@@ -350,6 +350,6 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         segments = [gutter]
         for (column, cells), (text, tone) in zip(self._layout(), line.cells, strict=True):
             style = plain if tone == "plain" else base + tone_style(self, tone) + over
-            segments.append(Segment(fit(text, cells, right=column.right), style))
-            segments.append(Segment(" ", plain))
+            # The gap belongs to the cell before it: one change of style less to send.
+            segments.append(Segment(fit(text, cells, right=column.right) + " ", style))
         return Strip(segments).adjust_cell_length(width, plain).simplify()

@@ -1,0 +1,102 @@
+"""What goes over the line: the same cells as Textual's own updates, in fewer bytes."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from rich.color import ColorSystem
+from textual._compositor import ChopsUpdate, LayoutUpdate
+from textual.geometry import Region
+
+from tests.fakes.services import make_flows, request
+from tests.tui.conftest import Console, OpenConsole
+from tests.tui.terminal import PLAIN, Terminal
+from tui.wire import SlimCompositor
+
+
+def whole(c: Console) -> tuple[LayoutUpdate, LayoutUpdate]:
+    """The screen as a slim update and as Textual's."""
+    compositor = c.app.screen._compositor
+    assert isinstance(compositor, SlimCompositor)
+    slim = compositor.render_full_update()
+    return slim, LayoutUpdate(slim.strips, slim.region)
+
+
+@pytest.mark.parametrize("system", list(ColorSystem)[:4])
+@pytest.mark.parametrize("section", ["overview", "pair", "flows"])
+async def test_a_whole_screen_is_the_same_and_smaller(
+    console: OpenConsole, section: str, system: ColorSystem
+) -> None:
+    async with console(section=section) as c:
+        c.gateway.waiting = [request(label="漢字 Ünïcode", code=None)]
+        c.gateway.changed()
+        await c.settle()
+        c.app.console._color_system = system
+        for line in c.app.screen._compositor.render_full_update().strips:
+            for strip in line:
+                for _, style, _ in strip:
+                    if style is not None:
+                        style._ansi = None  # Rich remembers codes of one colour system only
+        slim, plain = whole(c)
+        drawn = [Terminal(80, 24), Terminal(80, 24)]
+        slim_data, plain_data = (u.render_segments(c.app.console) for u in (slim, plain))
+        drawn[0].feed(slim_data)
+        drawn[1].feed(plain_data)
+        assert drawn[0].cells == drawn[1].cells
+        assert drawn[0].pen == PLAIN
+        assert len(slim_data) < len(plain_data) * 0.9
+
+
+async def test_parts_of_the_screen_touch_only_themselves(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        compositor = c.app.screen._compositor
+        complete = Terminal(80, 24)
+        complete.feed(compositor.render_full_update().render_segments(c.app.console))
+        rng = random.Random(8)
+        for _ in range(60):
+            x, y = rng.randrange(80), rng.randrange(24)
+            part = Region(x, y, rng.randint(1, 80 - x), rng.randint(1, 24 - y))
+            if part == Region(0, 0, 80, 24):
+                continue
+            compositor._dirty_regions.add(part)
+            update = compositor.render_partial_update()
+            assert isinstance(update, ChopsUpdate)
+            terminal = Terminal(80, 24)
+            terminal.feed(update.render_segments(c.app.console))
+            wanted = {(x, y) for x, y in complete.cells if part.contains(x, y)}
+            assert terminal.touched == wanted
+            assert all(terminal.cells[place] == complete.cells[place] for place in wanted)
+
+
+async def test_a_moved_rate_repaints_its_own_cells_only(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.settle()
+        compositor = c.app.screen._compositor
+        sent: list[set[tuple[int, int]]] = []
+        display = c.app._display
+
+        def watch(screen: object, update: object) -> None:
+            if isinstance(update, ChopsUpdate):
+                terminal = Terminal(80, 24)
+                terminal.feed(update.render_segments(c.app.console))
+                sent.append(terminal.touched)
+            display(screen, update)  # type: ignore[arg-type]
+
+        c.app._display = watch  # type: ignore[method-assign, assignment]
+        flows = make_flows(40)
+        flows[0] = type(flows[0])(
+            **{
+                name: getattr(flows[0], name)
+                for name in flows[0].__dataclass_fields__
+                if name != "to_tunnel_rate"
+            },
+            to_tunnel_rate=flows[0].to_tunnel_rate * 2,
+        )
+        c.gateway.flows = flows
+        c.gateway.changed("flows")
+        await c.settle()
+        touched = set().union(*sent)
+        assert {y for _, y in touched} == {3}
+        assert len(touched) <= 10
+        assert compositor is c.app.screen._compositor
