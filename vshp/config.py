@@ -72,7 +72,7 @@ class CloseReason(StrEnum):
     """The peer broke the protocol; the detail names how."""
     HANDSHAKE_TIMEOUT = "handshake_timeout"
     LINK_DEAD = "link_dead"
-    """Nothing came back any more; never sent, only told to the local side."""
+    """Nothing came back any more: said in case only one direction is broken."""
     SHARING_OFF = "sharing_off"
 
 

@@ -127,7 +127,8 @@ class SessionCore:
         if silent:
             self._count("session__link_dead__closed")
             self._event(LinkDead(silent))
-            self._over(None)
+            # Perhaps only the way to us is broken: then the peer learns it at once.
+            self._over(CloseReason.LINK_DEAD)
         elif ask:
             self.ping(now)
         if now - self._keyed_at >= REKEY_AFTER_SECONDS and self._used_key():

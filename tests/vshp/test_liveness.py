@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from tests.vshp.dialogue import Pair, connected, drain, events, feed
+from vshp.config import CloseReason
 from vshp.constants import (
     IDLE_PERIODS_BEFORE_DEAD,
     KEEPALIVE_STREAM,
     SILENCE_BEFORE_DEAD,
     SILENCE_BEFORE_PING,
 )
-from vshp.events import LinkDead, RttMeasured
+from vshp.events import LinkDead, PeerClosed, RttMeasured
 from vshp.liveness import Liveness, RttEstimator
 
 
@@ -102,7 +103,17 @@ def test_the_gateway_gives_up_a_client_that_never_comes_back() -> None:
     assert due >= 100.0 + IDLE_PERIODS_BEFORE_DEAD * KEEPALIVE_STREAM - 1
     both.gateway.handle_timer(due)
     assert [type(e) for e in events(both.gateway)] == [LinkDead]
-    assert not drain(both.gateway)
+
+
+def test_a_side_that_gives_up_says_so_in_case_only_one_direction_is_broken() -> None:
+    both = connected()
+    settle(both, 100.0)
+    due = both.gateway.get_timer()
+    assert due is not None
+    both.gateway.handle_timer(due)
+    feed(both.client, drain(both.gateway), due)
+    closed = [e for e in events(both.client) if isinstance(e, PeerClosed)]
+    assert [e.reason for e in closed] == [CloseReason.LINK_DEAD]
 
 
 def test_pongs_nobody_asked_for_are_counted() -> None:
