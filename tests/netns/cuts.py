@@ -1,0 +1,246 @@
+"""Ways in which the link between client and gateway breaks, and a download that lives through them.
+
+A cut is *visible* when somebody is told (a reset, an ICMP error, an address
+gone), *silent* when packets only vanish. The download is curl's, slowed down
+on the server's interface; its file is watched, so that the longest time
+without a new byte after each cut is known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.netns.processes import Failed, wait_for
+from tests.netns.product import PORT, Client
+from tests.netns.servers import FILE_NAME
+from tests.netns.world import GATEWAY_LAN, SERVER, World
+
+WATCH_SECONDS = 0.01
+FLOWING_BYTES = 256 * 1024
+"""So much new content after a cut says that the download goes on."""
+TABLE = "cut"
+
+
+@dataclass
+class Stall:
+    """One cut and what the download felt of it."""
+
+    name: str
+    silent: bool
+    seconds: float
+    transport: str
+    """That the download went on over."""
+
+
+@dataclass
+class Download:
+    """curl at work; `stall_after` tells how long no byte came."""
+
+    world: World
+    size: int
+    target: Path
+    rate: str = "80mbit"
+    stalls: list[Stall] = field(default_factory=list)
+
+    def start(self) -> None:
+        self.world.server.run(
+            ["tc", "qdisc", "replace", "dev", "net0", "root", "tbf", "rate", self.rate,
+             "burst", "128kb", "latency", "50ms"]
+        )  # fmt: skip
+        self._process = self.world.client.start(
+            ["curl", "-sS", "--fail", "-o", str(self.target),
+             f"http://{SERVER}:8000/bytes/{self.size}"]
+        )  # fmt: skip
+        self._gap_began = time.monotonic()
+        self._longest = 0.0
+        self._stop = False
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        wait_for(lambda: self.got() > FLOWING_BYTES, "the download to begin", 20)
+
+    def got(self) -> int:
+        return self.target.stat().st_size if self.target.exists() else 0
+
+    def running(self) -> bool:
+        return self._process.running()
+
+    def _watch(self) -> None:
+        before = 0
+        while not self._stop:
+            now, size = time.monotonic(), self.got()
+            if size != before:
+                before, self._gap_began = size, now
+            self._longest = max(self._longest, now - self._gap_began)
+            time.sleep(WATCH_SECONDS)
+
+    def suffer(self, cut: Cut, client: Client) -> Stall:
+        """Make the cut, wait until the download goes on, and note the longest gap."""
+        before = client.status()
+        self._longest = 0.0
+        cut.make(self.world, client)
+        try:
+            # Over UDP a new address or a listener that comes back leaves the session as it is.
+            if cut.breaks and not (cut in (ADDRESS, LISTENER) and before["transport"] == "udp"):
+                wait_for(
+                    lambda: client.status()["reconnects"] > before["reconnects"],
+                    f"the link to break by {cut.name}",
+                    15.0,
+                )
+            had = self.got()
+            wait_for(
+                lambda: self.got() > had + FLOWING_BYTES or not self.running(),
+                f"the download to go on after {cut.name}",
+                30.0,
+            )
+            transport = str(client.status()["transport"])
+        finally:
+            cut.mend(self.world, client)
+        stall = Stall(cut.name, cut.silent, self._longest, transport)
+        self.stalls.append(stall)
+        return stall
+
+    def finish(self, seconds: float = 240.0) -> str:
+        """Wait for curl; the SHA-256 of what it wrote."""
+        status = self._process.popen.wait(seconds)
+        self._stop = True
+        self._thread.join()
+        self.world.server.run(["tc", "qdisc", "delete", "dev", "net0", "root"], check=False)
+        if status:
+            raise Failed(f"curl noticed: {status}\n{self._process.tail()}")
+        with self.target.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content(world: World, size: int) -> str:
+    """The SHA-256 of the first `size` bytes that the server has, which are made if need be."""
+    path = world.directory / FILE_NAME
+    if not path.exists():
+        with path.open("wb") as file:
+            for _ in range(0, size, 1 << 22):
+                file.write(os.urandom(1 << 22))
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while size:
+            piece = file.read(min(size, 1 << 22))
+            digest.update(piece)
+            size -= len(piece)
+    return digest.hexdigest()
+
+
+Action = Callable[[World, Client], None]
+
+
+def _nothing(world: World, client: Client) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Cut:
+    """`make` breaks, `mend` puts right what would stand in the way of later cuts."""
+
+    name: str
+    silent: bool
+    make: Action
+    mend: Action = _nothing
+    breaks: bool = True
+    """Whether the link does not survive it."""
+
+
+def _rules(world: World, *rules: str, answers: tuple[str, ...] = ()) -> None:
+    """Rules for what reaches the gateway from its LAN, and for what it sends there."""
+    world.gateway.nft(
+        f"table inet {TABLE} {{ chain in {{ type filter hook input priority 0;\n"
+        + "\n".join(f"iifname lan0 {rule}" for rule in rules)
+        + "\n}\nchain out { type filter hook output priority 0;\n"
+        + "\n".join(f"oifname lan0 {rule}" for rule in answers)
+        + "\n}\n}"
+    )
+
+
+def _no_rules(world: World, client: Client) -> None:
+    world.gateway.nft(f"table inet {TABLE}\ndelete table inet {TABLE}")
+
+
+def _endpoint_port(world: World) -> int:
+    """The port that the client's link has at its own end."""
+    for protocol in ("-t", "-u"):
+        listed = world.client.run(["ss", "-H", "-n", protocol, "dst", f"{GATEWAY_LAN}:{PORT}"])
+        for line in listed.stdout.splitlines():
+            return int(line.split()[-2].rpartition(":")[2])
+    raise Failed("the client has no link")
+
+
+def _kill_sockets(world: World, client: Client) -> None:
+    world.gateway.run(
+        ["ss", "-K", "-H", "-n", "-t", "sport", "=", f":{PORT}", "dst", "10.1.0.0/24"]
+    )
+
+
+def _swallow_link(world: World, client: Client) -> None:
+    """This one connection is forgotten by everybody on the way, for good."""
+    port = _endpoint_port(world)
+    there = f"tcp sport {port} drop", f"udp sport {port} drop"
+    back = f"tcp dport {port} drop", f"udp dport {port} drop"
+    _rules(world, *there, answers=back)
+
+
+def _swallow_one_way(world: World, client: Client) -> None:
+    """What the client sends is lost; what the gateway sends arrives."""
+    port = _endpoint_port(world)
+    _rules(world, f"tcp sport {port} drop", f"udp sport {port} drop")
+
+
+def _swallow_all(world: World, client: Client) -> None:
+    _rules(world, "drop", answers=("drop",))
+    time.sleep(3.0)
+    _no_rules(world, client)
+
+
+def _change_address(world: World, client: Client) -> None:
+    listed = world.client.run(["ip", "-4", "-o", "addr", "show", "lan0"]).stdout
+    current = listed.split()[3]
+    other = "10.1.0.3/24" if current.startswith("10.1.0.2/") else "10.1.0.2/24"
+    world.client.ip(
+        f"addr del {current} dev lan0",
+        f"addr add {other} dev lan0",
+        f"route replace default via {GATEWAY_LAN}",
+    )
+
+
+def _tcp_to_udp(world: World, client: Client) -> None:
+    _rules(world, f"tcp dport {PORT} reject with tcp reset")
+
+
+def _back_to_tcp(world: World, client: Client) -> None:
+    """TCP is let through again; the client is told by its network, as when a Wi-Fi changes."""
+    _no_rules(world, client)
+    world.client.ip("addr add 10.1.0.99/32 dev lan0", "addr del 10.1.0.99/32 dev lan0")
+    wait_for(lambda: client.status()["transport"] == "tcp", "the move back to TCP", 30.0)
+
+
+def _restart_listener(world: World, client: Client) -> None:
+    """For a second nobody listens there: connections are reset, datagrams refused."""
+    _rules(
+        world,
+        f"tcp dport {PORT} reject with tcp reset",
+        f"udp dport {PORT} reject with icmpx port-unreachable",
+    )
+    time.sleep(1.0)
+    _no_rules(world, client)
+
+
+RESET = Cut("reset", False, _kill_sockets)
+SWALLOWED = Cut("link swallowed", True, _swallow_link, _no_rules)
+ONE_WAY = Cut("one way swallowed", True, _swallow_one_way, _no_rules)
+SILENCE = Cut("silence for 3 s", True, _swallow_all, breaks=False)
+ADDRESS = Cut("address change", False, _change_address)
+TO_UDP = Cut("TCP to UDP", False, _tcp_to_udp, _back_to_tcp)
+LISTENER = Cut("listener restarted", False, _restart_listener)
+ALL = (RESET, SWALLOWED, ADDRESS, TO_UDP, LISTENER, SILENCE)
+DATAGRAM = (SWALLOWED, ADDRESS, ONE_WAY, LISTENER, SILENCE)
