@@ -129,10 +129,6 @@ class Recovery:
         self._marks.clear()
         self._again.clear()
 
-    def forget_sacks(self) -> None:
-        """What the peer had reported does not count any more."""
-        self.sacked = RangeSet()
-
     def acknowledged(self, una: int, acked: int, mss: int, sack: bool) -> bool:
         """`una` moved; True if that ends the recovery."""
         self.sacked.discard_below(una)

@@ -21,7 +21,7 @@ from struct import Struct
 from netstack import checksum
 from netstack.out import GSO_NONE, GSO_TCPV4, GSO_TCPV6, PacketOut
 from netstack.tcp.constants import MASK, TIMESTAMPS_LENGTH
-from netstack.tcp_segment import ACK, HEADER, NOP_NOP_TIMESTAMPS, RST, TcpSegment
+from netstack.tcp_segment import HEADER, NOP_NOP_TIMESTAMPS
 
 _V4 = Struct(">III8sIIIII").pack_into
 _V4_STAMPED = Struct(">III8sIIIIIIII").pack_into
@@ -263,21 +263,3 @@ class SegmentWriter:
                     buffer, at, _V6_FIRST_WORD, second, self._addresses, ports,
                     seq, ack, word, field,
                 )  # fmt: skip
-
-
-def reset_in_reply(
-    out: PacketOut, version: int, local: bytes, remote: bytes, seg: TcpSegment, ttl: int = 64
-) -> bool:
-    """Answer a segment that belongs to no connection by RST (RFC 9293, 3.10.7.1).
-
-    `local` is the address it was sent to. False: it was itself a RST and is not answered.
-    """
-    if seg.flags & RST:
-        return False
-    writer = SegmentWriter(version, local, seg.destination_port, remote, seg.source_port, ttl, 0)
-    writer.out = out
-    if seg.flags & ACK:
-        writer.control(seg.ack, 0, RST, 0, 0.0)
-    else:
-        writer.control(0, seg.seq + seg.span, RST | ACK, 0, 0.0)
-    return True

@@ -11,7 +11,7 @@ from scapy.packet import Packet as ScapyPacket
 from scapy.utils import checksum as scapy_checksum
 
 from netstack.tcp.config import TcpConfig
-from netstack.tcp.writer import SegmentWriter, reset_in_reply
+from netstack.tcp.writer import SegmentWriter
 from netstack.tcp_segment import ACK, PSH
 from tests.netsim.out import Packet, PacketLog
 from tests.netsim.simulation import Direction, Simulation
@@ -123,21 +123,6 @@ def test_probe_fin_and_reset() -> None:
     d.fin()
     d.conn.abort(d.now)
     assert [str(read(packet)[TCP].flags) for packet in d.log.take()] == ["A", "FA", "RA"]
-
-
-@pytest.mark.parametrize("version", [4, 6])
-def test_reset_in_reply(version: int) -> None:
-    log = PacketLog()
-    local, remote = V4 if version == 4 else V6
-    d = Dialogue()
-    assert reset_in_reply(log, version, local, remote, d.segment("S", 41, data=b"abc"))
-    assert reset_in_reply(log, version, local, remote, d.segment("A", 41, 1234))
-    assert not reset_in_reply(log, version, local, remote, d.segment("R", 41))
-    to_syn, to_ack = (read(packet)[TCP] for packet in log.take())
-    syn = d.segment("S", 41)
-    assert (str(to_syn.flags), to_syn.seq) == ("RA", 0)
-    assert to_syn.ack == (syn.seq + 4) & 0xFFFF_FFFF
-    assert (str(to_ack.flags), to_ack.seq) == ("R", d.segment("A", 0, 1234).ack)
 
 
 @pytest.mark.parametrize("version", [4, 6])
