@@ -160,7 +160,14 @@ def _set(parser: argparse.ArgumentParser) -> None:
 
 def _console(parser: argparse.ArgumentParser) -> None:
     _role(parser)
+    parser.add_argument("--host", metavar="USER@HOST[:PORT]",
+                        help="of the services on another machine, by ssh")  # fmt: skip
     parser.add_argument("--read-only", action="store_true", help="look, change nothing")
+
+
+def _control(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--probe", action="store_true", help="only say which services run")
+    parser.add_argument("--role", choices=("gateway", "client"), default="gateway")
 
 
 _READ = "services.cli.reading"
@@ -181,7 +188,8 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "console", "Start", "control a running service in the terminal", f"{_RUN}:console",
-        _console, ("vpnshare console", "vpnshare console --role client"),
+        _console, ("vpnshare console", "vpnshare console --role client",
+                   "vpnshare console --host u0_a123@phone:8022"),
     ),
     Command(
         "gateway", "Start", "run the sharing service in the foreground", f"{_RUN}:gateway",
@@ -285,6 +293,10 @@ COMMANDS: tuple[Command, ...] = (
         _status, ("vpnshare doctor", "vpnshare doctor --role client --json"),
         "Services that run examine themselves; otherwise this machine is looked at. Exits with\n"
         "1 when something is broken.",
+    ),
+    Command(
+        "control", "", "the control socket on standard input and output, for `console --host`",
+        "services.cli.bridge:control", _control, ("vpnshare control --role gateway",),
     ),
     Command(
         "version", "Look", "print the version", f"{_READ}:version", _json, ("vpnshare version",),

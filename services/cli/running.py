@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -162,6 +162,8 @@ def down(args: argparse.Namespace) -> int:
 
 
 def console(args: argparse.Namespace) -> int:
+    if args.host:
+        return _far_console(args)
     services = running(args.role)
     for service in services:
         service.close()
@@ -177,7 +179,12 @@ def _keep_theme(path: Path, theme: str) -> None:
         write(path, find("console.theme"), theme)
 
 
-def _open_console(roles: list[str], section: str | None = None, read_only: bool = False) -> int:
+def _open_console(
+    roles: list[str],
+    section: str | None = None,
+    read_only: bool = False,
+    services: Mapping[str, Any] | None = None,
+) -> int:
     """The console on the first of these services; the second is one key away."""
     place = paths.find()
     try:
@@ -205,7 +212,26 @@ def _open_console(roles: list[str], section: str | None = None, read_only: bool 
         options["keymap"] = keys
     options["themes_dir"] = place.config_dir / "themes"
     options["on_theme"] = partial(_keep_theme, place.config)
+    if services is not None:
+        return _run_console(services, roles[0], options)
     other = str(place.socket(roles[1])) if len(roles) > 1 else None
     return run(
         str(place.socket(roles[0])), roles[0], other_socket=other, read_only=read_only, **options
     )
+
+
+def _run_console(services: Mapping[str, Any], role: str, options: dict[str, Any]) -> int:
+    """The console on services that are reached in another way than by their socket here."""
+    app = import_module("tui.app").ConsoleApp(services, role, **options)
+    return int(app.run() or app.return_code or 0)
+
+
+def _far_console(args: argparse.Namespace) -> int:
+    from services.cli.remote import connectors, reach
+
+    with reach(args.host) as (far, found):
+        roles = [args.role] if args.role else found
+        if args.role and args.role not in found:
+            raise ServiceUnavailable(f"The {args.role} service does not run on {far.host}.")
+        services = connectors(far, roles, args.read_only)
+        return _open_console(roles, services=services)

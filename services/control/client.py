@@ -10,7 +10,7 @@ When the connection ends, every waiting call and every watch raises
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
@@ -37,6 +37,7 @@ from services.control.methods import (
     Subscribed,
 )
 from services.control.oneshot import unavailable
+from services.control.remote import Command
 from services.tasks import create_task
 
 CALL_TIMEOUT = 30.0
@@ -86,9 +87,14 @@ class ControlClient:
     methods: ClassVar[Mapping[str, Method]] = COMMON
 
     def __init__(
-        self, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        path: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        command: Command | None = None,
     ) -> None:
         self.path = path
+        self._command = command
         self.hello: Hello
         self._reader = reader
         self._writer = writer
@@ -105,7 +111,22 @@ class ControlClient:
             reader, writer = await asyncio.open_unix_connection(path)
         except OSError as exc:
             raise unavailable(path, cls.role, exc) from None
-        self = cls(path, reader, writer)
+        return await cls(path, reader, writer)._agree(client, read_only)
+
+    @classmethod
+    async def connect_command(
+        cls, argv: Sequence[str], where: str, client: str = "console", read_only: bool = False
+    ) -> Self:
+        """Connect through a command (ssh) whose streams are the far service's socket.
+
+        `where` names the far machine. Raises `ControlError`.
+        """
+        command = await Command.start(argv, where, cls.role)
+        self = cls(where, command.reader, command.writer, command)
+        return await self._agree(client, read_only)
+
+    async def _agree(self, client: str, read_only: bool) -> Self:
+        """Agree on a version, or close."""
         try:
             self.hello = await self.call(
                 "hello", api=schema.API_VERSION, client=client, read_only=read_only
@@ -125,6 +146,8 @@ class ControlClient:
         await asyncio.wait([self._reading])
         self._end(ServiceUnavailable("The connection was closed."))
         self._writer.close()
+        if self._command is not None:
+            await self._command.end()
 
     async def __aenter__(self) -> Self:
         return self
@@ -204,7 +227,7 @@ class ControlClient:
 
     async def _read(self) -> None:
         lines = LineBuffer(MAX_ANSWER)
-        gone = ServiceUnavailable(
+        gone: ControlError = ServiceUnavailable(
             f"The {self.role} service went away.", f"Start it with: vpnshare {self.role}"
         )
         try:
@@ -212,6 +235,8 @@ class ControlClient:
                 lines.feed(data)
                 for line in lines.lines():
                     self._take(parse_answer(line))
+            if self._command is not None:
+                gone = await self._command.failure()
         except OSError:
             pass
         except (ControlError, CodecError) as exc:
