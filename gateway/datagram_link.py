@@ -162,6 +162,7 @@ class DatagramDoor:
         """Open and bind. Raises ListenError."""
         self._poller = poller
         self._listener = listener
+        listener.admit = lambda where, now: doorman.admit(where.address[0], now)
         self._doorman = doorman
         self._counts = counters.counts
         self._owner = owner
@@ -273,9 +274,8 @@ class DatagramDoor:
 
     def _stranger(self, data: memoryview, where: Where, now: float) -> None:
         """A datagram of no session that we know: perhaps the beginning of one."""
-        begins = data[0] == DATAGRAM_INITIATION
-        if begins and not self._doorman.admit(where.address[0], now):
-            return
+        if data[0] == DATAGRAM_INITIATION:
+            self._listener.under_load = self._doorman.busy(now)
         try:
             session = self._listener.receive_datagram(data, where, now)
         except VshpError as error:

@@ -48,10 +48,13 @@ class _Bucket:
         self.tokens = burst
         self.at = now
 
-    def take(self, now: float) -> bool:
+    def level(self, now: float) -> float:
         self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate)
         self.at = now
-        if self.tokens < 1.0:
+        return self.tokens
+
+    def take(self, now: float) -> bool:
+        if self.level(now) < 1.0:
             return False
         self.tokens -= 1.0
         return True
@@ -86,6 +89,10 @@ class Doorman:
             counts["listener__rate__refused"] += 1
             return False
         return True
+
+    def busy(self, now: float) -> bool:
+        """Half of what all strangers may ask for is used up: whoever can prove more, should."""
+        return self._all.level(now) < ALL_HANDSHAKE_BURST / 2
 
     def enter(self, key: int, address: str, evict: Callable[[], None]) -> None:
         """A stranger came in; `evict` closes him, should he have to give way."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 
 from vshp.config import CloseReason
 from vshp.constants import (
@@ -52,6 +53,9 @@ class DatagramListener:
         """By our index; the driver removes a closed one with `forget`."""
         self.under_load = False
         """Set by the driver to ask everybody for cookies; many half-open sessions do as well."""
+        self.admit: Callable[[Address, float], bool] = lambda address, now: True
+        """The driver's own bound on handshakes, asked when one would really be begun: of a
+        sender who, under load, has shown a cookie, so that forged addresses use up nothing."""
         self.ephemeral: bytes | None = None
         """Fixes the handshake's own key, for test vectors only."""
         self._identity = identity
@@ -128,6 +132,9 @@ class DatagramListener:
                 self._count("initiation__cookie_missing__asked")
                 self._reply(cookie_reply(self._jar.make(place, now), peer_index), address)
                 return None
+        if not self.admit(address, now):
+            self._count("initiation__not_admitted__dropped")
+            return None
         return self._begin(preamble, message, name, address, now)
 
     def _begin(

@@ -73,3 +73,12 @@ def test_when_all_places_are_taken_the_crowd_makes_room_for_the_newcomer() -> No
     assert len(doorman) == MAX_STRANGERS
     assert closed == [1]
     assert counters.counts["listener__full__oldest_closed"] == 1
+
+
+def test_half_used_up_is_busy_until_it_has_recovered() -> None:
+    doorman, _ = make()
+    assert not doorman.busy(0.0)
+    for n in range(int(ALL_HANDSHAKE_BURST / 2) + 1):
+        doorman.admit(f"10.2.0.{n}", 0.0)
+    assert doorman.busy(0.0)
+    assert not doorman.busy(1.0)

@@ -456,6 +456,26 @@ def test_a_flood_is_asked_for_cookies_bounded_and_the_owner_gets_in() -> None:
     assert world.client.counters["handshake__cookie__answered"] == 1
 
 
+def test_under_load_the_driver_is_asked_only_for_those_who_bring_a_cookie() -> None:
+    world = World()
+    asked: list[object] = []
+
+    def admit(address: object, now: float) -> bool:
+        asked.append(address)
+        return len(asked) > 1
+
+    world.listener.admit = admit
+    world.listener.under_load = True
+    for n in range(50):
+        world.listener.receive_datagram(memoryview(initiation()), ("forged", n), 0.0)
+    assert asked == []
+    world.run(0.1)
+    assert len(asked) == 1
+    assert world.listener.counters["initiation__not_admitted__dropped"] == 1
+    world.run(2.0)
+    assert world.granted()
+
+
 def test_half_open_sessions_are_bounded_even_with_cookies() -> None:
     world = World(cut=True)
     for n in range(MAX_HALF_OPEN + 30):
