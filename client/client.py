@@ -430,8 +430,10 @@ def _second_way(plan: Plan, ending: Ending) -> bool:
         # Paired already, perhaps with this very URI: the key that was remembered will do.
         plan.secret, plan.resume = None, resuming.decode(plan.known.resume)
         return True
-    if ending.reason == "not_paired" and plan.by_address and plan.public_key is not None:
-        # The gateway has forgotten us: ask its owner anew, but it must be the same gateway.
+    asked_anew = ending.reason in ("not_paired", "revoked") and plan.by_address
+    if asked_anew and plan.public_key is not None:
+        # The gateway does not have us any more, and the user named it: its owner is asked as at
+        # first contact, but it must be the same gateway.
         plan.public_key = plan.resume = None
         return True
     return False
