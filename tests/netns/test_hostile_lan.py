@@ -1,0 +1,174 @@
+"""What a stranger on the LAN can do: flood the door, or stand in the middle. Not much.
+
+The suite runs a short form of the flood. The long one:
+
+    VPNSHARE_FLOOD=10000 pytest -s tests/netns/test_hostile_lan.py
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.netns.conftest import opened
+from tests.netns.hosts import Host
+from tests.netns.processes import wait_for
+from tests.netns.product import PORT, Client, Gateway
+from tests.netns.relay_in_the_middle import ManInTheMiddle
+from tests.netns.world import PROJECT, SERVER, Shape, World
+
+FLOOD = int(os.environ.get("VPNSHARE_FLOOD", "2000"))
+FLOOD_RATE = 500.0
+"""Attempts a second: each a TCP connect with a handshake begun, and a UDP first message."""
+RATE = "200mbit"
+"""Of the established client's download: a radio link's, so that the machine's cores are
+there for the flood, not for an even faster download."""
+RSS_GROWTH = 24 * 1024 * 1024
+KEPT = 0.8
+STRANGERS = tuple(f"10.1.1.{n}" for n in range(20, 30))
+NEWCOMER = "10.1.1.2"
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with opened(Shape(second_client=True)) as fresh:
+        yield fresh
+
+
+def second_host(world: World) -> Host:
+    assert world.second is not None
+    return world.second
+
+
+class Meter:
+    """The bytes a second that the established client receives, sampled."""
+
+    def __init__(self, world: World, client: Client) -> None:
+        world.server.run(
+            ["tc", "qdisc", "add", "dev", "net0", "root", "tbf", "rate", RATE,
+             "burst", "128kb", "latency", "50ms"]
+        )  # fmt: skip
+        self._client = client
+        self._download = world.client.start(
+            ["sh", "-c", f"while :; do curl -s -o /dev/null http://{SERVER}:8000/bytes/200000000;"
+             " done"]
+        )  # fmt: skip
+
+    def rate(self, seconds: float) -> float:
+        """Megabits a second over so long."""
+        began, had = time.monotonic(), self._bytes()
+        time.sleep(seconds)
+        return (self._bytes() - had) * 8 / (time.monotonic() - began) / 1e6
+
+    def _bytes(self) -> int:
+        got: int = self._client.status()["from_tunnel_bytes"]
+        return got
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(FLOOD / FLOOD_RATE * 4 + 180)
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_flood_costs_little_and_the_owner_still_pairs(world: World, transport: str) -> None:
+    second = second_host(world)
+    second.ip(*(f"addr add {address}/24 dev lan0" for address in STRANGERS))
+    with world.serving(secure=False), Gateway(world) as gateway, Client(world) as client:
+        gateway.share(listen="0.0.0.0")
+        client.start().join(gateway, "--transport", transport)
+        meter = Meter(world, client)
+        time.sleep(2.0)
+        quiet = meter.rate(4.0)
+        assert gateway.process is not None
+        before = gateway.process.rss()
+        flood = second.start(
+            [sys.executable, "-m", "tests.netns.flood", "10.1.1.1", str(PORT), str(FLOOD),
+             "--rate", str(FLOOD_RATE), *(f"--source={address}" for address in STRANGERS)],
+            cwd=PROJECT,
+        )  # fmt: skip
+        flood.wait_for_log("ready", 30.0)
+        time.sleep(1.0)
+        rates, most = [], before
+        with Client(world, second, "newcomer") as newcomer:
+            newcomer.start()
+            began = time.monotonic()
+            newcomer.join(gateway)
+            paired = time.monotonic() - began
+            under_flood = flood.running()
+            while flood.running() and "done" not in flood.tail():
+                rates.append(meter.rate(1.0))
+                most = max(most, gateway.process.rss())
+        kept = statistics.mean(rates) / quiet if rates else 0.0
+        print(
+            f"\n{flood.tail(1)}\n{transport}: {quiet:.0f} Mbit/s before, {kept:.0%} kept,"
+            f" RSS {before >> 20} MiB and at most {(most - before) >> 10} KiB more,"
+            f" newcomer paired in {paired:.1f} s",
+            flush=True,
+        )
+        assert under_flood, "the flood was over before the newcomer was in"
+        assert most - before < RSS_GROWTH
+        assert kept >= KEPT
+        assert client.status()["reconnects"] == 0
+        assert gateway.status()["pid"] == gateway.pid
+
+
+def middle(world: World) -> ManInTheMiddle:
+    """On the second host, which the client takes for the gateway."""
+    second = second_host(world)
+    listener = second.open_socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("10.1.1.2", PORT))
+    listener.listen()
+    listener.settimeout(30.0)
+    return ManInTheMiddle(listener, second.connect("10.1.1.1", PORT))
+
+
+def divert(world: World) -> None:
+    """The client's packets to the gateway's door come to the second host, as by ARP spoofing."""
+    world.gateway.nft(
+        "table ip divert {\n"
+        "chain in { type nat hook prerouting priority -100;\n"
+        f"iifname lan0 tcp dport {PORT} dnat to 10.1.1.2:{PORT}\n}}\n"
+        "chain out { type nat hook postrouting priority 100;\n"
+        "oifname lan1 ip saddr 10.1.0.0/24 masquerade\n}\n}"
+    )
+    world.gateway.sysctl({"net.ipv4.ip_forward": 1})
+
+
+def test_a_man_in_the_middle_shows_other_codes(world: World) -> None:
+    with Gateway(world) as gateway, Client(world) as client:
+        gateway.share(listen="0.0.0.0")
+        client.start()
+        divert(world)
+        man = middle(world)
+        attempt = client.begin_connect("10.1.0.1:47800", "--transport", "tcp")
+        request = gateway.wait_for_request()
+        wait_for(lambda: client.status()["code"], "the client to show a code")
+        shown = client.status()["code"]
+        assert request["code"] == man.code_of_gateway
+        assert shown == man.code_of_client
+        assert shown != request["code"]
+        gateway.command("deny", request["id"])
+        client.command("disconnect")
+        attempt.kill()
+
+
+def test_with_a_qr_code_a_man_in_the_middle_is_refused(world: World) -> None:
+    with Gateway(world) as gateway, Client(world) as client:
+        gateway.share(listen="0.0.0.0")
+        client.start()
+        uri = gateway.pair()
+        divert(world)
+        man = middle(world)
+        attempt = client.begin_connect(uri, "--transport", "tcp")
+        assert man.done.wait(20)
+        assert man.broken is not None
+        assert man.code_of_client is None
+        assert [r for r in gateway.requests() if r["via"] == "qr"] == []
+        client.command("disconnect")
+        attempt.kill()
+        assert client.status()["state"] == "idle"
