@@ -129,8 +129,8 @@ class GatewayApi:
 
     # Pairing
 
-    def pair(self, _: m.NoParams) -> s.PairOffer:
-        offer = self._gateway.pair()
+    def pair(self, params: m.PairParams) -> s.PairOffer:
+        offer = self._gateway.pair(params.seconds)
         return s.PairOffer(
             uri=offer.uri,
             expires_in=offer.expires_in,

@@ -14,13 +14,11 @@ import logging
 import os
 import shlex
 import shutil
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 from services.paths import is_termux
-from services.programs import TIMEOUT, run
+from services.programs import TIMEOUT, own_command, run
 from services.tasks import create_task
 
 _log = logging.getLogger(__name__)
@@ -203,8 +201,4 @@ def _stop_command() -> str:
     """A shell command that stops sharing on this instance, in an empty environment."""
     kept = ("VPNSHARE_HOME", "PREFIX", "HOME", "PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "TMPDIR")
     values = [f"{name}={os.environ[name]}" for name in kept if name in os.environ]
-    script = Path(sys.executable).parent / "vpnshare"
-    program = (
-        [str(script)] if script.exists() else [sys.executable, "-P", "-m", "services.cli.main"]
-    )
-    return shlex.join(["env", *values, *program, "unshare"])
+    return shlex.join(["env", *values, *own_command(), "unshare"])

@@ -71,6 +71,10 @@ def _pair(parser: argparse.ArgumentParser) -> None:
         "--wait", action="store_true", help="stay until a device has asked, and approve it here"
     )
     parser.add_argument("--no-qr", action="store_true", help="print the URI only")
+    parser.add_argument(
+        "--seconds", type=float, default=120.0, metavar="N",
+        help="how long the code is good, 120 at most (default: 120)",
+    )  # fmt: skip
     _json(parser)
 
 
@@ -145,6 +149,18 @@ def _up(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-console", action="store_true", help="start the service only")
 
 
+def _unit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("install", "uninstall", "status"))
+    parser.add_argument("--role", choices=("gateway", "client"), default="gateway",
+                        help="which service (default: gateway)")  # fmt: skip
+    parser.add_argument("--user", action="store_true", help="for yourself, not the whole machine")
+    parser.add_argument("--share", action="store_true", help="share as soon as it starts")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done")
+    parser.add_argument("--root", metavar="FOLDER", default="/",
+                        help="write below FOLDER and run nothing: for packagers")  # fmt: skip
+    _json(parser)
+
+
 def _down(parser: argparse.ArgumentParser) -> None:
     _role(parser)
     _json(parser)
@@ -201,6 +217,14 @@ COMMANDS: tuple[Command, ...] = (
         "client", "Start", "run the receiving service in the foreground", f"{_RUN}:client",
         _client, ("sudo vpnshare client", "sudo vpnshare client --interface tun7 --no-dns"),
         "Needs the right to make network interfaces (root). Starts idle: see `vpnshare connect`.",
+    ),
+    Command(
+        "service", "Start", "have the system start a service by itself",
+        "services.cli.service:service", _unit,
+        ("vpnshare service install", "sudo vpnshare service install --role client",
+         "vpnshare service install --dry-run", "vpnshare service status"),
+        "systemd (for the machine as root, else for yourself), or runit in Termux. The service\n"
+        "starts idle unless --share is given.",
     ),
     Command(
         "status", "Look", "what the services are doing", f"{_READ}:status", _status,

@@ -19,10 +19,10 @@ from services.control.schema import PairOffer, Request
 def pair(args: argparse.Namespace) -> int:
     with dial("gateway") as service:
         if args.json and not args.wait:
-            print_json(service.call_raw("pair"))
+            print_json(service.call_raw("pair", seconds=args.seconds))
             return Exit.OK
         known = {peer.id for peer in service.call("peers") if not peer.revoked}
-        offer: PairOffer = service.call("pair")
+        offer: PairOffer = service.call("pair", seconds=args.seconds)
         deadline = time.monotonic() + offer.expires_in
         if args.json:
             print_json(offer)

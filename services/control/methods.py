@@ -76,6 +76,17 @@ class RenameParams:
 
 
 @dataclass(frozen=True, slots=True)
+class PairParams:
+    """How long the code is good; the protocol allows two minutes at most."""
+
+    seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.seconds <= 120:
+            raise ValueError("seconds must be from 1 to 120")
+
+
+@dataclass(frozen=True, slots=True)
 class FlowsParams:
     """Which page of the flows."""
 
@@ -218,7 +229,7 @@ GATEWAY = COMMON | _table(
     Method("status", NoParams, schema.GatewayStatus, topic=True),
     Method("share", NoParams, schema.GatewayStatus, _WRITE),
     Method("unshare", NoParams, schema.GatewayStatus, _WRITE),
-    Method("pair", NoParams, schema.PairOffer, _WRITE),
+    Method("pair", PairParams, schema.PairOffer, _WRITE),
     Method("requests", NoParams, list[schema.Request], topic=True),
     Method("approve", IdParams, Done, _WRITE),
     Method("deny", IdParams, Done, _WRITE),

@@ -1,0 +1,90 @@
+"""`vpnshare service install | uninstall | status`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from services import paths
+from services.cli.exits import Exit
+from services.cli.output import complain, paint, print_json
+from services.control.errors import Code, ControlError
+from services.programs import own_command
+from services.units import Manager, Plan, Unit, UnitError, below, carry_out
+
+
+def service(args: argparse.Namespace) -> int:
+    unit = _unit(args)
+    root = Path(args.root)
+    if args.action == "status":
+        return _status(unit, root, args.json)
+    try:
+        plan = unit.install() if args.action == "install" else unit.uninstall()
+        if args.dry_run:
+            _show(plan, root)
+            return Exit.OK
+        carry_out(plan, root, commands=root == Path("/"))
+    except UnitError as exc:
+        raise ControlError(Code.FAILED, str(exc), exc.hint or None) from None
+    except PermissionError as exc:
+        raise ControlError(
+            Code.REFUSED, f"{exc.filename} may not be written.",
+            "Use sudo for the whole machine, or --user for yourself.",
+        ) from None  # fmt: skip
+    if args.json:
+        print_json({"name": unit.name, "manager": unit.manager, "place": str(unit.place)})
+        return Exit.OK
+    done = "installed" if args.action == "install" else "removed"
+    print(f"{unit.name} is {done} ({unit.manager}).")
+    for hint in plan.hints:
+        print(paint(hint, "dim"))
+    return Exit.OK
+
+
+def _unit(args: argparse.Namespace) -> Unit:
+    if paths.is_termux():
+        manager = Manager.RUNIT
+    elif args.user or (os.geteuid() != 0 and args.role == "gateway"):
+        manager = Manager.USER
+    else:
+        manager = Manager.SYSTEM
+    known = ("PREFIX", "HOME", "XDG_CONFIG_HOME", "VPNSHARE_HOME")
+    env = {name: os.environ[name] for name in known if os.environ.get(name)}
+    env.setdefault("HOME", str(Path.home()))
+    return Unit(args.role, manager, tuple(own_command()), args.share, env)
+
+
+def _show(plan: Plan, root: Path) -> None:
+    """What would be done."""
+    for command in plan.before:
+        print(f"$ {' '.join(command)}")
+    for path in plan.remove:
+        print(f"remove {below(root, path)}")
+    for file in plan.files:
+        where = below(root, file.path)
+        print(paint(f"link {where} -> {file.text}" if file.link else f"write {where}", "bold"))
+        if not file.link:
+            print("".join(f"  {line}\n" for line in file.text.splitlines()), end="")
+    for command in plan.after:
+        print(f"$ {' '.join(command)}")
+
+
+def _status(unit: Unit, root: Path, as_json: bool) -> int:
+    installed = below(root, unit.place).exists()
+    command = unit.state()
+    running = False
+    if installed and root == Path("/") and shutil.which(command[0]):
+        running = subprocess.run(command, check=False, capture_output=True).returncode == 0
+    if as_json:
+        print_json({
+            "name": unit.name, "manager": unit.manager, "place": str(unit.place),
+            "installed": installed, "running": running,
+        })  # fmt: skip
+    elif installed:
+        print(f"{unit.name} is installed ({unit.manager}) and {'runs' if running else 'is down'}.")
+    else:
+        complain(f"{unit.name} is not installed.", "vpnshare service install")
+    return Exit.OK if installed else Exit.NOT_RUNNING

@@ -1,0 +1,296 @@
+"""What the system's service manager needs to run VPN Share: files, and commands for it.
+
+Three managers: systemd for the whole machine (gateway and client), systemd of
+a user (gateway), and runit in Termux (gateway). A `Plan` is computed first and
+carried out after, so that it can be shown instead. The services start idle
+unless `share` says otherwise: sharing is a user's action.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+class Manager(StrEnum):
+    SYSTEM = "systemd"
+    USER = "systemd --user"
+    RUNIT = "runit"
+
+
+class UnitError(Exception):
+    """It cannot be installed here; a sentence, and a hint."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file to write: text, or (`link`) a symbolic link to `text`."""
+
+    path: Path
+    text: str
+    mode: int = 0o644
+    link: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What installing, or removing, does. Paths are below the root that was asked for."""
+
+    files: tuple[File, ...] = ()
+    remove: tuple[Path, ...] = ()
+    before: tuple[tuple[str, ...], ...] = ()
+    """Commands before the files are touched; likewise after."""
+    after: tuple[tuple[str, ...], ...] = ()
+    hints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One service under one manager."""
+
+    role: str
+    manager: Manager
+    command: tuple[str, ...] = ()
+    """The program and its first arguments, absolute."""
+    share: bool = False
+    env: dict[str, str] = field(default_factory=dict)
+    """The environment of whoever installs: PREFIX, HOME, XDG_CONFIG_HOME, VPNSHARE_HOME."""
+
+    @property
+    def name(self) -> str:
+        return f"vpnshare-{self.role}"
+
+    @property
+    def place(self) -> Path:
+        """The unit file, or runit's folder."""
+        if self.manager is Manager.RUNIT:
+            return Path(self.env["PREFIX"]) / "var" / "service" / self.name
+        if self.manager is Manager.USER:
+            config = self.env.get("XDG_CONFIG_HOME") or f"{self.env['HOME']}/.config"
+            return Path(config) / "systemd" / "user" / f"{self.name}.service"
+        return Path("/etc/systemd/system") / f"{self.name}.service"
+
+    def install(self) -> Plan:
+        """Raises `UnitError` for what cannot be."""
+        if self.role == "client" and self.manager is not Manager.SYSTEM:
+            raise UnitError(
+                "The client opens a network interface, which only root may do.",
+                "sudo vpnshare service install --role client",
+            )
+        if self.manager is Manager.RUNIT:
+            return self._runit()
+        control = self._systemctl()
+        hints = [f"See it with: {' '.join((*control, 'status', self.name))}"]
+        if self.manager is Manager.USER:
+            hints.append("To have it run without a log-in: loginctl enable-linger")
+        return Plan(
+            files=(File(self.place, self.text()),),
+            after=((*control, "daemon-reload"), (*control, "enable", "--now", self.name)),
+            hints=tuple(hints),
+        )
+
+    def uninstall(self) -> Plan:
+        if self.manager is Manager.RUNIT:
+            return Plan(
+                remove=(self.place,),
+                before=(("sv-disable", self.name), ("sv", "down", self.name)),
+            )
+        control = self._systemctl()
+        return Plan(
+            remove=(self.place,),
+            before=((*control, "disable", "--now", self.name),),
+            after=((*control, "daemon-reload"),),
+        )
+
+    def state(self) -> tuple[str, ...]:
+        """The command that succeeds when the service runs."""
+        if self.manager is Manager.RUNIT:
+            return "sv", "check", self.name
+        return (*self._systemctl(), "is-active", "--quiet", self.name)
+
+    def _systemctl(self) -> tuple[str, ...]:
+        return ("systemctl", "--user") if self.manager is Manager.USER else ("systemctl",)
+
+    def _arguments(self) -> list[str]:
+        return [*self.command, self.role, *(["--share"] if self.share else [])]
+
+    # systemd
+
+    def text(self) -> str:
+        """The unit file (systemd.service(5), systemd.exec(5))."""
+        lines = [
+            "[Unit]",
+            f"Description=VPN Share: the {self.role} service",
+            "After=network.target",
+            "",
+            "[Service]",
+            "Type=notify",
+            f"ExecStart={' '.join(_quoted(word, '$$') for word in self._arguments())}",
+            "Restart=on-failure",
+            "RestartSec=2",
+            "TimeoutStopSec=30",
+            "LimitNOFILE=65536",
+        ]
+        home = self.env.get("VPNSHARE_HOME")
+        if home:
+            lines.append(f"Environment={_quoted(f'VPNSHARE_HOME={home}')}")
+        if self.manager is Manager.SYSTEM:
+            lines += self._hardening(home)
+        target = "default.target" if self.manager is Manager.USER else "multi-user.target"
+        return "\n".join([*lines, "", "[Install]", f"WantedBy={target}", ""])
+
+    def _hardening(self, home: str | None) -> list[str]:
+        client = self.role == "client"
+        # The client's resolver set-up replaces /etc/resolv.conf, so /etc must be writable.
+        writable = ["/etc" if client else "-/etc/vpnshare"]
+        if client:
+            writable.append("-/run/resolvconf")
+        if home:
+            writable.append(_quoted(home))
+        lines = [
+            "RuntimeDirectory=vpnshare",
+            "RuntimeDirectoryMode=0700",
+            # Gateway and client share the folder: neither takes it along.
+            "RuntimeDirectoryPreserve=yes",
+            "StateDirectory=vpnshare",
+            "StateDirectoryMode=0700",
+            "ConfigurationDirectory=vpnshare",
+            "NoNewPrivileges=yes",
+            "ProtectSystem=strict",
+            f"ReadWritePaths={' '.join(writable)}",
+            "ProtectHome=read-only",
+            "PrivateTmp=yes",
+            "ProtectKernelModules=yes",
+            "ProtectControlGroups=yes",
+            "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+            "RestrictRealtime=yes",
+            "LockPersonality=yes",
+            "SystemCallArchitectures=native",
+        ]
+        if client:
+            return [
+                *lines,
+                "CapabilityBoundingSet=CAP_NET_ADMIN",
+                "AmbientCapabilities=CAP_NET_ADMIN",
+                "DevicePolicy=closed",
+                "DeviceAllow=/dev/net/tun rw",
+            ]
+        # Kernels before 5.7 ask for CAP_NET_RAW to tie a socket to a device.
+        return [
+            *lines,
+            "ProtectKernelTunables=yes",
+            "PrivateDevices=yes",
+            "CapabilityBoundingSet=CAP_NET_RAW",
+            "AmbientCapabilities=CAP_NET_RAW",
+        ]
+
+    # runit in Termux
+
+    def _runit(self) -> Plan:
+        prefix = self.env["PREFIX"]
+        lines = [f"#!{prefix}/bin/sh", "exec 2>&1"]
+        home = self.env.get("VPNSHARE_HOME")
+        if home:
+            lines.append(f"export VPNSHARE_HOME={shlex.quote(home)}")
+        lines.append(f"exec {shlex.join(self._arguments())}")
+        boot = f"{self.env.get('HOME', '~')}/.termux/boot/start-services"
+        return Plan(
+            files=(
+                File(self.place / "run", "\n".join([*lines, ""]), 0o755),
+                File(
+                    self.place / "log" / "run",
+                    f"{prefix}/share/termux-services/svlogger",
+                    link=True,
+                ),
+                # Not before `sv-enable`, which takes it away.
+                File(self.place / "down", ""),
+            ),
+            # runit starts what is not down by itself, within seconds.
+            after=(("sv-enable", self.name),),
+            hints=(
+                f"Its log: {prefix}/var/log/sv/{self.name}/current",
+                "To start it with the phone, install the Termux:Boot app, open it once, and make "
+                f"{boot} (chmod +x) of these lines: #!{prefix}/bin/sh; termux-wake-lock; "
+                f". {prefix}/etc/profile.d/start-services.sh",
+            ),
+        )
+
+
+def _quoted(word: str, dollar: str = "$") -> str:
+    """A word of a unit file: specifiers and quotes escaped (systemd.syntax(7)).
+
+    Command lines know variables besides: there a dollar sign is doubled.
+    """
+    word = word.replace("%", "%%").replace("$", dollar)
+    if word and all(c.isalnum() or c in "/._-=:@%+$" for c in word):
+        return word
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def below(root: Path, path: Path) -> Path:
+    """`path` inside a pretended root folder."""
+    return root / path.relative_to("/")
+
+
+def carry_out(plan: Plan, root: Path, commands: bool) -> None:
+    """Do what the plan says, below `root`; the manager's commands only if asked for.
+
+    Raises `UnitError` for a command that fails, `OSError` for a file.
+    """
+    for command in plan.before if commands else ():
+        _run(command, must=False)
+    for path in plan.remove:
+        target = below(root, path)
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+    for file in plan.files:
+        target = below(root, file.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if file.link:
+            target.unlink(missing_ok=True)
+            target.symlink_to(file.text)
+            continue
+        temporary = target.with_name(f".{target.name}.new")
+        temporary.write_text(file.text)
+        temporary.chmod(file.mode)
+        os.replace(temporary, target)
+    for command in plan.after if commands else ():
+        _run(command, must=True)
+
+
+def _run(command: Sequence[str], must: bool) -> None:
+    if shutil.which(command[0]) is None:
+        if must:
+            raise UnitError(f"{command[0]} is not there.", _MISSING.get(command[0], ""))
+        return
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    if must and done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        why = said[-1] if said else f"it ended with {done.returncode}"
+        raise UnitError(
+            f"{' '.join(command)} failed: {why}",
+            "The files are in place; the service manager did not take them.",
+        )
+
+
+_MISSING = {
+    "systemctl": "This system has no systemd: start the service by its own means "
+    "(vpnshare gateway runs in the foreground).",
+    "sv-enable": "pkg install termux-services, then close and open Termux",
+    "sv": "pkg install termux-services, then close and open Termux",
+}
