@@ -103,7 +103,7 @@ class Tunnel:
 
     def packets(self) -> list[bytes]:
         """IP packets that went in since the last call, less the system's own multicast."""
-        found = []
+        found: list[bytes] = []
         while True:
             try:
                 packet = os.read(self._fd, 65536)
@@ -147,7 +147,7 @@ class Capture:
         self._sock.bind((interface, ETH_P_ALL))
 
     def packets(self) -> list[bytes]:
-        found = []
+        found: list[bytes] = []
         while True:
             try:
                 packet, origin = self._sock.recvfrom(65536)
