@@ -34,7 +34,6 @@ from gateway.nat.flows import FlowInfo
 from gateway.nat.limits import limits_for
 from gateway.nat.policy import EgressPolicy
 from gateway.nat.router import Nat, NatConfig, TunnelPeer
-from gateway.pairing import REQUEST_SECONDS
 from gateway.peers import PeerRegistry
 from gateway.poller import Poller
 from gateway.proof import HURRY, EgressProof, EgressReport, sentence
@@ -48,6 +47,7 @@ from gateway.vpn.guard import EgressGuard
 from gateway.vpn.snapshot import Attached
 from vshp import events as ev
 from vshp.config import CloseReason, GatewayStatus
+from vshp.constants import SECRET_LIFETIME
 from vshp.datagram_listener import DatagramListener
 from vshp.datagram_session import DatagramGatewaySession
 from vshp.pairing import OneTimeSecrets
@@ -295,17 +295,17 @@ class Gateway:
         """Stop forwarding: flows end, clients stay connected and are told."""
         self._set_share(False)
 
-    def pair(self) -> Offer:
-        """Issue a one-time secret and put it into a URI."""
+    def pair(self, seconds: float = SECRET_LIFETIME) -> Offer:
+        """Issue a one-time secret, good for so long, and put it into a URI."""
         endpoints = self._endpoints()[:MAX_URI_ENDPOINTS]
         uri = PairingUri(
             self.public_key,
-            self._secrets.issue(self._loop.time()),
+            self._secrets.issue(self._loop.time(), seconds),
             self.config.name,
             tuple(Endpoint("any", _packed(host), port) for host, port in endpoints),
         )
         spelled = tuple(spell(host, port) for host, port in endpoints)
-        return Offer(uri.encode(), REQUEST_SECONDS, spelled)
+        return Offer(uri.encode(), seconds, spelled)
 
     def requests(self) -> list[PairingRequest]:
         """Devices that wait, oldest first."""

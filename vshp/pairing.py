@@ -82,14 +82,14 @@ class OneTimeSecrets:
         """How many secrets are good, as of the last call that knew the time."""
         return len(self._live)
 
-    def issue(self, now: float) -> bytes:
-        """A new secret for a URI, good for `SECRET_LIFETIME` seconds."""
+    def issue(self, now: float, lifetime: float = SECRET_LIFETIME) -> bytes:
+        """A new secret for a URI, good for so many seconds, `SECRET_LIFETIME` at most."""
         self._expire(now)
         while len(self._live) >= MAX_SECRETS:
             self._spend(next(iter(self._live)), CloseReason.SECRET_EXPIRED)
         secret = self._rng(SECRET_SIZE)
         self._live[secret_id(secret)] = (
-            now + SECRET_LIFETIME,
+            now + min(lifetime, SECRET_LIFETIME),
             derive_psk(secret, self._gateway_key),
         )
         return secret
@@ -113,10 +113,7 @@ class OneTimeSecrets:
             self._spend(name, CloseReason.SECRET_EXPIRED)
 
     def _expire(self, now: float) -> None:
-        while self._live:
-            name, (expires, _) = next(iter(self._live.items()))
-            if now < expires:
-                return
+        for name in [name for name, (expires, _) in self._live.items() if expires <= now]:
             self._spend(name, CloseReason.SECRET_EXPIRED)
 
     def _spend(self, name: bytes, reason: CloseReason) -> None:

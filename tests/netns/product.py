@@ -130,9 +130,9 @@ class Gateway(Service):
             "--listen", f"{listen}:{PORT}", "--vpn-interface", "g1", "--share", *arguments
         )
 
-    def pair(self) -> str:
-        """A fresh pairing URI."""
-        uri: str = self.ask("pair")["uri"]
+    def pair(self, seconds: int = 120) -> str:
+        """A fresh pairing URI, good for so long."""
+        uri: str = self.ask("pair", "--seconds", str(seconds))["uri"]
         return uri
 
     def requests(self) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -86,6 +87,16 @@ def test_a_used_secret_is_named(tunnel: Tunnel, stranger: Client, second: Host) 
     assert attempt.popen.wait(15) != 0
     assert attempt.tail().strip()
     assert stranger.status()["error"] == "secret_used"
+
+
+def test_an_expired_secret_is_named(tunnel: Tunnel, stranger: Client) -> None:
+    offer = tunnel.gateway.pair(seconds=1)
+    time.sleep(1.5)
+    attempt = stranger.begin_connect(offer)
+    assert attempt.popen.wait(15) != 0
+    assert attempt.tail().strip()
+    assert stranger.status()["error"] == "secret_expired"
+    assert tunnel.gateway.requests() == []
 
 
 def test_garbage_on_the_port_changes_nothing(tunnel: Tunnel, second: Host) -> None:

@@ -36,6 +36,15 @@ def test_unknown_used_and_expired_are_told_apart() -> None:
     assert refusal(table, secret_id(first), SECRET_LIFETIME) == CloseReason.SECRET_USED
 
 
+def test_a_short_lived_secret_expires_behind_a_long_lived_one() -> None:
+    table = OneTimeSecrets(KEY)
+    long, short = table.issue(0), table.issue(0, lifetime=1.0)
+    assert refusal(table, secret_id(short), 1.0) == CloseReason.SECRET_EXPIRED
+    assert table.lookup(secret_id(long), 1.0)
+    endless = table.issue(0, lifetime=1e9)
+    assert refusal(table, secret_id(endless), SECRET_LIFETIME) == CloseReason.SECRET_EXPIRED
+
+
 def test_consuming_twice_is_refused() -> None:
     table = OneTimeSecrets(KEY)
     name = secret_id(table.issue(0))
