@@ -230,3 +230,7 @@ def table() -> str:
         asks = " (asks first)" if action.danger else ""
         lines.append(f"| {keys} | {where} | {action.title}{asks} |")
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(table(), end="")
