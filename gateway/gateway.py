@@ -25,7 +25,7 @@ from gateway.admission import Admission
 from gateway.datagram_link import DatagramDoor
 from gateway.dns.forwarder import DnsConfig, DnsForwarder, RecentQuestion, Reply
 from gateway.dns.message import REFUSED, error_reply
-from gateway.leases import choose_pool
+from gateway.leases import LEASE_SECONDS, choose_pool
 from gateway.link import Link
 from gateway.listeners import Doorman, StreamListener, spell
 from gateway.model import GatewayStore, PairingRequest, PeerDevice, VpnNetwork, fingerprint
@@ -81,6 +81,8 @@ class GatewayConfig:
     pool_ipv6: str | None = None
     mtu: int = DEFAULT_MTU
     grace: float = GRACE_SECONDS
+    lease: float = LEASE_SECONDS
+    """Seconds that a lease is good; renewed while its device is connected."""
     auto_approve_qr: bool = False
     """Approve devices that scanned the QR code without asking."""
     bypass: bool = False
@@ -237,6 +239,7 @@ class Gateway:
                 self.config.name,
                 self.config.mtu,
                 self.config.grace,
+                self.config.lease,
             )
             self._generation = self.detector.generation
             self.detector.on_change = self._vpn_changed
@@ -380,6 +383,7 @@ class Gateway:
         self._tunnels.name = config.name
         self._tunnels.mtu = config.mtu
         self._tunnels.grace = config.grace
+        self._tunnels.seconds = config.lease
         self._nat.config = replace(
             self._nat.config, address_dependent_filtering=config.address_dependent_filtering
         )
@@ -652,6 +656,7 @@ class Gateway:
             link.handle_timer(now)
         changed = self._admission.expire(now)
         changed |= self._tunnels.expire(now)
+        self._tunnels.renew(now)
         if self._usage_at is not None and self._usage_at <= now:
             if self.config.bypass:
                 self._usage_at = None

@@ -8,6 +8,9 @@ break: the tunnel then waits, flows and all, until its grace time is over, and
 the next link of the same device that shows a good ticket takes it over. A
 device has one tunnel at most; a session without a ticket replaces it.
 
+A lease ends; while its device is connected it is renewed in time, by a CONFIG
+delta. A device that is away loses it with the grace time, which is shorter.
+
     (none) --lease granted and confirmed--> CONNECTED --link broken--> WAITING
     WAITING --another link resumes--> CONNECTED      WAITING --grace over--> (none)
     CONNECTED --another link resumes--> CONNECTED    any --ended, replaced--> (none)
@@ -48,6 +51,8 @@ class Tunnel:
     waits_until: float = 0.0
     """End of the grace time, while there is no link."""
     connected_at: float = 0.0
+    renews_at: float = 0.0
+    """When the lease is half over, which is the time to renew it."""
     rtt: float | None = None
     """Seconds, smoothed."""
     saved_up: int = 0
@@ -83,11 +88,14 @@ class Tunnels:
         name: str,
         mtu: int,
         grace: float,
+        lease: float = LEASE_SECONDS,
     ) -> None:
-        """`mtu` bounds the leases' MTU; `grace` is how long a broken link is waited for."""
+        """`mtu` bounds the leases' MTU; `grace` is how long a broken link is waited for;
+        `lease` is how long a lease is good. Seconds."""
         self.pool = pool
         self.mtu = mtu
         self.grace = grace
+        self.seconds = lease
         self._nat = nat
         self._registry = registry
         self._tickets = tickets
@@ -165,7 +173,7 @@ class Tunnels:
             mtu=min(self.mtu, hello.mtu) if link.transport != "udp" else MIN_MTU,
             offload=offload,
             offload_udp=offload and bool(hello.capabilities & Capability.OFFLOAD_UDP),
-            expires_in=int(LEASE_SECONDS),
+            expires_in=int(self.seconds),
             name=self.name,
             ticket=self._tickets.issue(session_id, key, time.time(), generation),
             ipv6_internet=ipv6_internet,
@@ -182,7 +190,7 @@ class Tunnels:
             prefix_ipv6=config.prefix_ipv6,
             mtu=config.mtu,
             offload=offload,
-            expires=time.time() + LEASE_SECONDS,
+            expires=time.time() + self.seconds,
         )
         self._granted[id(link)] = _Granted(peer, lease, config, generation + 1)
         link.session.approve(config, now, base)
@@ -206,6 +214,7 @@ class Tunnels:
         self._tickets.confirm(tunnel.session_id, granted.generation)
         tunnel.link = link
         tunnel.connected_at = now
+        tunnel.renews_at = now + self.seconds / 2
         if earlier is not None and earlier is not link:
             earlier.detach()
             earlier.close(CloseReason.REPLACED, now)
@@ -224,6 +233,19 @@ class Tunnels:
             tunnel.lease = replace(tunnel.lease, mtu=mtu)
             link.session.change(tunnel.config, now)
             tunnel.nat_peer.set_mtu(mtu)
+            link.pump(now)
+
+    def renew(self, now: float) -> None:
+        """Lengthen the leases of connected devices that are half over."""
+        for tunnel in self._by_key.values():
+            link = tunnel.link
+            if link is None or tunnel.renews_at > now:
+                continue
+            tunnel.renews_at = now + self.seconds / 2
+            tunnel.lease = replace(tunnel.lease, expires=time.time() + self.seconds)
+            tunnel.config = replace(tunnel.config, expires_in=int(self.seconds))
+            link.session.change(tunnel.config, now)
+            self._counters.counts["session__lease__renewed"] += 1
             link.pump(now)
 
     def _open_ticket(self, resume: Resume, key: bytes) -> Ticket | None:
@@ -281,8 +303,11 @@ class Tunnels:
         del self._by_peer[id(tunnel.nat_peer)]
 
     def get_timer(self) -> float | None:
-        """When the next waiting tunnel's grace time is over."""
-        return min((t.waits_until for t in self._by_key.values() if t.link is None), default=None)
+        """When the next waiting tunnel's grace time is over, or a lease is to be renewed."""
+        return min(
+            (t.waits_until if t.link is None else t.renews_at for t in self._by_key.values()),
+            default=None,
+        )
 
     def expire(self, now: float) -> bool:
         """End the tunnels that were waited for in vain; True when there were any."""

@@ -165,6 +165,7 @@ def gateway_config(config: Config, share: bool) -> GatewayConfig:
         pool_ipv6=config.text("gateway", "pool_ipv6") or None,
         mtu=config["gateway", "mtu"],
         grace=config["gateway", "grace"],
+        lease=config["gateway", "lease"],
         auto_approve_qr=config.flag("gateway", "auto_approve_qr"),
         bypass=config.flag("gateway", "bypass"),
         address_dependent_filtering=config.text("gateway", "udp_filtering") != FILTERING[0],

@@ -21,6 +21,7 @@ from vshp.errors import VshpError
 from vshp.events import (
     ApprovalPending,
     Event,
+    LeaseChanged,
     LeaseGranted,
     PeerClosed,
     StatusReceived,
@@ -160,6 +161,21 @@ async def test_a_scanned_device_waits_is_approved_and_gets_a_lease(
     status = (await device.until(StatusReceived)).status
     assert not status.vpn_up
     device.leave()
+
+
+@pytest.mark.parametrize("udp", [False, True])
+async def test_a_lease_is_renewed_while_its_device_is_connected(udp: bool) -> None:
+    gateway = Gateway(replace(CONFIG, lease=2.0), MemoryStore())
+    await gateway.start()
+    device, lease = await paired(gateway, udp=udp)
+    assert lease.expires_in == 2
+    (tunnel,) = gateway.tunnels()
+    first = tunnel.lease.expires
+    while tunnel.lease.expires < first + 1.5:
+        changed = (await device.until(LeaseChanged)).lease
+        assert replace(changed, mtu=lease.mtu) == lease
+    device.leave()
+    await gateway.stop()
 
 
 async def test_an_unapproved_device_gets_nothing(gateway: Gateway) -> None:
