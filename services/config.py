@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,12 +160,22 @@ def _resolvers(value: list[Any]) -> list[str]:
 
 
 def _keys(value: dict[str, Any]) -> dict[str, str]:
-    if len(value) > MAX_KEYS:
+    """Actions have dots in their names, which TOML may spell as tables in tables."""
+    found = dict(_flat(value, ""))
+    if len(found) > MAX_KEYS:
         raise ValueError(f"must name at most {MAX_KEYS} actions")
-    for action, keys in value.items():
+    for action, keys in found.items():
         if not isinstance(keys, str) or not 0 < len(keys) <= 64 or not keys.isprintable():
             raise ValueError(f'{action} must be keys like "x" or "x,ctrl+x"')
-    return value
+    return found
+
+
+def _flat(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -215,8 +225,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("console", "ascii", bool, False, "draw with ASCII only", live=True),
     Setting("console", "refresh", float, 1.0, "seconds between two snapshots", Between(0.2, 60.0),
             live=True),
-    Setting("console", "keys", dict, {}, 'keys of the console, by action: quit = "x"', _keys,
-            live=True),
+    Setting("console", "keys", dict, {}, 'the console\'s keys by action: "console.quit" = "x"',
+            _keys, live=True),
 )  # fmt: skip
 
 SECTIONS = {

@@ -314,3 +314,11 @@ def test_the_command_without_a_service(
     (home / "config.toml").write_text("[gatway]\n")
     assert main(["settings"]) == Exit.FAILED
     assert "line 1" in capsys.readouterr().err
+
+
+def test_keys_may_be_spelled_as_tables() -> None:
+    """`console.quit` is one key in quotes, or TOML's dotted key."""
+    for text in ('[console.keys]\n"console.quit" = "x"\n', '[console.keys]\nconsole.quit = "x"\n'):
+        assert parse(text, "f")["console", "keys"] == {"console.quit": "x"}
+        changed = edit(text, find("console.keys"), {"console.quit": "y", "pair.copy": "c"})
+        assert parse(changed, "f")["console", "keys"] == {"console.quit": "y", "pair.copy": "c"}
