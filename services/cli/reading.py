@@ -81,6 +81,8 @@ def _print_gateway(status: GatewayStatus) -> None:
                 f"{size(status.from_tunnel_bytes)}, now {rate(status.from_tunnel_rate)}",
             ),
             ("down       ", f"{size(status.to_tunnel_bytes)}, now {rate(status.to_tunnel_rate)}"),
+            ("egress     ", _proof(status)),
+            ("wake lock  ", None if status.wake_lock == "none" else status.wake_lock),
             ("listening  ", ", ".join(status.listen) or None),
             ("fingerprint", status.fingerprint),
             ("running    ", f"{duration(status.uptime)}, pid {status.pid}"),
@@ -90,6 +92,19 @@ def _print_gateway(status: GatewayStatus) -> None:
         print(paint("▲ Bypass is on: traffic may leave outside the VPN.", "yellow"))
     for alarm in status.alarms:
         print(paint(f"▲ {printable(alarm)}", "yellow"))
+
+
+def _proof(status: GatewayStatus) -> str | None:
+    """The VPN interface's counters beside ours, once they have been compared."""
+    proof = status.egress
+    if proof.looks < 2 or proof.age is None:
+        return None
+    verdict = "does not agree" if proof.alarms else "agrees"
+    return (
+        f"{verdict}: the VPN carried {size(proof.interface_sent)} out and "
+        f"{size(proof.interface_received)} in, we {size(proof.sent)} and {size(proof.received)} "
+        f"({duration(proof.age)} ago)"
+    )
 
 
 def _print_client(status: ClientStatus) -> None:

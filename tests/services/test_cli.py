@@ -22,6 +22,7 @@ from services.cli import commands, output, qr
 from services.cli.commands import COMMANDS
 from services.cli.exits import Exit, exit_code
 from services.cli.main import main
+from services.control import schema
 from services.control.errors import Code, ControlError
 from services.control.registry import Handler
 from services.version import VERSION
@@ -337,3 +338,17 @@ def test_pair_prints_code_and_uri(gateway: PretendGateway, capsys: Capture) -> N
     assert fakes.URI in text and "▀" in text
     assert main(["pair", "--no-qr"]) == Exit.OK
     assert "▀" not in capsys.readouterr().out
+
+
+def test_status_shows_the_egress_proof(gateway: PretendGateway, capsys: Capture) -> None:
+    assert main(["status"]) == Exit.OK
+    assert "egress" not in capsys.readouterr().out, "nothing has been compared yet"
+    proof = schema.Egress(3, 5.0, 2_000_000, 9_000_000, 1_900_000, 8_000_000)
+    gateway.status = replace(gateway.status, egress=proof, wake_lock="held")
+    assert main(["status"]) == Exit.OK
+    told = capsys.readouterr().out
+    assert "agrees: the VPN carried 2.0 MB out and 9.0 MB in, we 1.9 MB and 8.0 MB" in told
+    assert "held" in told
+    gateway.status = replace(gateway.status, egress=replace(proof, alarms=["egress__x"]))
+    assert main(["status"]) == Exit.OK
+    assert "does not agree" in capsys.readouterr().out
