@@ -24,6 +24,8 @@ LEAST = 16 * 1024
 """Bytes that may always be queued: below, the cost per read tells on any link."""
 LEAST_READ = 8 * 1024
 """Smallest piece that sockets are read in."""
+SLOWEST = LEAST / TARGET / 1024
+"""Bytes a second: a stuck link is not taken for slower, so that it is found out when it goes on."""
 UNBOUNDED = 1e9
 """Bytes a second from which on the link's own bound is enough."""
 
@@ -53,10 +55,11 @@ class QueuePace:
             self._since = now
             self._drained = 0
         else:
-            self._drained += self._left - queued
+            # Frames that are not packets may have joined the queue meanwhile.
+            self._drained += max(0, self._left - queued)
             elapsed = now - self._since
             if elapsed >= SAMPLE:
-                self._rate += (self._drained / elapsed - self._rate) / 2
+                self._rate = max(SLOWEST, (self._rate + self._drained / elapsed) / 2)
                 self._since = now
                 self._drained = 0
         target = self._rate * TARGET

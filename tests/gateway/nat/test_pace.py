@@ -65,3 +65,20 @@ def test_calls_in_quick_succession_are_no_sample() -> None:
         pace.allowance(CAPACITY // 2, 2.0 + step * 1e-5)
         pace.filled(CAPACITY // 2)
     assert pace.allowance(CAPACITY, 2.002) >= before
+
+
+def test_what_others_queue_on_a_stuck_link_never_turns_the_rate_round() -> None:
+    pace = QueuePace()
+    now, room = 0.0, CAPACITY
+    pace.allowance(room, now)
+    for _ in range(2000):
+        # The link takes nothing while frames of the session's own pile up behind the packets.
+        now, room = now + 0.01, max(0, room - 64)
+        pace.allowance(room, now)
+        pace.filled(room)
+        room = max(0, room - 64)
+    for _ in range(2000):
+        now += 0.01
+        assert pace.allowance(CAPACITY, now) > 0
+        pace.filled(CAPACITY - 1000)
+    assert pace.allowance(CAPACITY, now) == CAPACITY
