@@ -11,7 +11,6 @@ each kind got its answer and which errors it met.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import secrets
@@ -93,7 +92,10 @@ def question() -> bytes:
 def resolver() -> str:
     """The client's resolver of the moment."""
     with open("/etc/resolv.conf") as file:
-        return next(line.split()[1] for line in file if line.startswith("nameserver"))
+        for line in file:
+            if line.startswith("nameserver"):
+                return line.split()[1]
+    raise OSError("no resolver")
 
 
 def names_by_udp() -> Iterator[None]:
@@ -153,12 +155,12 @@ def main() -> None:
     failed: Counter[str] = Counter()
 
     def run(name: str, begin: Callable[[], Iterator[None]]) -> None:
-        for _ in itertools.count():
+        while True:
             try:
                 for _ in begin():
                     served[name] += 1
                     time.sleep(PACE)
-            except (OSError, subprocess.CalledProcessError, StopIteration) as error:
+            except (OSError, subprocess.CalledProcessError) as error:
                 failed[f"{name}: {type(error).__name__}"] += 1
                 time.sleep(PACE)
 
