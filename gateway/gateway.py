@@ -188,6 +188,7 @@ class Gateway:
         self._share = config.share
         self._generation = 0
         self._usage_at: float | None = None
+        self._invites_until = 0.0
         self._knocks: dict[tuple[str, str], Knocks] = {}
 
     @property
@@ -301,6 +302,8 @@ class Gateway:
     def pair(self, seconds: float = SECRET_LIFETIME) -> Offer:
         """Issue a one-time secret, good for so long, and put it into a URI."""
         endpoints = self._endpoints()[:MAX_URI_ENDPOINTS]
+        self._invites_until = max(self._invites_until, self._loop.time() + seconds)
+        self._changed()
         uri = PairingUri(
             self.public_key,
             self._secrets.issue(self._loop.time(), seconds),
@@ -309,6 +312,16 @@ class Gateway:
         )
         spelled = tuple(spell(host, port) for host, port in endpoints)
         return Offer(uri.encode(), seconds, spelled)
+
+    def inviting(self) -> bool:
+        """Whether a pairing URI that was handed out is still good."""
+        return self._loop.time() < self._invites_until
+
+    def lan_addresses(self) -> tuple[int, tuple[str, ...]]:
+        """The port, and the IPv4 addresses outside the VPN, that clients can reach."""
+        found = [e for e in self._endpoints() if ":" not in e[0] and not e[0].startswith("127.")]
+        port = found[0][1] if found else 0
+        return port, tuple(host for host, own_port in found if own_port == port)
 
     def requests(self) -> list[PairingRequest]:
         """Devices that wait, oldest first."""

@@ -200,6 +200,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("gateway", "udp_filtering", str, FILTERING[0],
             "which hosts may answer a device's UDP port: any, or only those it has sent to",
             OneOf(FILTERING), live=True),
+    Setting("gateway", "announce", bool, True,
+            "be found by mDNS while sharing or pairing (needs the package zeroconf)", live=True),
     Setting("gateway", "wake_lock", bool, True, "keep a phone awake while sharing", live=True),
     Setting("dns", "servers", list, [], "resolvers, asked through the VPN; empty: the VPN's own",
             _resolvers, live=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import socket
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from gateway.dns.upstreams import parse_server
 from gateway.gateway import Gateway, GatewayConfig
 from gateway.leases import PoolError
 from gateway.listeners import ListenError
+from services.announcing import Announcing
 from services.config import FILTERING, Config, parse_listen
 from services.control.registry import Registry
 from services.daemon import Service, StartError, serve
@@ -29,6 +31,9 @@ from services.store import GatewayDatabase
 from services.wake import WakeLock
 
 _log = logging.getLogger(__name__)
+
+INVITED_AGAIN = 30.0
+"""Seconds between looks whether the last pairing URI is still good."""
 
 
 class GatewayService:
@@ -61,6 +66,9 @@ class GatewayService:
             of_gateway, self._gateway, Machine("gateway", paths), settings, wake, Awake()
         )
         self._api = GatewayApi(self._gateway, ring, shut_down, settings, wake, Doctor(examine))
+        self._announcing = Announcing(self._gateway.fingerprint)
+        self._announcing.enable(settings.config.flag("gateway", "announce"))
+        self._invited: asyncio.TimerHandle | None = None
         self._started = False
 
     def registry(self) -> Registry:
@@ -86,6 +94,9 @@ class GatewayService:
         if self._started:
             self._started = False
             await self._gateway.stop()
+        if self._invited is not None:
+            self._invited.cancel()
+        await self._announcing.stop()
         await self._notifier.stop()
         await self._wake.stop()
         self._store.close()
@@ -100,6 +111,8 @@ class GatewayService:
             self._notifier.enable(config.flag(*place))
         elif place == ("gateway", "wake_lock"):
             self._wake.enable(config.flag(*place))
+        elif place == ("gateway", "announce"):
+            self._announcing.enable(config.flag(*place))
         elif place == ("logs", "level"):
             logging.getLogger().setLevel(config.text(*place).upper())
         elif place[0] in ("gateway", "dns"):
@@ -112,6 +125,7 @@ class GatewayService:
     def _show(self) -> None:
         """Keep the notification true: there while sharing is wanted, with the device count."""
         status = self._gateway.status()
+        self._announce(status.sharing != "off")
         self._wake.want(status.sharing != "off")
         if status.sharing == "off":
             self._notifier.show(None)
@@ -121,6 +135,22 @@ class GatewayService:
         if status.sharing == "unavailable":
             text += "; waiting for the VPN"
         self._notifier.show(text)
+
+
+    def _announce(self, sharing: bool) -> None:
+        """Be found by mDNS while sharing, and while a pairing URI is good."""
+        inviting = self._gateway.inviting()
+        if inviting and not sharing and self._invited is None:
+            self._invited = asyncio.get_running_loop().call_later(INVITED_AGAIN, self._look_again)
+        port, addresses = self._gateway.lan_addresses()
+        name = self._gateway.config.name
+        wanted = (sharing or inviting) and addresses
+        self._announcing.want((name, port, addresses) if wanted else None)
+
+    def _look_again(self) -> None:
+        self._invited = None
+        if self._started:
+            self._show()
 
 
 def run(args: argparse.Namespace) -> int:

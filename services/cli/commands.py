@@ -96,12 +96,19 @@ def _flows(parser: argparse.ArgumentParser) -> None:
 
 
 def _connect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", nargs="?", metavar="URI|GATEWAY",
-                        help="a pairing URI or a known gateway (default: the last)")  # fmt: skip
+    parser.add_argument("target", nargs="?", metavar="URI|ADDRESS|GATEWAY",
+                        help="a pairing URI, HOST:PORT, usb for the phone on the cable, or a "
+                        "known gateway (default: the last)")  # fmt: skip
     parser.add_argument("--transport", choices=TRANSPORTS, default="auto", help="(default: auto)")
     parser.add_argument("--wait", type=_seconds, metavar="SECONDS",
                         help="give up after so long; 0: do not wait (default: 60, and longer "
                         "while the owner is asked)")  # fmt: skip
+    _json(parser)
+
+
+def _discover(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seconds", type=_seconds, default=3.0, metavar="N",
+                        help="listen for so long (default: 3)")  # fmt: skip
     _json(parser)
 
 
@@ -281,8 +288,16 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "connect", "Receive", "connect to a gateway", "services.cli.connecting:connect", _connect,
-        ('vpnshare connect "VSHP:..."', "vpnshare connect", "vpnshare connect phone --wait 20"),
-        "Exits with 0 when connected. Quote the URI.",
+        ('vpnshare connect "VSHP:..."', "vpnshare connect 192.168.1.20:47800",
+         "vpnshare connect", "vpnshare connect phone --wait 20"),
+        "Exits with 0 when connected. Quote the URI. By address, compare the six digits that\n"
+        "both sides show before the gateway's owner approves.",
+    ),
+    Command(
+        "discover", "Receive", "gateways that announce themselves on this network",
+        "services.cli.discovering:discover", _discover,
+        ("vpnshare discover", "vpnshare discover --seconds 5 --json"),
+        "Anybody can announce anything: compare the six digits when you connect.",
     ),
     Command(
         "disconnect", "Receive", "disconnect, and undo all changes to the system",

@@ -1,0 +1,85 @@
+"""`vpnshare discover`: gateways on the local networks that announce themselves.
+
+Needs no service: it listens for a moment, by mDNS, on this machine's own
+networks. Phones on a cable are found by adb's server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+from dataclasses import asdict
+from typing import Any
+
+from services.cli.exits import Exit
+from services.cli.output import Column, complain, print_json, print_table, printable
+from vshp.transports import adb
+from vshp.transports.discovery import Announcement, DiscoveryUnavailable, browse
+
+_NO_LAN = ("lo", "vshp", "tun", "tap", "wg", "ppp", "docker", "virbr", "br-")
+"""Beginnings of names of interfaces behind which no phone sits."""
+
+
+def discover(args: argparse.Namespace) -> int:
+    found, problem = asyncio.run(_look(args.seconds))
+    phones = asyncio.run(_phones())
+    if args.json:
+        print_json(
+            {
+                "gateways": [
+                    {**asdict(a), "targets": [f"{host}:{a.port}" for host in a.addresses]}
+                    for a in found
+                ],
+                "phones": [{"serial": p.serial, "model": p.model} for p in phones],
+            }
+        )
+    else:
+        columns = (Column("NAME"), Column("CONNECT WITH"), Column("FINGERPRINT"))
+        rows = [
+            (printable(a.name) or "-", f"vpnshare connect {a.addresses[0]}:{a.port}", a.fingerprint)
+            for a in found
+        ]
+        rows += [
+            (printable(p.model) or "phone", f"vpnshare connect usb:{p.serial}", "") for p in phones
+        ]
+        print_table(columns, rows, "No gateway announces itself here.")
+    if problem:
+        complain(problem, "Or connect by QR code, URI or address: vpnshare connect HOST:PORT")
+        return Exit.FAILED
+    return Exit.OK
+
+
+async def _look(seconds: float) -> tuple[list[Announcement], str | None]:
+    addresses = own_addresses()
+    if not addresses:
+        return [], "This machine is on no local network."
+    try:
+        return await browse(addresses, seconds), None
+    except DiscoveryUnavailable as error:
+        return [], str(error)
+
+
+async def _phones() -> list[adb.Device]:
+    try:
+        return [d for d in await adb.devices() if d.usb and d.state == "device"]
+    except OSError:
+        return []
+
+
+def own_addresses() -> list[str]:
+    """IPv4 addresses of the interfaces that lead to local networks, by `ip`."""
+    try:
+        answer = subprocess.run(
+            ["ip", "-j", "-4", "addr", "show", "up"], capture_output=True, check=True, timeout=5
+        )
+        links: list[dict[str, Any]] = json.loads(answer.stdout or b"[]")
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []
+    return [
+        info["local"]
+        for link in links
+        if "POINTOPOINT" not in link["flags"] and not link["ifname"].startswith(_NO_LAN)
+        for info in link["addr_info"]
+    ]

@@ -1,0 +1,49 @@
+"""First contact without a QR code: found by mDNS, compared by six digits, remembered."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.netns.processes import wait_for
+from tests.netns.product import EXECUTABLE, PORT, Client, Gateway
+from tests.netns.world import GATEWAY_LAN, World
+
+pytest.importorskip("zeroconf")
+
+
+def found(world: World, client: Client) -> list[dict[str, Any]]:
+    argv = [str(EXECUTABLE), "discover", "--seconds", "2", "--json"]
+    answer = json.loads(world.client.run(argv, env=client.environment()).stdout)
+    gateways: list[dict[str, Any]] = answer["gateways"]
+    return gateways
+
+
+def test_a_gateway_is_found_while_it_shares_and_met_by_its_code(fresh_world: World) -> None:
+    world = fresh_world
+    with Gateway(world) as gateway, Client(world) as client:
+        gateway.share("--name", "Kitchen")
+        client.start()
+        wait_for(lambda: found(world, client), "the announcement", 20.0)
+        [seen] = found(world, client)
+        assert seen["name"] == "Kitchen"
+        assert seen["fingerprint"] == gateway.status()["fingerprint"]
+        assert seen["targets"] == [f"{GATEWAY_LAN}:{PORT}"]
+        attempt = client.begin_connect(seen["targets"][0])
+        request = gateway.wait_for_request()
+        assert (request["via"], len(request["code"])) == ("lan", 6)
+        wait_for(lambda: client.status()["code"], "the client to show the code")
+        assert client.status()["code"] == request["code"]
+        gateway.command("approve", request["id"])
+        assert attempt.popen.wait(20) == 0
+        assert f"code {request['code']}" in attempt.tail()
+        client.command("disconnect")
+        again = client.begin_connect("Kitchen")
+        assert again.popen.wait(20) == 0
+        assert gateway.requests() == []
+        gateway.command("unshare")
+        wait_for(lambda: not found(world, client), "the announcement to end", 20.0)
+        gateway.pair()
+        wait_for(lambda: found(world, client), "the announcement while pairing", 20.0)
