@@ -19,8 +19,9 @@ def net(text: str) -> tuple[bytes, int]:
 def test_the_first_candidate_that_is_free_is_taken() -> None:
     assert str(choose_pool(KEY, []).ipv4) == IPV4_CANDIDATES[0]
     assert str(choose_pool(KEY, [net("10.0.0.0/8")]).ipv4) == IPV4_CANDIDATES[1]
-    assert str(choose_pool(KEY, [net("10.0.0.0/8"), net("172.16.0.0/12")]).ipv4) == (
-        IPV4_CANDIDATES[2]
+    assert (
+        str(choose_pool(KEY, [net("10.0.0.0/8"), net("172.16.0.0/12")]).ipv4)
+        == (IPV4_CANDIDATES[2])
     )
 
 
@@ -33,7 +34,9 @@ def test_when_everything_is_in_use_the_error_names_the_setting() -> None:
         choose_pool(KEY, [net(candidate) for candidate in IPV4_CANDIDATES])
 
 
-@pytest.mark.parametrize("setting", ["10.0.0.0/30", "10.0.0.1/24", "fd00::/64", "10.1", "0.0.0.0/0"])
+@pytest.mark.parametrize(
+    "setting", ["10.0.0.0/30", "10.0.0.1/24", "fd00::/64", "10.1", "0.0.0.0/0"]
+)
 def test_a_bad_ipv4_setting_is_refused(setting: str) -> None:
     with pytest.raises(PoolError):
         choose_pool(KEY, [], ipv4=setting)

@@ -23,9 +23,9 @@ def key(n: int) -> bytes:
     return n.to_bytes(32, "big")
 
 
-def ask(desk: PairingDesk, n: int, now: float = 0.0, via: Via = Via.LAN, address: str = "") -> (
-    PairingRequest
-):
+def ask(
+    desk: PairingDesk, n: int, now: float = 0.0, via: Via = Via.LAN, address: str = ""
+) -> PairingRequest:
     return desk.submit(key(n), f"device {n}", "linux", via, address or f"10.0.0.{n}", None, now)
 
 
