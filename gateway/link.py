@@ -19,6 +19,7 @@ from typing import Protocol
 
 from gateway.nat.router import TunnelPeer
 from vshp.config import CloseReason
+from vshp.core import drop_packet
 from vshp.datagram_session import DatagramGatewaySession
 from vshp.events import Event
 from vshp.session import GatewaySession
@@ -83,7 +84,7 @@ class Link:
         self.marked = False
         """Waits to be pumped (the pulse's own note)."""
         self.closed = False
-        session.on_packet = self._no_packets
+        session.on_packet = drop_packet
         # In the middle of a batch: so that the packets behind the confirmation find the tunnel.
         session.on_confirmed = lambda: self._events(self._now)
 
@@ -99,7 +100,7 @@ class Link:
 
     def detach(self) -> None:
         self.peer = None
-        self.session.on_packet = self._no_packets
+        self.session.on_packet = drop_packet
 
     def handle_timer(self, now: float) -> None:
         """The session's own time-outs: handshake, liveness, rekey."""
@@ -152,12 +153,11 @@ class Link:
         if self.closed:
             return
         self.closed = True
+        # A session that is over is freed at once, for it refers to nobody.
+        self.session.on_packet = drop_packet
         self._let_go()
         self._owner.link_broken(self, reason, now)
 
     def _packet(self, buf: memoryview, start: int, end: int, offload: bool) -> None:
         assert self.peer is not None
         self.peer.from_tunnel(buf, start, end, offload, self._now)
-
-    def _no_packets(self, buf: memoryview, start: int, end: int, offload: bool) -> None:
-        """Before a lease, and after a newer link took over, packets go nowhere."""

@@ -33,6 +33,7 @@ from vshp.frames import (
     encode_ping,
     require_known,
 )
+from vshp.handshake import NoiseHandshake
 from vshp.liveness import Liveness
 from vshp.states import INITIAL, Role, State, Step, after
 
@@ -63,6 +64,7 @@ class SessionCore:
     role: ClassVar[Role]
     handlers: ClassVar[dict[int, Handler]]
     datagram: ClassVar[bool]
+    _handshake: NoiseHandshake | None = None
 
     def __init__(self, now: float, rng: Random) -> None:
         self.on_packet: PacketHandler = drop_packet
