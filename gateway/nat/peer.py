@@ -59,6 +59,9 @@ _TCP6_CSUM = 40 << 16 | 16
 _UDP4_CSUM = 20 << 16 | 6
 _UDP6_CSUM = 40 << 16 | 6
 
+ACK_DELAY = 0.002
+"""Seconds that an ACK with no other news waits for an answer to travel with: a host nearby has
+answered by then, and a client notices nothing (RFC 9293 section 3.8.6.3 allows half a second)."""
 MAX_READS = 256
 """Socket reads in one `pull`, so that reads that give nothing to send cannot hold the loop."""
 FREE_BUFFERS = 16
@@ -85,6 +88,8 @@ class TunnelPeer:
         "gateway_ipv4",
         "gateway_ipv6",
         "half_open",
+        "held",
+        "held_until",
         "id",
         "in_flight",
         "ipv4",
@@ -151,6 +156,9 @@ class TunnelPeer:
         self.windows = WindowBudget(limits)
         self.batch: list[Flow] = []
         """Flows with something to do at the end of the batch."""
+        self.held: dict[TcpFlow, None] = {}
+        """Connections whose ACK waits, until `held_until`, for data to travel with."""
+        self.held_until = NEVER
         self.resending: dict[TcpFlow, None] = {}
         """Connections with retransmissions that wait for room on the link."""
         self.sockets = 0
@@ -450,8 +458,17 @@ class TunnelPeer:
             del self.tcp[flow.key]
         self.half_open.pop(flow.key, None)
         self.resending.pop(flow, None)
+        self.held.pop(flow, None)
         self.queue.remove(flow)
         self.windows.forget(flow)
+
+    def hold_ack(self, flow: TcpFlow, now: float) -> None:
+        """The flow's ACK may wait a little: an answer of the host's may be on its way."""
+        first = not self.held
+        self.held[flow] = None
+        if first:
+            self.held_until = now + ACK_DELAY
+            self.set_timer()
 
     # Timers: the peer is in the NAT's heap like a flow.
 
@@ -464,10 +481,16 @@ class TunnelPeer:
         if self.removed:
             return NEVER
         reassembly = self.reassembler.get_timer()
-        return min(self.windows.due(), NEVER if reassembly is None else reassembly)
+        held = self.held_until if self.held else NEVER
+        return min(self.windows.due(), held, NEVER if reassembly is None else reassembly)
 
     def handle_timer(self, now: float) -> None:
         self.windows.handle_timer(now)
+        if self.held and now >= self.held_until:
+            held, self.held = self.held, {}
+            for flow in held:
+                flow.flush_ack(now)
+            self.wake()
         for quote in self.reassembler.expire(now):
             self.counts["ip__reassembly__timed_out"] += 1
             version = quote[0] >> 4
@@ -488,5 +511,6 @@ class TunnelPeer:
             flow.shut(now)
         self.reassembler.clear()
         self.batch.clear()
+        self.held.clear()
         self.removed = True
         self.timer = NEVER

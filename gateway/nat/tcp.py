@@ -387,8 +387,16 @@ class TcpFlow(Flow):
             self._flush(now)
         conn = self.conn
         if conn.ack_pending:
-            conn.flush_ack(now)
+            if conn.ack_may_wait:
+                self.peer.hold_ack(self, now)
+            else:
+                conn.flush_ack(now)
         self.settle(now)
+
+    def flush_ack(self, now: float) -> None:
+        """The ACK that was held has waited long enough; data may have taken it along."""
+        if self.stage < DRAINING:
+            self.conn.flush_ack(now)
 
     def settle(self, now: float) -> None:
         """After anything that moved the connection: sums, timer, what waits for room."""

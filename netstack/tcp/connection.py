@@ -289,6 +289,21 @@ class TcpConnection:
         """Bound the advertised window to `n` bytes. What was advertised stays valid."""
         self.rcv.set_limit(min(n, self.config.max_receive_window))
 
+    @property
+    def ack_may_wait(self) -> bool:
+        """The pending ACK has no news but fewer than two full segments in order.
+
+        It may then wait for data to travel with (RFC 9293 section 3.8.6.3).
+        """
+        rcv = self.rcv
+        return (
+            self.state is _ESTABLISHED
+            and rcv.queue is None
+            and rcv.duplicate is None
+            and rcv.fin is None
+            and rcv.nxt - rcv.last_ack < 2 * rcv.mss
+        )
+
     def flush_ack(self, now: float) -> None:
         """Send the ACK that is pending, if it still is."""
         if self.rcv.ack_pending:

@@ -9,6 +9,7 @@ from scapy.layers.inet import ICMP, TCP, TCPerror
 from scapy.layers.inet6 import ICMPv6DestUnreach
 
 from gateway.nat.limits import Limits
+from gateway.nat.peer import ACK_DELAY
 from gateway.nat.tcp import DRAIN_TIMEOUT
 from tests.gateway.nat.world import CLIENT4, GATEWAY4, GATEWAY6, Client, World, packed
 
@@ -218,6 +219,7 @@ def test_a_slow_host_closes_the_clients_window_and_its_backlog_is_bounded() -> N
     while client.seq + 1400 <= edge:
         client.send("A", b"y" * 1400)
         sent += 1400
+        world.pass_time(ACK_DELAY)
         for ack in world.got():
             edge = ack[TCP].ack + client.window(ack)
     assert sent > 50_000
@@ -427,6 +429,7 @@ def test_uploads_share_the_receive_window() -> None:
     windows = []
     for client in clients:
         client.send("A", b"u" * 1400)
+        world.pass_time(ACK_DELAY)
         windows.append(client.window(world.got()[-1]))
     assert all(window > limits.receive_window_min for window in windows)
     assert sum(windows) <= limits.receive_window_per_peer + 4 * 2048
@@ -446,3 +449,39 @@ def test_closing_by_the_owner() -> None:
     assert world.one()[TCP].flags.R
     assert world.outward.streams[0].closed == "abort"
     assert world.nat.flows() == []
+
+
+def test_a_small_requests_ack_travels_with_the_answer() -> None:
+    world = World()
+    client = Client(world).connect()
+    client.send("PA", b"question")
+    assert world.got() == []
+    world.outward.streams[0].receive(b"answer", world.now)
+    answer = world.one()
+    assert answer[TCP].ack == client.seq
+    assert client.take([answer]) == b"answer"
+    client.send("A")
+    world.pass_time(2 * ACK_DELAY)
+    assert world.got() == []
+
+
+def test_a_small_requests_ack_does_not_wait_for_a_slow_host() -> None:
+    world = World()
+    client = Client(world).connect()
+    client.send("PA", b"question")
+    assert world.got() == []
+    world.pass_time(ACK_DELAY)
+    assert world.one()[TCP].ack == client.seq
+    client.send("PA", b"x" * 1460)
+    client.send("PA", b"y" * 1460)
+    assert world.one()[TCP].ack == client.seq
+
+
+def test_a_held_ack_is_forgotten_with_its_connection() -> None:
+    world = World()
+    client = Client(world).connect()
+    client.send("PA", b"question")
+    client.send("R")
+    assert not world.peer.held
+    world.pass_time(1.0)
+    assert world.got() == []
