@@ -47,6 +47,7 @@ from client.reconnect import Backoff, Ending, Step, Verdict, after, in_order, ju
 from client.report import Report
 from client.round import Round
 from client.sessions import Sessions
+from client.system.files import FileWatch
 from client.system.host import Host, LinuxHost
 from client.system.watch import SETTLE, NetworkWatch
 from client.tasks import cancel, create_task
@@ -66,6 +67,8 @@ CONNECT_STEP = 2.0
 IMPROVE_FIRST = 15.0
 IMPROVE_MAX = 300.0
 """Seconds between looks for a better way to the gateway, while there could be one."""
+RESOLVER_PAUSE = 1.0
+"""Seconds from somebody's writing of resolv.conf to our own: two who insist do not race."""
 PING_PAUSE = 1.0
 """Seconds between pings for news of the network, however much of it there is."""
 
@@ -84,6 +87,8 @@ class Client:
         self._config = config
         self._tunnel = Tunnel(LinuxHost(config) if host is None else host, config)
         self._watch = NetworkWatch(self._network_changed)
+        self._resolver_watch = FileWatch(config.resolv_conf, self._resolver_changed)
+        self._keeping: asyncio.Task[None] | None = None
         self._identity = b""
         self._suite = Suite.CHACHAPOLY_BLAKE2S
         self._state = ClientState.IDLE
@@ -115,6 +120,7 @@ class Client:
         self._suite = suite.choose(self._config.suite)
         await self._tunnel.recover()
         self._watch.start()
+        self._resolver_watch.start()
         crashed = self._take_wanted()
         if crashed is not None:
             try:
@@ -125,6 +131,7 @@ class Client:
     async def stop(self) -> None:
         """Disconnect and undo every change to the system. Safe to call twice."""
         self._watch.stop()
+        self._resolver_watch.stop()
         await self.disconnect()
         self._tunnel.close()
 
@@ -198,6 +205,7 @@ class Client:
             log.exception("the client failed")
         finally:
             await cancel(self._hold)
+            await cancel(self._keeping)
             await self._tunnel.undo()
         self._forget_wanted()
         self._report.end()
@@ -279,10 +287,11 @@ class Client:
         phones = create_task(self._watch_usb(plan), "client-usb-watch")
         try:
             while True:
-                self._improvable.clear()
                 try:
                     async with asyncio.timeout(wait):
                         await self._improvable.wait()
+                    # What is told from here on asks for another look.
+                    self._improvable.clear()
                     await asyncio.sleep(SETTLE)
                     wait = IMPROVE_FIRST
                 except TimeoutError:
@@ -391,6 +400,18 @@ class Client:
         elif now - self._pinged >= PING_PAUSE:
             self._pinged = now
             link.ping()
+
+    def _resolver_changed(self) -> None:
+        """Somebody wrote resolv.conf, perhaps we ourselves: look, once they are done."""
+        if self._run is not None and (self._keeping is None or self._keeping.done()):
+            self._keeping = create_task(self._keep_resolver(), "client-keep-resolver")
+
+    async def _keep_resolver(self) -> None:
+        await asyncio.sleep(RESOLVER_PAUSE)
+        try:
+            await self._tunnel.keep_resolver()
+        except ClientError as error:
+            log.warning("names may be asked outside the tunnel: %s", error)
 
     # --- state ---------------------------------------------------------------------------------
 

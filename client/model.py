@@ -165,6 +165,8 @@ class ClientConfig:
     """Send all traffic into the tunnel; when False only the addresses are set."""
     resolver: bool = True
     """Use the gateway as the system's resolver while connected."""
+    resolv_conf: Path = Path("/etc/resolv.conf")
+    """The system's resolver file."""
     block_while_reconnecting: bool = True
     """While the link is broken, make the Internet unreachable instead of leaking past the VPN."""
     kill_switch: bool = False

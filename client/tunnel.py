@@ -121,6 +121,14 @@ class Tunnel:
         self._host.hold(not held)
         self._held = held
 
+    async def keep_resolver(self) -> None:
+        """Make sure that names are still asked of the gateway. Raises ClientError."""
+        await self._do(self._keep_resolver)
+
+    def _keep_resolver(self) -> None:
+        if self.nic is not None and self._addresses is not None:
+            self._host.keep_resolver(self.nic, self._addresses)
+
     async def undo(self) -> None:
         """Reverse every change and remove the NIC. Never raises."""
         await self._do(self._undo)

@@ -51,6 +51,9 @@ class Host(Protocol):
     def hold(self, into_tunnel: bool) -> None:
         """Whether traffic is routed into the NIC while the link is broken."""
 
+    def keep_resolver(self, nic: Nic, addresses: TunnelAddresses) -> None:
+        """Set the resolver again if somebody has overwritten it."""
+
     def undo(self) -> None:
         """Reverse every change. What fails is logged and stays journalled."""
 
@@ -62,7 +65,7 @@ class LinuxHost:
         self,
         config: ClientConfig,
         runner: Runner | None = None,
-        resolv_conf: Path = Path("/etc/resolv.conf"),
+        resolv_conf: Path | None = None,
         tun: Callable[[str, bool], Nic] = TunDevice,
     ) -> None:
         self._config = config
@@ -70,7 +73,7 @@ class LinuxHost:
         runner = SystemRunner() if runner is None else runner
         self.journal = Journal(config.state_dir / JOURNAL_NAME)
         self._routes = Routes(runner, self.journal)
-        self._resolver = Resolver(runner, self.journal, resolv_conf)
+        self._resolver = Resolver(runner, self.journal, resolv_conf or config.resolv_conf)
         self._kill_switch = KillSwitch(runner, self.journal)
         self._mark = 0
 
@@ -131,6 +134,13 @@ class LinuxHost:
     def hold(self, into_tunnel: bool) -> None:
         if self._config.routes:
             self._routes.hold(into_tunnel)
+
+    def keep_resolver(self, nic: Nic, addresses: TunnelAddresses) -> None:
+        """See `Host`. Raises ClientError."""
+        if self._config.resolver and not self._resolver.held():
+            log.info("somebody has overwritten the resolver; set again")
+            self.journal.undo_all(only=RESOLVER_KINDS)
+            self._set_resolver(nic, addresses)
 
     def _set_resolver(self, nic: Nic, addresses: TunnelAddresses) -> None:
         servers = [a for a in (addresses.gateway_ipv4, addresses.gateway_ipv6) if a]

@@ -14,6 +14,10 @@ Theory of operation. Three ways, the first that fits is taken:
    file is written in place. What was there is kept in the state folder, and
    comes back at undo, unless somebody else has written the file meanwhile:
    then theirs stays.
+
+While connected somebody else may write it, a DHCP client above all. `held`
+says whether ours is still there; if not, `set` is simply called again: what was
+written meanwhile is then what comes back in the end.
 """
 
 from __future__ import annotations
@@ -59,6 +63,8 @@ class Resolver:
         self._path = path
         self._resolved = resolved
         self._classic = classic
+        self._token: str | None = None
+        """That our file is known by, while it is in use."""
         journal.register("resolvectl", self._undo_resolvectl)
         journal.register("resolvconf", self._undo_resolvconf)
         journal.register("resolv.conf", self._undo_file)
@@ -81,6 +87,10 @@ class Resolver:
             return "resolvconf"
         self._replace_file(servers)
         return str(self._path)
+
+    def held(self) -> bool:
+        """Whether what `set` wrote still stands; cheap. Services keep theirs: only files change."""
+        return self._token is None or self._token in self._read()
 
     def _is_resolved(self) -> bool:
         if not self._resolved.is_dir() or self._runner.which("resolvectl") is None:
@@ -114,6 +124,7 @@ class Resolver:
             if before is not None:
                 _write_durably(backup, before, 0o600)
             _put(self._path, text.encode(), mode)
+            self._token = token
         except OSError as error:
             raise ClientError(
                 "resolver_unwritable",
@@ -129,6 +140,7 @@ class Resolver:
                 "journal_unreadable", "A resolver entry of the undo journal is wrong."
             )
         backup = self._journal.path.with_name(f"resolv.conf.{token}")
+        self._token = None
         try:
             ours = not self._path.is_symlink() and token in self._read()
             if ours and isinstance(link, str):

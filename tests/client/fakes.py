@@ -81,5 +81,8 @@ class MemoryHost:
     def hold(self, into_tunnel: bool) -> None:
         self._step(f"hold {into_tunnel}")
 
+    def keep_resolver(self, nic: Nic, addresses: TunnelAddresses) -> None:
+        self._step(f"keep_resolver {addresses.gateway_ipv4}")
+
     def undo(self) -> None:
         self._step("undo")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from client.model import ClientError
+from client.system.files import FileWatch
 from client.system.journal import Journal
-from client.system.resolver import MARKER, Resolver
+from client.system.resolver import MARKER, RESOLVER_KINDS, Resolver
 from tests.client.fakes import RecordingRunner
 
 SERVERS = ["10.7.0.1", "fd07::1"]
@@ -168,3 +170,63 @@ def test_a_forged_entry_touches_nothing(tmp_path: Path, token: object) -> None:
     etc.journal.record("resolv.conf", token=token, link=None, existed=True, mode=0o644)
     assert [error.name for error in etc.journal.undo_all()] == ["journal_unreadable"]
     assert etc.conf.read_text() == BEFORE
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_file_that_somebody_overwrote_is_ours_again_and_theirs_in_the_end(
+    tmp_path: Path, in_place: bool
+) -> None:
+    etc = Etc(tmp_path)
+    assert etc.resolver.held()
+    etc.resolver.set("vshp0", SERVERS)
+    assert etc.resolver.held()
+    theirs = "nameserver 192.0.2.7\n"
+    if in_place:
+        etc.conf.write_text(theirs)
+    else:
+        fresh = etc.conf.with_name("fresh")
+        fresh.write_text(theirs)
+        fresh.rename(etc.conf)
+    assert not etc.resolver.held()
+    etc.journal.undo_all(only=RESOLVER_KINDS)
+    etc.resolver.set("vshp0", SERVERS)
+    assert etc.resolver.held()
+    assert "nameserver 10.7.0.1" in etc.conf.read_text()
+    assert etc.journal.undo_all() == []
+    assert etc.conf.read_text() == theirs
+    assert etc.files() == ["resolv.conf"]
+    assert os.listdir(etc.state) == []
+
+
+async def test_every_way_of_writing_the_file_is_news(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text("1")
+    news = asyncio.Event()
+    watch = FileWatch(path, news.set)
+    watch.start()
+
+    async def told() -> None:
+        async with asyncio.timeout(5):
+            await news.wait()
+        news.clear()
+
+    path.write_text("2")
+    await told()
+    for number in range(2):
+        fresh = tmp_path / "fresh"
+        fresh.write_text(str(number))
+        fresh.rename(path)
+        await told()
+        path.write_text("in place again")
+        await told()
+    path.unlink()
+    path.write_text("3")
+    await told()
+    watch.stop()
+    watch.stop()
+
+
+async def test_a_folder_that_is_not_there_gives_no_news(tmp_path: Path) -> None:
+    watch = FileWatch(tmp_path / "none" / "resolv.conf", lambda: None)
+    watch.start()
+    watch.stop()

@@ -70,7 +70,8 @@ def test_killed_at_any_moment_the_pair_comes_back(pair: Tunnel, seed: int) -> No
     slowest = 0.0
     for number in range(KILLS):
         time.sleep(chance.uniform(0.1, 1.5))
-        victims = [(gateway,), (client,), (gateway, client)][number % 3]
+        choices: list[list[Gateway | Client]] = [[gateway], [client], [gateway, client]]
+        victims = choices[number % 3]
         for victim in victims:
             kill(victim)
         time.sleep(chance.uniform(0.0, 0.5))
@@ -121,3 +122,17 @@ def test_revocation_ends_session_and_flows_at_once(pair: Tunnel) -> None:
     assert "revoked" in refused.tail()
     client.join(gateway)
     assert download(host) == 100_000
+
+
+def test_a_resolver_file_that_dhcp_overwrites_is_ours_again(pair: Tunnel) -> None:
+    world, client = pair.world, pair.client
+    theirs = "nameserver 192.0.2.7\n"
+    path = world.client.etc / "resolv.conf"
+    path.write_text(theirs)
+    server = client.status()["lease"]["gateway_ipv4"]
+    wait_for(lambda: f"nameserver {server}" in path.read_text(), "the resolver to be back", 10.0)
+    assert world.client.run(["dig", "+short", "server.test", "A"]).stdout == f"{SERVER}\n"
+    client.command("disconnect")
+    assert path.read_text() == theirs
+    back = client.begin_connect(client.ask("gateways")[0]["name"])
+    assert back.popen.wait(20) == 0
