@@ -11,6 +11,7 @@ be taken back (`danger`) ask first and name what they will hit.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -65,10 +66,15 @@ SECTIONS: tuple[Section, ...] = (
     Section("pair", "Pair", GATEWAY),
     Section("peers", "Peers", GATEWAY),
     Section("flows", "Flows", GATEWAY),
+    Section("dns", "DNS", GATEWAY),
     Section("log", "Log", GATEWAY),
+    Section("doctor", "Doctor", GATEWAY),
+    Section("settings", "Settings", GATEWAY),
     Section("tunnel", "Tunnel", CLIENT),
     Section("connect", "Connect", CLIENT),
     Section("log", "Log", CLIENT),
+    Section("doctor", "Doctor", CLIENT),
+    Section("settings", "Settings", CLIENT),
 )
 """In the order of their keys, role by role."""
 
@@ -113,12 +119,31 @@ ACTIONS: tuple[Action, ...] = (
     Action("flow.clear", "escape", "", "Clear filter and device", "flows", GATEWAY),
     Action("flow.close", "x", "Close", "Close the flow: the device sees a reset", "flows", GATEWAY,
            write=True, danger=True),
+    # DNS
+    Action("dns.recent", "v", "Keep", "Keep the last questions to look at, or stop keeping them",
+           "dns", GATEWAY, write=True),
+    Action("dns.filter", "slash", "Filter", "Show questions that contain these words", "dns",
+           GATEWAY),
+    Action("dns.clear", "escape", "", "Clear the filter", "dns", GATEWAY),
+    Action("dns.question", "enter", "Question", "Show the whole question", "dns", GATEWAY),
     # Log
     Action("log.filter", "slash", "Filter", "Show lines that contain these words", "log"),
     Action("log.level", "l", "Level", "Show less or more: the next level", "log"),
     Action("log.follow", "f", "Follow", "Stay at the newest line", "log"),
     Action("log.clear", "escape", "", "Clear the filter", "log"),
     Action("log.line", "enter", "Line", "Show the whole line", "log"),
+    # Doctor
+    Action("doctor.run", "e", "Examine", "Examine the service again", "doctor"),
+    Action("doctor.details", "enter", "Details", "Show the whole finding", "doctor"),
+    Action("doctor.copy", "y", "Copy", "Copy the advice to the clipboard", "doctor"),
+    # Settings
+    Action("setting.change", "e,enter", "Change",
+           "Change the setting (asks first if it weakens a promise)", "settings", write=True),
+    Action("setting.default", "u", "Default", "Set it back to its default", "settings",
+           write=True),
+    Action("setting.filter", "slash", "Filter", "Show settings that contain these words",
+           "settings"),
+    Action("setting.clear", "escape", "", "Clear the filter", "settings"),
     # Client
     Action("gateway.connect", "enter", "Connect", "Connect to the selected gateway", "connect",
            CLIENT, write=True),
@@ -213,8 +238,8 @@ def for_role(role: str) -> Iterable[Action]:
     return (action for action in ACTIONS if role in action.roles)
 
 
-def table() -> str:
-    """The key table in Markdown, for the README and the console's document."""
+def table(everywhere_only: bool = False) -> str:
+    """The key table in Markdown, for the console's document; its first part for the README."""
     lines = ["| Key | Where | What it does |", "|---|---|---|"]
     places = {section.id: section.title for section in SECTIONS}
     for role in ("gateway", "client"):
@@ -223,6 +248,8 @@ def table() -> str:
         )
         lines.append(f"| `1`…`{len(sections(role))}` | {role} | Sections: {keys} |")
     for action in ACTIONS:
+        if everywhere_only and action.scope != EVERYWHERE:
+            continue
         where = places.get(action.scope, "everywhere")
         if action.scope == EVERYWHERE and len(action.roles) == 1:
             where = next(iter(action.roles))
@@ -233,4 +260,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    print(table(), end="")
+    print(table("--everywhere" in sys.argv[1:]), end="")

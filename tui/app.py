@@ -29,13 +29,16 @@ from tui import actions, formats, themes
 from tui.link import Connect, Link, connector, is_read_only
 from tui.palette import ConsoleCommands
 from tui.screens.connect import ConnectScreen
+from tui.screens.dns import DnsScreen
+from tui.screens.doctor import DoctorScreen
 from tui.screens.flows import FlowsScreen
 from tui.screens.log import LogScreen
 from tui.screens.modals import ConfirmScreen, HelpScreen, ThemeScreen
 from tui.screens.overview import OverviewScreen, TunnelScreen
 from tui.screens.pair import PairScreen
 from tui.screens.peers import PeersScreen
-from tui.screens.section import ALWAYS, SectionScreen
+from tui.screens.section import ALWAYS, SectionScreen, redraw_all
+from tui.screens.settings import SettingsScreen
 from tui.store import LinkState, Store
 
 SHOWN_BEFORE_APPROVAL = 0.5
@@ -46,10 +49,15 @@ SCREENS: Mapping[tuple[str, str], Callable[[], SectionScreen]] = {
     ("gateway", "pair"): PairScreen,
     ("gateway", "peers"): PeersScreen,
     ("gateway", "flows"): FlowsScreen,
+    ("gateway", "dns"): DnsScreen,
     ("gateway", "log"): LogScreen,
+    ("gateway", "doctor"): DoctorScreen,
+    ("gateway", "settings"): SettingsScreen,
     ("client", "tunnel"): TunnelScreen,
     ("client", "connect"): ConnectScreen,
     ("client", "log"): LogScreen,
+    ("client", "doctor"): DoctorScreen,
+    ("client", "settings"): SettingsScreen,
 }
 
 
@@ -224,6 +232,8 @@ class ConsoleApp(App[int]):
     def action_label(self, id: str) -> str | None:
         """The footer's words where they depend on the state."""
         store = self.store
+        if id == "dns.recent" and store.dns is not None:
+            return "Forget" if store.dns.recent_limit else "Keep"
         if id == "share.toggle" and store.gateway is not None:
             return "Share" if store.gateway.sharing == "off" else "Stop"
         if id == "tunnel.toggle" and store.client is not None:
@@ -422,6 +432,27 @@ class ConsoleApp(App[int]):
         self.theme = name
         if self._on_theme is not None:
             self._on_theme(name)
+
+    def follow_setting(self, setting: schema.Setting) -> None:
+        """Be as a changed setting of the console says, as far as that is possible now."""
+        value = setting.value
+        if setting.key == "console.theme":
+            self.theme = value if value in self.themes else themes.DEFAULT_THEME
+        elif setting.key == "console.bell":
+            self._bell = bool(value)
+        elif setting.key == "console.refresh":
+            self._interval = float(value)
+            self.link.set_interval(self._interval)
+        elif setting.key == "console.keys":
+            for problem in actions.keymap_problems(value):
+                self.tell(problem, "warning")
+            self.user_keymap = dict(value)
+            self.set_keymap(self.user_keymap)
+        elif setting.key == "console.ascii":
+            self.glyphs = formats.ASCII if value else formats.UNICODE
+            for screen in self.screen_stack:
+                if isinstance(screen, SectionScreen):
+                    redraw_all(screen)
 
     def action_palette_open(self) -> None:
         self.action_command_palette()

@@ -92,6 +92,12 @@ class Link:
             self._topics = topics
             self._changed.set()
 
+    def set_interval(self, interval: float) -> None:
+        """Have snapshots come at another interval, seconds, from now on."""
+        if interval != self._interval:
+            self._interval = interval
+            self._changed.set()
+
     def retry(self) -> None:
         """Do not wait for the next attempt."""
         self._hurry.set()

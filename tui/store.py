@@ -121,6 +121,16 @@ class Store:
         return logs
 
     @property
+    def dns(self) -> schema.Dns | None:
+        dns: schema.Dns | None = self._data.get("dns")
+        return dns
+
+    @property
+    def settings(self) -> list[schema.Setting]:
+        settings: list[schema.Setting] = self._data.get("settings", [])
+        return settings
+
+    @property
     def gateways(self) -> list[schema.KnownGateway]:
         gateways: list[schema.KnownGateway] = self._data.get("gateways", [])
         return gateways

@@ -410,6 +410,7 @@ def gateway_status() -> schema.GatewayStatus:
         to_tunnel_bytes=1_930_000_000,
         from_tunnel_rate=182_000.0,
         to_tunnel_rate=4_700_000.0,
+        egress=schema.Egress(42, 3.0, 61_000_000, 2_040_000_000, 48_000_000, 1_900_000_000),
     )
 
 
@@ -423,6 +424,15 @@ def request(
     return schema.Request(
         id, label, platform, code, via, "192.168.43.77:53122", "SHA256:77aa 0c1d", 3.0, 117.0
     )
+
+
+QUESTIONS = (
+    schema.DnsQuestion(2.0, "p2", "Work laptop", "example.org", "A", "asked"),
+    schema.DnsQuestion(2.0, "p2", "Work laptop", "example.org", "AAAA", "asked"),
+    schema.DnsQuestion(9.0, "p3", "Tablet", "cdn.video.example", "HTTPS", "hit"),
+    schema.DnsQuestion(31.0, "p3", "Tablet", "no-such.example", "A", "timed_out"),
+)
+"""Newest first, as the service sends them."""
 
 
 def peer(id: str, label: str, platform: str, *, connected: bool) -> schema.Peer:

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tui import actions, themes
 from tui.app import SCREENS, ConsoleApp
 from tui.screens.log import LogScreen
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "console.md"
+PROJECT = Path(__file__).parents[2]
+DOCUMENT = PROJECT / "docs" / "console.md"
+README = PROJECT / "README.md"
 
 
 def test_the_documents_key_table_is_the_registrys() -> None:
     assert actions.table() in DOCUMENT.read_text()
+
+
+def test_the_readmes_key_table_is_the_registrys() -> None:
+    assert actions.table(everywhere_only=True) in README.read_text()
+
+
+def test_the_documents_pictures_are_there_and_small() -> None:
+    shown = set(re.findall(r"docs/(pictures/[\w-]+\.svg)", README.read_text()))
+    shown |= set(re.findall(r"\((pictures/[\w-]+\.svg)\)", DOCUMENT.read_text()))
+    assert len(shown) >= 4
+    for name in shown:
+        picture = (DOCUMENT.parent / name).read_text()
+        assert len(picture) < 150 * 1024, name
+        assert "http://" not in picture.replace("http://www.w3.org", ""), name
+        assert "https://" not in picture, name
 
 
 def test_the_document_names_every_variable_of_a_theme() -> None:

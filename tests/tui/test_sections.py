@@ -23,14 +23,13 @@ def called(c: Console, method: str) -> list[dict[str, object]]:
 
 async def test_number_keys_go_to_sections(console: OpenConsole) -> None:
     async with console() as c:
-        for key, section in zip(
-            "12345", ("overview", "pair", "peers", "flows", "log"), strict=True
-        ):
+        sections = ("overview", "pair", "peers", "flows", "dns", "log", "doctor", "settings")
+        for key, section in zip("12345678", sections, strict=True):
             await c.press(key)
             assert c.app.section == section
             assert c.app.section_screen is c.app.screen
         await c.press("9")
-        assert c.app.section == "log"
+        assert c.app.section == "settings"
 
 
 async def test_only_what_the_section_shows_is_watched(console: OpenConsole) -> None:
@@ -39,7 +38,13 @@ async def test_only_what_the_section_shows_is_watched(console: OpenConsole) -> N
         await c.press("4")
         assert set(c.gateway.asked[-1]) == {"status", "requests", "flows"}
         await c.press("5")
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "dns"}
+        await c.press("6")
         assert set(c.gateway.asked[-1]) == {"status", "requests", "logs"}
+        await c.press("7")
+        assert set(c.gateway.asked[-1]) == {"status", "requests"}
+        await c.press("8")
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "settings"}
         await c.press("2")
         assert set(c.gateway.asked[-1]) == {"status", "requests"}
 
@@ -165,7 +170,7 @@ async def test_clashing_keys_are_told(console: OpenConsole) -> None:
 
 async def test_a_tap_on_tab_or_key_works(console: OpenConsole) -> None:
     async with console(size=(45, 24)) as c:
-        await c.pilot.click("TopBar", offset=(25, 0))
+        await c.pilot.click("TopBar", offset=(16, 0))
         await c.settle()
         assert c.app.section == "peers"
         await c.pilot.click("KeyBar", offset=(2, 0))

@@ -18,7 +18,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from services.control import schema
-from tests.fakes.services import IDLE_CLIENT, PretendClient, PretendGateway, request
+from tests.fakes.services import IDLE_CLIENT, QUESTIONS, PretendClient, PretendGateway, request
 from tui.app import ConsoleApp
 
 PHONE, COMMON, WIDE = (45, 24), (80, 24), (120, 40)
@@ -75,6 +75,31 @@ def test_client(
 ) -> None:
     app = make_app("client", section=section, theme=theme)
     assert snap_compare(app, terminal_size=SIZES[size], run_before=after())
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("section", ["dns", "doctor", "settings"])
+def test_looking_after_the_gateway(
+    snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, section: str, size: str
+) -> None:
+    gateway.dns = replace(gateway.dns, recent_limit=200, recent=list(QUESTIONS))
+    app = make_app(section=section)
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after("down"))
+
+
+@pytest.mark.parametrize("section", ["dns", "doctor", "settings"])
+def test_looking_after_the_gateway_in_mono(
+    snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, section: str
+) -> None:
+    gateway.dns = replace(gateway.dns, recent_limit=200, recent=list(QUESTIONS))
+    app = make_app(section=section, theme="mono")
+    assert snap_compare(app, terminal_size=COMMON, run_before=after("down"))
+
+
+def test_a_setting_that_is_refused(snap_compare: Compare, make_app: MakeApp) -> None:
+    app = make_app("client", section="settings")
+    keys = ("down", "down", "down", "down", "e", "end", "9", "9", "enter")
+    assert snap_compare(app, terminal_size=PHONE, run_before=after(*keys))
 
 
 @pytest.mark.parametrize("theme", ["light", "high-contrast"])

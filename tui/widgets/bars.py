@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tui.app import ConsoleApp
 
 NARROW = 72
+STATE_ROOM = 5
+"""Cells that the tabs leave for the state, whatever it costs them."""
+BRAND = " VPN Share  "
 
 
 class _Bar(Painted):
@@ -53,26 +56,23 @@ class TopBar(_Bar):
 
     def lines(self, width: int) -> list[Text]:
         app = self.console_app
-        narrow = width < NARROW
+        known = actions.sections(app.role)
+        titles = [f" {number} {section.title} " for number, section in enumerate(known, start=1)]
+        room = width - STATE_ROOM - sum(cell_len(title) for title in titles)
+        if room < 0:
+            # Only the number, wide enough for a finger, where there is no room for all titles.
+            titles = [
+                title if section.id == app.section else f" {number} "
+                for number, (title, section) in enumerate(zip(titles, known, strict=True), start=1)
+            ]
         text = Text()
         self._targets = []
-        if width >= 100:
-            text.append(" VPN Share ", self.tone("strong"))
-            text.append(" ")
+        if room >= len(BRAND) + STATE_ROOM:
+            text.append(BRAND, self.tone("strong"))
         active = self.get_component_rich_style("topbar--active", partial=True)
-        for number, section in enumerate(actions.sections(app.role), start=1):
+        for number, (title, section) in enumerate(zip(titles, known, strict=True), start=1):
             start = cell_len(text.plain)
-            label = f"{number} {section.title}"
-            if not narrow:
-                label = f" {label} "
-            elif number == 1:
-                text.append(" ")
-            if section.id == app.section:
-                text.append(label, active)
-            else:
-                text.append(label, self.tone("quiet"))
-            if narrow:
-                text.append(" ")
+            text.append(title, active if section.id == app.section else self.tone("quiet"))
             self._targets.append((start, cell_len(text.plain), str(number)))
         self._state(text, width)
         return [text]

@@ -162,14 +162,35 @@ class VpnCard(Card):
             families.append(" " if there else " no ", self.tone("quiet"))
         addresses = ", ".join(formats.clean(address, 45) for address in vpn.addresses)
         held = vpn.guard != "none"
-        return [
+        made = [
             first,
             self.pair("Carries").append_text(families),
             self.pair("Address", self.span(formats.shorten(addresses, max(8, width - 9)))),
             self.pair("Guard", self.span(
                 f"{glyphs.ok if held else glyphs.warn} {_GUARDS.get(vpn.guard, vpn.guard)}",
                 "ok" if held else "bad")),
+            self.pair("Proof", self._proof(status.egress)),
         ]  # fmt: skip
+        if status.egress.looks and self.screen.has_class("-tall"):
+            egress = status.egress
+            for whose, sent, received in (
+                ("by the interface", egress.interface_sent, egress.interface_received),
+                ("by our sockets", egress.sent, egress.received),
+            ):
+                made.append(self.pair("", self.span(
+                    f"{glyphs.up} {formats.size(sent):<8} {glyphs.down} "
+                    f"{formats.size(received):<8} {whose}", "quiet")))  # fmt: skip
+        return made
+
+    def _proof(self, egress: schema.Egress) -> tuple[str, Style]:
+        """Whether the interface's counters bear out that all we sent went through it."""
+        glyphs = self.console_app.glyphs
+        if egress.alarms:
+            return self.span(f"{glyphs.bad} what we sent did not go through it", "bad")
+        if not egress.looks:
+            return self.span(f"{glyphs.off} not measured yet", "quiet")
+        words = "look agrees" if egress.looks == 1 else "looks agree"
+        return self.span(f"{glyphs.ok} {egress.looks:,} {words}", "ok")
 
 
 class AlarmCard(Card):

@@ -23,7 +23,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.formats import UNICODE, fit
+from tui.formats import UNICODE, Glyphs, fit
 from tui.widgets.painted import TONE_CSS, TONES, Tone, tone_style
 
 R = TypeVar("R")
@@ -147,7 +147,11 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         self._at = 0
         self._painted: dict[int, _Line] = {}
         self._widths: list[tuple[Column[R], int]] = []
-        self._glyphs = UNICODE
+
+    @property
+    def _glyphs(self) -> Glyphs:
+        glyphs: Glyphs = getattr(self.app, "glyphs", UNICODE)
+        return glyphs
 
     # Data
 
@@ -256,7 +260,6 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
     # Drawing
 
     def on_mount(self) -> None:
-        self._glyphs = getattr(self.app, "glyphs", UNICODE)
         self.virtual_size = Size(self.size.width, len(self.rows) + 1)
 
     def on_resize(self) -> None:

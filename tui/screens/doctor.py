@@ -1,0 +1,201 @@
+"""The doctor: what the service finds when it examines itself, the worst first, with advice.
+
+An examination costs the service a few seconds and asks the resolver, so it is
+made when the section is opened for the first time and when the user wants one,
+not by a subscription.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from services.control import schema
+from services.control.errors import ControlError
+from tui import actions, formats
+from tui.screens.modals import TextScreen
+from tui.screens.section import SectionScreen
+from tui.store import LinkState
+from tui.widgets.painted import Painted, Tone
+from tui.widgets.table import Cell, Column, RowTable
+
+if TYPE_CHECKING:
+    from tui.app import ConsoleApp
+
+RANKS = ("broken", "warn", "ok", "skipped")
+"""In the order in which findings are shown."""
+_STATES: dict[str, tuple[str, str, Tone]] = {
+    "broken": ("✗", "broken", "bad"),
+    "warn": ("▲", "warning", "warn"),
+    "ok": ("●", "ok", "ok"),
+    "skipped": ("○", "skipped", "quiet"),
+}
+"""Symbol, word, tone of each status."""
+
+
+def state(finding: schema.Finding) -> tuple[str, str, Tone]:
+    """Symbol, word and tone; a status that is not known is shown as it came."""
+    return _STATES.get(finding.status, ("◆", formats.clean(finding.status, 8), "plain"))
+
+
+def ranked(findings: list[schema.Finding]) -> list[schema.Finding]:
+    """The worst first; otherwise in the service's order."""
+    return sorted(
+        findings,
+        key=lambda finding: RANKS.index(finding.status) if finding.status in RANKS else 0,
+    )
+
+
+def _state(finding: schema.Finding) -> Cell:
+    symbol, word, tone = state(finding)
+    return f"{symbol} {word}", tone
+
+
+COLUMNS = (
+    Column[schema.Finding]("state", "State", 9, _state),
+    Column[schema.Finding]("title", "Check", 14, lambda finding: (
+        formats.clean(finding.title, 40), "strong"), flex=1),
+    Column[schema.Finding]("found", "Found", 24, lambda finding: (
+        formats.clean(finding.found, 240), "plain"), flex=3, tier=1),
+)  # fmt: skip
+
+
+class DoctorHead(Painted):
+    """How it stands in one line."""
+
+    def lines(self, width: int) -> list[Text]:
+        screen = cast("DoctorScreen", self.screen)
+        app = cast("ConsoleApp", self.app)
+        if screen.examining:
+            return [Text(" Examining…", self.tone("accent"))]
+        if screen.error:
+            return [Text(f" {app.glyphs.bad} {screen.error}", self.tone("bad"))]
+        if screen.at is None:
+            return [Text(" Not examined yet.", self.tone("quiet"))]
+        line = Text(" ")
+        for status in RANKS:
+            number = sum(finding.status == status for finding in screen.findings)
+            if number:
+                symbol, word, tone = _STATES[status]
+                line.append(f"{symbol} {number} {word}  ", self.tone(tone))
+        line.append(formats.ago(app.now - screen.at), self.tone("quiet"))
+        return [line]
+
+
+class FindingDetails(Painted):
+    """The finding under the cursor with its advice."""
+
+    def lines(self, width: int) -> list[Text]:
+        screen = cast("DoctorScreen", self.screen)
+        finding = screen.table.current
+        if finding is None:
+            return []
+        symbol, word, tone = state(finding)
+        made = [Text.assemble(
+            self.span(formats.clean(finding.title, 40), "strong"),
+            self.span(f"  {symbol} {word}", tone),
+        )]  # fmt: skip
+        found = Text(formats.clean(finding.found, 600))
+        made += list(found.wrap(self.app.console, max(width, 10)))
+        if finding.advice:
+            advice = Text.assemble(
+                self.span("Do this: ", "key"), formats.clean(finding.advice, 400)
+            )
+            made += list(advice.wrap(self.app.console, max(width, 10)))
+        return made
+
+
+class DoctorScreen(SectionScreen):
+    """The section."""
+
+    SECTION: ClassVar[str] = "doctor"
+    BINDINGS = actions.bindings("doctor")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.findings: list[schema.Finding] = []
+        self.at: float | None = None
+        """When they were found; None: never."""
+        self.examining = False
+        self.error = ""
+
+    def body(self) -> ComposeResult:
+        yield DoctorHead(id="doctor-head")
+        with Container(classes="list-and-details"):
+            yield RowTable[schema.Finding](
+                COLUMNS, lambda finding: (finding.side, finding.id), id="findings", empty=""
+            )
+            yield FindingDetails(classes="details")
+
+    def on_mount(self) -> None:
+        self.table.focus()
+
+    @property
+    def table(self) -> RowTable[schema.Finding]:
+        return self.query_one("#findings", RowTable)
+
+    def update(self, topic: str | None) -> None:
+        live = self.store.link.state is LinkState.LIVE
+        if topic is None and self.at is None and live and not self.examining and self.is_current:
+            self.action_doctor_run()
+        self.query_one(DoctorHead).redraw()
+
+    def tick(self) -> None:
+        self.query_one(DoctorHead).redraw()
+
+    def may(self, action: actions.Action) -> bool | None:
+        if action.id == "doctor.run":
+            return None if self.examining else True
+        finding = self.table.current
+        if action.id == "doctor.copy":
+            return True if finding is not None and finding.advice else None
+        return True if finding is not None else None
+
+    def action_doctor_run(self) -> None:
+        if self.examining:
+            return
+        self.examining = True
+        self.refresh_bindings()
+        self.query_one(DoctorHead).redraw()
+        self.run_worker(self._examine(), group="doctor", exclusive=True)
+
+    async def _examine(self) -> None:
+        app = self.console_app
+        try:
+            self.findings = ranked(await app.link.call("doctor"))
+            self.at, self.error = app.now, ""
+        except ControlError as error:
+            words = " ".join(filter(None, (error.message, error.hint)))
+            self.error = formats.clean(words, 200)
+        finally:
+            self.examining = False
+        self.table.show(self.findings)
+        self.query_one(DoctorHead).redraw()
+        self.query_one(FindingDetails).redraw()
+        self.refresh_bindings()
+
+    @on(RowTable.Highlighted, "#findings")
+    def _moved(self) -> None:
+        self.query_one(FindingDetails).redraw()
+        self.refresh_bindings()
+
+    @on(RowTable.Selected, "#findings")
+    def action_doctor_details(self) -> None:
+        finding = self.table.current
+        if finding is None:
+            return
+        symbol, word, _ = state(finding)
+        text = Text(f"{symbol} {word}\n\n{formats.clean(finding.found, 4000)}")
+        if finding.advice:
+            text.append(f"\n\nDo this: {formats.clean(finding.advice, 4000)}")
+        self.app.push_screen(TextScreen(formats.clean(finding.title, 40), text))
+
+    def action_doctor_copy(self) -> None:
+        finding = self.table.current
+        if finding is not None and finding.advice:
+            self.app.copy_to_clipboard(formats.clean(finding.advice, 4000))
+            self.console_app.tell("The advice is on the clipboard (if the terminal allows it).")

@@ -1,0 +1,103 @@
+"""Dialogs that change one value: a line of text that is checked before they close, a choice."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+Submit = Callable[[str], Awaitable[str | None]]
+"""Carry the value out; the sentence against it, or None when it was taken."""
+
+
+class EditScreen(ModalScreen[bool]):
+    """Asks for a line of text and stays, with the reason, until it is taken or given up."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
+
+    def __init__(self, title: str, help: str, value: str, bounds: str, submit: Submit) -> None:
+        super().__init__()
+        self.heading = title
+        self.help = help
+        self.value = value
+        self.bounds = bounds
+        self.submit = submit
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text(self.heading), classes="question", markup=False)
+            yield Static(Text(f"{self.help} ({self.bounds})"), classes="quiet", markup=False)
+            yield Input(self.value, compact=True)
+            problem = Static("", id="problem", markup=False)
+            problem.display = False
+            yield problem
+            yield Static(Text("enter: set   esc: cancel"), classes="quiet", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+
+    def action_cancel(self) -> None:
+        self.dismiss(False)
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        self.run_worker(self._try(event.value.strip()), group="submit", exclusive=True)
+
+    async def _try(self, text: str) -> None:
+        said = await self.submit(text)
+        if said is None:
+            self.dismiss(True)
+            return
+        problem = self.query_one("#problem", Static)
+        problem.update(Text(f"✗ {said}"))
+        problem.display = True
+
+
+class ChoiceScreen(ModalScreen[str | None]):
+    """One of a few words."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "cancel", "Cancel"),
+        Binding("j", "move(1)", "Down", show=False),
+        Binding("k", "move(-1)", "Up", show=False),
+    ]
+
+    def __init__(self, title: str, choices: Sequence[str], current: str) -> None:
+        super().__init__()
+        self.heading = title
+        self.choices = list(choices)
+        self.current = current
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text(self.heading), classes="question", markup=False)
+            yield OptionList(*(Option(Text(choice)) for choice in self.choices), compact=True)
+            yield Static(Text("enter: set   esc: cancel"), classes="quiet", markup=False)
+
+    def on_mount(self) -> None:
+        options = self.query_one(OptionList)
+        known = self.current in self.choices
+        options.highlighted = self.choices.index(self.current) if known else 0
+        options.focus()
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self.choices[event.option_index])
+
+    def action_move(self, step: int) -> None:
+        options = self.query_one(OptionList)
+        if step > 0:
+            options.action_cursor_down()
+        else:
+            options.action_cursor_up()
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)

@@ -1,0 +1,315 @@
+"""Settings: all of the service's configuration, changed while it runs.
+
+The service checks each value by the setting's own rules and writes the file;
+what it says against a value is shown in the dialog, which stays open. A switch
+changes at once; one that weakens a promise asks before it is turned on. What
+the console itself is set to (`console.*`) is followed by this console at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.widgets import Input
+
+from services.control import schema
+from services.control.errors import ControlError
+from tui import actions, formats
+from tui.screens.edit import ChoiceScreen, EditScreen
+from tui.screens.flows import FilterInput
+from tui.screens.modals import ConfirmScreen
+from tui.screens.section import SectionScreen
+from tui.widgets.painted import Painted, Tone
+from tui.widgets.table import Cell, Column, RowTable
+
+if TYPE_CHECKING:
+    from tui.app import ConsoleApp
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """The name of a part of the file, above its settings."""
+
+    section: str
+
+
+Row = schema.Setting | Heading
+
+
+def rows(settings: list[schema.Setting], words: str) -> list[Row]:
+    """The settings that contain all words, each section under its heading."""
+    wanted = words.lower().split()
+    made: list[Row] = []
+    last = ""
+    for setting in settings:
+        text = f"{setting.key} {setting.help} {spelled(setting.value)}".lower()
+        if not all(word in text for word in wanted):
+            continue
+        section = setting.key.partition(".")[0]
+        if section != last:
+            made.append(Heading(section))
+            last = section
+        made.append(setting)
+    return made
+
+
+def row_id(row: Row) -> str:
+    return f"[{row.section}]" if isinstance(row, Heading) else row.key
+
+
+def spelled(value: Any) -> str:
+    """A value as people write it; what they type in this form, the service reads."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}" if abs(value) < 1e6 else f"{value:.0f}"
+    if isinstance(value, list):
+        return ", ".join(str(each) for each in value)
+    if isinstance(value, dict):
+        return " ".join(f"{name}={each}" for name, each in value.items())
+    return str(value)
+
+
+def bounds(setting: schema.Setting) -> str:
+    """What the value may be, in words."""
+    if setting.choices:
+        return ", ".join(formats.clean(choice, 32) for choice in setting.choices)
+    if setting.low is not None and setting.high is not None:
+        return f"{spelled(setting.low)} to {spelled(setting.high)}"
+    return {
+        "bool": "on or off", "int": "a whole number", "float": "a number",
+        "list": "a list, with commas between", "table": "name=value pairs",
+    }.get(setting.kind, "text")  # fmt: skip
+
+
+def _setting(row: Row) -> schema.Setting:
+    assert isinstance(row, schema.Setting)  # headings never come to a column
+    return row
+
+
+def _value(row: Row) -> Cell:
+    setting = _setting(row)
+    text = formats.clean(spelled(setting.value), 120)
+    if setting.kind == "bool":
+        return f"{'●' if setting.value else '○'} {text}", _switch_tone(setting)
+    if not text:
+        return "(empty)", "quiet"
+    return text, "strong" if setting.source != "default" else "plain"
+
+
+def _switch_tone(setting: schema.Setting) -> Tone:
+    if not setting.value:
+        return "quiet"
+    return "bad" if setting.danger else "ok"
+
+
+def _note(row: Row) -> Cell:
+    setting = _setting(row)
+    if setting.pending:
+        return "▲ restart", "warn"
+    return {"default": "", "option": "option"}.get(setting.source, "set"), "accent"
+
+
+COLUMNS = (
+    Column[Row]("key", "Setting", 16, lambda row: (
+        " " + formats.clean(_setting(row).key.partition(".")[2], 40), "plain")),
+    Column[Row]("value", "Value", 14, _value, flex=2),
+    Column[Row]("note", "", 9, _note),
+    Column[Row]("help", "What it is", 20, lambda row: (
+        formats.clean(_setting(row).help, 160), "quiet"), flex=3, tier=1),
+)  # fmt: skip
+
+
+class SettingsHead(Painted):
+    """How many, how many are not the default, what waits for a restart."""
+
+    def lines(self, width: int) -> list[Text]:
+        screen = cast("SettingsScreen", self.screen)
+        settings = screen.store.settings
+        changed = sum(setting.source != "default" for setting in settings)
+        pending = sum(setting.pending for setting in settings)
+        line = Text.assemble(
+            " ", self.span(formats.count(len(settings), "setting"), "strong"),
+            self.span(f"  {changed} set", "quiet"),
+        )  # fmt: skip
+        if pending:
+            glyph = cast("ConsoleApp", self.app).glyphs.warn
+            line.append(f"  {glyph} {pending} after a restart", self.tone("warn"))
+        if screen.filter:
+            line.append(f"  /{formats.clean(screen.filter, 24)}", self.tone("accent"))
+        return [line]
+
+
+class SettingDetails(Painted):
+    """The setting under the cursor."""
+
+    def lines(self, width: int) -> list[Text]:
+        setting = cast("SettingsScreen", self.screen).current
+        if setting is None:
+            return []
+        glyphs = cast("ConsoleApp", self.app).glyphs
+        made = [Text(formats.clean(setting.key, 60), self.tone("strong"))]
+        about = formats.clean(setting.help, 240)
+        words = Text(about[:1].upper() + about[1:] + ".")
+        made += list(words.wrap(self.app.console, max(width, 10)))
+        if setting.danger:
+            mind = Text(f"{glyphs.warn} It weakens a promise.", self.tone("bad"))
+            made += list(mind.wrap(self.app.console, max(width, 10)))
+
+        def fact(name: str, value: str, tone: Tone = "plain") -> None:
+            value = formats.shorten(value, max(6, width - 9))
+            made.append(Text.assemble(self.span(f"{name:<9}", "quiet"), self.span(value, tone)))
+
+        if len(shown := formats.clean(spelled(setting.value), 400)) > 14:
+            fact("Value", shown)
+        fact("May be", bounds(setting))
+        fact("Default", formats.clean(spelled(setting.default), 120) or "(empty)", "quiet")
+        when = "at once" if setting.live else "from the service's next start"
+        fact("Counts", when, "plain" if setting.live else "warn")
+        return made
+
+
+class SettingsScreen(SectionScreen):
+    """The section."""
+
+    SECTION: ClassVar[str] = "settings"
+    BINDINGS = actions.bindings("settings")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filter = ""
+
+    def topics(self) -> dict[str, dict[str, Any]]:
+        return {"settings": {}}
+
+    def body(self) -> ComposeResult:
+        yield SettingsHead(id="settings-head")
+        with Container(classes="list-and-details"):
+            yield RowTable[Row](
+                COLUMNS, row_id, heading=self._heading, empty="No settings.", id="settings"
+            )
+            yield SettingDetails(classes="details")
+        line = FilterInput(placeholder="words in name, value, meaning", compact=True, id="filter")
+        line.display = False
+        yield line
+
+    def on_mount(self) -> None:
+        self.table.focus()
+
+    @property
+    def table(self) -> RowTable[Row]:
+        return self.query_one("#settings", RowTable)
+
+    @property
+    def current(self) -> schema.Setting | None:
+        row = self.table.current
+        return row if isinstance(row, schema.Setting) else None
+
+    def _heading(self, row: Row) -> Cell | None:
+        return (f"[{row.section}]", "accent") if isinstance(row, Heading) else None
+
+    def update(self, topic: str | None) -> None:
+        if topic in (None, "settings"):
+            self.table.show(rows(self.store.settings, self.filter))
+            self.query_one(SettingsHead).redraw()
+            self.query_one(SettingDetails).redraw()
+
+    @on(RowTable.Highlighted, "#settings")
+    def _moved(self) -> None:
+        self.query_one(SettingDetails).redraw()
+        self.refresh_bindings()
+
+    def may(self, action: actions.Action) -> bool | None:
+        setting = self.current
+        if action.id == "setting.change":
+            return True if setting is not None else None
+        if action.id == "setting.default":
+            return True if setting is not None and setting.source != "default" else None
+        return True
+
+    # Changing
+
+    @on(RowTable.Selected, "#settings")
+    def action_setting_change(self) -> None:
+        if self.current is not None and not self.store.link.read_only:
+            self.run_worker(self._change(self.current), group="ask", exclusive=True)
+
+    def action_setting_default(self) -> None:
+        setting = self.current
+        if setting is not None and setting.source != "default":
+            self.run_worker(self._to_default(setting), group="ask", exclusive=True)
+
+    async def _change(self, setting: schema.Setting) -> None:
+        if setting.kind == "bool":
+            if await self._sure(setting, not setting.value):
+                await self._tell_of(setting.key, not setting.value)
+        elif setting.choices:
+            chosen = await self.app.push_screen_wait(
+                ChoiceScreen(setting.key, setting.choices, str(setting.value))
+            )
+            if chosen is not None:
+                await self._tell_of(setting.key, chosen)
+        else:
+            await self.app.push_screen_wait(EditScreen(
+                setting.key, setting.help, spelled(setting.value), bounds(setting),
+                lambda text: self._set(setting.key, text),
+            ))  # fmt: skip
+
+    async def _to_default(self, setting: schema.Setting) -> None:
+        if await self._sure(setting, setting.default):
+            await self._tell_of(setting.key, None)
+
+    async def _sure(self, setting: schema.Setting, value: Any) -> bool:
+        """Ask, where the change weakens a promise."""
+        if not setting.danger or not value or value == setting.value:
+            return True
+        about = formats.clean(setting.help, 160)
+        sure: bool = await self.app.push_screen_wait(ConfirmScreen(
+            f"Turn {formats.clean(setting.key, 60)} on?",
+            f"It weakens a promise: {about}.", "Turn on",
+        ))  # fmt: skip
+        return sure
+
+    async def _tell_of(self, key: str, value: Any) -> None:
+        if problem := await self._set(key, value):
+            self.console_app.tell(problem, "error")
+
+    async def _set(self, key: str, value: Any) -> str | None:
+        """Change it in the service; what is wrong with the value, if something is."""
+        app = self.console_app
+        try:
+            # `null` is the default, and a missing parameter means null.
+            given = {} if value is None else {"value": value}
+            done: schema.Setting = await app.link.call("set", key=key, **given)
+        except ControlError as error:
+            return formats.clean(" ".join(filter(None, (error.message, error.hint))), 240)
+        now = formats.clean(spelled(done.value), 60) or "empty"
+        later = " from the service's next start" if done.pending else ""
+        app.tell(f"{formats.clean(done.key, 60)} is {now}{later or ' now'}.")
+        app.follow_setting(done)
+        return None
+
+    # Filter
+
+    def action_setting_filter(self) -> None:
+        line = self.query_one(FilterInput)
+        line.display = True
+        line.focus()
+
+    def action_setting_clear(self) -> None:
+        self.query_one(FilterInput).value = ""
+
+    @on(Input.Changed, "#filter")
+    def _typed(self, event: Input.Changed) -> None:
+        self.filter = " ".join(event.value.split())
+        self.update("settings")
+
+    @on(Input.Submitted, "#filter")
+    def _filter_done(self) -> None:
+        self.query_one(FilterInput).display = False
+        self.table.focus()
