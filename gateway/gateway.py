@@ -17,17 +17,17 @@ import os
 import resource
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from gateway.admission import Admission
-from gateway.datagram_link import DatagramDoor
 from gateway.dns.forwarder import DnsConfig, DnsForwarder, RecentQuestion, Reply
-from gateway.dns.message import REFUSED, error_reply
-from gateway.leases import LEASE_SECONDS, choose_pool
+from gateway.dns.shared import SharedResolver
+from gateway.entrance import Entrance
+from gateway.leases import choose_pool
 from gateway.link import Link
-from gateway.listeners import Doorman, StreamListener, spell
+from gateway.listeners import spell
 from gateway.model import GatewayStore, PairingRequest, PeerDevice, VpnNetwork, fingerprint
 from gateway.nat.counters import Counters
 from gateway.nat.flows import FlowInfo
@@ -36,11 +36,11 @@ from gateway.nat.policy import EgressPolicy
 from gateway.nat.router import Nat, NatConfig, TunnelPeer
 from gateway.peers import PeerRegistry
 from gateway.poller import Poller
-from gateway.proof import HURRY, EgressProof, EgressReport, sentence
+from gateway.proof import HURRY, EgressProof, sentence
 from gateway.pulse import Pulse
 from gateway.rates import RateMeter
+from gateway.records import GatewayConfig, GatewaySnapshot, Knocks, Offer
 from gateway.sockets import Sockets
-from gateway.stream_link import StreamLink
 from gateway.tunnels import Tunnel, Tunnels
 from gateway.vpn.detector import VpnDetector
 from gateway.vpn.guard import EgressGuard
@@ -48,110 +48,15 @@ from gateway.vpn.snapshot import Attached
 from vshp import events as ev
 from vshp.config import CloseReason, GatewayStatus
 from vshp.constants import SECRET_LIFETIME
-from vshp.datagram_listener import DatagramListener
 from vshp.datagram_session import DatagramGatewaySession
 from vshp.pairing import OneTimeSecrets
-from vshp.session import GatewaySession
 from vshp.tickets import TicketBook
 from vshp.uri import Endpoint, PairingUri
 
-DEFAULT_PORT = 47800
-DEFAULT_MTU = 1500
-GRACE_SECONDS = 300.0
-"""How long a broken link's flows wait for the client to come back."""
 USAGE_SECONDS = 30.0
 """How often usage is written while there is traffic."""
-MAX_KNOCKS = 64
-"""Local addresses of which it is remembered whether somebody came in by them."""
 MAX_URI_ENDPOINTS = 3
 """Endpoints in a pairing URI: more would make its QR code too large for a phone."""
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayConfig:
-    """How the gateway is set up; every field has a default that suits a phone."""
-
-    listen: tuple[tuple[str, int], ...] = (("0.0.0.0", DEFAULT_PORT), ("::", DEFAULT_PORT))
-    vpn_interface: str | None = None
-    """The owner's choice; None: find the VPN."""
-    name: str = "gateway"
-    share: bool = False
-    """Share from the start; else when told to."""
-    pool_ipv4: str | None = None
-    pool_ipv6: str | None = None
-    mtu: int = DEFAULT_MTU
-    grace: float = GRACE_SECONDS
-    lease: float = LEASE_SECONDS
-    """Seconds that a lease is good; renewed while its device is connected."""
-    auto_approve_qr: bool = False
-    """Approve devices that scanned the QR code without asking."""
-    bypass: bool = False
-    """Forward even outside the VPN. Shown wherever the state is shown."""
-    max_descriptors: int | None = None
-    """Bounds the NAT; None: RLIMIT_NOFILE."""
-    address_dependent_filtering: bool = False
-    """UDP: take datagrams only from hosts that the client has sent to (RFC 4787 5)."""
-    dns: DnsConfig = field(default_factory=DnsConfig)
-    """The leases' resolver: whom it asks, what it keeps."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A pairing URI and how long its secret is good, in seconds."""
-
-    uri: str
-    expires_in: float
-    endpoints: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Knocks:
-    """How often somebody came in by a local address, and when last (monotonic seconds)."""
-
-    transport: str
-    local: str
-    count: int
-    last: float
-
-
-@dataclass(frozen=True, slots=True)
-class GatewaySnapshot:
-    """The gateway as a whole, for the control API. Rates are bytes a second."""
-
-    sharing: str
-    """`on`, `off`, or `unavailable` (wanted, but there is no VPN)."""
-    vpn: VpnNetwork
-    guard: str
-    bypass: bool
-    listen: list[str]
-    uptime: float
-    peers: int
-    connected: int
-    requests: int
-    flows: int
-    from_tunnel_bytes: int
-    to_tunnel_bytes: int
-    from_tunnel_rate: float
-    to_tunnel_rate: float
-    counters: dict[str, int]
-    alarms: list[str]
-    egress: EgressReport
-
-
-class SharedResolver:
-    """The lease's resolver (the NAT's `DnsPort`): answers REFUSED while nothing is shared."""
-
-    def __init__(self, forwarder: DnsForwarder) -> None:
-        self.open = False
-        self._forwarder = forwarder
-
-    def query(self, wire: bytes, over_tcp: bool, client: str, reply: Reply) -> None:
-        if self.open:
-            self._forwarder.query(wire, over_tcp, client, reply)
-            return
-        refusal = error_reply(wire, REFUSED)
-        if refusal is not None:
-            reply(refusal)
 
 
 class Gateway:
@@ -182,14 +87,10 @@ class Gateway:
         self._admission = Admission(
             self.registry, self._secrets, self.counters, self._grant, config.auto_approve_qr
         )
-        self._links: dict[int, Link] = {}
-        self._listeners: list[StreamListener] = []
-        self._doors: list[DatagramDoor] = []
         self._share = config.share
         self._generation = 0
         self._usage_at: float | None = None
         self._invites_until = 0.0
-        self._knocks: dict[tuple[str, str], Knocks] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -206,8 +107,10 @@ class Gateway:
         now = self._loop.time()
         self._started = now
         self._up, self._down = RateMeter(now), RateMeter(now)
-        self._doorman = Doorman(self.counters, now)
         self.poller = Poller(self._loop)
+        self._entrance = Entrance(
+            self, self.poller, self.counters, self._identity, self._secret, self._loop.time
+        )
         self._pulse = Pulse(self._loop, self.poller, self._deadline, self._due)
         self._dns = DnsForwarder(self.guard, self.config.dns)
         self._resolver = SharedResolver(self._dns)
@@ -247,9 +150,7 @@ class Gateway:
             self.detector.on_attached = self._attached_changed
             self._attached_changed(attached)
             for host, port in self.config.listen:
-                listener = StreamListener(host, port, self.poller, self._accepted)
-                self._listeners.append(listener)
-                self._doors.append(self._door(host, listener.port, now))
+                self._entrance.open(host, port)
         except BaseException:
             await self._close()
             raise
@@ -259,36 +160,18 @@ class Gateway:
     async def stop(self) -> None:
         """Say goodbye to every client, close everything, write the last usage."""
         now = self._loop.time()
-        for link in list(self._links.values()):
+        for link in list(self._entrance.links.values()):
             link.close(CloseReason.SHUTDOWN, now)
         for tunnel in self._tunnels.all():
             self._tunnels.end(tunnel, now)
         await self._close()
 
     async def _close(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        for door in self._doors:
-            door.close()
-        self._listeners.clear()
-        self._doors.clear()
+        self._entrance.close()
         self._pulse.stop()
         self._dns.close()
         await self.detector.stop()
         self.poller.close()
-
-    def _door(self, host: str, port: int, now: float) -> DatagramDoor:
-        """The UDP side of a listening address: the same port."""
-        return DatagramDoor(
-            host,
-            port,
-            self.poller,
-            DatagramListener(self._identity, self._secret, now),
-            self._doorman,
-            self.counters,
-            self,
-            self._opened,
-        )
 
     # --- what the owner may do ---------------------------------------------------------------
 
@@ -301,7 +184,7 @@ class Gateway:
 
     def pair(self, seconds: float = SECRET_LIFETIME) -> Offer:
         """Issue a one-time secret, good for so long, and put it into a URI."""
-        endpoints = self._endpoints()[:MAX_URI_ENDPOINTS]
+        endpoints = self._entrance.endpoints(self.detector)[:MAX_URI_ENDPOINTS]
         self._invites_until = max(self._invites_until, self._loop.time() + seconds)
         self._changed()
         uri = PairingUri(
@@ -319,7 +202,11 @@ class Gateway:
 
     def lan_addresses(self) -> tuple[int, tuple[str, ...]]:
         """The port, and the IPv4 addresses outside the VPN, that clients can reach."""
-        found = [e for e in self._endpoints() if ":" not in e[0] and not e[0].startswith("127.")]
+        found = [
+            (host, port)
+            for host, port in self._entrance.endpoints(self.detector)
+            if ":" not in host and not host.startswith("127.")
+        ]
         port = found[0][1] if found else 0
         return port, tuple(host for host, own_port in found if own_port == port)
 
@@ -353,7 +240,7 @@ class Gateway:
         tunnel = self._tunnels.of_key(peer.public_key)
         if tunnel is not None:
             self._tunnels.end(tunnel, now)
-        for link in list(self._links.values()):
+        for link in list(self._entrance.links.values()):
             if link.public_key == peer.public_key:
                 link.close(CloseReason.REVOKED, now)
         self._changed()
@@ -422,7 +309,7 @@ class Gateway:
 
     def knocks(self) -> list[Knocks]:
         """By which local addresses somebody has come in so far."""
-        return list(self._knocks.values())
+        return self._entrance.knocks()
 
     def configure_dns(self, config: DnsConfig) -> None:
         """Change the leases' resolver while it runs."""
@@ -445,7 +332,7 @@ class Gateway:
             vpn=network,
             guard=str(self.guard.strength),
             bypass=self.config.bypass,
-            listen=[spell(listener.host, listener.port) for listener in self._listeners],
+            listen=self._entrance.listening(),
             uptime=now - self._started,
             peers=sum(not peer.revoked for peer in self.registry.all()),
             connected=self._tunnels.connected(),
@@ -466,7 +353,7 @@ class Gateway:
 
     def _all_counters(self) -> dict[str, int]:
         counts = self.counters.snapshot() | self.guard.counters | self._dns.counters
-        for link in self._links.values():
+        for link in self._entrance.links.values():
             for name, n in link.session.counters.items():
                 counts[name] = counts.get(name, 0) + n
         return counts
@@ -536,46 +423,7 @@ class Gateway:
         self._nat.policy_changed(self._loop.time())
         self._pulse.settle_soon()
 
-    def _endpoints(self) -> list[tuple[str, int]]:
-        """Where clients can reach the listeners, the likeliest first."""
-        own = [socket.inet_ntop(_family_of(a), a) for a in self.detector.attached().own]
-        vpn = self.detector.network.addresses
-        found: list[tuple[str, int]] = []
-        for listener in self._listeners:
-            if listener.host not in ("0.0.0.0", "::"):
-                found.append((listener.host, listener.port))
-                continue
-            found.extend(
-                (host, listener.port)
-                for host in own
-                if (":" in host) is (":" in listener.host)
-                and host not in vpn
-                and not host.startswith(("127.", "169.254.", "fe80:", "::1"))
-            )
-        if not found:
-            found = [("127.0.0.1", listener.port) for listener in self._listeners[:1]]
-        return sorted(found, key=lambda endpoint: ":" in endpoint[0])
-
     # --- links -------------------------------------------------------------------------------
-
-    def _accepted(self, sock: socket.socket, address: tuple[str, int], now: float) -> None:
-        if not self._doorman.admit(address[0], now):
-            sock.close()
-            return
-        session = GatewaySession(self._identity, self._secret, now)
-        self._opened(StreamLink(self, self.poller, sock, address, session, now), now)
-
-    def _opened(self, link: Link, now: float) -> None:
-        """A stranger's link: he holds a place until he has a lease, waits for one, or goes."""
-        self._links[id(link)] = link
-        place = link.transport, link.local
-        knocks = self._knocks.get(place)
-        self._knocks[place] = Knocks(*place, 1 if knocks is None else knocks.count + 1, now)
-        while len(self._knocks) > MAX_KNOCKS:
-            del self._knocks[next(iter(self._knocks))]
-        self._doorman.enter(
-            id(link), link.host, lambda: link.close(CloseReason.BUSY, self._loop.time())
-        )
 
     def _secret(self, secret_id: bytes) -> bytes:
         """The PSK of a one-time secret (the sessions' `SecretLookup`)."""
@@ -586,7 +434,7 @@ class Gateway:
         match event:
             case ev.HelloReceived():
                 if self._admission.hello(link, event, now):
-                    self._doorman.leave(id(link))
+                    self._entrance.admitted(link)
                     self._changed()
             case ev.Confirmed():
                 link.confirmed = True
@@ -609,8 +457,7 @@ class Gateway:
 
     def link_broken(self, link: Link, reason: str, now: float) -> None:
         """The link's socket is closed (LinkOwner): a tunnel it carried waits for another."""
-        self._links.pop(id(link), None)
-        self._doorman.leave(id(link))
+        self._entrance.left(link)
         counts = self.counters.counts
         counts[reason] += 1
         for name, n in link.session.counters.items():
@@ -635,7 +482,7 @@ class Gateway:
             self._pulse.mark(link)
 
     def _took_effect(self, link: Link, now: float) -> None:
-        self._doorman.leave(id(link))
+        self._entrance.admitted(link)
         if isinstance(link.session, DatagramGatewaySession):
             link.session.search_path(now)
         self._tell_status(link, now)
@@ -658,14 +505,14 @@ class Gateway:
             self._admission.desk.get_timer(),
             self._tunnels.get_timer(),
             self._usage_at,
-            *(link.session.get_timer() for link in self._links.values()),
+            *(link.session.get_timer() for link in self._entrance.links.values()),
         ]
         return min((at for at in deadlines if at is not None), default=None)
 
     def _due(self, now: float) -> None:
         """The timer fired (Pulse's)."""
         self._nat.handle_timer(now)
-        for link in list(self._links.values()):
+        for link in list(self._entrance.links.values()):
             link.handle_timer(now)
         changed = self._admission.expire(now)
         changed |= self._tunnels.expire(now)

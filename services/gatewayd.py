@@ -12,9 +12,10 @@ from typing import Any
 
 from gateway.dns.forwarder import DnsConfig
 from gateway.dns.upstreams import parse_server
-from gateway.gateway import Gateway, GatewayConfig
+from gateway.gateway import Gateway
 from gateway.leases import PoolError
 from gateway.listeners import ListenError
+from gateway.records import GatewayConfig
 from services.announcing import Announcing
 from services.config import FILTERING, Config, parse_listen
 from services.control.registry import Registry

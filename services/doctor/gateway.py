@@ -6,9 +6,9 @@ import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from gateway.gateway import Knocks
 from gateway.model import VpnNetwork, VpnState
 from gateway.proof import EgressReport
+from gateway.records import Knocks
 from gateway.vpn.snapshot import Interface
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.machine import Machine

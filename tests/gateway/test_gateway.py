@@ -11,10 +11,11 @@ from typing import TypeVar
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from gateway.gateway import Gateway, GatewayConfig
+from gateway.gateway import Gateway
 from gateway.model import MemoryStore, peer_id
 from gateway.pairing import NoSuchRequest
 from gateway.peers import NoSuchPeer
+from gateway.records import GatewayConfig
 from vshp.config import CloseReason, Hello, LeaseConfig, Resume
 from vshp.datagram_session import DatagramClientSession
 from vshp.errors import VshpError

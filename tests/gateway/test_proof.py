@@ -9,10 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.gateway import Gateway, GatewayConfig
+from gateway.gateway import Gateway
 from gateway.model import MemoryStore, VpnNetwork, VpnState
 from gateway.poller import Poller
 from gateway.proof import EgressProof
+from gateway.records import GatewayConfig
 from gateway.sockets import Sockets
 from gateway.vpn.detector import VpnDetector
 from gateway.vpn.egress import ALARM_RECEIVED, ALARM_SENT

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from client.model import ClientSnapshot, ClientState, LeaseSnapshot
-from gateway.gateway import Knocks
 from gateway.model import VpnNetwork, VpnState
 from gateway.proof import EgressReport
+from gateway.records import Knocks
 from gateway.vpn.snapshot import Address, Interface
 from services import paths
 from services.cli.exits import Exit

@@ -1,0 +1,138 @@
+"""The gateway's entrance: where clients come in, and who is in.
+
+It owns the listening sockets (TCP and UDP on the same port of each address),
+the links that are open, and the count of who came in by which of our addresses,
+which is how `doctor` knows whether clients can reach this device at all.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from gateway.datagram_link import DatagramDoor
+from gateway.link import Link, LinkOwner
+from gateway.listeners import Doorman, StreamListener, spell
+from gateway.nat.counters import Counters
+from gateway.poller import Poller
+from gateway.records import Knocks
+from gateway.stream_link import StreamLink
+from gateway.vpn.detector import VpnDetector
+from vshp.config import CloseReason
+from vshp.datagram_listener import DatagramListener
+from vshp.gateway_role import SecretLookup
+from vshp.session import GatewaySession
+
+MAX_KNOCKS = 64
+"""Local addresses of which it is remembered whether somebody came in by them."""
+
+
+class Entrance:
+    """Listeners and open links."""
+
+    def __init__(
+        self,
+        owner: LinkOwner,
+        poller: Poller,
+        counters: Counters,
+        identity: bytes,
+        secret: SecretLookup,
+        clock: Callable[[], float],
+    ) -> None:
+        self.links: dict[int, Link] = {}
+        """Open links, by `id`."""
+        self.doorman = Doorman(counters, clock())
+        self._owner = owner
+        self._poller = poller
+        self._counters = counters
+        self._identity = identity
+        self._secret = secret
+        self._clock = clock
+        self._listeners: list[StreamListener] = []
+        self._doors: list[DatagramDoor] = []
+        self._knocks: dict[tuple[str, str], Knocks] = {}
+
+    def open(self, host: str, port: int) -> None:
+        """Listen at an address, by TCP and by UDP. Raises ListenError."""
+        listener = StreamListener(host, port, self._poller, self._accepted)
+        self._listeners.append(listener)
+        door = DatagramDoor(
+            host,
+            listener.port,
+            self._poller,
+            DatagramListener(self._identity, self._secret, self._clock()),
+            self.doorman,
+            self._counters,
+            self._owner,
+            self._entered,
+        )
+        self._doors.append(door)
+
+    def close(self) -> None:
+        """Listen no more. Open links are their owner's to close first."""
+        for listener in self._listeners:
+            listener.close()
+        for door in self._doors:
+            door.close()
+        self._listeners.clear()
+        self._doors.clear()
+
+    def left(self, link: Link) -> None:
+        """The link is closed."""
+        self.links.pop(id(link), None)
+        self.doorman.leave(id(link))
+
+    def admitted(self, link: Link) -> None:
+        """He who came by this link is no stranger any more: he has a lease or waits for one."""
+        self.doorman.leave(id(link))
+
+    def listening(self) -> list[str]:
+        """The addresses, as `host:port`."""
+        return [spell(listener.host, listener.port) for listener in self._listeners]
+
+    def knocks(self) -> list[Knocks]:
+        """By which local addresses somebody has come in so far."""
+        return list(self._knocks.values())
+
+    def endpoints(self, detector: VpnDetector) -> list[tuple[str, int]]:
+        """Where clients can reach the listeners, the likeliest first."""
+        own = [socket.inet_ntop(_family_of(a), a) for a in detector.attached().own]
+        vpn = detector.network.addresses
+        found: list[tuple[str, int]] = []
+        for listener in self._listeners:
+            if listener.host not in ("0.0.0.0", "::"):
+                found.append((listener.host, listener.port))
+                continue
+            found.extend(
+                (host, listener.port)
+                for host in own
+                if (":" in host) is (":" in listener.host)
+                and host not in vpn
+                and not host.startswith(("127.", "169.254.", "fe80:", "::1"))
+            )
+        if not found:
+            found = [("127.0.0.1", listener.port) for listener in self._listeners[:1]]
+        return sorted(found, key=lambda endpoint: ":" in endpoint[0])
+
+    def _accepted(self, sock: socket.socket, address: tuple[str, int], now: float) -> None:
+        if not self.doorman.admit(address[0], now):
+            sock.close()
+            return
+        session = GatewaySession(self._identity, self._secret, now)
+        self._entered(StreamLink(self._owner, self._poller, sock, address, session, now), now)
+
+    def _entered(self, link: Link, now: float) -> None:
+        """A stranger's link: he holds a place until he has a lease, waits for one, or goes."""
+        self.links[id(link)] = link
+        place = link.transport, link.local
+        knocks = self._knocks.get(place)
+        self._knocks[place] = Knocks(*place, 1 if knocks is None else knocks.count + 1, now)
+        while len(self._knocks) > MAX_KNOCKS:
+            del self._knocks[next(iter(self._knocks))]
+        self.doorman.enter(
+            id(link), link.host, lambda: link.close(CloseReason.BUSY, self._clock())
+        )
+
+
+def _family_of(address: bytes) -> int:
+    return socket.AF_INET if len(address) == 4 else socket.AF_INET6
