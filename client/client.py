@@ -395,9 +395,11 @@ class Client:
         if link is None:
             return
         now = time.monotonic()
+        before = link.local_address
         if not link.follow():
             link.fail(Ending("link_lost", "this device's address has changed", False))
-        elif now - self._pinged >= PING_PAUSE:
+        elif link.local_address != before or now - self._pinged >= PING_PAUSE:
+            # The gateway learns a new address from what comes from it.
             self._pinged = now
             link.ping()
 

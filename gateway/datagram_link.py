@@ -45,6 +45,8 @@ RECEIVE_SIZE = 65535
 CONTROL_SIZE = 128
 RUNS_PER_TURN = 64
 """System calls for one socket before the others get their turn."""
+REVIVAL_SECONDS = 1.0
+"""Silence under traffic after which what is in flight is sent again at the first sign of life."""
 MAX_HELD = 256
 """Runs of datagrams that wait for room in the socket; beyond that links are not pumped at all."""
 
@@ -75,7 +77,7 @@ class Where(NamedTuple):
 class DatagramLink(Link):
     """Drives one session over its door's socket."""
 
-    __slots__ = ("_control", "_door", "_where")
+    __slots__ = ("_control", "_door", "_heard", "_where")
 
     session: DatagramGatewaySession
 
@@ -88,6 +90,7 @@ class DatagramLink(Link):
         self._door = door
         self._where = where
         self._control = where.control()
+        self._heard = now
 
     @property
     def local(self) -> str:
@@ -107,8 +110,14 @@ class DatagramLink(Link):
             return
         if self.closed:
             return
-        if self.peer is not None:
-            self.peer.end_batch(now)
+        peer = self.peer
+        silent, self._heard = now - self._heard, now
+        if peer is not None:
+            peer.end_batch(now)
+            moved = self.session.address is not self._where
+            if peer.in_flight and (moved or silent > REVIVAL_SECONDS):
+                # What was sent meanwhile went nowhere; TCP's own timers have backed off.
+                peer.set_out(self.session.writer, now, reliable=False)
         self._settle(now)
 
     def pump(self, now: float) -> None:

@@ -57,10 +57,16 @@ class FakeAdb:
                         await _copy(reader, writer)
                     else:
                         there = await asyncio.open_connection("127.0.0.1", self.phone_port)
-                        back = asyncio.create_task(_copy(there[0], writer))
-                        await _copy(reader, there[1])
+                        ways = {
+                            asyncio.create_task(_copy(reader, there[1])),
+                            asyncio.create_task(_copy(there[0], writer)),
+                        }
+                        # As adb does: the end of either way is the end of the stream.
+                        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
                         there[1].close()
-                        await back
+                        for way in ways:
+                            way.cancel()
+                        await asyncio.gather(*ways, return_exceptions=True)
                     break
                 else:
                     writer.write(b"FAIL" + _block(f"device '{request[15:]}' not found"))

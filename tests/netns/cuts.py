@@ -170,8 +170,9 @@ def _no_rules(world: World, client: Client) -> None:
 def _endpoint_port(world: World) -> int:
     """The port that the client's link has at its own end."""
     for protocol in ("-t", "-u"):
-        listed = world.client.run(["ss", "-H", "-n", protocol, "dst", f"{GATEWAY_LAN}:{PORT}"])
-        for line in listed.stdout.splitlines():
+        # Links that were swallowed before may still be closing.
+        argv = ["ss", "-H", "-n", protocol, "state", "established", "dst", f"{GATEWAY_LAN}:{PORT}"]
+        for line in world.client.run(argv).stdout.splitlines():
             return int(line.split()[-2].rpartition(":")[2])
     raise Failed("the client has no link")
 
