@@ -188,6 +188,13 @@ def _console(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--read-only", action="store_true", help="look, change nothing")
 
 
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-console", action="store_true", help="stay in the foreground instead")
+    parser.add_argument("--seconds", type=_seconds, metavar="N", help="end by itself after N")
+    parser.add_argument("--json", action="store_true",
+                        help="with --no-console: say at the end what went through")  # fmt: skip
+
+
 def _control(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--probe", action="store_true", help="only say which services run")
     parser.add_argument("--role", choices=("gateway", "client"), default="gateway")
@@ -213,6 +220,14 @@ COMMANDS: tuple[Command, ...] = (
         "console", "Start", "control a running service in the terminal", f"{_RUN}:console",
         _console, ("vpnshare console", "vpnshare console --role client",
                    "vpnshare console --host u0_a123@phone:8022"),
+    ),
+    Command(
+        "demo", "Start", "try it: a VPN, a gateway and a device on this machine",
+        "services.cli.trying:run", _demo,
+        ("sudo vpnshare demo", "sudo vpnshare demo --no-console --seconds 10"),
+        "Needs root and Linux. Three network namespaces with real services and real traffic,\n"
+        "and the console in front; w switches between gateway and device. The machine's own\n"
+        "network is not touched, and nothing is left when the console is closed.",
     ),
     Command(
         "gateway", "Start", "run the sharing service in the foreground", f"{_RUN}:gateway",

@@ -70,7 +70,7 @@ def up(args: argparse.Namespace) -> int:
             complain(status.vpn.reason or "There is no VPN.", "Sharing begins when it is there.")
         print("Let a device in: vpnshare pair. Stop everything: vpnshare down")
         return Exit.OK
-    code = _open_console(["gateway"], section="pair")
+    code = open_console(["gateway"], section="pair")
     print(f"Gateway {name} goes on in the background. Stop it with: vpnshare down")
     return code
 
@@ -167,7 +167,7 @@ def console(args: argparse.Namespace) -> int:
     services = running(args.role)
     for service in services:
         service.close()
-    return _open_console([service.role for service in services], read_only=args.read_only)
+    return open_console([service.role for service in services], read_only=args.read_only)
 
 
 def _keep_theme(path: Path, theme: str) -> None:
@@ -179,7 +179,7 @@ def _keep_theme(path: Path, theme: str) -> None:
         write(path, find("console.theme"), theme)
 
 
-def _open_console(
+def open_console(
     roles: list[str],
     section: str | None = None,
     read_only: bool = False,
@@ -234,4 +234,4 @@ def _far_console(args: argparse.Namespace) -> int:
         if args.role and args.role not in found:
             raise ServiceUnavailable(f"The {args.role} service does not run on {far.host}.")
         services = connectors(far, roles, args.read_only)
-        return _open_console(roles, services=services)
+        return open_console(roles, services=services)

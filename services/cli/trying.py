@@ -1,0 +1,83 @@
+"""`vpnshare demo`: see the product at work on one machine, then have nothing left of it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from services import demo
+from services.cli.exits import Exit
+from services.cli.output import print_json
+from services.cli.running import open_console
+from services.control.errors import Code, ControlError
+
+
+def run(args: argparse.Namespace) -> int:
+    if reason := demo.why_not():
+        raise ControlError(Code.REFUSED, reason, "On Linux: sudo vpnshare demo")
+    if not args.no_console and not sys.stdout.isatty():
+        raise ControlError(
+            Code.CONFLICT, "The console needs a terminal.", "vpnshare demo --no-console"
+        )
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)
+    with demo.Demo() as shown, _unhindered():
+        status = shown.begin(lambda text: _tell(args, text))
+        os.environ["VPNSHARE_HOME"] = str(shown.home)
+        if not args.json:
+            print(f"The device is connected: {status.interface}, by {status.transport}.")
+        if args.no_console:
+            if not args.json:
+                print(f"Look with: VPNSHARE_HOME={shown.home} vpnshare status    (end: Ctrl-C)")
+            sys.stdout.flush()
+            interrupted = _stay(args.seconds)
+            found = demo.totals(shown)
+            if args.json:
+                print_json(found)
+            else:
+                print(f"{found['to_device_bytes']:,} bytes went to the device and "
+                      f"{found['from_device_bytes']:,} from it, all through the VPN.")  # fmt: skip
+            return Exit.INTERRUPTED if interrupted else Exit.OK
+        if args.seconds is not None:
+            timer = threading.Timer(args.seconds, os.kill, (os.getpid(), signal.SIGTERM))
+            timer.daemon = True
+            timer.start()
+        return open_console(["gateway", "client"])
+
+
+def _tell(args: argparse.Namespace, text: str) -> None:
+    if not args.json:
+        print(text, flush=True)
+
+
+def _stay(seconds: float | None) -> bool:
+    """Wait so long, or until Ctrl-C; whether it was that."""
+    until = None if seconds is None else time.monotonic() + seconds
+    try:
+        while until is None or time.monotonic() < until:
+            time.sleep(0.2 if until is None else min(0.2, max(0.0, until - time.monotonic())))
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End as by Ctrl-C, which the console knows how to follow, so that everything is removed."""
+    signal.raise_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _unhindered() -> Iterator[None]:
+    """What comes after it is not interrupted: a second Ctrl-C must not stop the removal."""
+    try:
+        yield
+    finally:
+        for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(ending, signal.SIG_IGN)
