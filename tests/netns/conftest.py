@@ -74,13 +74,13 @@ class Tunnel:
 
 
 @contextlib.contextmanager
-def connected(world: World, client_config: str = "") -> Iterator[Tunnel]:
-    """Gateway and client, paired and connected, in a world of its own."""
+def connected(world: World, client_config: str = "", *options: str) -> Iterator[Tunnel]:
+    """Gateway and client, paired and connected (with these options), in a world of its own."""
     with world.serving(), Gateway(world) as gateway, Client(world) as client:
         client.configure(client_config)
         gateway.share()
         client.start()
-        client.join(gateway)
+        client.join(gateway, *options)
         yield Tunnel(world, gateway, client)
 
 

@@ -55,7 +55,9 @@ HELD_SECONDS = 1.0
 """How long the VPN stays away at least."""
 OTHER_NAMES = ("g1", "g2")
 
-TUNNEL_ONLY = f"{LEAK_FILTER} and not port {PORT}"
+ANNOUNCEMENT = f"src host {GATEWAY_LAN} and udp port 5353 and dst host 224.0.0.251"
+"""The gateway saying on the LAN, by mDNS, that it is there."""
+TUNNEL_ONLY = f"{LEAK_FILTER} and not port {PORT} and not ({ANNOUNCEMENT})"
 HOLD = """table inet hold {
     chain forwarded { type filter hook forward priority 0; policy drop; }
 }
