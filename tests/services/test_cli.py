@@ -341,6 +341,7 @@ def test_pair_prints_code_and_uri(gateway: PretendGateway, capsys: Capture) -> N
 
 
 def test_status_shows_the_egress_proof(gateway: PretendGateway, capsys: Capture) -> None:
+    gateway.status = replace(gateway.status, egress=schema.Egress())
     assert main(["status"]) == Exit.OK
     assert "egress" not in capsys.readouterr().out, "nothing has been compared yet"
     proof = schema.Egress(3, 5.0, 2_000_000, 9_000_000, 1_900_000, 8_000_000)
