@@ -24,8 +24,9 @@ from vshp.datagram_session import DatagramGatewaySession
 from vshp.events import Event
 from vshp.session import GatewaySession
 
-PUMP_TURNS = 8
-"""Fillings of the writer's queue before the others get their turn."""
+PUMP_TURNS = 1
+"""Fillings of the writer's queue before other events get their turn: a small answer waits for one
+at most. What is left is pumped in the same settling (`Pulse`), so this costs one look each."""
 
 
 class LinkOwner(Protocol):

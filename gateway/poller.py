@@ -83,11 +83,25 @@ class Poller:
             self._epoll.unregister(fd)
 
     def run(self) -> None:
-        """Handle one batch of events, without waiting."""
+        """Handle one batch of events, without waiting, and what comes after it."""
         events = self._epoll.poll(0, MAX_EVENTS)
         if not events:
             return
         now = monotonic()
+        self._handle(events, now)
+        if self.after_batch is not None:
+            self.after_batch(now)
+
+    def look(self) -> float:
+        """Handle what has happened since, for one who is in `after_batch`; the time now."""
+        now = monotonic()
+        if not self._epoll.closed:
+            events = self._epoll.poll(0, MAX_EVENTS)
+            if events:
+                self._handle(events, now)
+        return now
+
+    def _handle(self, events: list[tuple[int, int]], now: float) -> None:
         handlers = self._handlers
         fresh = self._fresh
         self.in_batch = True
@@ -104,5 +118,3 @@ class Poller:
         finally:
             self.in_batch = False
             fresh.clear()
-        if self.after_batch is not None:
-            self.after_batch(now)

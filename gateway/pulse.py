@@ -15,6 +15,10 @@ from gateway.link import Link
 from gateway.poller import Poller
 
 
+ROUNDS = 8
+"""Rounds of pumping before the loop (the control socket, signals) has its turn."""
+
+
 class Pulse:
     """Marks, pumps, and one timer."""
 
@@ -32,6 +36,7 @@ class Pulse:
         self._due = due
         self._dirty: list[Link] = []
         self._soon = False
+        self._settling = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._stopped = False
@@ -45,19 +50,29 @@ class Pulse:
         self.settle_soon()
 
     def settle_soon(self) -> None:
-        """Settle after this turn of the loop, unless the poller's batch will do it anyway."""
-        if not self._soon and not self._poller.in_batch and not self._stopped:
+        """Settle after this turn of the loop, unless the poller's batch or a settling under way
+        will do it anyway."""
+        if not (self._soon or self._settling or self._poller.in_batch or self._stopped):
             self._soon = True
             self._loop.call_soon(self._settle_now)
 
     def settle(self, now: float) -> None:
-        """Pump what was marked, set the timer."""
-        dirty, self._dirty = self._dirty, []
-        for link in dirty:
-            link.marked = False
-            link.pump(now)
+        """Pump what was marked, set the timer.
+
+        Links that used up their turn go on, but after each round the sockets are looked at,
+        so that a small answer overtakes a bulk flow; and after `ROUNDS` the loop has its turn.
+        """
+        self._settling = True
+        for _ in range(ROUNDS):
+            dirty, self._dirty = self._dirty, []
+            for link in dirty:
+                link.marked = False
+                link.pump(now)
+            if not self._dirty or self._stopped:
+                break
+            now = self._poller.look()
+        self._settling = False
         if self._dirty and not self._soon and not self._stopped:
-            # Links that used up their turn go on after the others had theirs.
             self._soon = True
             self._loop.call_soon(self._settle_now)
         self._arm()

@@ -15,7 +15,7 @@ TCP_NOTSENT_LOWAT = 25
 NOTSENT_BYTES = 128 * 1024
 """Bytes the kernel may hold that it has not sent: a longer queue only delays sparse flows."""
 
-READ_BUDGET = 1024 * 1024
+READ_BUDGET = 256 * 1024
 """Bytes taken from one link before the others get their turn."""
 
 READ = select.EPOLLIN | select.EPOLLRDHUP
