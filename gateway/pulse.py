@@ -14,7 +14,6 @@ from collections.abc import Callable
 from gateway.link import Link
 from gateway.poller import Poller
 
-
 ROUNDS = 8
 """Rounds of pumping before the loop (the control socket, signals) has its turn."""
 
