@@ -15,7 +15,7 @@ import pytest
 
 from tests.netns.conftest import opened
 from tests.netns.hosts import Host
-from tests.netns.processes import wait_for
+from tests.netns.processes import Failed, wait_for
 from tests.netns.product import EXECUTABLE, PORT, Client, Gateway
 from tests.netns.terminal import Terminal
 from tests.netns.world import SERVER, Shape, World
@@ -48,6 +48,35 @@ class Desk:
         self.console.press(tab[0])
         self.console.wait_for_text(tab)
         self.console.wait_for_text(shows)
+
+    def filter(self, words: str) -> None:
+        """Show only what contains these words."""
+        self.console.press("/")
+        self.console.wait_for_text("enter keep")
+        self.type(words)
+        self.console.wait_for_text(words)
+        self.console.press("Enter")
+        self.gone("enter keep")
+
+    def replace(self, text: str) -> None:
+        """Type over what stands in the dialog's line, as often as it takes until it is there."""
+
+        def there() -> bool:
+            self.console.press("End", *["BSpace"] * 8)
+            self.type(text)
+            try:
+                wait_for(
+                    lambda: any(
+                        line.strip(" │") == text for line in self.console.text().splitlines()
+                    ),
+                    f"{text!r} in the dialog",
+                    2.0,
+                )
+            except Failed:
+                return False
+            return True
+
+        wait_for(there, f"{text!r} in the dialog's line", 20.0)
 
     def escape(self, shows: str) -> None:
         """Escape, alone: with another key at its heels it would be read as that key with alt."""
@@ -112,9 +141,7 @@ def test_deny_from_wherever_one_is(desk: Desk) -> None:
 def test_filter_and_follow_flows(desk: Desk, flows: dict[int, socket.socket]) -> None:
     desk.section("4 Flows", f"{SERVER}:7")
     desk.console.wait_for_text(f"{SERVER}:9")
-    desk.console.press("/")
-    desk.type(f"{SERVER}:9")
-    desk.console.press("Enter")
+    desk.filter(f"{SERVER}:9")
     desk.gone(f"{SERVER}:7")
     desk.console.wait_for_text("1 flow ")
     desk.console.press("f")
@@ -126,9 +153,7 @@ def test_filter_and_follow_flows(desk: Desk, flows: dict[int, socket.socket]) ->
 
 def test_close_a_flow(desk: Desk, flows: dict[int, socket.socket]) -> None:
     desk.section("4 Flows", f"{SERVER}:9")
-    desk.console.press("/")
-    desk.type(f"{SERVER}:9")
-    desk.console.press("Enter")
+    desk.filter(f"{SERVER}:9")
     desk.gone(f"{SERVER}:7")
     desk.console.press("x")
     desk.console.wait_for_text(f"Close tcp to {SERVER}:9?")
@@ -147,18 +172,14 @@ def test_close_a_flow(desk: Desk, flows: dict[int, socket.socket]) -> None:
 
 def test_change_a_setting(desk: Desk) -> None:
     desk.section("8 Settings", "[gateway]")
-    desk.console.press("/")
-    desk.type("gateway.mtu")
-    desk.console.press("Enter")
+    desk.filter("gateway.mtu")
     desk.gone("auto_approve_qr")
     desk.console.press("Home", "j", "e")
     desk.console.wait_for_text("enter: set")
-    desk.console.press("End", *["BSpace"] * 6)
-    desk.type("12")
+    desk.replace("12")
     desk.console.press("Enter")
     desk.console.wait_for_text("must be 1280")
-    desk.console.press("BSpace", "BSpace")
-    desk.type("1400")
+    desk.replace("1400")
     desk.console.press("Enter")
     desk.gone("enter: set")
     assert "mtu = 1400" in (desk.gateway.home / "config.toml").read_text()

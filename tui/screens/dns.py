@@ -149,7 +149,7 @@ class DnsScreen(SectionScreen):
         yield DnsHead(id="dns-head")
         yield RowTable[QuestionRow](COLUMNS, lambda row: row.id, id="questions")
         line = FilterInput(placeholder="words in name, type, outcome, device", compact=True,
-                           id="filter")  # fmt: skip
+                           id="filter", select_on_focus=False)  # fmt: skip
         line.display = False
         yield line
 

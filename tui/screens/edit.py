@@ -35,7 +35,8 @@ class EditScreen(ModalScreen[bool]):
         with Vertical(classes="dialog"):
             yield Static(Text(self.heading), classes="question", markup=False)
             yield Static(Text(f"{self.help} ({self.bounds})"), classes="quiet", markup=False)
-            yield Input(self.value, compact=True)
+            # Selected on focus, letters typed ahead of the dialog would be lost.
+            yield Input(self.value, compact=True, select_on_focus=False)
             problem = Static("", id="problem", markup=False)
             problem.display = False
             yield problem

@@ -249,7 +249,7 @@ class FlowsScreen(SectionScreen):
             )
             yield FlowDetails(classes="details")
         filter_input = FilterInput(placeholder="words in device, address, state", compact=True,
-                                   id="filter")  # fmt: skip
+                                   id="filter", select_on_focus=False)  # fmt: skip
         filter_input.display = False
         yield filter_input
 

@@ -116,7 +116,7 @@ class LogScreen(SectionScreen):
         yield LogHead(id="log-head")
         yield RowTable[LogRow](COLUMNS, lambda row: row.id, empty="No lines.", id="log")
         line = FilterInput(placeholder="words in level, source, message", compact=True,
-                           id="filter")  # fmt: skip
+                           id="filter", select_on_focus=False)  # fmt: skip
         line.display = False
         yield line
 

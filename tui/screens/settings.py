@@ -194,7 +194,8 @@ class SettingsScreen(SectionScreen):
                 COLUMNS, row_id, heading=self._heading, empty="No settings.", id="settings"
             )
             yield SettingDetails(classes="details")
-        line = FilterInput(placeholder="words in name, value, meaning", compact=True, id="filter")
+        line = FilterInput(placeholder="words in name, value, meaning", compact=True,
+                           id="filter", select_on_focus=False)  # fmt: skip
         line.display = False
         yield line
 
