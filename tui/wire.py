@@ -4,9 +4,9 @@ Textual 8.2.8 writes an update from the left edge of the widget that changed,
 and states every segment's style in full with a reset after it. On a slow SSH
 link that is most of the traffic: one age that moved costs its whole row.
 `SlimCompositor` makes the same updates, but writes only the cells inside the
-dirty spans, and of a style only what differs from the one before. It keeps
-nothing between updates, so a terminal that lost bytes recovers as it would
-with Textual's own.
+dirty spans, of a style only what differs from the one before, and cells of one
+style together where that is shorter. It keeps nothing between updates, so a
+terminal that lost bytes recovers as it would with Textual's own.
 
 This builds on two of Textual's private classes; the package pins the version
 it was written for, and a test compares both encodings cell by cell.
@@ -14,9 +14,10 @@ it was written for, and a test compares both encodings cell by cell.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
+from rich.cells import cell_len
 from rich.color import ColorSystem
 from rich.console import Console
 from rich.segment import Segment
@@ -25,10 +26,16 @@ from textual._compositor import ChopsUpdate, Compositor, LayoutUpdate
 
 _NULL = Style.null()
 
+Codes = tuple[str, str, str]
+"""SGR parameters of a style: attributes, foreground, background."""
+Piece = tuple[Codes, int, int, str]
+"""Text of one style, with its column and row."""
+
+_PLAIN: Codes = ("", "39", "49")
+
 
 @lru_cache(maxsize=2048)
-def _codes(style: Style, system: ColorSystem) -> tuple[str, str, str]:
-    """SGR parameters of a style: attributes, foreground, background."""
+def _codes(style: Style, system: ColorSystem) -> Codes:
     attributes = Style(
         bold=style.bold,
         dim=style.dim,
@@ -50,29 +57,50 @@ def _codes(style: Style, system: ColorSystem) -> tuple[str, str, str]:
 
 
 class Pen:
-    """Writes text in styles, remembering which one the terminal is in."""
+    """Writes text in styles, remembering which one the terminal is in, and where it stands."""
 
     def __init__(self, system: ColorSystem) -> None:
         self._system = system
-        self._now = ("", "39", "49")
+        self._now = _PLAIN
+        self._at: tuple[int, int] | None = None
+        """Where the terminal's cursor is for certain."""
         self.parts: list[str] = []
 
     def move(self, x: int, y: int) -> None:
-        self.parts.append(f"\x1b[{y + 1};{x + 1}H")
+        """Go to a cell, by the shortest way."""
+        if self._at == (x, y):
+            return
+        ways = [f"\x1b[{y + 1};{x + 1}H"]
+        if self._at is not None:
+            right, down = x - self._at[0], y - self._at[1]
+            across = _steps(right, "C") if right >= 0 else "\b" * -right
+            if 0 <= down <= 1:
+                ways.append(_steps(down, "B") + across)
+        self.parts.append(min(ways, key=len))
+        self._at = (x, y)
 
-    def write(self, segments: Iterable[Segment]) -> None:
+    def write(self, segments: Iterable[Segment], edge: int) -> None:
+        """Write from here on, in a line that ends before column `edge`."""
         for text, style, control in segments:
-            if control or not text:
-                continue
-            self._become(_codes(style or _NULL, self._system))
-            self.parts.append(text)
+            if not control and text:
+                self.put(text, _codes(style or _NULL, self._system), edge)
+
+    def put(self, text: str, codes: Codes, edge: int) -> None:
+        """The same for text of one style."""
+        self._become(codes)
+        self.parts.append(text)
+        if self._at is not None:
+            x = self._at[0] + len(text)
+            # Terminals disagree about the width of some characters, and about what is
+            # beside the last column: there the place is not certain any more.
+            self._at = (x, self._at[1]) if text.isascii() and x < edge else None
 
     def finish(self) -> str:
         """Everything, with the terminal left in its plain style."""
-        self._become(("", "39", "49"))
+        self._become(_PLAIN)
         return "".join(self.parts)
 
-    def _become(self, wanted: tuple[str, str, str]) -> None:
+    def _become(self, wanted: Codes) -> None:
         if wanted == self._now:
             return
         attributes, ink, ground = wanted
@@ -91,19 +119,42 @@ class Pen:
         self.parts.append(f"\x1b[{';'.join(change)}m")
 
 
+def _steps(count: int, letter: str) -> str:
+    return "" if count == 0 else f"\x1b[{letter}" if count == 1 else f"\x1b[{count}{letter}"
+
+
 class SlimChopsUpdate(ChopsUpdate):
     """Some spans of the screen."""
 
     def render_segments(self, console: Console) -> str:
-        pen = Pen(console._color_system or ColorSystem.TRUECOLOR)
+        system = console._color_system or ColorSystem.TRUECOLOR
+        pieces = list(self._pieces(system))
+        # Rows beside each other change their columns alike. Then it is less to write a
+        # column's cells one below the other than to state each row's colours again.
+        by_style = sorted(pieces, key=lambda piece: (piece[0][0], piece[0][2], piece[0][1]))
+        width = max((ends[-1] for ends in self.chop_ends if ends), default=0)
+        return min(_written(pieces, system, width), _written(by_style, system, width), key=len)
+
+    def _pieces(self, system: ColorSystem) -> Iterator[Piece]:
+        """What is to be written, top to bottom, left to right."""
         for y, first, last in self.spans:
             for end, (start, strip) in zip(self.chop_ends[y], self.chops[y].items(), strict=False):
                 left, right = max(start, first), min(end, last)
                 if strip is None or right <= left:
                     continue
-                pen.move(left, y)
-                pen.write(strip.crop(left - start, right - start))
-        return pen.finish()
+                x = left
+                for text, style, control in strip.crop(left - start, right - start):
+                    if text and not control:
+                        yield _codes(style or _NULL, system), x, y, text
+                        x += len(text) if text.isascii() else cell_len(text)
+
+
+def _written(pieces: Iterable[Piece], system: ColorSystem, width: int) -> str:
+    pen = Pen(system)
+    for codes, x, y, text in pieces:
+        pen.move(x, y)
+        pen.put(text, codes, width)
+    return pen.finish()
 
 
 class SlimLayoutUpdate(LayoutUpdate):
@@ -114,7 +165,7 @@ class SlimLayoutUpdate(LayoutUpdate):
         for y, line in enumerate(self.strips, self.region.y):
             pen.move(self.region.x, y)
             for strip in line:
-                pen.write(strip)
+                pen.write(strip, self.region.right)
         return pen.finish()
 
 

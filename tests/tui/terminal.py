@@ -33,10 +33,16 @@ class Terminal:
                 self._x, self._y = x - 1, y - 1
             elif token["kind"] == "m":
                 self._style(token["args"])
+            elif token["kind"] == "B":
+                self._y += int(token["args"] or 1)
+            elif token["kind"] == "C":
+                self._x += int(token["args"] or 1)
             elif token["kind"]:
                 raise AssertionError(f"unknown sequence {token[0]!r}")
             elif token["text"] == "\n":
                 continue
+            elif token["text"] == "\b":
+                self._x -= 1
             else:
                 self._put(token["text"])
 

@@ -6,13 +6,17 @@ import random
 
 import pytest
 from rich.color import ColorSystem
+from rich.console import Console as RichConsole
+from rich.segment import Segment
+from rich.style import Style
 from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.geometry import Region
+from textual.strip import Strip
 
 from tests.fakes.services import make_flows, request
 from tests.tui.conftest import Console, OpenConsole
 from tests.tui.terminal import PLAIN, Terminal
-from tui.wire import SlimCompositor
+from tui.wire import Pen, SlimChopsUpdate, SlimCompositor
 
 
 def whole(c: Console) -> tuple[LayoutUpdate, LayoutUpdate]:
@@ -100,3 +104,39 @@ async def test_a_moved_rate_repaints_its_own_cells_only(console: OpenConsole) ->
         assert {y for _, y in touched} == {3}
         assert len(touched) <= 10
         assert compositor is c.app.screen._compositor
+
+
+def test_a_column_is_written_downward_when_that_is_shorter() -> None:
+    styles = [Style(color=f"#10203{n}", bgcolor="#000000") for n in range(3)]
+    rows = 10
+    strips = [Strip([Segment(f"{y}.{n}", style) for n, style in enumerate(styles)])
+              for y in range(rows)]  # fmt: skip
+    update = SlimChopsUpdate(
+        [{0: strip} for strip in strips],
+        [(y, x, x + 3) for y in range(rows) for x in (0, 3, 6)],
+        [[9] for _ in range(rows)],
+    )
+    console = RichConsole(color_system="truecolor")
+    data = update.render_segments(console)
+    assert all(data.count(f"38;2;16;32;{48 + n}") == 1 for n in range(3))
+    terminal = Terminal(9, rows)
+    terminal.feed(data)
+    drawn = ["".join(terminal.cells[x, y][0] for x in range(9)) for y in range(rows)]
+    assert drawn == [f"{y}.0{y}.1{y}.2" for y in range(rows)]
+
+
+@pytest.mark.parametrize(("text", "sure"), [("abc", True), ("a\u0308bc", False), ("漢", False)])
+def test_after_text_of_doubtful_width_the_place_is_stated_in_full(text: str, sure: bool) -> None:
+    pen = Pen(ColorSystem.TRUECOLOR)
+    pen.move(4, 2)
+    pen.put(text, ("", "39", "49"), 80)
+    pen.move(9, 2)
+    assert (pen.parts[-1] == "\x1b[3;10H") is not sure
+
+
+def test_at_the_right_edge_the_place_is_stated_in_full() -> None:
+    pen = Pen(ColorSystem.TRUECOLOR)
+    pen.move(77, 2)
+    pen.put("abc", ("", "39", "49"), 80)
+    pen.move(78, 3)
+    assert pen.parts[-1] == "\x1b[4;79H"

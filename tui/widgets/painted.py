@@ -110,17 +110,23 @@ class Painted(Widget):
         return self._shown
 
 
-SMALL_GAP = 8
+SMALL_GAP = 4
 """Equal cells between two changed ones that cost less to send than to jump over."""
 
 
 def changed_cells(old: Text, new: Text, width: int) -> list[tuple[int, int]]:
     """The runs of cells in which two lines differ, as start and end."""
-    before, after = old.plain, new.plain
-    if (old.style, old.spans) != (new.style, new.spans) or len(before) != len(after):
+    if (old.style, old.spans) != (new.style, new.spans):
         return [(0, width)]
+    return changed_runs(old.plain, new.plain, width)
+
+
+def changed_runs(before: str, after: str, width: int) -> list[tuple[int, int]]:
+    """The same of two texts in one style."""
     if before == after:
         return []
+    if len(before) != len(after):
+        return [(0, width)]
     if cell_len(after) != len(after) or cell_len(before) != len(before):
         return [(0, width)]
     runs: list[tuple[int, int]] = []

@@ -24,7 +24,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.formats import UNICODE, Glyphs, fit
-from tui.widgets.painted import TONE_CSS, TONES, Tone, tone_style
+from tui.widgets.painted import TONE_CSS, TONES, Tone, changed_runs, tone_style
 
 R = TypeVar("R")
 
@@ -59,6 +59,17 @@ class _Line:
     """`row`, `group` (a heading over the whole width), or `blank`."""
     cells: tuple[Cell, ...]
     cursor: bool = False
+
+
+def _changes(before: Cell, after: Cell, width: int, right: bool) -> list[tuple[int, int]]:
+    """The runs in which a cell of the table, `width` wide, differs, as start and end."""
+    if before == after:
+        return []
+    if before[1] != after[1]:
+        return [(0, width)]
+    return changed_runs(
+        fit(before[0], width, right=right), fit(after[0], width, right=right), width
+    )
 
 
 class RowTable(ScrollView, Generic[R], can_focus=True):
@@ -286,12 +297,14 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
             if old is None or (old.kind, old.cursor) != (new.kind, new.cursor) or old.kind != "row":
                 self.refresh(Region(0, y, self.size.width, 1))
                 continue
-            # Single cells: over SSH a whole row for one age that moved is a waste.
+            # Single digits: over SSH a whole row for one age that moved is a waste.
             x = 1
-            for (_, cells), before, after in zip(self._layout(), old.cells, new.cells, strict=True):
-                if before != after:
-                    self.refresh(Region(x, y, cells, 1))
-                x += cells + 1
+            for (column, width), before, after in zip(
+                self._layout(), old.cells, new.cells, strict=True
+            ):
+                for start, end in _changes(before, after, width, column.right):
+                    self.refresh(Region(x + start, y, end - start, 1))
+                x += width + 1
 
     def _line(self, position: int) -> _Line:
         if position >= len(self.rows):
