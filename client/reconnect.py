@@ -131,6 +131,9 @@ REASONS: dict[str, Rule] = {
     "busy": Rule(False, "The gateway has too many requests or devices at the moment."),
     "shutdown": Rule(False, "The gateway's service has stopped."),
     "sharing_off": Rule(False, "The gateway's owner has turned sharing off."),
+    "listener_closed": Rule(
+        False, "The gateway has changed where it listens; its other addresses are tried."
+    ),
     "lease_expired": Rule(False, "The lease has expired; a new one is asked for."),
     "ticket_invalid": Rule(False, "The session could not be resumed; a new one is begun."),
     "ticket_used": Rule(False, "The session could not be resumed; a new one is begun."),

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gateway.link import PUMP_TURNS, Link, LinkOwner
-from gateway.listeners import Doorman, ListenError, spell
+from gateway.listeners import Doorman, bind_early, cannot_listen
 from gateway.nat.counters import Counters
 from gateway.poller import Poller
 from vshp.constants import DATAGRAM_INITIATION
@@ -150,6 +150,10 @@ class DatagramLink(Link):
         self.session.writer.flush()
         self._send()
 
+    def move(self, door: DatagramDoor) -> None:
+        """Go on over another door's socket; see `DatagramDoor.adopt`."""
+        self._door = door
+
     def _let_go(self) -> None:
         self._door.forget(self)
 
@@ -167,8 +171,12 @@ class DatagramDoor:
         counters: Counters,
         owner: LinkOwner,
         opened: Callable[[DatagramLink, float], None],
+        early: bool = False,
     ) -> None:
-        """Open and bind. Raises ListenError."""
+        """Open and bind; with `early` also to an address that is not there just now.
+
+        Raises ListenError.
+        """
         self._poller = poller
         self._listener = listener
         listener.admit = lambda where, now: doorman.admit(where.address[0], now)
@@ -182,16 +190,18 @@ class DatagramDoor:
         self._view = memoryview(self._buffer)
         self._segments = True
         six = ":" in host
-        sock = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            sock = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+        except OSError as error:
+            raise cannot_listen(host, port, "UDP", error) from None
         try:
             self._options(sock, six)
+            if early:
+                bind_early(sock)
             sock.bind((host, port))
         except OSError as error:
             sock.close()
-            raise ListenError(
-                f"cannot listen on {spell(host, port)} by UDP: {error.strerror or error}. "
-                "Choose another address or port with --listen, or stop what uses it."
-            ) from None
+            raise cannot_listen(host, port, "UDP", error) from None
         self.sock = sock
         self.host, self.port = sock.getsockname()[:2]
         poller.register(sock.fileno(), self, select.EPOLLIN)
@@ -239,8 +249,32 @@ class DatagramDoor:
         self._listener.forget(link.session)
         self._links.pop(link.session.index, None)
 
+    def links(self) -> list[DatagramLink]:
+        """The links over this socket, which outlive it until they are adopted or closed."""
+        return list(self._links.values())
+
+    def adopt(self, link: DatagramLink) -> bool:
+        """Carry another door's link from now on; False when its index is taken here.
+
+        Its client keeps sending to the same address and port, which are this door's now. What
+        waited in the other socket is lost, as datagrams may be.
+        """
+        if not self._listener.adopt(link.session):
+            return False
+        link._let_go()
+        link.move(self)
+        self._links[link.session.index] = link
+        # The other socket may have been full, and whoever waited for it would wait for ever.
+        self._owner.link_again(link)
+        return True
+
+    @property
+    def closed(self) -> bool:
+        return self.sock.fileno() < 0
+
     def close(self) -> None:
-        if self.sock.fileno() >= 0:
+        """Give the socket up; the links are the owner's to move or to close."""
+        if not self.closed:
             self._poller.unregister(self.sock.fileno())
             self.sock.close()
 

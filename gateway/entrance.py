@@ -1,19 +1,21 @@
 """The gateway's entrance: where clients come in, and who is in.
 
-It owns the listening sockets (TCP and UDP on the same port of each address),
-the links that are open, and the count of who came in by which of our addresses,
-which is how `doctor` knows whether clients can reach this device at all.
+It owns the places that are listened on (TCP and UDP on the same port of each
+address), the links that are open, and the count of who came in by which of our
+addresses, which is how `doctor` knows whether clients can reach this device at
+all.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.datagram_link import DatagramDoor
 from gateway.link import Link, LinkOwner
 from gateway.listeners import Doorman, StreamListener, spell
 from gateway.nat.counters import Counters
+from gateway.places import ALL, Address, Places
 from gateway.poller import Poller
 from gateway.records import Knocks
 from gateway.stream_link import StreamLink
@@ -48,34 +50,43 @@ class Entrance:
         self._identity = identity
         self._secret = secret
         self._clock = clock
-        self._listeners: list[StreamListener] = []
-        self._doors: list[DatagramDoor] = []
+        self.places = Places(self._open_stream, self._open_door, counters)
+        """Where clients knock."""
         self._knocks: dict[tuple[str, str], Knocks] = {}
 
-    def open(self, host: str, port: int) -> None:
-        """Listen at an address, by TCP and by UDP. Raises ListenError."""
-        listener = StreamListener(host, port, self._poller, self._accepted)
-        self._listeners.append(listener)
-        door = DatagramDoor(
+    def listen(self, addresses: Sequence[Address], anew: bool = False) -> None:
+        """Listen at these addresses; with `anew` by new sockets throughout.
+
+        Links stay, but for those over UDP that cannot; see `gateway/places.py`. Raises
+        ListenError, and nothing is changed then.
+        """
+        self.places.change(addresses, self._clock(), anew)
+
+    def drop(self) -> None:
+        """Close all links; devices come back by themselves."""
+        now = self._clock()
+        for link in list(self.links.values()):
+            link.close(CloseReason.LISTENER_CLOSED, now)
+
+    def _open_stream(self, host: str, port: int, early: bool) -> StreamListener:
+        return StreamListener(host, port, self._poller, self._accepted, early)
+
+    def _open_door(self, host: str, port: int, early: bool) -> DatagramDoor:
+        return DatagramDoor(
             host,
-            listener.port,
+            port,
             self._poller,
             DatagramListener(self._identity, self._secret, self._clock()),
             self.doorman,
             self._counters,
             self._owner,
             self._entered,
+            early,
         )
-        self._doors.append(door)
 
     def close(self) -> None:
         """Listen no more. Open links are their owner's to close first."""
-        for listener in self._listeners:
-            listener.close()
-        for door in self._doors:
-            door.close()
-        self._listeners.clear()
-        self._doors.clear()
+        self.places.close()
 
     def left(self, link: Link) -> None:
         """The link is closed."""
@@ -88,7 +99,7 @@ class Entrance:
 
     def listening(self) -> list[str]:
         """The addresses, as `host:port`."""
-        return [spell(listener.host, listener.port) for listener in self._listeners]
+        return [spell(host, port) for host, port in self.places.addresses()]
 
     def knocks(self) -> list[Knocks]:
         """By which local addresses somebody has come in so far."""
@@ -99,19 +110,20 @@ class Entrance:
         own = [socket.inet_ntop(_family_of(a), a) for a in detector.attached().own]
         vpn = detector.network.addresses
         found: list[tuple[str, int]] = []
-        for listener in self._listeners:
-            if listener.host not in ("0.0.0.0", "::"):
-                found.append((listener.host, listener.port))
+        places = self.places.addresses()
+        for bound, port in places:
+            if bound not in ALL:
+                found.append((bound, port))
                 continue
             found.extend(
-                (host, listener.port)
+                (host, port)
                 for host in own
-                if (":" in host) is (":" in listener.host)
+                if (":" in host) is (":" in bound)
                 and host not in vpn
                 and not host.startswith(("127.", "169.254.", "fe80:", "::1"))
             )
         if not found:
-            found = [("127.0.0.1", listener.port) for listener in self._listeners[:1]]
+            found = [("127.0.0.1", port) for _, port in places[:1]]
         return sorted(found, key=lambda endpoint: ":" in endpoint[0])
 
     def _accepted(self, sock: socket.socket, address: tuple[str, int], now: float) -> None:
@@ -129,9 +141,7 @@ class Entrance:
         self._knocks[place] = Knocks(*place, 1 if knocks is None else knocks.count + 1, now)
         while len(self._knocks) > MAX_KNOCKS:
             del self._knocks[next(iter(self._knocks))]
-        self.doorman.enter(
-            id(link), link.host, lambda: link.close(CloseReason.BUSY, self._clock())
-        )
+        self.doorman.enter(id(link), link.host, lambda: link.close(CloseReason.BUSY, self._clock()))
 
 
 def _family_of(address: bytes) -> int:

@@ -149,8 +149,7 @@ class Gateway:
             self.detector.on_change = self._vpn_changed
             self.detector.on_attached = self._attached_changed
             self._attached_changed(attached)
-            for host, port in self.config.listen:
-                self._entrance.open(host, port)
+            self._entrance.listen(self.config.listen)
         except BaseException:
             await self._close()
             raise
@@ -273,10 +272,13 @@ class Gateway:
         return closed
 
     def configure(self, config: GatewayConfig) -> None:
-        """Take new settings while running. Listeners and address pools stay as they were.
+        """Take new settings while running. Address pools stay as they were.
 
-        Lease MTU and grace time count from the next lease and the next break.
+        Lease MTU and grace time count from the next lease and the next break. Raises
+        ListenError when the new addresses cannot be listened on; nothing has changed then.
         """
+        if config.listen != self.config.listen:
+            self._entrance.listen(config.listen)
         before, self.config = self.config, config
         now = self._loop.time()
         self._admission.auto_approve_qr = config.auto_approve_qr
@@ -297,6 +299,17 @@ class Gateway:
             self._apply_sharing(now)
         if config.vpn_interface != before.vpn_interface:
             self.detector.choose(config.vpn_interface)
+        self._changed()
+
+    def relisten(self, drop: bool = False) -> None:
+        """Open the listening sockets anew: after a hotspot or an interface came back, say.
+
+        With `drop` all links are closed, too; devices come back at once. Raises ListenError;
+        the old sockets go on then.
+        """
+        self._entrance.listen(self.config.listen, anew=True)
+        if drop:
+            self._entrance.drop()
         self._changed()
 
     def resolve(self, wire: bytes, reply: Reply) -> None:
@@ -472,9 +485,7 @@ class Gateway:
         """The link has more to send than its turn allowed (LinkOwner)."""
         self._pulse.mark(link)
 
-    def _grant(
-        self, link: Link, hello: ev.HelloReceived, peer: PeerDevice, now: float
-    ) -> None:
+    def _grant(self, link: Link, hello: ev.HelloReceived, peer: PeerDevice, now: float) -> None:
         """Give a trusted device its lease (Admission's)."""
         if self._tunnels.grant(link, hello, peer, self.guard.network.ipv6, now):
             self._took_effect(link, now)
@@ -504,6 +515,7 @@ class Gateway:
             self._nat.get_timer(),
             self._admission.desk.get_timer(),
             self._tunnels.get_timer(),
+            self._entrance.places.get_timer(),
             self._usage_at,
             *(link.session.get_timer() for link in self._entrance.links.values()),
         ]
@@ -512,6 +524,7 @@ class Gateway:
     def _due(self, now: float) -> None:
         """The timer fired (Pulse's)."""
         self._nat.handle_timer(now)
+        self._entrance.places.handle_timer(now)
         for link in list(self._entrance.links.values()):
             link.handle_timer(now)
         changed = self._admission.expire(now)

@@ -10,6 +10,7 @@ millisecond each, so the rate at which an address may begin them is bounded too.
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 from collections import Counter, OrderedDict
@@ -33,8 +34,44 @@ ACCEPTS_PER_TURN = 16
 BACKLOG = 128
 
 
+IP_FREEBIND = 15
+IPV6_FREEBIND = 78
+"""Linux, ip(7), ipv6(7): an address may be bound before it is there; not in the socket module."""
+
+_FIXES = {
+    errno.EADDRINUSE: "Stop what uses it, or choose another port",
+    errno.EADDRNOTAVAIL: "Choose an address that this device has, or 0.0.0.0 and [::] for all",
+    errno.EACCES: "Ports below 1024 need root: choose a higher one",
+    errno.EAFNOSUPPORT: "Leave IPv6 addresses out, since this system has no IPv6",
+}
+_DEAD = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSOCK})
+"""What accept(2) says of a socket that does not listen any more."""
+
+
 class ListenError(Exception):
     """A listening socket could not be opened; the text names the fix."""
+
+
+def cannot_listen(host: str, port: int, transport: str, error: OSError) -> ListenError:
+    """The error for people, with what to do about it."""
+    fix = _FIXES.get(error.errno or 0, "Choose another address or port")
+    return ListenError(
+        f"cannot listen on {spell(host, port)} by {transport}: {error.strerror or error}. "
+        f"{fix} (--listen, or vpnshare set gateway.listen)."
+    )
+
+
+def bind_early(sock: socket.socket) -> None:
+    """Let the socket be bound to an address that is not there at the moment."""
+    six = sock.family == socket.AF_INET6
+    level, option = (
+        (socket.IPPROTO_IPV6, IPV6_FREEBIND) if six else (socket.IPPROTO_IP, IP_FREEBIND)
+    )
+    try:
+        sock.setsockopt(level, option, 1)
+    except OSError:
+        # IPv6 on kernels before 4.15: the address must be there, then.
+        pass
 
 
 class _Bucket:
@@ -129,14 +166,26 @@ class StreamListener:
         port: int,
         poller: Poller,
         accepted: Callable[[socket.socket, tuple[str, int], float], None],
+        early: bool = False,
     ) -> None:
-        """Open and listen. Raises ListenError."""
+        """Open and listen; with `early` also at an address that is not there just now.
+
+        Raises ListenError.
+        """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._poller = poller
         self._accepted = accepted
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        self.on_dead: Callable[[float], None] = lambda now: None
+        """Called when the system has ended the socket (SOCK_DESTROY does); it is closed then."""
         try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            raise cannot_listen(host, port, "TCP", error) from None
+        try:
+            # So that links which are still open do not stand in the way.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if early:
+                bind_early(sock)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind((host, port))
@@ -144,12 +193,11 @@ class StreamListener:
             sock.setblocking(False)
         except OSError as error:
             sock.close()
-            raise ListenError(
-                f"cannot listen on {spell(host, port)}: {error.strerror or error}. "
-                "Choose another address or port with --listen, or stop what uses it."
-            ) from None
+            raise cannot_listen(host, port, "TCP", error) from None
         self.sock = sock
-        self.host, self.port = sock.getsockname()[:2]
+        name = sock.getsockname()
+        self.host: str = name[0]
+        self.port: int = name[1]
         poller.register(sock.fileno(), self, select.EPOLLIN)
 
     def ready(self, mask: int, now: float) -> None:
@@ -158,13 +206,20 @@ class StreamListener:
                 sock, address = self.sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError:
-                # Out of descriptors: those who knock wait in the backlog.
+            except OSError as error:
+                if error.errno in _DEAD:
+                    self.close()
+                    self.on_dead(now)
+                # Else out of descriptors: those who knock wait in the backlog.
                 return
             self._accepted(sock, (address[0], address[1]), now)
 
+    @property
+    def closed(self) -> bool:
+        return self.sock.fileno() < 0
+
     def close(self) -> None:
-        if self.sock.fileno() >= 0:
+        if not self.closed:
             self._poller.unregister(self.sock.fileno())
             self.sock.close()
 

@@ -181,7 +181,8 @@ def _flat(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 SETTINGS: tuple[Setting, ...] = (
     Setting("gateway", "name", str, "", "name shown to clients; empty: the host's name", _name,
             live=True),
-    Setting("gateway", "listen", list, list(DEFAULT_LISTEN), "addresses to listen on", _listen),
+    Setting("gateway", "listen", list, list(DEFAULT_LISTEN), "addresses to listen on", _listen,
+            live=True),
     Setting("gateway", "vpn_interface", str, "", "the VPN's interface; empty: find it", _interface,
             live=True),
     Setting("gateway", "auto_approve_qr", bool, False, "approve who scanned the QR code",

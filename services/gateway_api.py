@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.gateway import Gateway
+from gateway.listeners import ListenError
 from gateway.model import PairingRequest, PeerDevice, VpnNetwork, fingerprint, peer_id
 from gateway.nat.flows import FlowInfo
 from gateway.pairing import NoSuchRequest
@@ -29,7 +30,7 @@ from services.control import schema as s
 from services.control.errors import Code, ControlError
 from services.control.registry import Handler, Registry
 from services.doctor.doctor import Doctor
-from services.logs import Ring
+from services.logs import Ring, clean
 from services.settings import Settings
 from services.version import VERSION
 from services.wake import WakeLock
@@ -66,6 +67,7 @@ class GatewayApi:
             "status": lambda _: self.status(),
             "share": self.share,
             "unshare": self.unshare,
+            "relisten": self.relisten,
             "pair": self.pair,
             "requests": self.requests,
             "approve": self.approve,
@@ -121,6 +123,13 @@ class GatewayApi:
 
     def unshare(self, _: m.NoParams) -> s.GatewayStatus:
         self._gateway.unshare()
+        return self.status()
+
+    def relisten(self, params: m.RelistenParams) -> s.GatewayStatus:
+        try:
+            self._gateway.relisten(params.drop)
+        except ListenError as exc:
+            raise cannot_listen(exc) from None
         return self.status()
 
     def shutdown(self, _: m.NoParams) -> m.Done:
@@ -320,6 +329,13 @@ _SORT_KEYS: dict[str, Callable[[s.Flow], Any]] = {
     "rate": lambda row: row.from_tunnel_rate + row.to_tunnel_rate,
     "bytes": lambda row: row.from_tunnel_bytes + row.to_tunnel_bytes,
 }
+
+
+def cannot_listen(error: ListenError) -> ControlError:
+    """The answer to who wanted to change where the gateway listens."""
+    text = clean(str(error))
+    sentence = f"{text[:1].upper()}{text[1:]} It listens as before."
+    return ControlError(Code.FAILED, sentence, name="cannot_listen")
 
 
 def _now() -> float:

@@ -23,7 +23,7 @@ from services.daemon import Service, StartError, serve
 from services.doctor.doctor import Doctor, of_gateway
 from services.doctor.machine import Machine
 from services.doctor.system import Awake
-from services.gateway_api import GatewayApi
+from services.gateway_api import GatewayApi, cannot_listen
 from services.logs import Ring, clean
 from services.notify import Notifier, find_backend
 from services.paths import Paths
@@ -117,7 +117,10 @@ class GatewayService:
         elif place == ("logs", "level"):
             logging.getLogger().setLevel(config.text(*place).upper())
         elif place[0] in ("gateway", "dns"):
-            self._gateway.configure(gateway_config(config, self._share))
+            try:
+                self._gateway.configure(gateway_config(config, self._share))
+            except ListenError as exc:
+                raise cannot_listen(exc) from None
 
     def _alarm(self, text: str) -> None:
         _log.error("%s", text)
@@ -136,7 +139,6 @@ class GatewayService:
         if status.sharing == "unavailable":
             text += "; waiting for the VPN"
         self._notifier.show(text)
-
 
     def _announce(self, sharing: bool) -> None:
         """Be found by mDNS while sharing, and while a pairing URI is good."""

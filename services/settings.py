@@ -2,6 +2,7 @@
 
 A change is checked, written into `config.toml`, and then applied: the file
 first, so that what a service does is always what it would do after a restart.
+What cannot be applied (an address that cannot be listened on) is taken back.
 Comments and order in the file stay as their owner wrote them. An option of the
 command line goes before the file until the setting is changed here: then the
 owner's latest word counts.
@@ -29,7 +30,9 @@ _FALSE = frozenset({"false", "off", "no", "0"})
 
 Place = tuple[str, str]
 Apply = Callable[[Config, Place], None]
-"""Make the running service follow: all settings as they are now, and which one is new."""
+"""Make the running service follow: all settings as they are now, and which one is new.
+
+Raises `ControlError` when it cannot, and has changed nothing then."""
 
 
 class Settings:
@@ -64,20 +67,31 @@ class Settings:
         except ConfigError as exc:
             raise ControlError(Code.NOT_FOUND, str(exc), "See: vpnshare settings") from None
         if setting not in self._settings:
-            raise ControlError(
-                Code.NOT_FOUND, f"{setting.name} is a setting of the other service."
-            )
+            raise ControlError(Code.NOT_FOUND, f"{setting.name} is a setting of the other service.")
         place = setting.section, setting.key
+        before = self._file, self._options
+        text = self._path.read_bytes() if self._path.exists() else b""
         value = write(self._path, setting, params.value)
-        if value is None:
-            self._file.pop(place, None)
-        else:
+        self._file = {name: old for name, old in self._file.items() if name != place}
+        if value is not None:
             self._file[place] = value
-        self._options.pop(place, None)
+        self._options = {name: old for name, old in self._options.items() if name != place}
         config = self.config
         if setting.live:
-            self.apply(config, place)
+            try:
+                self.apply(config, place)
+            except ControlError as refused:
+                self._file, self._options = before
+                self._put_back(text, refused)
+                raise
         return self._record(setting, config)
+
+    def _put_back(self, text: bytes, refused: ControlError) -> None:
+        """The file as it was, comments and all, for a change that the service refused."""
+        try:
+            _replace(self._path, text.decode())
+        except OSError as exc:
+            refused.message += f" {self._path} has it already: {exc.strerror or exc}."
 
     def _record(self, setting: Setting, config: Config) -> s.Setting:
         place = setting.section, setting.key

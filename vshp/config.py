@@ -74,6 +74,8 @@ class CloseReason(StrEnum):
     LINK_DEAD = "link_dead"
     """Nothing came back any more: said in case only one direction is broken."""
     SHARING_OFF = "sharing_off"
+    LISTENER_CLOSED = "listener_closed"
+    """The gateway listens elsewhere, or anew: come back by another of its endpoints."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,13 @@ class DatagramListener:
         replies, self._replies = self._replies, []
         return replies
 
+    def adopt(self, session: DatagramGatewaySession) -> bool:
+        """A session of another listener comes by this socket now; False when its index is taken."""
+        if session.index in self.sessions:
+            return False
+        self.sessions[session.index] = session
+        return True
+
     def forget(self, session: DatagramGatewaySession) -> None:
         """The session is over."""
         self.sessions.pop(session.index, None)

@@ -1,4 +1,4 @@
-"""Commands that change something by one call: share, unshare, approve, deny, revoke..."""
+"""Commands that change something by one call: share, unshare, relisten, approve, revoke..."""
 
 from __future__ import annotations
 
@@ -29,6 +29,16 @@ def unshare(args: argparse.Namespace) -> int:
         print_json(status)
     else:
         print("Sharing is off.")
+    return Exit.OK
+
+
+def relisten(args: argparse.Namespace) -> int:
+    with dial("gateway") as service:
+        status = service.call("relisten", drop=args.drop)
+    if args.json:
+        print_json(status)
+    else:
+        print(f"Listening on {', '.join(status.listen)}.")
     return Exit.OK
 
 

@@ -66,6 +66,13 @@ def _status(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _relisten(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--drop", action="store_true", help="close all links, too: every device reconnects"
+    )
+    _json(parser)
+
+
 def _pair(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", action="store_true", help="stay until a device has asked, and approve it here"
@@ -263,6 +270,13 @@ COMMANDS: tuple[Command, ...] = (
         ("vpnshare unshare",),
     ),
     Command(
+        "relisten", "Share", "open the listening sockets anew", f"{_ACT}:relisten", _relisten,
+        ("vpnshare relisten", "vpnshare relisten --drop"),
+        "For when devices cannot come in any more although the gateway runs: after the hotspot\n"
+        "or an interface was turned off and on, say. Connected devices stay connected. To listen\n"
+        "elsewhere: vpnshare set gateway.listen 0.0.0.0:47801",
+    ),
+    Command(
         "pair", "Share", "show the code that lets a device in", "services.cli.pairing:pair", _pair,
         ("vpnshare pair", "vpnshare pair --wait", "vpnshare pair --json"),
         "The code holds a secret that works once, for two minutes. The device still waits for\n"
@@ -334,7 +348,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "set", "Look", "change a setting", "services.cli.setting:change", _set,
         ("vpnshare set gateway.auto_approve_qr on", "vpnshare set dns.servers 9.9.9.9,1.1.1.1",
-         "vpnshare set gateway.name --default"),
+         "vpnshare set gateway.listen 0.0.0.0:47801", "vpnshare set gateway.name --default"),
         "Written into config.toml, comments kept. A running service follows at once where it\n"
         "can; what needs a restart is said.",
     ),

@@ -302,6 +302,9 @@ class GatewayControl(ControlClient):
     async def unshare(self) -> schema.GatewayStatus:
         return cast(schema.GatewayStatus, await self.call("unshare"))
 
+    async def relisten(self, drop: bool = False) -> schema.GatewayStatus:
+        return cast(schema.GatewayStatus, await self.call("relisten", drop=drop))
+
     async def pair(self) -> schema.PairOffer:
         return cast(schema.PairOffer, await self.call("pair"))
 

@@ -87,6 +87,14 @@ class PairParams:
 
 
 @dataclass(frozen=True, slots=True)
+class RelistenParams:
+    """Open the listening sockets anew."""
+
+    drop: bool = False
+    """Close all links, too; devices come back by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
 class FlowsParams:
     """Which page of the flows."""
 
@@ -229,6 +237,7 @@ GATEWAY = COMMON | _table(
     Method("status", NoParams, schema.GatewayStatus, topic=True),
     Method("share", NoParams, schema.GatewayStatus, _WRITE),
     Method("unshare", NoParams, schema.GatewayStatus, _WRITE),
+    Method("relisten", RelistenParams, schema.GatewayStatus, _WRITE),
     Method("pair", PairParams, schema.PairOffer, _WRITE),
     Method("requests", NoParams, list[schema.Request], topic=True),
     Method("approve", IdParams, Done, _WRITE),

@@ -182,14 +182,12 @@ def sharing(facts: GatewayFacts) -> Outcome:
 @CHECKS.check("listeners", "Listening")
 def listeners(facts: GatewayFacts) -> Outcome:
     if not facts.listen:
-        return broken(
-            "No address is listened on.", 'vpnshare set gateway.listen "0.0.0.0, ::", and restart'
-        )
+        return broken("No address is listened on.", 'vpnshare set gateway.listen "0.0.0.0, ::"')
     spelled = ", ".join(f"{host} port {port}" for host, port in facts.listen)
     if all(ipaddress.ip_address(host).is_loopback for host, _ in facts.listen):
         return warn(
             f"Only this machine (and USB by adb) is listened to: {spelled}.",
-            'vpnshare set gateway.listen "0.0.0.0, ::", and restart',
+            'vpnshare set gateway.listen "0.0.0.0, ::"',
         )
     own = {str(address) for each in facts.interfaces for address in each.addresses}
     lost = [
@@ -200,7 +198,7 @@ def listeners(facts: GatewayFacts) -> Outcome:
     if own and lost:
         return broken(
             f"{lost[0]} is no address of this machine any more.",
-            'vpnshare set gateway.listen "0.0.0.0, ::", and restart',
+            'vpnshare set gateway.listen "0.0.0.0, ::"',
         )
     return ok(f"{spelled}.")
 

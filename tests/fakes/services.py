@@ -249,6 +249,7 @@ class PretendGateway(Pretend):
             "rename": self._rename,
             "leases": lambda _: self.leases,
             "flows": self._flows,
+            "relisten": lambda _: self.status_now(),
             "close_flow": self._close_flow,
             "dns": lambda _: self.dns,
         }

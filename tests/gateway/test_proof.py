@@ -103,9 +103,7 @@ async def proof(interface: Loopback, carrier: Carrier) -> EgressProof:
     return EgressProof(cast(VpnDetector, interface), carrier.sockets.tally)
 
 
-async def test_what_went_by_the_interface_is_no_alarm(
-    proof: EgressProof, carrier: Carrier
-) -> None:
+async def test_what_went_by_the_interface_is_no_alarm(proof: EgressProof, carrier: Carrier) -> None:
     proof.look(0.0)
     for number in range(4):
         carrier.carry(4, 6, keep=number % 2 == 0)
@@ -116,9 +114,7 @@ async def test_what_went_by_the_interface_is_no_alarm(
     assert proof.report.interface_sent >= proof.report.sent
 
 
-@pytest.mark.parametrize(
-    ("up", "down", "alarm"), [(8, 0, ALARM_SENT), (0, 8, ALARM_RECEIVED)]
-)
+@pytest.mark.parametrize(("up", "down", "alarm"), [(8, 0, ALARM_SENT), (0, 8, ALARM_RECEIVED)])
 async def test_what_went_another_way_is_one(
     proof: EgressProof, carrier: Carrier, interface: Loopback, up: int, down: int, alarm: str
 ) -> None:

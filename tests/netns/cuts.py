@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.netns.processes import Failed, wait_for
-from tests.netns.product import PORT, Client
+from tests.netns.product import PORT, Client, Gateway
 from tests.netns.servers import FILE_NAME
 from tests.netns.world import GATEWAY_LAN, SERVER, World
 
@@ -79,14 +79,14 @@ class Download:
             self._longest = max(self._longest, now - self._gap_began)
             time.sleep(WATCH_SECONDS)
 
-    def suffer(self, cut: Cut, client: Client) -> Stall:
+    def suffer(self, cut: Cut, gateway: Gateway, client: Client) -> Stall:
         """Make the cut, wait until the download goes on, and note the longest gap."""
         before = client.status()
         self._longest = 0.0
-        cut.make(self.world, client)
+        cut.make(self.world, gateway, client)
         try:
-            # Over UDP a new address or a listener that comes back leaves the session as it is.
-            if cut.breaks and not (cut in (ADDRESS, LISTENER) and before["transport"] == "udp"):
+            # Over UDP a new address or a port that is open again leaves the session as it is.
+            if cut.breaks and not (cut in (ADDRESS, REFUSED) and before["transport"] == "udp"):
                 wait_for(
                     lambda: client.status()["reconnects"] > before["reconnects"],
                     f"the link to break by {cut.name}",
@@ -100,7 +100,7 @@ class Download:
             )
             transport = str(client.status()["transport"])
         finally:
-            cut.mend(self.world, client)
+            cut.mend(self.world, gateway, client)
         stall = Stall(cut.name, cut.silent, self._longest, transport)
         self.stalls.append(stall)
         return stall
@@ -133,10 +133,10 @@ def content(world: World, size: int) -> str:
     return digest.hexdigest()
 
 
-Action = Callable[[World, Client], None]
+Action = Callable[[World, Gateway, Client], None]
 
 
-def _nothing(world: World, client: Client) -> None:
+def _nothing(world: World, gateway: Gateway, client: Client) -> None:
     pass
 
 
@@ -163,7 +163,7 @@ def _rules(world: World, *rules: str, answers: tuple[str, ...] = ()) -> None:
     )
 
 
-def _no_rules(world: World, client: Client) -> None:
+def _no_rules(world: World, gateway: Gateway, client: Client) -> None:
     world.gateway.nft(f"table inet {TABLE}\ndelete table inet {TABLE}")
 
 
@@ -177,13 +177,13 @@ def _endpoint_port(world: World) -> int:
     raise Failed("the client has no link")
 
 
-def _kill_sockets(world: World, client: Client) -> None:
+def _kill_sockets(world: World, gateway: Gateway, client: Client) -> None:
     world.gateway.run(
         ["ss", "-K", "-H", "-n", "-t", "sport", "=", f":{PORT}", "dst", "10.1.0.0/24"]
     )
 
 
-def _swallow_link(world: World, client: Client) -> None:
+def _swallow_link(world: World, gateway: Gateway, client: Client) -> None:
     """This one connection is forgotten by everybody on the way, for good."""
     port = _endpoint_port(world)
     there = f"tcp sport {port} drop", f"udp sport {port} drop"
@@ -191,19 +191,19 @@ def _swallow_link(world: World, client: Client) -> None:
     _rules(world, *there, answers=back)
 
 
-def _swallow_one_way(world: World, client: Client) -> None:
+def _swallow_one_way(world: World, gateway: Gateway, client: Client) -> None:
     """What the client sends is lost; what the gateway sends arrives."""
     port = _endpoint_port(world)
     _rules(world, f"tcp sport {port} drop", f"udp sport {port} drop")
 
 
-def _swallow_all(world: World, client: Client) -> None:
+def _swallow_all(world: World, gateway: Gateway, client: Client) -> None:
     _rules(world, "drop", answers=("drop",))
     time.sleep(3.0)
-    _no_rules(world, client)
+    _no_rules(world, gateway, client)
 
 
-def _change_address(world: World, client: Client) -> None:
+def _change_address(world: World, gateway: Gateway, client: Client) -> None:
     listed = world.client.run(["ip", "-4", "-o", "addr", "show", "lan0"]).stdout
     current = listed.split()[3]
     other = "10.1.0.3/24" if current.startswith("10.1.0.2/") else "10.1.0.2/24"
@@ -214,26 +214,58 @@ def _change_address(world: World, client: Client) -> None:
     )
 
 
-def _tcp_to_udp(world: World, client: Client) -> None:
+def _tcp_to_udp(world: World, gateway: Gateway, client: Client) -> None:
     _rules(world, f"tcp dport {PORT} reject with tcp reset")
 
 
-def _back_to_tcp(world: World, client: Client) -> None:
+def _back_to_tcp(world: World, gateway: Gateway, client: Client) -> None:
     """TCP is let through again; the client is told by its network, as when a Wi-Fi changes."""
-    _no_rules(world, client)
+    _no_rules(world, gateway, client)
     world.client.ip("addr add 10.1.0.99/32 dev lan0", "addr del 10.1.0.99/32 dev lan0")
     wait_for(lambda: client.status()["transport"] == "tcp", "the move back to TCP", 30.0)
 
 
-def _restart_listener(world: World, client: Client) -> None:
-    """For a second nobody listens there: connections are reset, datagrams refused."""
+def _refuse_port(world: World, gateway: Gateway, client: Client) -> None:
+    """For a second the port is refused on the way: connections are reset, datagrams refused."""
     _rules(
         world,
         f"tcp dport {PORT} reject with tcp reset",
         f"udp dport {PORT} reject with icmpx port-unreachable",
     )
     time.sleep(1.0)
-    _no_rules(world, client)
+    _no_rules(world, gateway, client)
+
+
+def _relisten(world: World, gateway: Gateway, client: Client) -> None:
+    """The gateway closes its listeners, opens them anew, and drops the links they let in."""
+    before = _listening(world)
+    gateway.command("relisten", "--drop")
+    after = _listening(world)
+    if not before.isdisjoint(after) or {port for _, port in after} != {PORT}:
+        raise Failed(f"the listeners are the same: {before}, {after}")
+
+
+def _kill_listener(world: World, gateway: Gateway, client: Client) -> None:
+    """The system ends the listening socket and the links (SOCK_DESTROY, as Android's netd)."""
+    before = _listening(world)
+    world.gateway.run(["ss", "-K", "-H", "-n", "-l", "-t", "sport", "=", f":{PORT}"])
+    _kill_sockets(world, gateway, client)
+    wait_for(lambda: len(_listening(world)) == len(before), "the listener to be opened again")
+    if before <= _listening(world):
+        raise Failed("the system did not end the listener")
+
+
+def _listening(world: World) -> set[tuple[int, int]]:
+    """The gateway's listening sockets: inode (unique to a socket) and port."""
+    found = set()
+    for protocol in ("-t", "-u"):
+        listed = world.gateway.run(["ss", "-H", "-n", "-l", "-e", protocol]).stdout
+        for line in listed.splitlines():
+            port = int(line.split()[3].rpartition(":")[2])
+            inode = next(w[4:] for w in line.split() if w.startswith("ino:"))
+            if port == PORT:
+                found.add((int(inode), port))
+    return found
 
 
 RESET = Cut("reset", False, _kill_sockets)
@@ -242,6 +274,8 @@ ONE_WAY = Cut("one way swallowed", True, _swallow_one_way, _no_rules)
 SILENCE = Cut("silence for 3 s", True, _swallow_all, breaks=False)
 ADDRESS = Cut("address change", False, _change_address)
 TO_UDP = Cut("TCP to UDP", False, _tcp_to_udp, _back_to_tcp)
-LISTENER = Cut("listener restarted", False, _restart_listener)
-ALL = (RESET, SWALLOWED, ADDRESS, TO_UDP, LISTENER, SILENCE)
-DATAGRAM = (SWALLOWED, ADDRESS, ONE_WAY, LISTENER, SILENCE)
+REFUSED = Cut("port refused for 1 s", False, _refuse_port)
+LISTENER = Cut("listener restarted", False, _relisten)
+KILLED = Cut("listener ended", False, _kill_listener)
+ALL = (RESET, SWALLOWED, ADDRESS, TO_UDP, LISTENER, SILENCE, REFUSED, KILLED)
+DATAGRAM = (SWALLOWED, ADDRESS, ONE_WAY, LISTENER, SILENCE, REFUSED)

@@ -26,15 +26,10 @@ from services.paths import find as find_paths
 from services.settings import Settings
 from services.store import GatewayDatabase
 from services.wake import WakeLock
+from tests.fakes.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Daemon:
@@ -102,6 +97,26 @@ def test_ready_idle_and_gone(gateway: Daemon, home: Path, port: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_other_signals_end_it_too(gateway: Daemon, number: int) -> None:
     assert gateway.end(number)[0] == 0
+
+
+def test_it_listens_elsewhere_and_anew(
+    gateway: Daemon, home: Path, port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["relisten"]) == Exit.OK
+    assert capsys.readouterr().out == f"Listening on 127.0.0.1:{port}.\n"
+    elsewhere = f"127.0.0.1:{free_port()}"
+    assert main(["set", "gateway.listen", elsewhere]) == Exit.OK
+    assert "next start" not in capsys.readouterr().out
+    assert main(["relisten", "--drop", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["listen"] == [elsewhere]
+    with socket.create_server(("127.0.0.1", port)) as taken:
+        assert main(["set", "gateway.listen", f"127.0.0.1:{port}"]) == Exit.FAILED
+        told = capsys.readouterr().err
+        assert f"Cannot listen on 127.0.0.1:{port} by TCP: Address already in use." in told
+        assert "set gateway.listen" in told and "It listens as before." in told
+        assert taken.getsockname()[1] == port
+    assert f'"{elsewhere}"' in (home / "config.toml").read_text()
+    assert gateway.end()[0] == 0
 
 
 def test_a_second_instance_is_told_who_is_there(gateway: Daemon) -> None:

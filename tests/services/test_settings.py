@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import tomllib
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +30,7 @@ from services.paths import find as find_paths
 from services.settings import Place, Settings, edit, write
 from services.store import GatewayDatabase
 from services.wake import WakeLock
+from tests.fakes.ports import free_port
 from tests.fakes.services import PretendGateway
 
 FILE = """\
@@ -78,7 +80,7 @@ def test_all_settings_of_the_service_are_shown(path: Path) -> None:
     assert (name.value, name.source, name.kind, name.live) == ("phone", "file", "text", True)
     assert level.choices == ["debug", "info", "warning", "error"]
     assert (mtu.low, mtu.high, mtu.source, mtu.default) == (1280, 65535, "default", 1500)
-    assert shown["gateway.bypass"].danger and not shown["gateway.listen"].live
+    assert shown["gateway.bypass"].danger and not shown["gateway.pool_ipv4"].live
 
 
 def test_a_change_keeps_comments_order_and_mode(path: Path) -> None:
@@ -86,7 +88,7 @@ def test_a_change_keeps_comments_order_and_mode(path: Path) -> None:
     done = recorder.set("gateway.name", 'The "new" phone')
     assert (done.value, done.source, done.pending) == ('The "new" phone', "file", False)
     text = path.read_text()
-    line = "name = \"The \\\"new\\\" phone\"  # not my own name"
+    line = 'name = "The \\"new\\" phone"  # not my own name'
     assert text == FILE.replace('name = "phone"  # not my own name', line)
     assert path.stat().st_mode & 0o777 == 0o600
     assert recorder.applied == [("gateway", "name")]
@@ -103,10 +105,25 @@ def test_back_to_the_default(path: Path) -> None:
 
 def test_what_needs_a_restart_is_pending_and_not_applied(path: Path) -> None:
     recorder = Recorder(path)
-    done = recorder.set("gateway.listen", "127.0.0.1:4000, [::1]:4000")
-    assert done.pending and done.value == ["127.0.0.1:4000", "[::1]:4000"]
+    done = recorder.set("gateway.pool_ipv4", "10.9.0.0/24")
+    assert done.pending and done.value == "10.9.0.0/24"
     assert recorder.applied == []
-    assert not recorder.set("gateway.listen", ["0.0.0.0:47800"]).pending, "as it was started"
+    assert not recorder.set("gateway.pool_ipv4", "").pending, "as it was started"
+
+
+def test_what_the_service_refuses_is_taken_back(path: Path) -> None:
+    recorder = Recorder(path, {("gateway", "listen"): ["0.0.0.0:5000"]})
+
+    def refuse(config: Config, place: Place) -> None:
+        assert config[place] == ["127.0.0.1:4000", "[::1]:4000"]
+        raise ControlError(Code.FAILED, "Not there.")
+
+    recorder.settings.apply = refuse
+    with pytest.raises(ControlError, match="Not there"):
+        recorder.set("gateway.listen", "127.0.0.1:4000, [::1]:4000")
+    assert path.read_text() == FILE and path.stat().st_mode & 0o777 == 0o600
+    shown = recorder.get("gateway.listen")
+    assert (shown.value, shown.source) == (["0.0.0.0:5000"], "option")
 
 
 def test_an_option_goes_before_the_file_until_it_is_changed_here(path: Path) -> None:
@@ -233,13 +250,14 @@ def test_any_series_of_changes_is_what_the_file_then_says(data: st.DataObject) -
 
 @pytest.fixture
 async def running(home: Path) -> Any:
-    settings = Settings("gateway", home / "config.toml", Config({}))
+    file = home / "config.toml"
+    file.write_text(f"[gateway]\nlisten = ['127.0.0.1:{free_port()}']\n")
+    settings = Settings("gateway", file, load(file))
     service = GatewayService(
         find_paths(), settings, GatewayDatabase(home / "g.db"), Notifier(None), WakeLock(False),
         Ring(), lambda: None,
     )  # fmt: skip
     service._gateway = Gateway(gateway_config(settings.config, False), MemoryStore())
-    service._gateway.config = gateway_config(Config({("gateway", "listen"): []}), False)
     await service._gateway.start()
     yield service, settings
     await service._gateway.stop()
@@ -271,6 +289,21 @@ async def test_a_running_gateway_follows(running: Any) -> None:
     assert not gateway.guard.bypass and gateway.status().alarms == []
 
 
+async def test_a_running_gateway_listens_elsewhere_or_as_before(running: Any) -> None:
+    service, settings = cast(tuple[GatewayService, Settings], running)
+    gateway = service._gateway
+    before = gateway.status().listen
+    elsewhere = f"127.0.0.1:{free_port()}"
+    done = settings.set(SetParams("gateway.listen", elsewhere))
+    assert gateway.status().listen == [elsewhere] != before and not done.pending
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        occupied = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ControlError, match=f"{occupied} by TCP: Address already in use.*other"):
+            settings.set(SetParams("gateway.listen", occupied))
+    assert gateway.status().listen == [elsewhere]
+    assert load(find_paths().config)["gateway", "listen"] == [elsewhere]
+
+
 async def test_the_log_level_follows(running: Any) -> None:
     _, settings = running
     before = logging.getLogger().level
@@ -299,9 +332,7 @@ def test_the_command_asks_the_service(
     assert main(["set", "gateway.name"]) == Exit.USAGE
 
 
-def test_the_command_without_a_service(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_without_a_service(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["set", "gateway.bypass", "on"]) == Exit.OK
     told = capsys.readouterr()
     assert told.out == "gateway.bypass is on now.\n" and "Mind what this means" in told.err

@@ -1,0 +1,253 @@
+"""The addresses that the gateway listens on, and how they change while it runs.
+
+Theory of operation. A *place* is an address and a port, listened on by TCP and
+by UDP. `change` goes from the present places to others, so that somebody
+listens as long as possible, and so that it can be taken back:
+
+1. New places are opened beside the old ones.
+2. Where an old one is in the way (the same port, and the same address or all of
+   them) it is closed first, and the new one opened at once.
+3. When all are open, the old ones are given up.
+
+Whatever fails in the first two steps, the new places are closed and the old
+ones are back, even at an address that has gone meanwhile.
+
+TCP links do not depend on the listener they came in by: they stay. UDP links
+use the listener's own socket. Where a new place is one that their client can
+keep sending to, it adopts them, and nothing changes for the client. The others
+are told that their way in is closed; they resume over another.
+
+The system may end a listening socket by itself (Android's netd does so when
+networks change). It is then opened again, with growing pauses until it can be.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gateway.datagram_link import DatagramDoor, DatagramLink
+from gateway.listeners import ListenError, StreamListener, spell
+from gateway.nat.counters import Counters
+from vshp.config import CloseReason
+
+REOPEN_FIRST = 1.0
+REOPEN_MAX = 30.0
+"""Seconds between attempts to open a listener again that the system has ended."""
+ALL = ("0.0.0.0", "::")
+
+_log = logging.getLogger(__name__)
+
+Address = tuple[str, int]
+"""Host (an IP address) and port."""
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """One address that is listened on."""
+
+    asked: Address
+    """As the owner named it; its port may be 0, which is any."""
+    listener: StreamListener
+    door: DatagramDoor
+
+    @property
+    def host(self) -> str:
+        return self.listener.host
+
+    @property
+    def port(self) -> int:
+        return self.listener.port
+
+    def whole(self) -> bool:
+        """Whether both sockets are open."""
+        return not (self.listener.closed or self.door.closed)
+
+    def close(self) -> None:
+        self.listener.close()
+        self.door.close()
+
+
+class Places:
+    """All places of a gateway."""
+
+    def __init__(
+        self,
+        open_stream: Callable[[str, int, bool], StreamListener],
+        open_door: Callable[[str, int, bool], DatagramDoor],
+        counters: Counters,
+    ) -> None:
+        """Both take host, port, and whether the address may be one that is not there just now;
+        both raise ListenError."""
+        self._open_stream = open_stream
+        self._open_door = open_door
+        self._counts = counters.counts
+        self._places: list[Place] = []
+        self._reopen_at: float | None = None
+        self._pause = REOPEN_FIRST
+
+    def addresses(self) -> list[Address]:
+        """Where it is listened, in the owner's order."""
+        return [(place.host, place.port) for place in self._places]
+
+    def change(self, wanted: Sequence[Address], now: float, anew: bool = False) -> None:
+        """Listen at exactly these; those of them that are open already stay, unless `anew`.
+
+        Raises ListenError; everything is as it was then.
+        """
+        asked = list(dict.fromkeys(wanted))
+        kept = {} if anew else {p.asked: p for p in self._places if p.asked in asked and p.whole()}
+        old = [place for place in self._places if kept.get(place.asked) is not place]
+        opened = self._replace([address for address in asked if address not in kept], old, now)
+        self._places = [kept[address] if address in kept else opened[address] for address in asked]
+        for place in old:
+            self._give_up(place, now)
+
+    def close(self) -> None:
+        """Listen no more; links are the owner's to close first."""
+        for place in self._places:
+            place.close()
+        self._places.clear()
+        self._reopen_at = None
+
+    def get_timer(self) -> float | None:
+        """When a listener that the system has ended is to be opened again."""
+        return self._reopen_at
+
+    def handle_timer(self, now: float) -> None:
+        if self._reopen_at is None or self._reopen_at > now:
+            return
+        self._reopen_at = None
+        for place in self._places:
+            if place.listener.closed:
+                try:
+                    self._listen(place)
+                except ListenError as error:
+                    _log.warning("%s", error)
+                    self._counts["listener__dead__not_reopened"] += 1
+                    self._reopen_at = now + self._pause
+                else:
+                    self._counts["listener__dead__reopened"] += 1
+        self._pause = min(2 * self._pause, REOPEN_MAX) if self._reopen_at else REOPEN_FIRST
+
+    # --- opening -----------------------------------------------------------------------------
+
+    def _replace(self, asked: list[Address], old: list[Place], now: float) -> dict[Address, Place]:
+        """Open the new places; `old` ones that are in the way are closed for it."""
+        targets = {address: _target(address, old) for address in asked}
+        blocked = {
+            address: [place for place in old if _in_the_way(place, target)]
+            for address, target in targets.items()
+        }
+        opened: dict[Address, Place] = {}
+        closed: list[Place] = []
+        try:
+            # Those that nobody blocks come first: as long as they may fail, nothing is closed.
+            for address in sorted(asked, key=lambda address: bool(blocked[address])):
+                for place in blocked[address]:
+                    if place not in closed:
+                        closed.append(place)
+                        place.close()
+                opened[address] = self._open(address, *targets[address])
+        except ListenError:
+            for place in opened.values():
+                place.close()
+            for place in closed:
+                self._restore(place, now)
+            raise
+        return opened
+
+    def _open(self, asked: Address, host: str, port: int, early: bool = False) -> Place:
+        listener = self._open_stream(host, port, early)
+        try:
+            door = self._open_door(host, listener.port, early)
+        except ListenError:
+            listener.close()
+            raise
+        place = Place(asked, listener, door)
+        listener.on_dead = lambda now: self._dead(place, now)
+        return place
+
+    def _restore(self, place: Place, now: float) -> None:
+        """Open a place again that was closed in vain, with the links it had."""
+        try:
+            fresh = self._open(place.asked, place.host, place.port, early=True)
+        except ListenError as error:
+            # Somebody was quicker. The timer goes on trying.
+            _log.error("%s", error)
+            self._dead(place, now)
+            return
+        place.listener, door, place.door = fresh.listener, place.door, fresh.door
+        place.listener.on_dead = lambda now: self._dead(place, now)
+        for link in door.links():
+            if not place.door.adopt(link):
+                link.close(CloseReason.LISTENER_CLOSED, now)
+
+    def _listen(self, place: Place) -> None:
+        """Open what is closed of a place. Raises ListenError."""
+        listener = self._open_stream(place.host, place.port, True)
+        if place.door.closed:
+            links = place.door.links()
+            try:
+                place.door = self._open_door(place.host, place.port, True)
+            except ListenError:
+                listener.close()
+                raise
+            for link in links:
+                place.door.adopt(link)
+        listener.on_dead = lambda now: self._dead(place, now)
+        place.listener = listener
+
+    def _dead(self, place: Place, now: float) -> None:
+        _log.warning("the listener at %s was ended", spell(place.host, place.port))
+        self._counts["listener__dead"] += 1
+        if self._reopen_at is None:
+            self._reopen_at = now
+
+    # --- giving up ---------------------------------------------------------------------------
+
+    def _give_up(self, place: Place, now: float) -> None:
+        """Close an old place; its UDP links go to a new one, or are told to come back."""
+        for link in place.door.links():
+            heirs = [p for p in self._places if _same_port(p, place.host, place.port)]
+            # One that cannot be reached where the client sends may still say so.
+            heirs.sort(key=lambda heir: not _reaches(heir, link))
+            heir = next((heir for heir in heirs if heir.door.adopt(link)), None)
+            if heir is None or not _reaches(heir, link):
+                self._counts["link__udp__listener_closed"] += 1
+                link.close(CloseReason.LISTENER_CLOSED, now)
+            else:
+                self._counts["link__udp__listener_changed"] += 1
+        place.close()
+
+
+def _target(address: Address, old: list[Place]) -> Address:
+    """Where to open what was asked for; any port stays the one that it became."""
+    host, port = address
+    if port == 0:
+        port = next((place.port for place in old if place.asked == address), 0)
+    return host, port
+
+
+def _same_port(place: Place, host: str, port: int) -> bool:
+    return place.port == port and (":" in place.host) is (":" in host)
+
+
+def _in_the_way(place: Place, target: Address) -> bool:
+    """Whether the place must be closed before the target can be opened (bind(2))."""
+    host, port = target
+    return _same_port(place, host, port) and (
+        place.host == host or place.host in ALL or host in ALL
+    )
+
+
+def _reaches(place: Place, link: DatagramLink) -> bool:
+    """Whether datagrams to where the link's client sends them arrive at the place."""
+    return place.host in ALL or _packed(place.host) == _packed(link.local)
+
+
+def _packed(host: str) -> bytes:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.inet_pton(family, host.partition("%")[0])
