@@ -8,9 +8,8 @@ import pytest
 
 from services.control import schema
 from services.control.errors import Code, ControlError
-from tests.fakes.services import lease, make_flows
+from tests.fakes.services import lease
 from tests.tui.conftest import Console, OpenConsole
-from tui.screens.flows import FlowsScreen
 from tui.widgets.table import RowTable
 
 
@@ -233,135 +232,6 @@ async def test_a_device_without_a_lease_is_shown(console: OpenConsole) -> None:
         c.gateway.changed()
         await c.settle()
         assert "Tablet" in c.text
-
-
-# Flows
-
-
-async def test_sort_and_order_are_the_services_work(console: OpenConsole) -> None:
-    async with console(section="flows") as c:
-        assert c.gateway.asked[-1]["flows"] == {"sort": "rate", "descending": True, "limit": 200}
-        await c.press("o")
-        assert c.gateway.asked[-1]["flows"]["sort"] == "bytes"
-        await c.press("i")
-        assert c.gateway.asked[-1]["flows"]["descending"] is False
-        await c.press("o")
-        assert c.gateway.asked[-1]["flows"] == {"sort": "age", "descending": False, "limit": 200}
-
-
-async def test_filter(console: OpenConsole) -> None:
-    async with console(section="flows") as c:
-        await c.press("slash", *"udp 53", "enter")
-        assert c.gateway.asked[-1]["flows"]["filter"] == "udp 53"
-        assert "5 flows" in c.text
-        await c.press("escape")
-        assert "filter" not in c.gateway.asked[-1]["flows"]
-        assert "40 flows" in c.text
-
-
-async def test_escape_in_the_filter_clears_it(console: OpenConsole) -> None:
-    async with console(section="flows") as c:
-        await c.press("slash", *"udp", "escape")
-        assert "40 flows" in c.text
-        assert isinstance(c.app.focused, RowTable)
-
-
-async def test_cursor_stays_on_its_flow_when_the_order_changes(console: OpenConsole) -> None:
-    async with console(section="flows") as c:
-        await c.press("down", "down")
-        table = c.app.screen.query_one("#flows", RowTable)
-        chosen = table.cursor_id
-        c.gateway.flows = [
-            replace(flow, to_tunnel_rate=9e9) if flow.id == 40 else flow for flow in c.gateway.flows
-        ]
-        c.gateway.changed("flows")
-        await c.settle()
-        assert table.cursor_id == chosen
-        assert table.current is not None
-        assert table.rows[3] is table.current
-
-
-async def test_follow_keeps_the_flow_in_view(console: OpenConsole) -> None:
-    async with console(section="flows") as c:
-        await c.press("f")
-        assert "following" in c.text
-        table = c.app.screen.query_one("#flows", RowTable)
-        first = table.current
-        assert first is not None
-        c.gateway.flows = [
-            replace(flow, to_tunnel_rate=0.0, from_tunnel_rate=0.0) if flow.id == first.id else flow
-            for flow in c.gateway.flows
-        ]
-        c.gateway.flows.sort(key=lambda flow: flow.id == first.id)
-        c.gateway.changed("flows")
-        await c.settle()
-        assert table.current is not None
-        assert table.current.id == first.id
-        assert table.scroll_offset.y > 0
-
-
-async def test_group_by_device_and_fold(console: OpenConsole) -> None:
-    async with console(section="flows") as c:
-        await c.press("g", "home")
-        assert "▾ Work laptop  20 flows" in c.text
-        await c.press("enter")
-        assert "▸ Work laptop  20 flows" in c.text
-        assert "▾ Tablet  20 flows" in c.text
-        await c.press("g")
-        assert "Work laptop  20 flows" not in c.text
-
-
-async def test_details_follow_the_flow_and_outlive_it(console: OpenConsole) -> None:
-    async with console(section="flows") as c:
-        await c.press("enter")
-        assert "#1  established" in c.text
-        c.gateway.flows[0] = replace(c.gateway.flows[0], to_tunnel_bytes=777_000_000_000)
-        c.gateway.changed("flows")
-        await c.settle()
-        assert "777 GB" in c.text
-        await c.press("enter")
-        assert "#1  established" not in c.text
-
-
-async def test_close_asks_by_name(console: OpenConsole) -> None:
-    async with console(section="flows") as c:
-        await c.press("x")
-        assert "Close tcp to 151.101.1.140:443?" in c.text
-        assert "Work laptop" in c.text
-        await c.press("n")
-        assert called(c, "close_flow") == []
-        await c.press("x", "y")
-        assert called(c, "close_flow") == [{"id": 1}]
-        assert "39 flows" in c.text
-
-
-async def test_only_this_device(console: OpenConsole) -> None:
-    async with console(section="flows") as c:
-        await c.press("m")
-        assert c.gateway.asked[-1]["flows"]["peer"] == "p2"
-        await c.press("m")
-        assert "peer" not in c.gateway.asked[-1]["flows"]
-
-
-async def test_more_flows_are_asked_for_at_the_end_of_the_page(console: OpenConsole) -> None:
-    async with console(section="flows") as c:
-        c.gateway.flows = make_flows(1_000)
-        c.gateway.changed("flows")
-        await c.settle()
-        assert "200 of 1,000 flows" in c.text
-        await c.press("end", "down")
-        assert c.gateway.asked[-1]["flows"]["limit"] == 400
-        assert "400 of 1,000 flows" in c.text
-
-
-async def test_no_flows(console: OpenConsole) -> None:
-    async with console(section="flows") as c:
-        c.gateway.flows = []
-        c.gateway.changed("flows")
-        await c.settle()
-        assert "No flows." in c.text
-        await c.press("x", "enter", "m", "down", "end")
-        assert isinstance(c.app.screen, FlowsScreen)
 
 
 # Log

@@ -18,9 +18,9 @@ from textual.widgets import Input
 
 from services.control import schema
 from tui import actions, formats
-from tui.screens.flows import FilterInput
 from tui.screens.modals import TextScreen
 from tui.screens.section import SectionScreen
+from tui.widgets.filter import FilterInput
 from tui.widgets.painted import Painted, Tone
 from tui.widgets.table import Cell, Column, RowTable
 

@@ -21,9 +21,9 @@ from services.control import schema
 from services.control.errors import ControlError
 from tui import actions, formats
 from tui.screens.edit import ChoiceScreen, EditScreen
-from tui.screens.flows import FilterInput
 from tui.screens.modals import ConfirmScreen
 from tui.screens.section import SectionScreen
+from tui.widgets.filter import FilterInput
 from tui.widgets.painted import Painted, Tone
 from tui.widgets.table import Cell, Column, RowTable
 

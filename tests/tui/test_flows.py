@@ -1,0 +1,196 @@
+"""The Flows section: order, filter, places, details, groups, pages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.fakes.services import make_flows
+from tests.tui.conftest import Console, OpenConsole
+from tui.screens.flow_rows import in_place
+from tui.screens.flows import ORDER_SECONDS, WIDE_LIMIT, FlowsScreen
+from tui.widgets.table import RowTable
+
+
+def called(c: Console, method: str) -> list[dict[str, object]]:
+    return [params for name, params in c.gateway.calls if name == method]
+
+
+async def test_sort_and_order_are_the_services_work(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        assert c.gateway.asked[-1]["flows"] == {"sort": "rate", "descending": True, "limit": 50}
+        await c.press("o")
+        assert c.gateway.asked[-1]["flows"]["sort"] == "bytes"
+        await c.press("i")
+        assert c.gateway.asked[-1]["flows"]["descending"] is False
+        await c.press("o")
+        assert c.gateway.asked[-1]["flows"] == {"sort": "age", "descending": False, "limit": 50}
+
+
+async def test_filter(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("slash", *"udp 53", "enter")
+        assert c.gateway.asked[-1]["flows"]["filter"] == "udp 53"
+        assert "5 flows" in c.text
+        await c.press("escape")
+        assert "filter" not in c.gateway.asked[-1]["flows"]
+        assert "40 flows" in c.text
+
+
+async def test_escape_in_the_filter_clears_it(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("slash", *"udp", "escape")
+        assert "40 flows" in c.text
+        assert isinstance(c.app.focused, RowTable)
+
+
+async def test_cursor_stays_on_its_flow_when_the_order_changes(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("down", "down")
+        table = c.app.screen.query_one("#flows", RowTable)
+        chosen = table.cursor_id
+        await c.advance(ORDER_SECONDS)
+        c.gateway.flows = [
+            replace(flow, to_tunnel_rate=9e9) if flow.id == 40 else flow for flow in c.gateway.flows
+        ]
+        c.gateway.changed("flows")
+        await c.settle()
+        assert table.cursor_id == chosen
+        assert table.current is not None
+        assert table.rows[3] is table.current
+
+
+async def test_follow_keeps_the_flow_in_view(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("f")
+        assert "following" in c.text
+        table = c.app.screen.query_one("#flows", RowTable)
+        first = table.current
+        assert first is not None
+        await c.advance(ORDER_SECONDS)
+        c.gateway.flows = [
+            replace(flow, to_tunnel_rate=0.0, from_tunnel_rate=0.0) if flow.id == first.id else flow
+            for flow in c.gateway.flows
+        ]
+        c.gateway.flows.sort(key=lambda flow: flow.id == first.id)
+        c.gateway.changed("flows")
+        await c.settle()
+        assert table.current is not None
+        assert table.current.id == first.id
+        assert table.scroll_offset.y > 0
+
+
+async def test_group_by_device_and_fold(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("g", "home")
+        assert "▾ Work laptop  20 flows" in c.text
+        await c.press("enter")
+        assert "▸ Work laptop  20 flows" in c.text
+        assert "▾ Tablet  20 flows" in c.text
+        await c.press("g")
+        assert "Work laptop  20 flows" not in c.text
+
+
+async def test_details_follow_the_flow_and_outlive_it(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("enter")
+        assert "#1  established" in c.text
+        c.gateway.flows[0] = replace(c.gateway.flows[0], to_tunnel_bytes=777_000_000_000)
+        c.gateway.changed("flows")
+        await c.settle()
+        assert "777 GB" in c.text
+        await c.press("enter")
+        assert "#1  established" not in c.text
+
+
+async def test_close_asks_by_name(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("x")
+        assert "Close tcp to 151.101.1.140:443?" in c.text
+        assert "Work laptop" in c.text
+        await c.press("n")
+        assert called(c, "close_flow") == []
+        await c.press("x", "y")
+        assert called(c, "close_flow") == [{"id": 1}]
+        assert "39 flows" in c.text
+
+
+async def test_only_this_device(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("m")
+        assert c.gateway.asked[-1]["flows"]["peer"] == "p2"
+        await c.press("m")
+        assert "peer" not in c.gateway.asked[-1]["flows"]
+
+
+async def test_more_flows_are_asked_for_at_the_end_of_the_page(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        c.gateway.flows = make_flows(1_000)
+        c.gateway.changed("flows")
+        await c.settle()
+        assert "50 of 1,000 flows" in c.text
+        await c.press("end", "down")
+        assert c.gateway.asked[-1]["flows"]["limit"] == 100
+        assert "100 of 1,000 flows" in c.text
+
+
+@pytest.mark.parametrize("key", ["g", "f", "enter"])
+async def test_who_looks_closely_gets_a_longer_page(console: OpenConsole, key: str) -> None:
+    async with console(section="flows") as c:
+        await c.press(key)
+        assert c.gateway.asked[-1]["flows"]["limit"] == WIDE_LIMIT
+        await c.press(key)
+        assert c.gateway.asked[-1]["flows"]["limit"] == 50
+
+
+async def test_a_tall_terminal_gets_a_page_that_fills_it(console: OpenConsole) -> None:
+    async with console(section="flows", size=(80, 90)) as c:
+        assert c.gateway.asked[-1]["flows"]["limit"] > 90
+
+
+def test_rows_stay_and_newcomers_take_free_places() -> None:
+    flows = {flow.id: flow for flow in make_flows(9)}
+
+    def placed(places: list[int], page: list[int]) -> list[int]:
+        return [flow.id for flow in in_place(places, [flows[id] for id in page])]
+
+    assert placed([], [3, 1, 2]) == [3, 1, 2]
+    assert placed([1, 2, 3], [3, 1, 2]) == [1, 2, 3]
+    assert placed([1, 2, 3, 4], [9, 4, 3, 1, 8]) == [1, 9, 3, 4, 8]
+    assert placed([1, 2, 3, 4], [4, 1]) == [1, 4]
+
+
+async def test_rows_keep_their_places_for_a_while(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        table = c.app.screen.query_one("#flows", RowTable)
+        first = table.rows[0].id
+        c.gateway.flows = [
+            replace(flow, to_tunnel_rate=9e9) if flow.id == 40 else flow for flow in c.gateway.flows
+        ]
+        c.gateway.changed("flows")
+        await c.settle()
+        assert table.rows[0].id == first
+        assert any(row.id == 40 and row.to_tunnel_rate == 9e9 for row in table.rows)
+        await c.advance(ORDER_SECONDS)
+        c.gateway.changed("flows")
+        await c.settle()
+        assert table.rows[0].id == 40
+
+
+async def test_an_order_asked_for_comes_at_once(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("i")
+        table = c.app.screen.query_one("#flows", RowTable)
+        rates = [row.to_tunnel_rate + row.from_tunnel_rate for row in table.rows]
+        assert rates == sorted(rates)
+
+
+async def test_no_flows(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        c.gateway.flows = []
+        c.gateway.changed("flows")
+        await c.settle()
+        assert "No flows." in c.text
+        await c.press("x", "enter", "m", "down", "end")
+        assert isinstance(c.app.screen, FlowsScreen)

@@ -1,0 +1,132 @@
+"""Flows as rows: their columns and orders, groups by device, and rows that keep their places."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from services.control import schema
+from tui import formats
+from tui.widgets.painted import Tone
+from tui.widgets.table import Cell, Column
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """An order of the flows."""
+
+    key: str
+    """The service's name for it."""
+    name: str
+    descending: bool
+    """How it begins."""
+    moves: bool = False
+    """Whether it changes all the time, because its numbers do."""
+
+
+SORTS = (
+    Sort("rate", "rate", True, moves=True),
+    Sort("bytes", "bytes", True, moves=True),
+    Sort("age", "age", False),
+    Sort("idle", "idle", False, moves=True),
+    Sort("label", "device", False),
+    Sort("destination", "destination", False),
+    Sort("state", "state", False),
+)
+"""What `o` goes through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The heading of one device's flows."""
+
+    peer_id: str
+    label: str
+    flows: int
+    down: float
+    up: float
+    open: bool
+
+
+Row = schema.Flow | Group
+
+
+def row_id(row: Row) -> Hashable:
+    return ("group", row.peer_id) if isinstance(row, Group) else row.id
+
+
+def grouped(flows: list[schema.Flow], closed: set[str]) -> list[Row]:
+    """The flows under a heading for each device, in the order of their first flows."""
+    groups: dict[str, list[schema.Flow]] = {}
+    for flow in flows:
+        groups.setdefault(flow.peer_id, []).append(flow)
+    made: list[Row] = []
+    for peer_id, members in groups.items():
+        down = sum(flow.to_tunnel_rate for flow in members)
+        up = sum(flow.from_tunnel_rate for flow in members)
+        is_open = peer_id not in closed
+        made.append(Group(peer_id, members[0].label, len(members), down, up, is_open))
+        if is_open:
+            made += members
+    return made
+
+
+def in_place(places: Sequence[int], flows: Sequence[schema.Flow]) -> list[schema.Flow]:
+    """The flows such that those in `places` (ids, top to bottom) stay where they are.
+
+    New flows take the places of flows that are gone, the rest of them come last.
+    """
+    known = {flow.id: flow for flow in flows}
+    standing = set(places)
+    new = iter([flow for flow in flows if flow.id not in standing])
+    made: list[schema.Flow] = []
+    for id in places:
+        flow = known.get(id) or next(new, None)
+        if flow is not None:
+            made.append(flow)
+    return [*made, *new]
+
+
+def _flow(row: Row) -> schema.Flow:
+    assert isinstance(row, schema.Flow)  # headings never come to a column
+    return row
+
+
+_STATE_TONES: dict[str, Tone] = {
+    "established": "ok",
+    "connecting": "accent",
+    "refused": "bad",
+    "closing": "quiet",
+}
+
+
+def _state(row: Row) -> Cell:
+    state = formats.clean(_flow(row).state, 12)
+    return state, _STATE_TONES.get(state, "quiet")
+
+
+def _rate(value: float, tone: Tone) -> Cell:
+    return formats.rate(value), tone if value >= 1 else "quiet"
+
+
+COLUMNS = (
+    Column[Row]("protocol", "Prot", 4, lambda r: (formats.clean(_flow(r).protocol, 4), "quiet")),
+    Column[Row]("label", "Device", 12, lambda r: (formats.clean(_flow(r).label), "plain"),
+                flex=1, tier=1),
+    Column[Row]("source", "From", 21, lambda r: (
+        formats.shorten_middle(formats.clean(_flow(r).source, 60), 21), "quiet"), tier=2),
+    Column[Row]("destination", "To", 14, lambda r: (
+        formats.clean(_flow(r).destination, 60), "strong"), flex=3),
+    Column[Row]("state", "State", 11, _state, tier=2),
+    Column[Row]("down", "Down", 9, lambda r: _rate(_flow(r).to_tunnel_rate, "down"), right=True),
+    Column[Row]("up", "Up", 9, lambda r: _rate(_flow(r).from_tunnel_rate, "up"), right=True),
+    Column[Row]("bytes", "Bytes", 7, lambda r: (formats.size(
+        _flow(r).to_tunnel_bytes + _flow(r).from_tunnel_bytes), "plain"), right=True, tier=1),
+    Column[Row]("age", "Age", 4, lambda r: (formats.age(_flow(r).age), "quiet"),
+                right=True, tier=1),
+    Column[Row]("device", "By", 8, lambda r: (
+        formats.clean(_flow(r).device or "?", 15), "quiet"), tier=2),
+)  # fmt: skip
+
+MARKED = {"rate": "down"}
+"""Which heading carries the mark of an order that has no column of its own."""
