@@ -30,6 +30,9 @@ from collections.abc import Callable
 from client import resume as resuming
 from client import suite
 from client.driver import LinkDriver
+from client.endpoints import EndpointBook, EndpointRecord, Outcome
+from client.guard import GuardSnapshot, GuardWatch
+from client.history import CLOSED_HERE, MOVED, History, LinkRecord
 from client.kinds import classify, usb_endpoints
 from client.model import (
     ClientConfig,
@@ -93,6 +96,9 @@ class Client:
         self._suite = Suite.CHACHAPOLY_BLAKE2S
         self._state = ClientState.IDLE
         self._report = Report()
+        self._book = EndpointBook()
+        self._history = History()
+        self._guard = GuardWatch()
         self._run: asyncio.Task[None] | None = None
         self._round: Round | None = None
         self._plan: Plan | None = None
@@ -159,6 +165,8 @@ class Client:
             None if key is None else fingerprint(key),
             nic.name,
         )
+        self._book.clear()
+        self._history.run_begins()
         self._step(Step.CONNECT)
         self._run = create_task(self._stay_connected(plan), "client-run")
 
@@ -188,7 +196,19 @@ class Client:
     def status(self) -> ClientSnapshot:
         """The state at this moment."""
         link = self._round.link if self._round is not None else None
-        return self._report.snapshot(self._state, link, time.monotonic())
+        return self._report.snapshot(self._state, link, self._guarded(), time.monotonic())
+
+    def endpoints(self) -> tuple[EndpointRecord, ...]:
+        """The endpoints of the present run, or of the last, the best first."""
+        return self._book.read()
+
+    def history(self) -> tuple[LinkRecord, ...]:
+        """The links since the service began, the newest first."""
+        return self._history.read(time.monotonic())
+
+    def _guarded(self) -> GuardSnapshot:
+        linked = self._state is ClientState.CONNECTED
+        return self._guard.look(self._tunnel.guards, linked, time.time())
 
     # --- the run -----------------------------------------------------------------------------
 
@@ -220,12 +240,20 @@ class Client:
             # While nothing is known of the path, short attempts find its return sooner.
             timeout = min(self._config.connect_timeout, CONNECT_STEP * backoff.rounds)
             ways = await self._ways(plan)
+            self._book.know((*ways, *plan.endpoints))
             current = Round(self, plan, ways, self._tunnel, self._session_maker(plan), timeout)
             self._plan, self._round = plan, current
             improving = create_task(self._improve(plan, current), "client-improve")
+            ended = CLOSED_HERE
             try:
                 ending = await current.run()
+                ended = ending.reason
+            except ClientError as error:
+                ended = error.name
+                raise
             finally:
+                # Before anything is awaited: the pause begins now.
+                self._history.ended(current.link, ended, time.monotonic())
                 await cancel(improving)
                 self._report.add(current.link)
                 self._round = None
@@ -300,6 +328,7 @@ class Client:
                 if link is None or not current.granted:
                     continue
                 ways = await self._ways(plan)
+                self._book.know((*ways, *plan.endpoints))
                 here = next((e for e in ways if str(e) == str(link.endpoint)), link.endpoint)
                 current.improve(tuple(e for e in ways if rank(e) < rank(here)))
         finally:
@@ -328,6 +357,11 @@ class Client:
         return Sessions(self._identity, plan, hello, self._suite)
 
     # --- news of the round (RoundOwner) ------------------------------------------------------
+
+    def tried(
+        self, endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float
+    ) -> None:
+        self._book.note(endpoint, outcome, why, seconds, time.time())
 
     def met(self, gateway_key: bytes) -> bool:
         """On first contact: note who is there; later: nobody else will do."""
@@ -364,8 +398,9 @@ class Client:
         hold, self._hold = self._hold, None
         if hold is not None:
             hold.cancel()
-        nic = self._tunnel.nic
-        self._report.leased(lease, nic.name if nic is not None else "", time.monotonic())
+        nic, now = self._tunnel.nic, time.monotonic()
+        self._report.leased(lease, nic.name if nic is not None else "", now)
+        self._history.begun(link, self._report.gateway, lease.resumed, now, time.time())
         if self._state is ClientState.CONNECTED:
             self._changed()
         else:
@@ -374,6 +409,7 @@ class Client:
     def moved(self, link: LinkDriver) -> None:
         """A better way was found and is in use."""
         self._report.add(link)
+        self._history.ended(link, MOVED, time.monotonic())
 
     def status_received(self, status: GatewayStatus) -> None:
         if self._report.status(status):
@@ -424,6 +460,8 @@ class Client:
         self._changed()
 
     def _changed(self) -> None:
+        # Also while nobody asks: the kill switch is shown with the time of its change.
+        self._guarded()
         if self._state in _SETTLED:
             self._settled.set()
         self.on_change()

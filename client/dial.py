@@ -14,8 +14,10 @@ import contextlib
 import errno
 import os
 import socket
+from dataclasses import dataclass
 from typing import Any
 
+from client.endpoints import Outcome, Tell, tell_nobody
 from client.model import ClientError, TransportEndpoint
 from client.tasks import cancel, create_task
 from vshp.transports import adb
@@ -34,13 +36,35 @@ class AllUnreachable(Exception):
         self.detail = detail
 
 
+@dataclass(slots=True)
+class _Attempt:
+    """One endpoint's connect, in loop time."""
+
+    began: float
+    answered: float | None = None
+
+
 class Race:
     """Connects to endpoints in order; hands out connected sockets as they come."""
 
-    def __init__(self, endpoints: tuple[TransportEndpoint, ...], mark: int, timeout: float) -> None:
-        """Starts at once. `mark` (SO_MARK, 0 for none) keeps the socket outside the tunnel."""
+    def __init__(
+        self,
+        endpoints: tuple[TransportEndpoint, ...],
+        mark: int,
+        timeout: float,
+        tell: Tell = tell_nobody,
+    ) -> None:
+        """Starts at once. `mark` (SO_MARK, 0 for none) keeps the socket outside the tunnel.
+
+        `tell` hears of every connect that failed, and of those that came too late;
+        what came of a socket that was handed out, its taker knows.
+        """
         self._mark = mark
         self._timeout = timeout
+        self._tell = tell
+        self._now = asyncio.get_running_loop().time
+        self._all: dict[TransportEndpoint, _Attempt] = {}
+        self._open: set[TransportEndpoint] = set()
         self._ready: asyncio.Queue[tuple[socket.socket, TransportEndpoint] | str] = asyncio.Queue()
         self._left = min(len(endpoints), MAX_ATTEMPTS)
         self._attempts: list[asyncio.Task[None]] = []
@@ -58,6 +82,7 @@ class Race:
             result = await self._ready.get()
             self._left -= 1
             if not isinstance(result, str):
+                self._open.discard(result[1])
                 return result
             self._last = result
         raise AllUnreachable(self._last)
@@ -67,9 +92,19 @@ class Race:
         self._ready.put_nowait("the network changed")
         self._left = min(self._left, 1)
 
-    async def close(self) -> None:
-        """Give up what is under way and close sockets nobody took; `next` then raises."""
+    def seconds(self, endpoint: TransportEndpoint) -> float:
+        """Since the connect to `endpoint` began; 0 when none has."""
+        attempt = self._all.get(endpoint)
+        return 0.0 if attempt is None else self._now() - attempt.began
+
+    async def close(self, decided: bool = False) -> None:
+        """Give up what is under way and close sockets nobody took; `next` then raises.
+
+        `decided`: because one has won, so that the others came too late.
+        """
         self._left = 0
+        if decided:
+            self._tell_late()
         await cancel(self._starter)
         for attempt in self._attempts:
             await cancel(attempt)
@@ -80,6 +115,8 @@ class Race:
 
     async def _start(self, endpoints: tuple[TransportEndpoint, ...]) -> None:
         for endpoint in endpoints:
+            self._all[endpoint] = _Attempt(self._now())
+            self._open.add(endpoint)
             attempt = create_task(self._attempt(endpoint), f"dial-{endpoint}")
             self._attempts.append(attempt)
             await asyncio.wait([attempt], timeout=STAGGER)
@@ -88,9 +125,30 @@ class Race:
         try:
             sock = await connect(endpoint, self._mark, self._timeout)
         except (OSError, ClientError) as error:
+            self._open.discard(endpoint)
+            self._tell(endpoint, _outcome(error), _why(error), self.seconds(endpoint))
             self._ready.put_nowait(f"{endpoint}: {_why(error)}")
             return
+        self._all[endpoint].answered = self._now()
         self._ready.put_nowait((sock, endpoint))
+
+    def _tell_late(self) -> None:
+        late, self._open = self._open, set()
+        for endpoint in late:
+            attempt = self._all[endpoint]
+            if endpoint.transport == "udp":
+                # A UDP socket connects whoever is there: nobody was asked anything.
+                continue
+            if attempt.answered is None:
+                self._tell(endpoint, Outcome.SLOWER, "no answer so far", self.seconds(endpoint))
+            else:
+                self._tell(endpoint, Outcome.SLOWER, "", attempt.answered - attempt.began)
+
+
+def _outcome(error: OSError | ClientError) -> Outcome:
+    if isinstance(error, ConnectionRefusedError):
+        return Outcome.REFUSED
+    return Outcome.TIMED_OUT if isinstance(error, TimeoutError) else Outcome.UNREACHABLE
 
 
 def _why(error: OSError | ClientError) -> str:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from client.guard import GuardSnapshot
 from vshp.transports.adb import is_serial
 
 MAX_KNOWN_GATEWAYS = 256
@@ -224,6 +225,7 @@ class ClientSnapshot:
     from_tunnel_rate: float = 0.0
     to_tunnel_rate: float = 0.0
     counters: dict[str, int] = field(default_factory=dict)
+    guard: GuardSnapshot = field(default_factory=GuardSnapshot)
 
 
 def _is_address(text: str) -> bool:

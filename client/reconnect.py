@@ -148,6 +148,12 @@ REASONS: dict[str, Rule] = {
 
 _UNKNOWN = Rule(False, "The connection to the gateway ended.")
 
+
+def sentence(reason: str) -> str:
+    """What a reason means, for people."""
+    return REASONS.get(reason, _UNKNOWN).sentence
+
+
 FIRST_ROUNDS = 3
 """Attempts at all endpoints before a first contact is given up."""
 BACKOFF_FIRST = 0.25

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from client.driver import LinkDriver
+from client.guard import GuardSnapshot
 from client.model import ClientSnapshot, ClientState, LeaseSnapshot
 from client.rates import RateMeter
 from vshp.config import GatewayStatus, LeaseConfig
@@ -84,7 +85,14 @@ class Report:
         for name, count in link.counters.items():
             self._counters[name] = self._counters.get(name, 0) + count
 
-    def snapshot(self, state: ClientState, link: LinkDriver | None, now: float) -> ClientSnapshot:
+    @property
+    def gateway(self) -> str:
+        """Its name, or where it was looked for."""
+        return self._gateway or ""
+
+    def snapshot(
+        self, state: ClientState, link: LinkDriver | None, guard: GuardSnapshot, now: float
+    ) -> ClientSnapshot:
         """Everything at this moment; `link` is the running one."""
         from_tunnel, to_tunnel = self._from_tunnel, self._to_tunnel
         counters = dict(self._counters)
@@ -115,6 +123,7 @@ class Report:
             from_tunnel_rate=self._from_rate.sample(from_tunnel, now),
             to_tunnel_rate=self._to_rate.sample(to_tunnel, now),
             counters=counters,
+            guard=guard,
         )
 
     def _lease_snapshot(self, now: float) -> LeaseSnapshot | None:

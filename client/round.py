@@ -19,6 +19,7 @@ from typing import Protocol
 from client.datagram_link import DatagramLink
 from client.dial import AllUnreachable, Race, open_datagram
 from client.driver import LinkDriver, SessionMaker
+from client.endpoints import Outcome
 from client.model import TransportEndpoint
 from client.plan import Plan
 from client.reconnect import REASONS, Ending, most_telling
@@ -47,9 +48,23 @@ TRIAL_ECHO = 15.0
 MAX_NEWS = 64
 """Events of a gateway that wait for the host to be set up; a gateway that sends more misbehaves."""
 
+_NO_ANSWER = Ending("handshake_timeout", authenticated=False)
+_ANOTHER_KEY = Ending("handshake_failed")
+_OUTCOMES = {
+    "handshake_timeout": Outcome.TIMED_OUT,
+    "link_dead": Outcome.TIMED_OUT,
+    "unreachable": Outcome.UNREACHABLE,
+}
+"""What the ending of an attempt says of its endpoint; any other: that somebody refused it."""
+
 
 class RoundOwner(Protocol):
     """What a round tells the client. Called on the loop; none of these may raise but `leased`."""
+
+    def tried(
+        self, endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float
+    ) -> None:
+        """What became of an endpoint (see `endpoints.Tell`)."""
 
     def met(self, gateway_key: bytes) -> bool:
         """Keys are agreed on with the holder of this key; False when it is the wrong one."""
@@ -97,6 +112,7 @@ class Round:
         self._trial: asyncio.Task[None] | None = None
         self._candidate: LinkDriver | None = None
         self._candidate_over = asyncio.Event()
+        self._candidate_ending = _NO_ANSWER
         self._tried_at = -TRIAL_ECHO
         self._replaced = False
         """The gateway has closed our link in favour of the candidate."""
@@ -104,7 +120,7 @@ class Round:
 
     async def run(self) -> Ending:
         """How the round ended. Raises ClientError when the host cannot be set up."""
-        race = self._race = Race(self._endpoints, self._tunnel.mark, self._timeout)
+        race = self._race = self._start_race(self._endpoints)
         endings: list[Ending] = []
         try:
             while True:
@@ -150,9 +166,19 @@ class Round:
             )
         return StreamLink(self, sock, endpoint, self._sessions)
 
+    def _start_race(self, endpoints: tuple[TransportEndpoint, ...]) -> Race:
+        return Race(endpoints, self._tunnel.mark, self._timeout, self._owner.tried)
+
+    def _failed(self, race: Race, endpoint: TransportEndpoint, ending: Ending) -> None:
+        """Tell how the attempt at an endpoint that was connected to came to nothing."""
+        outcome = _OUTCOMES.get(ending.reason, Outcome.REFUSED)
+        why = ending.detail or ending.reason.replace("_", " ")
+        self._owner.tried(endpoint, outcome, why, race.seconds(endpoint))
+
     async def _serve(self, race: Race) -> Ending:
         """Until the link ends."""
         patience = self._patience(race)
+        shaken = False
         while True:
             try:
                 async with asyncio.timeout(patience):
@@ -160,7 +186,8 @@ class Round:
             except TimeoutError:
                 assert self.link is not None
                 self.link.close(CloseReason.HANDSHAKE_TIMEOUT)
-                return Ending("handshake_timeout", authenticated=False)
+                self._failed(race, self.link.endpoint, _NO_ANSWER)
+                return _NO_ANSWER
             patience = None
             link = self.link
             if sender is not link:
@@ -168,13 +195,19 @@ class Round:
                 continue
             match news:
                 case Ending():
+                    if not shaken:
+                        self._failed(race, link.endpoint, news)
                     return news
                 case Handshaken(gateway_key=key):
                     if not self._owner.met(key):
                         link.close(CloseReason.HANDSHAKE_TIMEOUT)
-                        return Ending("handshake_failed")
+                        self._failed(race, link.endpoint, _ANOTHER_KEY)
+                        return _ANOTHER_KEY
+                    shaken = True
+                    seconds = race.seconds(link.endpoint)
+                    self._owner.tried(link.endpoint, Outcome.WON, "", seconds)
                     # The secret is spent now, whatever comes of it.
-                    await race.close()
+                    await race.close(decided=True)
                 case ApprovalPending(code=code):
                     self._owner.asked(code)
                 case LeaseGranted(lease=lease) | LeaseChanged(lease=lease):
@@ -200,7 +233,8 @@ class Round:
 
     async def _try(self, endpoints: tuple[TransportEndpoint, ...]) -> None:
         """One after the other until one takes over."""
-        race = Race(endpoints, self._tunnel.mark, self._timeout)
+        race = self._start_race(endpoints)
+        won = False
         try:
             while True:
                 try:
@@ -208,6 +242,7 @@ class Round:
                 except AllUnreachable:
                     return
                 self._candidate_over.clear()
+                self._candidate_ending = _NO_ANSWER
                 self._tried_at = asyncio.get_running_loop().time()
                 candidate = self._candidate = self._open(sock, endpoint)
                 try:
@@ -220,9 +255,12 @@ class Round:
                         candidate.close(CloseReason.HANDSHAKE_TIMEOUT)
                         self._give_up_candidate()
                 if self.link is candidate:
+                    won = True
+                    self._owner.tried(endpoint, Outcome.WON, "", race.seconds(endpoint))
                     return
+                self._failed(race, endpoint, self._candidate_ending)
         finally:
-            await race.close()
+            await race.close(decided=won)
 
     def _tried(self) -> bool:
         """Whether a trial runs, or ended so lately that the gateway may still act on it."""
@@ -278,6 +316,7 @@ class Round:
     def link_over(self, link: LinkDriver, ending: Ending) -> None:
         """See `LinkOwner`."""
         if link is self._candidate:
+            self._candidate_ending = ending
             self._candidate_over.set()
         elif link is self.link:
             if ending.reason == CloseReason.REPLACED and self._tried():

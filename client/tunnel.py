@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from client.guard import Guards
 from client.model import ClientConfig, ClientError, TransportEndpoint
 from client.nic import MIN_MTU, Nic
 from client.system.host import Host
@@ -128,6 +129,11 @@ class Tunnel:
     def _keep_resolver(self) -> None:
         if self.nic is not None and self._addresses is not None:
             self._host.keep_resolver(self.nic, self._addresses)
+
+    @property
+    def guards(self) -> Guards:
+        """What keeps traffic from leaving outside the tunnel at this moment."""
+        return self._host.guards()
 
     async def undo(self) -> None:
         """Reverse every change and remove the NIC. Never raises."""

@@ -6,7 +6,10 @@ import os
 from collections.abc import Callable
 
 from client.client import Client
-from client.model import ClientError, ClientSnapshot, ClientStore, KnownGateway
+from client.endpoints import EndpointRecord
+from client.guard import GuardSnapshot
+from client.history import LinkRecord
+from client.model import ClientError, ClientSnapshot, ClientState, ClientStore, KnownGateway
 from services.control import methods as m
 from services.control import schema as s
 from services.control.errors import Code, ControlError
@@ -50,6 +53,8 @@ class ClientApi:
             "status": lambda _: self.status(),
             "connect": self.connect,
             "disconnect": self.disconnect,
+            "endpoints": self.endpoints,
+            "history": self.history,
             "gateways": self.gateways,
             "forget": self.forget,
             "settings": lambda _: self._settings.read(),
@@ -73,6 +78,14 @@ class ClientApi:
     async def disconnect(self, _: m.NoParams) -> s.ClientStatus:
         await self._client.disconnect()
         return self.status()
+
+    def endpoints(self, _: m.NoParams) -> list[s.Endpoint]:
+        now = self._client.status()
+        used = now.endpoint if now.state is ClientState.CONNECTED else None
+        return [_endpoint(record, used) for record in self._client.endpoints()]
+
+    def history(self, _: m.NoParams) -> list[s.LinkRecord]:
+        return [_link(record) for record in self._client.history()]
 
     def gateways(self, _: m.NoParams) -> list[s.KnownGateway]:
         return [_gateway(known) for known in self._store.gateways()]
@@ -101,6 +114,44 @@ def _gateway(known: KnownGateway) -> s.KnownGateway:
         endpoints=[str(endpoint) for endpoint in known.endpoints],
         last_seen_at=known.last_seen,
     )
+
+
+def _endpoint(record: EndpointRecord, used: str | None) -> s.Endpoint:
+    endpoint = record.endpoint
+    return s.Endpoint(
+        endpoint=str(endpoint),
+        transport=endpoint.transport,
+        kind=endpoint.kind.value,
+        outcome=record.outcome.value,
+        reason=record.why or None,
+        took=record.took,
+        at=record.at,
+        in_use=str(endpoint) == used,
+    )
+
+
+def _link(record: LinkRecord) -> s.LinkRecord:
+    return s.LinkRecord(
+        id=record.id,
+        began_at=record.began,
+        gateway=record.gateway,
+        endpoint=str(record.endpoint),
+        transport=record.endpoint.transport,
+        kind=record.endpoint.kind.value,
+        resumed=record.resumed,
+        seconds=record.seconds,
+        away=record.away,
+        attempts=record.attempts,
+        ended=record.ended,
+        sentence=record.sentence,
+        from_tunnel_bytes=record.from_tunnel_bytes,
+        to_tunnel_bytes=record.to_tunnel_bytes,
+    )
+
+
+def _kill_switch(guard: GuardSnapshot) -> s.KillSwitch:
+    guards = guard.guards
+    return s.KillSwitch(guard.state.value, guard.since, guards.strict, list(guards.rules))
 
 
 def _status(now: ClientSnapshot) -> s.ClientStatus:
@@ -142,4 +193,5 @@ def _status(now: ClientSnapshot) -> s.ClientStatus:
         from_tunnel_rate=now.from_tunnel_rate,
         to_tunnel_rate=now.to_tunnel_rate,
         counters=now.counters,
+        kill_switch=_kill_switch(now.guard),
     )

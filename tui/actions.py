@@ -72,6 +72,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("settings", "Settings", GATEWAY),
     Section("tunnel", "Tunnel", CLIENT),
     Section("connect", "Connect", CLIENT),
+    Section("links", "Links", CLIENT),
     Section("log", "Log", CLIENT),
     Section("doctor", "Doctor", CLIENT),
     Section("settings", "Settings", CLIENT),
@@ -150,6 +151,10 @@ ACTIONS: tuple[Action, ...] = (
     Action("gateway.uri", "u", "URI", "Connect by a pairing URI", "connect", CLIENT, write=True),
     Action("gateway.forget", "x", "Forget", "Forget the gateway: it must be paired again",
            "connect", CLIENT, write=True, danger=True),
+    Action("links.details", "enter", "Details", "Show all that is known of the endpoint or link",
+           "links", CLIENT),
+    Action("links.other", "o", "Other list", "Go from the endpoints to the past links, and back",
+           "links", CLIENT),
     # Everywhere, gateway
     Action("share.toggle", "s", "Share", "Start or stop sharing", roles=GATEWAY, write=True),
     Action("pair.open", "p", "Pair", "Pair a device: show the QR code", roles=GATEWAY),

@@ -32,6 +32,7 @@ from tui.screens.connect import ConnectScreen
 from tui.screens.dns import DnsScreen
 from tui.screens.doctor import DoctorScreen
 from tui.screens.flows import FlowsScreen
+from tui.screens.links import LinksScreen
 from tui.screens.log import LogScreen
 from tui.screens.modals import ConfirmScreen, HelpScreen, ThemeScreen
 from tui.screens.overview import OverviewScreen, TunnelScreen
@@ -55,6 +56,7 @@ SCREENS: Mapping[tuple[str, str], Callable[[], SectionScreen]] = {
     ("gateway", "settings"): SettingsScreen,
     ("client", "tunnel"): TunnelScreen,
     ("client", "connect"): ConnectScreen,
+    ("client", "links"): LinksScreen,
     ("client", "log"): LogScreen,
     ("client", "doctor"): DoctorScreen,
     ("client", "settings"): SettingsScreen,

@@ -131,6 +131,16 @@ class Store:
         return settings
 
     @property
+    def endpoints(self) -> list[schema.Endpoint]:
+        endpoints: list[schema.Endpoint] = self._data.get("endpoints", [])
+        return endpoints
+
+    @property
+    def history(self) -> list[schema.LinkRecord]:
+        history: list[schema.LinkRecord] = self._data.get("history", [])
+        return history
+
+    @property
     def gateways(self) -> list[schema.KnownGateway]:
         gateways: list[schema.KnownGateway] = self._data.get("gateways", [])
         return gateways

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from client.guard import Guards
 from client.model import ClientConfig, ClientError
 from client.nic import Nic, TunDevice
 from client.system.journal import Journal
@@ -57,6 +58,12 @@ class Host(Protocol):
     def undo(self) -> None:
         """Reverse every change. What fails is logged and stays journalled."""
 
+    def guards(self) -> Guards:
+        """What is in force that keeps traffic from leaving outside the tunnel.
+
+        The one method that asks nothing of the system and may be called from any thread.
+        """
+
 
 class LinuxHost:
     """The real one."""
@@ -76,6 +83,10 @@ class LinuxHost:
         self._resolver = Resolver(runner, self.journal, resolv_conf or config.resolv_conf)
         self._kill_switch = KillSwitch(runner, self.journal)
         self._mark = 0
+        self._guards = Guards()
+
+    def guards(self) -> Guards:
+        return self._guards
 
     def recover(self) -> None:
         try:
@@ -100,9 +111,11 @@ class LinuxHost:
         self._routes.set_addresses(nic.name, addresses)
         if self._config.routes:
             self._routes.keep_outside(gateway)
-            self._routes.take_all(self._config.block_while_reconnecting)
+            self._guards = Guards(self._routes.take_all(self._config.block_while_reconnecting))
             if self._config.kill_switch:
-                self._kill_switch.load(nic.name, self._mark)
+                table = self._kill_switch.load(nic.name, self._mark)
+                rules = (*self._guards.rules, f"nft table inet {table}")
+                self._guards = Guards(rules, strict=True)
         if self._config.resolver:
             self._set_resolver(nic, addresses)
 
@@ -150,5 +163,7 @@ class LinuxHost:
     def undo(self) -> None:
         try:
             self.journal.undo_all()
+            # What could not be undone still stands, and is still shown.
+            self._guards = Guards()
         except (ClientError, OSError) as error:
             log.warning("not undone: %s %s", error, getattr(error, "hint", ""))

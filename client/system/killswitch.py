@@ -30,11 +30,12 @@ class KillSwitch:
         self._journal = journal
         journal.register("nft", self._undo)
 
-    def load(self, interface: str, mark: int) -> None:
-        """Start dropping. Raises CommandError, its hint naming the missing tool."""
+    def load(self, interface: str, mark: int) -> str:
+        """Start dropping; the table's name. Raises CommandError, its hint naming a missing tool."""
         table = f"vpnshare_{mark}"
         self._journal.record("nft", table=table)
         self._runner.run(["nft", "-f", "-"], ruleset(table, interface, mark))
+        return table
 
     def _undo(self, entry: Mapping[str, Any]) -> None:
         table = entry.get("table")

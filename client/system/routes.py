@@ -146,8 +146,12 @@ class Routes:
             if stale:
                 self._forced_batch(family, stale)
 
-    def take_all(self, block: bool) -> None:
-        """Send all traffic into the NIC; with `block`, nowhere when the NIC cannot take it."""
+    def take_all(self, block: bool) -> tuple[str, ...]:
+        """Send all traffic into the NIC; with `block`, nowhere when the NIC cannot take it.
+
+        Returns what then keeps traffic in, as ip(8) names it.
+        """
+        holding = []
         table, preference = self._table, self._preference
         for family in self._families:
             local = f"pref {preference + 1} table main suppress_prefixlength"
@@ -163,10 +167,13 @@ class Routes:
             )
             lines = [f"route add default dev {self._interface} table {table}"]
             if block:
-                lines.append(f"route add unreachable default metric {BLOCK_METRIC} table {table}")
+                nowhere = f"unreachable default metric {BLOCK_METRIC} table {table}"
+                lines.append(f"route add {nowhere}")
+                holding += [f"ip -{family} rule {everything}", f"ip -{family} route {nowhere}"]
             lines.append(f"rule add {everything}")
             lines.append(f"rule add {local} {SUPPRESS_PREFIX[family]}")
             self._batch(family, lines)
+        return tuple(holding)
 
     def keep_outside(self, gateway: str) -> None:
         """Let answers from `gateway` pass strict reverse-path filtering, where that is on.

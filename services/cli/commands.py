@@ -210,6 +210,7 @@ def _control(parser: argparse.ArgumentParser) -> None:
 _READ = "services.cli.reading"
 _ACT = "services.cli.acting"
 _RUN = "services.cli.running"
+_TUNNEL = "services.cli.tunnel"
 
 COMMANDS: tuple[Command, ...] = (
     Command(
@@ -331,6 +332,17 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "disconnect", "Receive", "disconnect, and undo all changes to the system",
         "services.cli.connecting:disconnect", _json, ("vpnshare disconnect",),
+    ),
+    Command(
+        "endpoints", "Receive", "where the gateway may be reached, and who won the race",
+        f"{_TUNNEL}:endpoints", _json, ("vpnshare endpoints", "vpnshare endpoints --json"),
+        "All endpoints of the present gateway, the best first, with the last outcome of each.",
+    ),
+    Command(
+        "history", "Receive", "past links: when, by what, why they ended", f"{_TUNNEL}:history",
+        _json, ("vpnshare history", "vpnshare history --json"),
+        "The last 64 links since the service began, the newest first. `away before` is how long\n"
+        "nothing carried before a link; `resumed` means that the session went on, flows and all.",
     ),
     Command(
         "gateways", "Receive", "gateways this device was approved by", f"{_READ}:gateways", _json,

@@ -19,7 +19,13 @@ from services.cli.output import (
 )
 from services.cli.services import dial, running
 from services.control.oneshot import OneShot
-from services.control.schema import API_VERSION, ClientStatus, GatewayStatus, LogLine
+from services.control.schema import (
+    API_VERSION,
+    ClientStatus,
+    GatewayStatus,
+    KillSwitch,
+    LogLine,
+)
 from services.version import VERSION
 
 _STATES = {
@@ -139,10 +145,20 @@ def _print_client(status: ClientStatus) -> None:
                 "connected  ",
                 duration(status.connected_for) if status.connected_for is not None else None,
             ),
+            ("kill switch", _kill_switch(status.kill_switch)),
             ("fingerprint", status.fingerprint),
             ("running    ", f"pid {status.pid}"),
         ]
     )
+
+
+def _kill_switch(switch: KillSwitch) -> str:
+    """State, since when, and what holds."""
+    if not switch.rules:
+        return "off: nothing is in force"
+    held = "routes and firewall" if switch.strict else "routes"
+    since = "" if switch.since_at is None else f" for {duration(time.time() - switch.since_at)}"
+    return f"{switch.state}{since}, by {held}: {'; '.join(switch.rules)}"
 
 
 def requests(args: argparse.Namespace) -> int:

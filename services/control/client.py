@@ -376,6 +376,14 @@ class ClientControl(ControlClient):
     async def disconnect(self) -> schema.ClientStatus:
         return cast(schema.ClientStatus, await self.call("disconnect"))
 
+    async def endpoints(self) -> list[schema.Endpoint]:
+        """The gateway's endpoints, the best first, with what became of each."""
+        return cast(list[schema.Endpoint], await self.call("endpoints"))
+
+    async def history(self) -> list[schema.LinkRecord]:
+        """The links since the service began, the newest first."""
+        return cast(list[schema.LinkRecord], await self.call("history"))
+
     async def gateways(self) -> list[schema.KnownGateway]:
         return cast(list[schema.KnownGateway], await self.call("gateways"))
 

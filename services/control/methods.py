@@ -255,6 +255,8 @@ CLIENT = COMMON | _table(
     Method("status", NoParams, schema.ClientStatus, topic=True),
     Method("connect", ConnectParams, schema.ClientStatus, _WRITE),
     Method("disconnect", NoParams, schema.ClientStatus, _WRITE),
+    Method("endpoints", NoParams, list[schema.Endpoint], topic=True),
+    Method("history", NoParams, list[schema.LinkRecord], topic=True),
     Method("gateways", NoParams, list[schema.KnownGateway], topic=True),
     Method("forget", IdParams, Done, _WRITE),
 )

@@ -213,6 +213,20 @@ class ClientLease:
 
 
 @dataclass(frozen=True, slots=True)
+class KillSwitch:
+    """What keeps traffic from leaving outside the tunnel."""
+
+    state: str = "off"
+    """`off`, `armed` (beside a working link), or `holding` (there is no link)."""
+    since_at: float | None = None
+    """When this state began; None before the first change."""
+    strict: bool = False
+    """Whether the firewall also drops what routes cannot hold (`client.kill_switch`)."""
+    rules: list[str] = field(default_factory=list)
+    """What is in force, as `ip` and `nft` name it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClientStatus:
     """All that fits on one screen about the receiving side."""
 
@@ -246,6 +260,7 @@ class ClientStatus:
     from_tunnel_rate: float = 0.0
     to_tunnel_rate: float = 0.0
     counters: dict[str, int] = field(default_factory=dict)
+    kill_switch: KillSwitch = field(default_factory=KillSwitch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +271,54 @@ class KnownGateway:
     fingerprint: str
     endpoints: list[str]
     last_seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A place where the gateway of the present run (or the last) may be reached."""
+
+    endpoint: str
+    """`transport:address:port`."""
+    transport: str
+    kind: str
+    """`usb`, `lan` or `hotspot`."""
+    outcome: str
+    """Of the last attempt: `won`, `slower`, `refused`, `timed_out`, `unreachable`; or `untried`."""
+    reason: str | None = None
+    """A few words, where there are some."""
+    took: float | None = None
+    """Seconds from the attempt's beginning to its outcome."""
+    at: float | None = None
+    """Unix time of the outcome."""
+    in_use: bool = False
+    """Whether the link runs over it now."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRecord:
+    """A link of the past, or the one that runs."""
+
+    id: int
+    """Counts from 1 since the service began."""
+    began_at: float
+    gateway: str
+    endpoint: str
+    transport: str
+    kind: str
+    resumed: bool
+    """Whether it went on with the session before it, flows and all."""
+    seconds: float
+    """How long it carried packets; so far, while it runs."""
+    away: float | None = None
+    """Seconds without a link before it; None when there was nothing to miss."""
+    attempts: int = 0
+    """Attempts since the link before that led to none."""
+    ended: str | None = None
+    """Why it ended: a stable name; None while it runs."""
+    sentence: str | None = None
+    """The same for people."""
+    from_tunnel_bytes: int = 0
+    to_tunnel_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
+from client.guard import Guards
 from client.model import ClientError
 from client.nic import MemoryTun, Nic
 from client.system.routes import TunnelAddresses
@@ -47,6 +48,7 @@ class MemoryHost:
         self.fail_at: str | None = None
         self.on_step: Callable[[str], None] = lambda step: None
         self._offload = offload
+        self.guarding = Guards()
 
     def _step(self, step: str) -> None:
         self.log.append(step)
@@ -68,6 +70,7 @@ class MemoryHost:
 
     def set_up(self, nic: Nic, addresses: TunnelAddresses, gateway: str) -> None:
         self._step(f"set_up {addresses.ipv4} {addresses.ipv6} {gateway}")
+        self.guarding = Guards(("ip rule",))
 
     def change(self, nic: Nic, old: TunnelAddresses, new: TunnelAddresses) -> None:
         self._step(f"change {old.ipv4} {new.ipv4}")
@@ -86,3 +89,7 @@ class MemoryHost:
 
     def undo(self) -> None:
         self._step("undo")
+        self.guarding = Guards()
+
+    def guards(self) -> Guards:
+        return self.guarding

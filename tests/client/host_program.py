@@ -1,7 +1,8 @@
 """Sets a host up as the client does, says `ready MARK NIC`, and obeys lines on standard input.
 
 Arguments: the state folder, then `key=value` settings (`gateway`, `kill_switch`, `block`, `lease`).
-Lines: `hold`, `release`, `change`, `renew`, `undo` (and exit). Each is answered with `ok`.
+Lines: `hold`, `release`, `change`, `renew`, `undo` (and exit). Each is answered with `ok`;
+`guards` first with a line for each rule that keeps traffic in.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def main() -> None:
                 nic.close()
                 nic = host.open_nic()
                 host.renew(nic, addresses)
+            case "guards":
+                print("\n".join(host.guards().rules), flush=True)
             case "undo":
                 host.undo()
                 nic.close()

@@ -59,6 +59,13 @@ class Session:
         if line == "undo":
             assert self.process.wait(10) == 0
 
+    def guards(self) -> list[str]:
+        """What the host says keeps traffic in."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write("guards\n")
+        self.process.stdin.flush()
+        return list(iter(lambda: self.process.stdout.readline().strip(), "ok"))  # type: ignore[union-attr]
+
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
@@ -160,6 +167,27 @@ def test_another_lease_moves_addresses_and_resolver(world: World, tmp_path: Path
     assert "nameserver 10.78.0.1" in world.resolv_conf.read_text()
     session.tell("undo")
     assert world.picture() == before
+
+
+def test_what_is_said_to_hold_is_what_the_kernel_has(world: World, tmp_path: Path) -> None:
+    strict = not subprocess.run(["which", "nft"], capture_output=True, check=False).returncode
+    session = Session(world, tmp_path, f"kill_switch={'on' if strict else 'off'}")
+    found = session.guards()
+    assert len(found) == 4 + strict
+    for line in found:
+        tool, family, kind, *words = line.split()
+        if tool == "nft":
+            assert words == [f"vpnshare_{session.mark}"]
+            assert words[0] in world.run("nft", "list", "tables")
+        elif kind == "rule":
+            # pref P not fwmark T table T
+            shown = world.run("ip", family, "rule", "show", "pref", words[1])
+            assert "not" in shown and f"lookup {words[-1]}" in shown, shown
+        else:
+            assert "unreachable default" in world.run(
+                "ip", family, "route", "show", "table", words[-1]
+            )
+    session.tell("undo")
 
 
 def test_a_removed_nic_leaks_nothing_until_the_next_one(world: World, tmp_path: Path) -> None:

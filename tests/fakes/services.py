@@ -353,6 +353,8 @@ class PretendClient(Pretend):
         super().__init__()
         self.status = client_status()
         self.gateways = list(GATEWAYS)
+        self.endpoints = list(ENDPOINTS)
+        self.links = list(LINKS)
         self.logs = list(LOG_LINES)
 
     def handlers(self) -> dict[str, Handler]:
@@ -360,6 +362,8 @@ class PretendClient(Pretend):
             "status": lambda _: self.status,
             "connect": self._connect,
             "disconnect": self._disconnect,
+            "endpoints": lambda _: self.endpoints,
+            "history": lambda _: self.links,
             "gateways": lambda _: self.gateways,
             "forget": self._forget,
         }
@@ -559,7 +563,7 @@ def client_status() -> schema.ClientStatus:
         state="connected",
         gateway="Pixel 8",
         gateway_fingerprint="SHA256:9f2c 41d7 aa03 5be8",
-        endpoint="192.168.43.1:47800",
+        endpoint="tcp:192.168.43.1:47800",
         transport="tcp",
         interface="vshp0",
         lease=schema.ClientLease(
@@ -574,6 +578,15 @@ def client_status() -> schema.ClientStatus:
         to_tunnel_bytes=14_000_000,
         from_tunnel_rate=4_100_000.0,
         to_tunnel_rate=160_000.0,
+        kill_switch=schema.KillSwitch(
+            "armed", WALL - 731, False,
+            [
+                "ip -4 rule pref 32765 not fwmark 51830 table 51830",
+                "ip -4 route unreachable default metric 4000 table 51830",
+                "ip -6 rule pref 32765 not fwmark 51830 table 51830",
+                "ip -6 route unreachable default metric 4000 table 51830",
+            ],
+        ),
     )  # fmt: skip
 
 
@@ -583,3 +596,44 @@ GATEWAYS = (
         "Cabin router", "SHA256:01ee 77d2 19b0 c4aa", ["192.168.8.1:47800"], WALL - 500_000
     ),
 )
+
+ENDPOINTS = (
+    schema.Endpoint(
+        "usb:3A201JEHN01234:47800", "usb", "usb", "unreachable", "device offline", 0.012, WALL - 735
+    ),
+    schema.Endpoint(
+        "tcp:192.168.43.1:47800", "tcp", "hotspot", "won", None, 0.0061, WALL - 731, in_use=True
+    ),
+    schema.Endpoint(
+        "tcp:[fe80::4e2a:91ff:fe0c:77d1%wlan0]:47800", "tcp", "lan", "slower", None, 0.019,
+        WALL - 731,
+    ),
+    schema.Endpoint(
+        "tcp:10.64.0.9:47800", "tcp", "lan", "timed_out", "no answer within 10 s", 10.0, WALL - 900
+    ),
+    schema.Endpoint(
+        "tcp:192.168.8.20:47800", "tcp", "lan", "refused", "Connection refused", 0.004, WALL - 731
+    ),
+    schema.Endpoint("udp:192.168.43.1:47800", "udp", "hotspot", "untried"),
+)  # fmt: skip
+"""In the order in which they are tried."""
+
+LINKS = (
+    schema.LinkRecord(
+        4, WALL - 731, "Pixel 8", "tcp:192.168.43.1:47800", "tcp", "hotspot", True, 731.0, 1.4, 0,
+        from_tunnel_bytes=930_000_000, to_tunnel_bytes=14_000_000,
+    ),
+    schema.LinkRecord(
+        3, WALL - 2_400, "Pixel 8", "usb:3A201JEHN01234:47800", "usb", "usb", True, 1_667.6, 0.0, 0,
+        "link_lost", "The connection to the gateway broke.", 2_100_000_000, 51_000_000,
+    ),
+    schema.LinkRecord(
+        2, WALL - 2_500, "Pixel 8", "udp:192.168.43.1:47800", "udp", "hotspot", False, 100.0, 41.0,
+        3, "moved", "A better way was found, and the tunnel moved over.", 40_000_000, 900_000,
+    ),
+    schema.LinkRecord(
+        1, WALL - 90_000, "Cabin router", "tcp:192.168.8.1:47800", "tcp", "lan", False, 3_600.0,
+        None, 0, "closed_here", "This device disconnected.", 700_000, 20_000,
+    ),
+)  # fmt: skip
+"""The newest first; the first of them runs."""

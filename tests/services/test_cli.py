@@ -79,6 +79,7 @@ def test_the_overview_names_every_command_and_exit_code(capsys: Capture) -> None
         (["status"], Exit.NOT_RUNNING, "vpnshare up"),
         (["requests"], Exit.NOT_RUNNING, "vpnshare gateway"),
         (["gateways"], Exit.NOT_RUNNING, "vpnshare client"),
+        (["history"], Exit.NOT_RUNNING, "vpnshare client"),
         (["connect", "--wait", "0"], Exit.NOT_RUNNING, "vpnshare client"),
         (["down"], Exit.NOT_RUNNING, ""),
         (["console"], Exit.NOT_RUNNING, ""),
@@ -164,7 +165,9 @@ def test_approve_deny_and_the_rest(gateway: PretendGateway, capsys: Capture) -> 
 
 
 @pytest.mark.parametrize("width", [45, 80, 200])
-@pytest.mark.parametrize("command", ["requests", "peers", "leases", "flows", "gateways"])
+@pytest.mark.parametrize(
+    "command", ["requests", "peers", "leases", "flows", "gateways", "endpoints", "history"]
+)
 def test_tables_fit_the_terminal(
     gateway: PretendGateway,
     client: PretendClient,
@@ -182,6 +185,26 @@ def test_tables_fit_the_terminal(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) >= 2
     assert all(output.width_of(line) <= width for line in lines)
+
+
+def test_the_tunnel_from_the_receiving_side(client: PretendClient, capsys: Capture) -> None:
+    found = as_json(capsys, "endpoints")
+    assert isinstance(found, list)
+    assert [each["outcome"] for each in found][:3] == ["unreachable", "won", "slower"]
+    links = as_json(capsys, "history")
+    assert isinstance(links, list) and links[0]["ended"] is None
+    assert main(["endpoints"]) == Exit.OK
+    shown = capsys.readouterr().out
+    assert "in use" in shown and "Connection refused" in shown and "not needed" in shown
+    assert main(["history"]) == Exit.OK
+    assert "The connection to the gateway broke." in capsys.readouterr().out
+    assert main(["status"]) == Exit.OK
+    shown = capsys.readouterr().out
+    assert "kill switch" in shown and "armed for" in shown and "fwmark 51830" in shown
+    client.endpoints, client.links = [], []
+    for command in ("endpoints", "history"):
+        assert main([command]) == Exit.OK
+        assert "vpnshare connect" in capsys.readouterr().out
 
 
 def test_no_colour_in_a_pipe(gateway: PretendGateway, capsys: Capture) -> None:

@@ -232,6 +232,8 @@ def test_the_client_starts_idle_and_ends(home: Path) -> None:
         status = control.call("status")
         assert (status.state, status.label) == ("idle", "tablet")
         assert control.call("gateways") == []
+        assert (control.call("endpoints"), control.call("history")) == ([], [])
+        assert (status.kill_switch.state, status.kill_switch.rules) == ("off", [])
     assert main(["connect", "VSHP:NOTAURI", "--wait", "5"]) == Exit.USAGE
     assert main(["connect", "nobody", "--wait", "5"]) == Exit.NOT_FOUND
     assert main(["forget", "nobody"]) == Exit.NOT_FOUND

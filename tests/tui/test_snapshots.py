@@ -18,7 +18,14 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from services.control import schema
-from tests.fakes.services import IDLE_CLIENT, QUESTIONS, PretendClient, PretendGateway, request
+from tests.fakes.services import (
+    IDLE_CLIENT,
+    QUESTIONS,
+    WALL,
+    PretendClient,
+    PretendGateway,
+    request,
+)
 from tui.app import ConsoleApp
 
 PHONE, COMMON, WIDE = (45, 24), (80, 24), (120, 40)
@@ -69,7 +76,7 @@ def test_gateway(
 
 @pytest.mark.parametrize("theme", ["dark", "mono"])
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("section", ["tunnel", "connect"])
+@pytest.mark.parametrize("section", ["tunnel", "connect", "links"])
 def test_client(
     snap_compare: Compare, make_app: MakeApp, section: str, size: str, theme: str
 ) -> None:
@@ -168,6 +175,24 @@ def test_the_service_is_gone(
         await rest(pilot)
 
     assert snap_compare(make_app(), terminal_size=PHONE, run_before=lose)
+
+
+@pytest.mark.parametrize("size", ["phone", "wide"])
+def test_the_kill_switch_holds(
+    snap_compare: Compare, make_app: MakeApp, client: PretendClient, size: str
+) -> None:
+    switch = client.status.kill_switch
+    client.status = replace(
+        client.status,
+        state="reconnecting",
+        reason="The connection to the gateway broke.",
+        endpoint=None,
+        kill_switch=replace(
+            switch, state="holding", strict=True, since_at=WALL - 12,
+            rules=[*switch.rules, "nft table inet vpnshare_51830"],
+        ),
+    )  # fmt: skip
+    assert snap_compare(make_app("client"), terminal_size=SIZES[size], run_before=after())
 
 
 def test_the_client_waits_with_its_code(

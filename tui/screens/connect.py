@@ -12,8 +12,8 @@ from services.control import schema
 from tui import actions, formats
 from tui.screens.modals import ConfirmScreen, PromptScreen
 from tui.screens.section import SectionScreen
-from tui.widgets.cards import TunnelCard
 from tui.widgets.table import Cell, Column, RowTable
+from tui.widgets.tunnel_cards import TunnelCard
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,12 @@ from tui.screens.section import SectionScreen, redraw_all
 from tui.widgets.cards import (
     AlarmCard,
     DevicesCard,
-    LeaseCard,
     NextCard,
     SharingCard,
     TrafficCard,
-    TunnelCard,
     VpnCard,
 )
+from tui.widgets.tunnel_cards import KillSwitchCard, LeaseCard, TunnelCard
 
 
 class _Cards(SectionScreen):
@@ -29,6 +28,8 @@ class _Cards(SectionScreen):
     def tick(self) -> None:
         for card in self.query(TrafficCard):
             card.redraw()
+        for switch in self.query(KillSwitchCard):
+            switch.redraw()
 
 
 class OverviewScreen(_Cards):
@@ -51,7 +52,7 @@ class OverviewScreen(_Cards):
 
 
 class TunnelScreen(_Cards):
-    """The receiving side: state, code while waiting, lease, traffic."""
+    """The receiving side: state, code while waiting, lease, traffic, kill switch."""
 
     SECTION: ClassVar[str] = "tunnel"
 
@@ -62,3 +63,4 @@ class TunnelScreen(_Cards):
                 yield TunnelCard()
                 yield LeaseCard()
             yield TrafficCard()
+            yield KillSwitchCard()

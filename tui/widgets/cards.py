@@ -10,7 +10,7 @@ from rich.text import Text
 
 from services.control import schema
 from tui import formats
-from tui.widgets.bars import client_state, sharing_state, vpn_state
+from tui.widgets.bars import sharing_state, vpn_state
 from tui.widgets.painted import Painted, Tone
 
 if TYPE_CHECKING:
@@ -296,58 +296,3 @@ class DevicesCard(Card):
                 line.append(f" {formats.count(lease.flows, 'flow'):>10}", self.tone("quiet"))
             made.append(line)
         return made
-
-
-class TunnelCard(Card):
-    """The receiving side's state: where the tunnel goes and how well."""
-
-    TITLE = "Tunnel"
-
-    def lines(self, width: int) -> list[Text]:
-        status = self.store.client
-        if status is None:
-            return [Text("…", self.tone("quiet"))]
-        glyph, word, tone = client_state(status, self.console_app)
-        made = [self.pair("State", self.span(f"{glyph} {word}", tone))]
-        if status.connected_for is not None and status.state == "connected":
-            made[0].append(f"  for {formats.duration(status.connected_for)}", self.tone("quiet"))
-        if status.code and status.state == "waiting":
-            made.append(self.pair("Code", self.span(formats.code(status.code), "accent"),
-                                  self.span("  the gateway shows the same", "quiet")))  # fmt: skip
-        if status.reason:
-            reason = Text(formats.clean(status.reason, 240), self.tone("bad"))
-            made += list(reason.wrap(self.app.console, max(width, 10)))
-        if status.gateway:
-            made.append(self.pair("Gateway", self.span(formats.clean(status.gateway, 32))))
-        if status.endpoint:
-            where = formats.shorten_middle(formats.clean(status.endpoint, 60), max(8, width - 14))
-            made.append(self.pair("By", self.span(formats.clean(status.transport or "?", 8)),
-                                  self.span(f" {where}", "quiet")))  # fmt: skip
-        if status.rtt_ms is not None:
-            made.append(self.pair("Quality", self.span(f"{status.rtt_ms:.0f} ms"), self.span(
-                f"  {formats.count(status.reconnects, 'reconnect')}", "quiet")))  # fmt: skip
-        return made
-
-
-class LeaseCard(Card):
-    """The lease the gateway gave us."""
-
-    TITLE = "Lease"
-
-    def lines(self, width: int) -> list[Text]:
-        status = self.store.client
-        if status is None or status.lease is None:
-            return [Text("No lease: not connected.", self.tone("quiet"))]
-        lease: schema.ClientLease = status.lease
-        dns = ", ".join(formats.clean(server, 45) for server in lease.dns)
-        return [
-            self.pair("Device", self.span(formats.clean(status.interface or "?", 15)),
-                      self.span(f"  MTU {lease.mtu}" + ("  offload" if lease.offload else ""),
-                                "quiet")),
-            self.pair("IPv4", self.span(formats.clean(lease.ipv4, 20))),
-            self.pair("IPv6", self.span(formats.clean(lease.ipv6, 45))),
-            self.pair("DNS", self.span(formats.shorten(dns, max(8, width - 9)))),
-            self.pair("Kept for", self.span(
-                formats.duration(self.store.left("status", lease.expires_in,
-                                                 self.console_app.now)))),
-        ]  # fmt: skip

@@ -1,0 +1,51 @@
+"""The receiving side's methods, the same by the fake in this process and by a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from services.control.client import ClientControl
+from services.control.server import ControlServer
+from tests.fakes.services import PretendClient
+from tui.link import Control
+
+WAYS = ("in process", "socket")
+
+
+@asynccontextmanager
+async def reached(way: str, service: PretendClient, path: Path) -> AsyncIterator[Control]:
+    """The console's control client, over the fake or over a socket."""
+    if way == "in process":
+        control = await service.connect()
+        yield control
+        await control.close()
+        return
+    server = ControlServer(path, service.registry())
+    await server.start()
+    service.on_change.append(server.changed)
+    async with await ClientControl.connect(str(path)) as client:
+        yield client
+    server.close_door()
+    server.hang_up()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_endpoints_history_and_the_kill_switch(way: str, tmp_path: Path) -> None:
+    service = PretendClient()
+    async with reached(way, service, tmp_path / "c.sock") as control:
+        assert await control.call("endpoints") == service.endpoints
+        assert await control.call("history") == service.links
+        status = await control.call("status")
+        assert status.kill_switch == service.status.kill_switch
+        seen = {}
+        snapshots = control.watch(["endpoints", "history"], 0.1)
+        async for snapshot in snapshots:
+            seen[snapshot.topic] = snapshot.data
+            if len(seen) == 2:
+                break
+        await snapshots.aclose()  # type: ignore[attr-defined]
+        assert seen == {"endpoints": service.endpoints, "history": service.links}

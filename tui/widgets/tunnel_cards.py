@@ -1,0 +1,113 @@
+"""The receiving side's cards: the tunnel, the lease, the kill switch."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from services.control import schema
+from tui import formats
+from tui.widgets.bars import client_state
+from tui.widgets.cards import Card
+from tui.widgets.painted import Tone
+
+
+class TunnelCard(Card):
+    """The receiving side's state: where the tunnel goes and how well."""
+
+    TITLE = "Tunnel"
+
+    def lines(self, width: int) -> list[Text]:
+        status = self.store.client
+        if status is None:
+            return [Text("…", self.tone("quiet"))]
+        glyph, word, tone = client_state(status, self.console_app)
+        made = [self.pair("State", self.span(f"{glyph} {word}", tone))]
+        if status.connected_for is not None and status.state == "connected":
+            made[0].append(f"  for {formats.duration(status.connected_for)}", self.tone("quiet"))
+        if status.code and status.state == "waiting":
+            made.append(self.pair("Code", self.span(formats.code(status.code), "accent"),
+                                  self.span("  the gateway shows the same", "quiet")))  # fmt: skip
+        if status.reason:
+            reason = Text(formats.clean(status.reason, 240), self.tone("bad"))
+            made += list(reason.wrap(self.app.console, max(width, 10)))
+        if status.gateway:
+            made.append(self.pair("Gateway", self.span(formats.clean(status.gateway, 32))))
+        if status.endpoint:
+            address = without_transport(formats.clean(status.endpoint, 60))
+            where = formats.shorten_middle(address, max(8, width - 14))
+            made.append(self.pair("By", self.span(formats.clean(status.transport or "?", 8)),
+                                  self.span(f" {where}", "quiet")))  # fmt: skip
+        if status.rtt_ms is not None:
+            made.append(self.pair("Quality", self.span(f"{status.rtt_ms:.0f} ms"), self.span(
+                f"  {formats.count(status.reconnects, 'reconnect')}", "quiet")))  # fmt: skip
+        return made
+
+
+class LeaseCard(Card):
+    """The lease the gateway gave us."""
+
+    TITLE = "Lease"
+
+    def lines(self, width: int) -> list[Text]:
+        status = self.store.client
+        if status is None or status.lease is None:
+            return [Text("No lease: not connected.", self.tone("quiet"))]
+        lease: schema.ClientLease = status.lease
+        dns = ", ".join(formats.clean(server, 45) for server in lease.dns)
+        return [
+            self.pair("Device", self.span(formats.clean(status.interface or "?", 15)),
+                      self.span(f"  MTU {lease.mtu}" + ("  offload" if lease.offload else ""),
+                                "quiet")),
+            self.pair("IPv4", self.span(formats.clean(lease.ipv4, 20))),
+            self.pair("IPv6", self.span(formats.clean(lease.ipv6, 45))),
+            self.pair("DNS", self.span(formats.shorten(dns, max(8, width - 9)))),
+            self.pair("Kept for", self.span(
+                formats.duration(self.store.left("status", lease.expires_in,
+                                                 self.console_app.now)))),
+        ]  # fmt: skip
+
+
+class KillSwitchCard(Card):
+    """Whether traffic can leave outside the tunnel, and what keeps it from that."""
+
+    TITLE = "Kill switch"
+
+    def lines(self, width: int) -> list[Text]:
+        status = self.store.client
+        if status is None:
+            return [Text("…", self.tone("quiet"))]
+        switch = status.kill_switch
+        glyph, word, tone = self._state(switch)
+        first = self.pair("State", self.span(f"{glyph} {word}", tone))
+        if switch.state == "off":
+            first.append("  nothing is in force", self.tone("quiet"))
+            return [first]
+        if switch.since_at is not None:
+            since = formats.duration(max(0.0, self.console_app.wall - switch.since_at))
+            first.append(f"  for {since}", self.tone("quiet"))
+        held = "routes and firewall" if switch.strict else "routes"
+        rules = formats.count(len(switch.rules), "rule")
+        made = [first, self.pair("Holds by", self.span(held), self.span(f"  {rules}", "quiet"))]
+        if self.screen.has_class("-tall"):
+            for rule in switch.rules[:MAX_RULES]:
+                text = formats.shorten_middle(formats.clean(rule, 100), max(8, width - 9))
+                made.append(self.pair("", self.span(text, "quiet")))
+        return made
+
+    def _state(self, switch: schema.KillSwitch) -> tuple[str, str, Tone]:
+        glyphs = self.console_app.glyphs
+        if switch.state == "armed":
+            return glyphs.ok, "armed", "ok"
+        if switch.state == "holding":
+            return glyphs.warn, "holding: nothing leaves", "warn"
+        return glyphs.off, formats.clean(switch.state, 16), "quiet"
+
+
+MAX_RULES = 6
+"""Rules that the card lists: three for each family of addresses."""
+
+
+def without_transport(endpoint: str) -> str:
+    """The address of `tcp:192.0.2.1:47800`; its transport is shown beside it."""
+    transport, colon, address = endpoint.partition(":")
+    return address if colon and transport in ("tcp", "udp", "usb") else endpoint
