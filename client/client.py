@@ -45,7 +45,7 @@ from client.model import (
     fingerprint,
 )
 from client.nic import MAX_MTU, MIN_MTU
-from client.plan import Plan, find_gateway, make_plan
+from client.plan import Plan, find_gateway, known_ways, make_plan
 from client.reconnect import Backoff, Ending, Step, Verdict, after, in_order, judge, rank
 from client.report import Report
 from client.round import Round
@@ -388,7 +388,11 @@ class Client:
         plan.resume = Resume(lease.session_id, lease.ticket, lease) if lease.ticket else None
         plan.name = lease.name or plan.name
         known = KnownGateway(
-            plan.public_key, plan.name, plan.endpoints, time.time(), resuming.encode(lease)
+            plan.public_key,
+            plan.name,
+            known_ways(lease.endpoints, plan.endpoints),
+            time.time(),
+            resuming.encode(lease),
         ).seen_at(link.endpoint, time.time())
         self._store.save_gateway(known)
         plan.endpoints, plan.known = known.endpoints, known

@@ -15,6 +15,7 @@ from client.model import (
 )
 from client.reconnect import in_order
 from vshp.config import Resume
+from vshp.endpoints import Endpoint
 from vshp.transports.adb import is_serial
 from vshp.uri import SCHEME, PairingUri, UriError
 
@@ -146,16 +147,42 @@ def find_gateway(store: ClientStore, target: str | None) -> KnownGateway:
     return found[0]
 
 
+def known_ways(
+    told: tuple[Endpoint, ...], before: tuple[TransportEndpoint, ...]
+) -> tuple[TransportEndpoint, ...]:
+    """What is known of a gateway that has said where it listens now; the rest is kept behind.
+
+    Addresses that lead nowhere or to this host itself are not believed.
+    """
+    fresh = [
+        endpoint
+        for endpoint in _by_transport(told)
+        if not (
+            (address := ipaddress.ip_address(endpoint.host)).is_loopback
+            or address.is_unspecified
+            or address.is_multicast
+        )
+    ]
+    unique: dict[str, TransportEndpoint] = {}
+    for endpoint in (*fresh, *before):
+        unique.setdefault(str(endpoint), endpoint)
+    return tuple(unique.values())[:MAX_KNOWN_ENDPOINTS]
+
+
+def _by_transport(endpoints: tuple[Endpoint, ...]) -> list[TransportEndpoint]:
+    return [
+        TransportEndpoint(carrier, endpoint.host, endpoint.port)
+        for endpoint in endpoints
+        for carrier in (("tcp", "udp") if endpoint.transport == "any" else (endpoint.transport,))
+    ]
+
+
 def _from_uri(store: ClientStore, target: str, transport: str) -> Plan:
     try:
         uri = PairingUri.decode(target)
     except UriError as error:
         raise ClientError("uri_invalid", str(error), "Ask for a new one: vpnshare pair.") from error
-    endpoints = [
-        TransportEndpoint(carrier, endpoint.host, endpoint.port)
-        for endpoint in uri.endpoints
-        for carrier in (("tcp", "udp") if endpoint.transport == "any" else (endpoint.transport,))
-    ]
+    endpoints = _by_transport(uri.endpoints)
     known = next((g for g in store.gateways() if g.public_key == uri.public_key), None)
     if known is not None:
         endpoints += known.endpoints

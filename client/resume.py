@@ -12,6 +12,7 @@ import logging
 from dataclasses import fields
 
 from vshp.config import LeaseConfig, Resume, Route
+from vshp.endpoints import Endpoint
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ def encode(lease: LeaseConfig) -> bytes | None:
             value = value.hex()
         elif field.name == "routes":
             value = [[route.address.hex(), route.prefix] for route in value]
+        elif field.name == "endpoints":
+            value = [[e.transport, e.address.hex(), e.port] for e in value]
         values[field.name] = value
     return json.dumps(values).encode()
 
@@ -45,6 +48,10 @@ def decode(text: bytes | None) -> Resume | None:
         for name in _BYTES:
             values[name] = bytes.fromhex(values[name])
         values["routes"] = tuple(Route(bytes.fromhex(a), p) for a, p in values["routes"])
+        values["endpoints"] = tuple(
+            Endpoint(transport, bytes.fromhex(address), port)
+            for transport, address, port in values.get("endpoints", ())
+        )
         lease = LeaseConfig(**values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning("the stored session cannot be resumed: %s", error)

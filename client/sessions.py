@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from client.plan import Plan
-from vshp.config import Hello, Suite
+from vshp.config import Carrier, Hello, Suite
 from vshp.datagram_session import DatagramClientSession
 from vshp.session import ClientSession
 
@@ -17,13 +19,14 @@ class Sessions:
         self._hello = hello
         self._suite = suite
 
-    def stream(self, now: float) -> ClientSession:
-        """For a byte stream."""
+    def stream(self, now: float, usb: bool) -> ClientSession:
+        """For a byte stream; `usb`: which adb carries, as the gateway cannot see by itself."""
         plan = self._plan
+        hello = replace(self._hello, carrier=Carrier.USB) if usb else self._hello
         return ClientSession(
             self._identity,
             plan.public_key,
-            self._hello,
+            hello,
             now=now,
             secret=plan.secret,
             resume=plan.resume,

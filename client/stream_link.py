@@ -40,7 +40,9 @@ class StreamLink(Link):
         _tune(sock)
         name = sock.getsockname()
         local = name[0] if isinstance(name, tuple) else ""
-        super().__init__(owner, endpoint, sessions.stream(monotonic()), local)
+        super().__init__(
+            owner, endpoint, sessions.stream(monotonic(), endpoint.transport == "usb"), local
+        )
         self._sock = sock
         self._writing = False
         self._loop.add_reader(sock.fileno(), self._socket_ready)

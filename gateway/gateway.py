@@ -47,11 +47,12 @@ from gateway.vpn.guard import EgressGuard
 from gateway.vpn.snapshot import Attached
 from vshp import events as ev
 from vshp.config import CloseReason, GatewayStatus
-from vshp.constants import SECRET_LIFETIME
+from vshp.constants import MAX_ENDPOINTS, SECRET_LIFETIME
 from vshp.datagram_session import DatagramGatewaySession
+from vshp.endpoints import Endpoint
 from vshp.pairing import OneTimeSecrets
 from vshp.tickets import TicketBook
-from vshp.uri import Endpoint, PairingUri
+from vshp.uri import PairingUri
 
 USAGE_SECONDS = 30.0
 """How often usage is written while there is traffic."""
@@ -149,6 +150,7 @@ class Gateway:
             self.detector.on_change = self._vpn_changed
             self.detector.on_attached = self._attached_changed
             self._attached_changed(attached)
+            self._entrance.places.on_change = self._tell_endpoints
             self._entrance.listen(self.config.listen)
         except BaseException:
             await self._close()
@@ -183,16 +185,16 @@ class Gateway:
 
     def pair(self, seconds: float = SECRET_LIFETIME) -> Offer:
         """Issue a one-time secret, good for so long, and put it into a URI."""
-        endpoints = self._entrance.endpoints(self.detector)[:MAX_URI_ENDPOINTS]
+        endpoints = self._reachable_at(MAX_URI_ENDPOINTS)
         self._invites_until = max(self._invites_until, self._loop.time() + seconds)
         self._changed()
         uri = PairingUri(
             self.public_key,
             self._secrets.issue(self._loop.time(), seconds),
             self.config.name,
-            tuple(Endpoint("any", _packed(host), port) for host, port in endpoints),
+            endpoints,
         )
-        spelled = tuple(spell(host, port) for host, port in endpoints)
+        spelled = tuple(spell(endpoint.host, endpoint.port) for endpoint in endpoints)
         return Offer(uri.encode(), seconds, spelled)
 
     def inviting(self) -> bool:
@@ -434,7 +436,19 @@ class Gateway:
             ],
         )
         self._nat.policy_changed(self._loop.time())
+        self._tell_endpoints(self._loop.time())
         self._pulse.settle_soon()
+
+    def _tell_endpoints(self, now: float) -> None:
+        """Clients shall know where to come back to."""
+        self._tunnels.tell_endpoints(self._reachable_at(MAX_ENDPOINTS), now)
+
+    def _reachable_at(self, most: int) -> tuple[Endpoint, ...]:
+        """Where clients can reach the listeners, the likeliest first."""
+        found = self._entrance.endpoints(self.detector)
+        # An address with a scope (fe80::1%wlan0) means something on this device only.
+        whole = [(host, port) for host, port in found if "%" not in host]
+        return tuple(Endpoint.of("any", host, port) for host, port in whole[:most])
 
     # --- links -------------------------------------------------------------------------------
 
@@ -446,6 +460,7 @@ class Gateway:
         """A session's news (LinkOwner)."""
         match event:
             case ev.HelloReceived():
+                link.carrier = event.carrier
                 if self._admission.hello(link, event, now):
                     self._entrance.admitted(link)
                     self._changed()
@@ -549,10 +564,6 @@ def _ticket_key(store: GatewayStore) -> bytes:
         key = os.urandom(32)
         store.save_secret("ticket_key", key)
     return key
-
-
-def _packed(host: str) -> bytes:
-    return socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
 
 
 def _family_of(address: bytes) -> int:

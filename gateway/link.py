@@ -15,10 +15,11 @@ on for the grace time, and another link may take it over. `stream_link` and
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Protocol
 
 from gateway.nat.router import TunnelPeer
-from vshp.config import CloseReason
+from vshp.config import Carrier, CloseReason
 from vshp.core import drop_packet
 from vshp.datagram_session import DatagramGatewaySession
 from vshp.events import Event
@@ -47,6 +48,7 @@ class Link:
     __slots__ = (
         "_now",
         "_owner",
+        "carrier",
         "closed",
         "confirmed",
         "host",
@@ -78,6 +80,8 @@ class Link:
         """Where the client is; on datagrams it may move."""
         self.transport = transport
         self.opened = now
+        self.carrier = Carrier.UNKNOWN
+        """What the client says; see `via`."""
         self.public_key: bytes | None = None
         self.peer: TunnelPeer | None = None
         self.confirmed = False
@@ -88,6 +92,16 @@ class Link:
         session.on_packet = drop_packet
         # In the middle of a batch: so that the packets behind the confirmation find the tunnel.
         session.on_confirmed = lambda: self._events(self._now)
+
+    @property
+    def via(self) -> str:
+        """How the client is reached, for people: the transport, or `usb`.
+
+        adb hands a stream over inside this device, so the word of a client that came from
+        anywhere else is not taken.
+        """
+        inside = self.transport == "tcp" and ip_address(self.host).is_loopback
+        return "usb" if inside and self.carrier is Carrier.USB else self.transport
 
     @property
     def local(self) -> str:

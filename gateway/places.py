@@ -85,6 +85,8 @@ class Places:
         self._open_door = open_door
         self._counts = counters.counts
         self._places: list[Place] = []
+        self.on_change: Callable[[float], None] = lambda now: None
+        """Called when the places are others, before links that cannot go on are closed."""
         self._reopen_at: float | None = None
         self._pause = REOPEN_FIRST
 
@@ -102,8 +104,14 @@ class Places:
         old = [place for place in self._places if kept.get(place.asked) is not place]
         opened = self._replace([address for address in asked if address not in kept], old, now)
         self._places = [kept[address] if address in kept else opened[address] for address in asked]
+        stranded = [link for place in old for link in self._hand_over(place)]
+        # So that they know where to come back to.
+        self.on_change(now)
+        for link in stranded:
+            self._counts["link__udp__listener_closed"] += 1
+            link.close(CloseReason.LISTENER_CLOSED, now)
         for place in old:
-            self._give_up(place, now)
+            place.close()
 
     def close(self) -> None:
         """Listen no more; links are the owner's to close first."""
@@ -208,19 +216,19 @@ class Places:
 
     # --- giving up ---------------------------------------------------------------------------
 
-    def _give_up(self, place: Place, now: float) -> None:
-        """Close an old place; its UDP links go to a new one, or are told to come back."""
+    def _hand_over(self, place: Place) -> list[DatagramLink]:
+        """Give an old place's UDP links to new ones; those whose client must come back."""
+        stranded = []
         for link in place.door.links():
             heirs = [p for p in self._places if _same_port(p, place.host, place.port)]
             # One that cannot be reached where the client sends may still say so.
             heirs.sort(key=lambda heir: not _reaches(heir, link))
             heir = next((heir for heir in heirs if heir.door.adopt(link)), None)
             if heir is None or not _reaches(heir, link):
-                self._counts["link__udp__listener_closed"] += 1
-                link.close(CloseReason.LISTENER_CLOSED, now)
+                stranded.append(link)
             else:
                 self._counts["link__udp__listener_changed"] += 1
-        place.close()
+        return stranded
 
 
 def _target(address: Address, old: list[Place]) -> Address:

@@ -31,6 +31,7 @@ from gateway.peers import PeerRegistry
 from gateway.rates import RateMeter
 from vshp.config import Capability, CloseReason, LeaseConfig, Resume
 from vshp.constants import DATAGRAM_OVERHEAD, MIN_MTU
+from vshp.endpoints import Endpoint
 from vshp.errors import Refused
 from vshp.events import HelloReceived
 from vshp.tickets import Ticket, TicketBook
@@ -101,6 +102,8 @@ class Tunnels:
         self._tickets = tickets
         self._counters = counters
         self.name = name
+        self.endpoints: tuple[Endpoint, ...] = ()
+        """Where the gateway listens, as clients are told; see `tell_endpoints`."""
         self._by_key: dict[bytes, Tunnel] = {}
         self._by_peer: dict[int, Tunnel] = {}
         self._granted: dict[int, _Granted] = {}
@@ -178,6 +181,7 @@ class Tunnels:
             ticket=self._tickets.issue(session_id, key, time.time(), generation),
             ipv6_internet=ipv6_internet,
             resumed=base is not None,
+            endpoints=self.endpoints,
         )
         lease = TunnelLease(
             id=session_id.hex()[:8],
@@ -234,6 +238,16 @@ class Tunnels:
             link.session.change(tunnel.config, now)
             tunnel.nat_peer.set_mtu(mtu)
             link.pump(now)
+
+    def tell_endpoints(self, endpoints: tuple[Endpoint, ...], now: float) -> None:
+        """The gateway listens at these now: tell connected clients, and whoever comes."""
+        self.endpoints = endpoints
+        for tunnel in self._by_key.values():
+            link = tunnel.link
+            if link is not None and tunnel.config.endpoints != endpoints:
+                tunnel.config = replace(tunnel.config, endpoints=endpoints)
+                link.session.change(tunnel.config, now)
+                link.pump(now)
 
     def renew(self, now: float) -> None:
         """Lengthen the leases of connected devices that are half over."""

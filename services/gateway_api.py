@@ -409,7 +409,7 @@ def _lease(tunnel: Tunnel, now: float, wall: float) -> s.Lease:
         offload=lease.offload,
         expires_in=max(0.0, lease.expires - wall),
         connected=link is not None,
-        transport=None if link is None else link.transport,
+        transport=None if link is None else link.via,
         endpoint=endpoint,
         rtt_ms=None if tunnel.rtt is None else tunnel.rtt * 1000,
         from_tunnel_bytes=up,

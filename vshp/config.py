@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag, StrEnum
 
+from vshp.endpoints import Endpoint
+
 
 class Suite(IntEnum):
     """Cipher suite of the Noise handshake and the records; the value travels in the preamble."""
@@ -26,6 +28,18 @@ class Pattern(IntEnum):
     """From a pairing URI: the one-time secret is proven in the first message."""
     XX = 3
     """First contact without a QR code: the pairing code ties the two together."""
+
+
+class Carrier(IntEnum):
+    """What carries a client's link where the gateway cannot see it by itself.
+
+    Only the client's word: good for showing, never for deciding.
+    """
+
+    UNKNOWN = 0
+    """As it looks: TCP or UDP."""
+    USB = 1
+    """A USB cable, by adb: at the gateway it looks like a TCP connection from itself."""
 
 
 class Capability(IntFlag):
@@ -89,6 +103,7 @@ class Hello:
     capabilities: Capability = Capability.NONE
     mtu: int = 65535
     """Largest MTU the virtual NIC takes."""
+    carrier: Carrier = Carrier.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +148,9 @@ class LeaseConfig:
     """Whether the VPN reaches the IPv6 Internet (it is refused at once inside otherwise)."""
     resumed: bool = False
     """Whether the session continues an earlier one, flows and all; otherwise it is fresh."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    """Where the gateway listens, for a client that has to come back; at most MAX_ENDPOINTS."""
 
     def with_ticket(self, ticket: bytes) -> LeaseConfig:
         """The same lease with the ticket for the next resume."""

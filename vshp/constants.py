@@ -65,6 +65,8 @@ MAX_DETAIL = 128
 """The sentence in a CLOSE frame, bytes of UTF-8."""
 MAX_TICKET = 192
 MAX_ROUTES = 16
+MAX_ENDPOINTS = 8
+"""Of a gateway, in a pairing URI or in CONFIG."""
 MAX_FIELDS = 32
 """Tagged fields in one frame."""
 MIN_MTU = 1280

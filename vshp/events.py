@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vshp.config import Capability, CloseReason, GatewayStatus, LeaseConfig, Resume
+from vshp.config import Capability, Carrier, CloseReason, GatewayStatus, LeaseConfig, Resume
 
 # --- both sides ------------------------------------------------------------------------------
 
@@ -73,6 +73,8 @@ class HelloReceived:
     """`tcp`, `udp` or `usb`, as the session was constructed."""
     secret_id: bytes | None = None
     """Which one-time secret was proven; the gateway consumes it."""
+    carrier: Carrier = Carrier.UNKNOWN
+    """What the client says carries its link: a claim, for showing only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from enum import IntEnum
 
 from vshp.config import (
     Capability,
+    Carrier,
     CloseReason,
     GatewayStatus,
     Hello,
@@ -27,7 +28,6 @@ from vshp.constants import (
     FRAME_HEADER_SIZE,
     FRAME_OPTIONAL,
     MAX_DETAIL,
-    MAX_FIELDS,
     MAX_LABEL,
     MAX_NAME,
     MAX_PLATFORM,
@@ -37,8 +37,10 @@ from vshp.constants import (
     NONCE_SIZE,
     SESSION_ID_SIZE,
 )
+from vshp.endpoints import decode_endpoints, encode_endpoints
 from vshp.errors import FrameInvalid, FrameTruncated, FrameUnknown, LocalMisuse
-from vshp.labels import clean_label, clip_utf8
+from vshp.fields import decode_fields, encode_fields, number, sized, text
+from vshp.labels import clip_utf8
 
 
 class FrameType(IntEnum):
@@ -66,7 +68,6 @@ class FrameType(IntEnum):
 _HEADER = struct.Struct("<I")
 _AUTH = struct.Struct("<BI")
 _PING = struct.Struct("<16sIQQ")
-_FIELD = struct.Struct("<BH")
 _MAX_BODY = (1 << 24) - 1
 
 AUTH_APPROVED = 1
@@ -113,87 +114,42 @@ def require_known(kind: int) -> bool:
 _KNOWN = frozenset(int(kind) for kind in FrameType)
 
 
-# --- fields and texts ------------------------------------------------------------------------
-
-
-def encode_fields(fields: list[tuple[int, bytes]]) -> bytes:
-    return b"".join(_FIELD.pack(tag, len(value)) + value for tag, value in fields)
-
-
-def decode_fields(body: bytes, known: frozenset[int]) -> dict[int, bytes]:
-    """Tag -> value. Unknown optional tags are skipped; others unknown or repeated are refused."""
-    fields: dict[int, bytes] = {}
-    at, end, count = 0, len(body), 0
-    while at < end:
-        count += 1
-        if count > MAX_FIELDS:
-            raise FrameInvalid("field_too_many")
-        if at + _FIELD.size > end:
-            raise FrameTruncated("field_truncated")
-        tag, length = _FIELD.unpack_from(body, at)
-        at += _FIELD.size
-        if at + length > end:
-            raise FrameTruncated("field_truncated")
-        value = body[at : at + length]
-        at += length
-        if tag not in known:
-            if tag & FRAME_OPTIONAL:
-                continue
-            raise FrameInvalid("field_unknown", hex(tag))
-        if tag in fields:
-            raise FrameInvalid("field_repeated", hex(tag))
-        fields[tag] = value
-    return fields
-
-
-def _sized(value: bytes, size: int) -> bytes:
-    if len(value) != size:
-        raise FrameTruncated("field_size")
-    return value
-
-
-def _number(value: bytes, size: int) -> int:
-    return int.from_bytes(_sized(value, size), "little")
-
-
-def _text(value: bytes, limit: int) -> str:
-    if len(value) > limit:
-        raise FrameInvalid("text_too_long")
-    try:
-        return clean_label(value.decode("utf-8"), limit)
-    except UnicodeDecodeError:
-        raise FrameInvalid("text_not_utf8") from None
-
-
 # --- HELLO, RESUME, AUTH ---------------------------------------------------------------------
 
 _HELLO_LABEL, _HELLO_PLATFORM, _HELLO_CAPABILITIES, _HELLO_MTU = 1, 2, 3, 4
-_HELLO_TAGS = frozenset({_HELLO_LABEL, _HELLO_PLATFORM, _HELLO_CAPABILITIES, _HELLO_MTU})
+_HELLO_CARRIER = 5 | FRAME_OPTIONAL
+_HELLO_TAGS = frozenset(
+    {_HELLO_LABEL, _HELLO_PLATFORM, _HELLO_CAPABILITIES, _HELLO_MTU, _HELLO_CARRIER}
+)
+
+_CARRIERS = {int(carrier): carrier for carrier in Carrier}
 
 
 def encode_hello(hello: Hello) -> bytes:
-    return encode_fields(
-        [
-            (_HELLO_LABEL, clip_utf8(hello.label, MAX_LABEL)),
-            (_HELLO_PLATFORM, clip_utf8(hello.platform, MAX_PLATFORM)),
-            (_HELLO_CAPABILITIES, int(hello.capabilities).to_bytes(4, "little")),
-            (_HELLO_MTU, hello.mtu.to_bytes(2, "little")),
-        ]
-    )
+    fields = [
+        (_HELLO_LABEL, clip_utf8(hello.label, MAX_LABEL)),
+        (_HELLO_PLATFORM, clip_utf8(hello.platform, MAX_PLATFORM)),
+        (_HELLO_CAPABILITIES, int(hello.capabilities).to_bytes(4, "little")),
+        (_HELLO_MTU, hello.mtu.to_bytes(2, "little")),
+    ]
+    if hello.carrier is not Carrier.UNKNOWN:
+        fields.append((_HELLO_CARRIER, bytes((hello.carrier,))))
+    return encode_fields(fields)
 
 
 def decode_hello(body: bytes) -> Hello:
-    """Texts come out cleaned; capabilities we do not know are left out."""
+    """Texts come out cleaned; capabilities and a carrier we do not know are left out."""
     fields = decode_fields(body, _HELLO_TAGS)
-    capabilities = _number(fields.get(_HELLO_CAPABILITIES, bytes(4)), 4)
-    mtu = _number(fields.get(_HELLO_MTU, b"\xff\xff"), 2)
+    capabilities = number(fields.get(_HELLO_CAPABILITIES, bytes(4)), 4)
+    mtu = number(fields.get(_HELLO_MTU, b"\xff\xff"), 2)
     if mtu < MIN_MTU:
         raise FrameInvalid("mtu_too_small", str(mtu))
     return Hello(
-        label=_text(fields.get(_HELLO_LABEL, b""), MAX_LABEL),
-        platform=_text(fields.get(_HELLO_PLATFORM, b""), MAX_PLATFORM),
+        label=text(fields.get(_HELLO_LABEL, b""), MAX_LABEL),
+        platform=text(fields.get(_HELLO_PLATFORM, b""), MAX_PLATFORM),
         capabilities=Capability(capabilities & int(~Capability.NONE)),
         mtu=mtu,
+        carrier=_CARRIERS.get(number(fields.get(_HELLO_CARRIER, b"\0"), 1), Carrier.UNKNOWN),
     )
 
 
@@ -215,7 +171,7 @@ def encode_auth(status: int, expires_in: float = 0) -> bytes:
 
 def decode_auth(body: bytes) -> tuple[int, int]:
     """(AUTH_APPROVED or AUTH_PENDING, seconds until the request expires)."""
-    status, expires_in = _AUTH.unpack(_sized(body, _AUTH.size))
+    status, expires_in = _AUTH.unpack(sized(body, _AUTH.size))
     if status not in (AUTH_APPROVED, AUTH_PENDING):
         raise FrameInvalid("auth_status", str(status))
     return status, expires_in
@@ -225,7 +181,8 @@ def decode_auth(body: bytes) -> tuple[int, int]:
 
 _CONFIG_FULL, _CONFIG_DELTA = 0, 1
 _SESSION, _IPV4, _IPV6, _MTU, _FLAGS, _EXPIRES, _ROUTES, _NAME, _TICKET = range(1, 10)
-_CONFIG_TAGS = frozenset(range(1, 10))
+_ENDPOINTS = 10 | FRAME_OPTIONAL
+_CONFIG_TAGS = frozenset({*range(1, 10), _ENDPOINTS})
 _CONFIG_REQUIRED = frozenset({_SESSION, _IPV4, _IPV6, _MTU, _FLAGS, _EXPIRES})
 _FLAG_OFFLOAD, _FLAG_OFFLOAD_UDP, _FLAG_IPV6_INTERNET, _FLAG_RESUMED = 1, 2, 4, 8
 
@@ -250,11 +207,12 @@ def _config_fields(lease: LeaseConfig) -> list[tuple[int, bytes]]:
         (_ROUTES, routes),
         (_NAME, clip_utf8(lease.name, MAX_NAME)),
         (_TICKET, lease.ticket),
+        (_ENDPOINTS, encode_endpoints(lease.endpoints)),
     ]
 
 
 def encode_config(lease: LeaseConfig, base: LeaseConfig | None = None) -> bytes:
-    """The lease whole, or only what differs from `base` (flags and expiry always)."""
+    """The lease whole, or only what differs from `base` (flags, expiry and endpoints always)."""
     if len(lease.routes) > MAX_ROUTES or len(lease.ticket) > MAX_TICKET:
         raise LocalMisuse("lease_too_large")
     fields = _config_fields(lease)
@@ -262,7 +220,8 @@ def encode_config(lease: LeaseConfig, base: LeaseConfig | None = None) -> bytes:
     if base is not None:
         kind = _CONFIG_DELTA
         known = dict(_config_fields(base))
-        always = (_FLAGS, _EXPIRES)
+        # Endpoints, since the client may have lost its link before it was told of new ones.
+        always = (_FLAGS, _EXPIRES, _ENDPOINTS)
         fields = [(tag, value) for tag, value in fields if tag in always or known[tag] != value]
     return bytes((kind,)) + encode_fields(fields)
 
@@ -290,22 +249,22 @@ def decode_config(body: bytes, base: LeaseConfig | None) -> LeaseConfig:
 def _apply(lease: LeaseConfig, tag: int, value: bytes) -> LeaseConfig:
     match tag:
         case 1:  # _SESSION
-            return replace(lease, session_id=_sized(value, SESSION_ID_SIZE))
+            return replace(lease, session_id=sized(value, SESSION_ID_SIZE))
         case 2:  # _IPV4
-            _sized(value, 9)
+            sized(value, 9)
             prefix = _prefix(value[8], 32)
             return replace(lease, ipv4=value[:4], gateway_ipv4=value[4:8], prefix_ipv4=prefix)
         case 3:  # _IPV6
-            _sized(value, 33)
+            sized(value, 33)
             prefix = _prefix(value[32], 128)
             return replace(lease, ipv6=value[:16], gateway_ipv6=value[16:32], prefix_ipv6=prefix)
         case 4:  # _MTU
-            mtu = _number(value, 2)
+            mtu = number(value, 2)
             if mtu < MIN_MTU:
                 raise FrameInvalid("mtu_too_small", str(mtu))
             return replace(lease, mtu=mtu)
         case 5:  # _FLAGS
-            flags = _number(value, 1)
+            flags = number(value, 1)
             return replace(
                 lease,
                 offload=bool(flags & _FLAG_OFFLOAD),
@@ -314,15 +273,17 @@ def _apply(lease: LeaseConfig, tag: int, value: bytes) -> LeaseConfig:
                 resumed=bool(flags & _FLAG_RESUMED),
             )
         case 6:  # _EXPIRES
-            return replace(lease, expires_in=_number(value, 4))
+            return replace(lease, expires_in=number(value, 4))
         case 7:  # _ROUTES
             return replace(lease, routes=_decode_routes(value))
         case 8:  # _NAME
-            return replace(lease, name=_text(value, MAX_NAME))
-        case _:  # _TICKET
+            return replace(lease, name=text(value, MAX_NAME))
+        case 9:  # _TICKET
             if len(value) > MAX_TICKET:
                 raise FrameInvalid("ticket_too_long")
             return replace(lease, ticket=value)
+        case _:  # _ENDPOINTS
+            return replace(lease, endpoints=decode_endpoints(value))
 
 
 def _prefix(value: int, most: int) -> int:
@@ -359,7 +320,7 @@ def encode_ping(session_id: bytes, number: int, sent: int, received: int) -> byt
 
 
 def decode_ping(body: bytes) -> tuple[bytes, int, int, int]:
-    session_id, number, sent, received = _PING.unpack(_sized(body, _PING.size))
+    session_id, number, sent, received = _PING.unpack(sized(body, _PING.size))
     return session_id, number, sent, received
 
 
@@ -379,13 +340,13 @@ def decode_status(body: bytes) -> GatewayStatus:
     fields = decode_fields(body, _STATUS_TAGS)
     if _STATUS_FLAGS not in fields:
         raise FrameInvalid("field_missing")
-    flags = _number(fields[_STATUS_FLAGS], 1)
+    flags = number(fields[_STATUS_FLAGS], 1)
     quota = fields.get(_STATUS_QUOTA)
     return GatewayStatus(
         vpn_up=bool(flags & 1),
         sharing=bool(flags & 2),
         ipv6_internet=bool(flags & 4),
-        quota_left=None if quota is None else _number(quota, 8),
+        quota_left=None if quota is None else number(quota, 8),
     )
 
 
@@ -397,7 +358,7 @@ def decode_close(body: bytes) -> tuple[CloseReason, str]:
     """A code of a later version reads as PROTOCOL_ERROR: the session is over either way."""
     if not body:
         raise FrameTruncated("close_truncated")
-    return close_reason(body[0]), _text(body[1:], MAX_DETAIL)
+    return close_reason(body[0]), text(body[1:], MAX_DETAIL)
 
 
 def close_reason(code: int) -> CloseReason:
@@ -406,4 +367,4 @@ def close_reason(code: int) -> CloseReason:
 
 def decode_share(body: bytes) -> bytes:
     """The body of CODE_COMMIT, CODE_NONCE and CODE_REVEAL: 32 bytes."""
-    return _sized(body, NONCE_SIZE)
+    return sized(body, NONCE_SIZE)

@@ -167,6 +167,7 @@ class GatewayRole(SessionCore):
                 platform=hello.platform,
                 capabilities=hello.capabilities,
                 mtu=hello.mtu,
+                carrier=hello.carrier,
                 proof=_PROOFS[preamble.pattern],
                 code=code,
                 resume=self._resume,

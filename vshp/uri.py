@@ -18,49 +18,25 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import ipaddress
 from dataclasses import dataclass
 
-from vshp.constants import KEY_SIZE, SECRET_SIZE
+from vshp.constants import KEY_SIZE, MAX_ENDPOINTS, SECRET_SIZE
+from vshp.endpoints import Endpoint, encode_endpoint, take_endpoint
+from vshp.errors import FrameInvalid, FrameTruncated
 from vshp.labels import clean_label, clip_utf8
 
 SCHEME = "VSHP:"
 MAX_URI_NAME = 24
 """Bytes of UTF-8; longer names are cut."""
-MAX_ENDPOINTS = 8
 MAX_URI = 600
 """Characters; nothing longer can be one."""
 
 _VERSION = 1
 _CHECKSUM_SIZE = 3
-_IPV6 = 0x80
-_KINDS = {"tcp": 1, "udp": 2, "any": 3}
-_TRANSPORTS = {kind: transport for transport, kind in _KINDS.items()}
 
 
 class UriError(ValueError):
     """Not a pairing URI that can be used; the message is a sentence for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a gateway listens."""
-
-    transport: str
-    """`tcp`, `udp`, or `any` for both on the same port."""
-    address: bytes
-    """4 or 16 bytes."""
-    port: int
-
-    @classmethod
-    def of(cls, transport: str, host: str, port: int) -> Endpoint:
-        """From an address in text. Raises ValueError for a host name."""
-        return cls(transport, ipaddress.ip_address(host).packed, port)
-
-    @property
-    def host(self) -> str:
-        """The address in text."""
-        return str(ipaddress.ip_address(self.address))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +61,7 @@ class PairingUri:
         body = bytearray((_VERSION,)) + self.public_key + self.secret
         body += bytes((len(name),)) + name + bytes((len(self.endpoints),))
         for endpoint in self.endpoints:
-            kind = _KINDS[endpoint.transport]
-            if len(endpoint.address) == 16:
-                kind |= _IPV6
-            elif len(endpoint.address) != 4:
-                raise ValueError("an address of 4 or 16 bytes")
-            body += bytes((kind,)) + endpoint.port.to_bytes(2, "little") + endpoint.address
+            body += encode_endpoint(endpoint)
         return SCHEME + base64.b32encode(body + _checksum(body)).decode().rstrip("=")
 
     @classmethod
@@ -137,6 +108,9 @@ class _Reader:
     def byte(self) -> int:
         return self.take(1)[0]
 
+    def rest(self) -> bytes:
+        return self._data[self._at :]
+
     @property
     def done(self) -> bool:
         return self._at == len(self._data)
@@ -169,11 +143,13 @@ def _parse(data: bytes) -> PairingUri:
 
 
 def _parse_endpoint(reader: _Reader) -> Endpoint:
-    kind = reader.byte()
-    transport = _TRANSPORTS.get(kind & ~_IPV6)
-    if transport is None:
+    try:
+        endpoint, size = take_endpoint(reader.rest())
+    except FrameTruncated:
+        raise UriError("The pairing code ends too early; scan or copy all of it.") from None
+    except FrameInvalid:
+        raise UriError("The pairing code names an impossible port.") from None
+    if endpoint is None:
         raise UriError("The pairing code names a way of connecting that is not known here.")
-    port = int.from_bytes(reader.take(2), "little")
-    if port == 0:
-        raise UriError("The pairing code names an impossible port.")
-    return Endpoint(transport, reader.take(16 if kind & _IPV6 else 4), port)
+    reader.take(size)
+    return endpoint

@@ -171,6 +171,19 @@ async def test_another_lease_is_moved_to(tmp_path: Path) -> None:
         assert device.state is ClientState.CONNECTED
 
 
+async def test_a_gateway_that_listens_elsewhere_is_remembered_there(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await device.client.connect(gateway.uri())
+        await device.client.wait(5)
+        told = (Endpoint.of("tcp", "192.0.2.7", 47801),)
+        gateway.guests[0].change(replace(LEASE, endpoints=told))
+        new = "tcp:192.0.2.7:47801"
+        await device.until(lambda: new in [str(e) for e in device.store.gateways()[0].endpoints])
+        here, *others = device.store.gateways()[0].endpoints
+        assert str(here) == device.client.status().endpoint and str(others[0]) == new
+        assert device.state is ClientState.CONNECTED and device.client.status().reconnects == 0
+
+
 async def test_the_owner_is_asked_and_says_yes(tmp_path: Path) -> None:
     def ask(guest: Guest, hello: HelloReceived) -> None:
         guest.session.pending(120, time.monotonic())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from client.model import (
     MemoryStore,
     TransportEndpoint,
 )
-from client.plan import find_gateway, make_plan, parse_address
+from client.plan import find_gateway, known_ways, make_plan, parse_address
 from client.rates import RateMeter
 from client.reconnect import in_order
 from tests.client.gateway_double import LEASE
@@ -37,16 +38,39 @@ def known(number: int, name: str = "phone") -> KnownGateway:
 
 
 def test_the_stored_session_comes_back_whole() -> None:
-    text = resume.encode(LEASE)
+    lease = replace(LEASE, endpoints=(Endpoint.of("any", "fd00::1", 5),))
+    text = resume.encode(lease)
     back = resume.decode(text)
     assert back is not None
-    assert back.lease == LEASE
+    assert back.lease == lease
     assert (back.session_id, back.ticket) == (LEASE.session_id, LEASE.ticket)
 
 
 def test_without_a_ticket_there_is_nothing_to_store() -> None:
     assert resume.encode(replace(LEASE, ticket=b"")) is None
     assert resume.decode(None) is None
+
+
+def test_a_session_stored_before_gateways_told_their_endpoints_comes_back() -> None:
+    text = resume.encode(LEASE)
+    assert text is not None
+    older = json.loads(text)
+    del older["endpoints"]
+    back = resume.decode(json.dumps(older).encode())
+    assert back is not None and back.lease == LEASE
+
+
+def test_endpoints_that_a_gateway_tells_come_first_and_lead_somewhere() -> None:
+    told = tuple(
+        Endpoint.of("any", host, 47801)
+        for host in ("127.0.0.1", "0.0.0.0", "224.0.0.1", "::1", "ff02::1", "192.0.2.7")
+    )
+    old = TransportEndpoint("tcp", "192.0.2.7", 47800)
+    new = TransportEndpoint("tcp", "192.0.2.7", 47801)
+    udp = TransportEndpoint("udp", "192.0.2.7", 47801)
+    assert known_ways(told, (old, new)) == (new, udp, old)
+    many = tuple(TransportEndpoint("tcp", "10.0.0.1", port) for port in range(1, 30))
+    assert len(known_ways(told, many)) == MAX_KNOWN_ENDPOINTS
 
 
 @settings(deadline=None, max_examples=100)

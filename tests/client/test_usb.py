@@ -10,6 +10,7 @@ from client.model import ClientState
 from tests.client.gateway_double import GatewayDouble
 from tests.client.test_client import UDP, Device
 from tests.fakes.adb import FakeAdb
+from vshp.config import Carrier
 from vshp.transports import adb
 
 
@@ -21,6 +22,19 @@ async def test_usb_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             now = await device.client.wait(5)
             assert (now.state, now.transport) == (ClientState.CONNECTED, "usb")
             assert now.endpoint == f"usb:R58M123:{gateway.port}"
+
+
+async def test_the_gateway_is_told_of_the_cable_and_only_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with GatewayDouble() as gateway, FakeAdb(gateway.port) as fake:
+        monkeypatch.setenv(adb.SERVER_VARIABLE, str(fake.port))
+        async with Device(tmp_path) as device:
+            for transport, carrier in (("usb", Carrier.USB), ("tcp", Carrier.UNKNOWN)):
+                await device.client.connect(gateway.uri(), transport)
+                assert (await device.client.wait(5)).transport == transport
+                hello = gateway.guests[-1].hello
+                assert hello is not None and hello.carrier is carrier
 
 
 async def test_a_cable_plugged_in_is_moved_to_and_one_pulled_out_is_left(

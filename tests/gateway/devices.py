@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from gateway.gateway import Gateway
 from gateway.records import GatewayConfig
-from vshp.config import Hello, LeaseConfig, Resume
+from vshp.config import Carrier, Hello, LeaseConfig, Resume
 from vshp.datagram_session import DatagramClientSession
 from vshp.errors import VshpError
 from vshp.events import ApprovalPending, Event, LeaseGranted, RttMeasured
@@ -45,6 +45,7 @@ class Device:
         resume: Resume | None = None,
         known: bool = True,
         udp: bool = False,
+        carrier: Carrier = Carrier.UNKNOWN,
     ) -> None:
         self.identity = identity
         self.loop = asyncio.get_running_loop()
@@ -53,7 +54,7 @@ class Device:
         self.sock = socket.socket(socket.AF_INET, kind)
         self.sock.connect(("127.0.0.1", port_of(gateway)))
         self.sock.setblocking(False)
-        hello = Hello(label="a device", platform="linux")
+        hello = Hello(label="a device", platform="linux", carrier=carrier)
         gateway_key = gateway.public_key if known else None
         now = self.loop.time()
         if udp:

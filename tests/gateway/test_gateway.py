@@ -14,7 +14,7 @@ from gateway.model import MemoryStore, peer_id
 from gateway.pairing import NoSuchRequest
 from gateway.peers import NoSuchPeer
 from tests.gateway.devices import CONFIG, Device, key, offer, paired, port_of, public, settle
-from vshp.config import CloseReason, Resume
+from vshp.config import Carrier, CloseReason, Resume
 from vshp.events import ApprovalPending, LeaseChanged, LeaseGranted, PeerClosed, StatusReceived
 
 
@@ -53,6 +53,20 @@ async def test_a_lease_is_renewed_while_its_device_is_connected(udp: bool) -> No
         assert replace(changed, mtu=lease.mtu) == lease
     device.leave()
     await gateway.stop()
+
+
+@pytest.mark.parametrize(("udp", "shown"), [(False, "usb"), (True, "udp")])
+async def test_a_cable_is_believed_where_it_can_be_true(
+    gateway: Gateway, udp: bool, shown: str
+) -> None:
+    first, _ = await paired(gateway, udp=udp)
+    device = Device(gateway, first.identity, udp=udp, carrier=Carrier.USB)
+    await device.until(LeaseGranted)
+    await device.alive()
+    (link,) = [tunnel.link for tunnel in gateway.tunnels()]
+    assert link is not None and link.carrier is Carrier.USB and link.via == shown
+    link.host = "192.168.1.9"
+    assert link.via == link.transport
 
 
 async def test_an_unapproved_device_gets_nothing(gateway: Gateway) -> None:

@@ -16,7 +16,8 @@ from gateway.poller import Poller
 from tests.fakes.ports import free_port
 from tests.gateway.devices import CONFIG, Device, paired, port_of, settle
 from vshp.config import CloseReason, Resume
-from vshp.events import LeaseGranted, PeerClosed
+from vshp.endpoints import Endpoint
+from vshp.events import LeaseChanged, LeaseGranted, PeerClosed
 from vshp.uri import PairingUri
 
 HERE = "127.0.0.1"
@@ -81,10 +82,13 @@ async def test_another_port_leaves_tcp_alone_and_has_udp_come_back(gateway: Gate
     listen(gateway, (HERE, port))
     assert gateway.status().listen == [f"{HERE}:{port}"]
     assert not accepts(HERE, before)
+    there = (Endpoint.of("any", HERE, port),)
+    for device in (stays, moves):
+        assert (await device.until(LeaseChanged)).lease.endpoints == there
     assert (await moves.until(PeerClosed)).reason is CloseReason.LISTENER_CLOSED
     await resumed(gateway, moves, lease, udp=True)
     await stays.alive()
-    assert PairingUri.decode(gateway.pair().uri).endpoints[0].port == port
+    assert PairingUri.decode(gateway.pair().uri).endpoints == there
     assert gateway.status().counters["link__udp__listener_closed"] == 1
 
 

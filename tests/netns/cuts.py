@@ -25,6 +25,7 @@ WATCH_SECONDS = 0.01
 FLOWING_BYTES = 256 * 1024
 """So much new content after a cut says that the download goes on."""
 TABLE = "cut"
+OTHER_PORT = PORT + 1
 
 
 @dataclass
@@ -245,6 +246,30 @@ def _relisten(world: World, gateway: Gateway, client: Client) -> None:
         raise Failed(f"the listeners are the same: {before}, {after}")
 
 
+def _move_listener(world: World, gateway: Gateway, client: Client) -> None:
+    """The gateway listens at another port from now on, and drops the links it had."""
+    gateway.command("set", "gateway.listen", f"{GATEWAY_LAN}:{OTHER_PORT}")
+    gateway.command("relisten", "--drop")
+    if {port for _, port in _listening(world)} != {OTHER_PORT}:
+        raise Failed("the gateway does not listen at the other port")
+    _wait_for_endpoint(client, OTHER_PORT)
+
+
+def _move_back(world: World, gateway: Gateway, client: Client) -> None:
+    gateway.command("set", "gateway.listen", f"{GATEWAY_LAN}:{PORT}")
+    gateway.command("relisten", "--drop")
+    _wait_for_endpoint(client, PORT)
+
+
+def _wait_for_endpoint(client: Client, port: int) -> None:
+    def there() -> bool:
+        status = client.status()
+        connected = status["state"] == "connected"
+        return connected and str(status["endpoint"]).endswith(f":{port}")
+
+    wait_for(there, f"the link to port {port}")
+
+
 def _kill_listener(world: World, gateway: Gateway, client: Client) -> None:
     """The system ends the listening socket and the links (SOCK_DESTROY, as Android's netd)."""
     before = _listening(world)
@@ -263,7 +288,7 @@ def _listening(world: World) -> set[tuple[int, int]]:
         for line in listed.splitlines():
             port = int(line.split()[3].rpartition(":")[2])
             inode = next(w[4:] for w in line.split() if w.startswith("ino:"))
-            if port == PORT:
+            if port in (PORT, OTHER_PORT):
                 found.add((int(inode), port))
     return found
 
@@ -276,6 +301,7 @@ ADDRESS = Cut("address change", False, _change_address)
 TO_UDP = Cut("TCP to UDP", False, _tcp_to_udp, _back_to_tcp)
 REFUSED = Cut("port refused for 1 s", False, _refuse_port)
 LISTENER = Cut("listener restarted", False, _relisten)
+MOVED = Cut("listener moved", False, _move_listener, _move_back)
 KILLED = Cut("listener ended", False, _kill_listener)
-ALL = (RESET, SWALLOWED, ADDRESS, TO_UDP, LISTENER, SILENCE, REFUSED, KILLED)
-DATAGRAM = (SWALLOWED, ADDRESS, ONE_WAY, LISTENER, SILENCE, REFUSED)
+ALL = (RESET, SWALLOWED, ADDRESS, TO_UDP, LISTENER, SILENCE, MOVED, KILLED, REFUSED)
+DATAGRAM = (SWALLOWED, ADDRESS, ONE_WAY, LISTENER, MOVED, SILENCE, REFUSED)

@@ -19,8 +19,8 @@ from tests.netns.cuts import Cut, Download
 from tests.netns.product import Client, Gateway
 from tests.netns.world import World
 
-CUTS = int(os.environ.get("VPNSHARE_CUTS", "8"))
-SIZE = int(os.environ.get("VPNSHARE_CUT_MEGABYTES", "160")) * 1_000_000
+CUTS = int(os.environ.get("VPNSHARE_CUTS", "9"))
+SIZE = int(os.environ.get("VPNSHARE_CUT_MEGABYTES", "180")) * 1_000_000
 VISIBLE_SECONDS = 3.0
 SILENT_SECONDS = 10.0
 
@@ -29,7 +29,7 @@ SILENT_SECONDS = 10.0
 @pytest.mark.timeout(CUTS * 30 + 240)
 @pytest.mark.parametrize(
     ("transport", "kinds", "number"),
-    [("auto", cuts.ALL, CUTS), ("udp", cuts.DATAGRAM, max(4, CUTS // 2))],
+    [("auto", cuts.ALL, CUTS), ("udp", cuts.DATAGRAM, max(5, CUTS // 2))],
     ids=["tcp", "udp"],
 )
 def test_a_download_lives_through_every_cut(

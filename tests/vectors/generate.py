@@ -14,6 +14,7 @@ from typing import Any
 
 from vshp.config import (
     Capability,
+    Carrier,
     CloseReason,
     GatewayStatus,
     Hello,
@@ -24,6 +25,7 @@ from vshp.config import (
 )
 from vshp.datagram_listener import DatagramListener
 from vshp.datagram_session import DatagramClientSession
+from vshp.endpoints import Endpoint
 from vshp.frames import (
     AUTH_PENDING,
     FrameType,
@@ -40,7 +42,7 @@ from vshp.handshake import public_key
 from vshp.pairing import code_commitment, derive_psk, pairing_code, secret_id
 from vshp.records import RecordKey
 from vshp.session import ClientSession, GatewaySession
-from vshp.uri import Endpoint, PairingUri
+from vshp.uri import PairingUri
 
 PATH = Path(__file__).with_name("vshp.json")
 CLIENT = bytes(range(1, 33))
@@ -62,6 +64,7 @@ LEASE = LeaseConfig(
     name="phone",
     ticket=bytes(range(40)),
 )
+ENDPOINTS = (Endpoint.of("any", "192.168.1.7", 47800), Endpoint.of("tcp", "fd00::1", 443))
 PACKET = bytes.fromhex("4500001c000100004001000000000000ffffffff0800f7fe00000001")
 ADDRESS = ("192.0.2.1", 47800)
 
@@ -211,6 +214,11 @@ def build() -> dict[str, Any]:
             FrameType.CONFIG,
             encode_config(replace(LEASE, mtu=1300), LEASE),
         ),
+        "CONFIG delta, endpoints": (
+            FrameType.CONFIG,
+            encode_config(replace(LEASE, endpoints=ENDPOINTS), LEASE),
+        ),
+        "HELLO over USB": (FrameType.HELLO, encode_hello(replace(HELLO, carrier=Carrier.USB))),
         "PING": (FrameType.PING, encode_ping(LEASE.session_id, 7, 1000, 2000)),
         "RESUME": (FrameType.RESUME, encode_resume(Resume(LEASE.session_id, LEASE.ticket))),
         "STATUS no VPN, 1 GiB left": (
@@ -223,7 +231,7 @@ def build() -> dict[str, Any]:
         public_key(GATEWAY),
         SECRET,
         "phone",
-        (Endpoint.of("any", "192.168.1.7", 47800), Endpoint.of("tcp", "fd00::1", 443)),
+        ENDPOINTS,
     )
     shares = (bytes([0xC1]) * 32, bytes([0xC2]) * 32)
     return {

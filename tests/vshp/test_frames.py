@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tests.vshp.dialogue import HELLO, LEASE
 from vshp import frames
-from vshp.config import Capability, CloseReason, GatewayStatus, Hello, Resume, Route
+from vshp.config import Capability, Carrier, CloseReason, GatewayStatus, Hello, Resume, Route
 from vshp.constants import MAX_FIELDS, MAX_ROUTES, MAX_TICKET
+from vshp.endpoints import Endpoint, decode_endpoints, encode_endpoints
 from vshp.errors import (
     FrameInvalid,
     FrameMisplaced,
@@ -33,9 +34,16 @@ RICH_LEASE = replace(
     ticket=bytes(MAX_TICKET),
     resumed=True,
     ipv6_internet=False,
+    endpoints=(Endpoint.of("any", "10.0.0.1", 1), Endpoint.of("udp", "fd00::1", 65535)),
 )
 CASES: list[tuple[str, Callable[[Any], bytes], Callable[[bytes], Any], Any]] = [
     ("hello", frames.encode_hello, frames.decode_hello, replace(HELLO, mtu=9000)),
+    (
+        "hello over usb",
+        frames.encode_hello,
+        frames.decode_hello,
+        replace(HELLO, carrier=Carrier.USB),
+    ),
     ("resume", frames.encode_resume, frames.decode_resume, Resume(bytes(range(16)), b"ticket")),
     ("auth", lambda v: frames.encode_auth(*v), frames.decode_auth, (frames.AUTH_PENDING, 120)),
     ("config", frames.encode_config, lambda b: frames.decode_config(b, None), RICH_LEASE),
@@ -103,7 +111,7 @@ def test_junk(name: str, encode: Any, decode: Any, value: Any, data: st.DataObje
 def test_delta_carries_only_what_differs() -> None:
     changed = replace(RICH_LEASE, mtu=1400, ticket=b"next")
     body = frames.encode_config(changed, RICH_LEASE)
-    assert len(body) < 30
+    assert len(body) < 30 + len(encode_endpoints(RICH_LEASE.endpoints))
     assert frames.decode_config(body, RICH_LEASE) == changed
     with pytest.raises(FrameInvalid, match="delta_without_base"):
         frames.decode_config(body, None)
@@ -133,6 +141,8 @@ def test_fields_unknown_repeated_missing_and_too_many() -> None:
         (b"\x01\x08\x01\x00\xff", "text_not_utf8"),
         (b"\x01\x08\x41\x00" + b"a" * 65, "text_too_long"),
         (b"\x01\x09\xc1\x00" + bytes(193), "ticket_too_long"),
+        (b"\x01\x8a\x07\x00\x03\x00\x00" + bytes(4), "endpoint_port"),
+        (b"\x01\x8a\x3f\x00" + b"\x03\x01\x00\x0a\x00\x00\x01" * 9, "endpoints_too_many"),
         (b"\x01\x07\x66\x00" + b"\x04\x08\x0a\x00\x00\x00" * (MAX_ROUTES + 1), "routes_too_many"),
     ],
 )
@@ -150,9 +160,21 @@ def test_hello_of_a_later_version_and_of_a_joker() -> None:
     assert hello.capabilities == Capability.OFFLOAD | Capability.OFFLOAD_UDP | Capability.IPV6
 
 
+def test_an_endpoint_or_a_carrier_of_a_later_version_is_left_out() -> None:
+    body = b"\x01\x8a\x1a\x00" + b"\x89\x01\x00" + bytes(16) + b"\x01\x02\x00\x0a\x00\x00\x01"
+    told = frames.decode_config(body, LEASE).endpoints
+    assert told == (Endpoint.of("tcp", "10.0.0.1", 2),)
+    for cut in (b"\x83\x01\x00" + bytes(15), b"\x03\x01"):
+        with pytest.raises(FrameTruncated, match="field_truncated"):
+            decode_endpoints(cut)
+    hello = frames.decode_hello(frames.encode_hello(HELLO) + b"\x85\x01\x00\x63")
+    assert hello == HELLO and hello.carrier is Carrier.UNKNOWN
+
+
 def test_close_codes_are_stable_and_unknown_ones_read_as_protocol_error() -> None:
     assert frames.CLOSE_CODES[CloseReason.DISCONNECTED] == 1
     assert frames.CLOSE_CODES[CloseReason.SHARING_OFF] == 22
+    assert frames.CLOSE_CODES[CloseReason.LISTENER_CLOSED] == 23
     assert frames.decode_close(b"\xff") == (CloseReason.PROTOCOL_ERROR, "")
 
 

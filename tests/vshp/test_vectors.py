@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.vectors import generate
-from vshp.config import CloseReason, Pattern, Suite
+from vshp.config import Carrier, CloseReason, Pattern, Suite
 from vshp.events import HelloReceived, LeaseGranted, PeerClosed
 from vshp.frames import decode_config, decode_hello, split_frames
 from vshp.handshake import public_key
@@ -84,6 +84,10 @@ def test_single_values_read_back() -> None:
     assert decode_hello(body) == generate.HELLO
     ((_, body),) = split_frames(bytes.fromhex(FILE["frames"]["CONFIG"]))
     assert decode_config(body, None) == generate.LEASE
+    ((_, body),) = split_frames(bytes.fromhex(FILE["frames"]["HELLO over USB"]))
+    assert decode_hello(body).carrier is Carrier.USB
+    ((_, body),) = split_frames(bytes.fromhex(FILE["frames"]["CONFIG delta, endpoints"]))
+    assert decode_config(body, generate.LEASE).endpoints == generate.ENDPOINTS
     uri = PairingUri.decode(FILE["pairing"]["uri"])
     assert uri.secret.hex() == FILE["pairing"]["secret"]
     assert uri.public_key.hex() == FILE["keys"]["gateway_public"]
