@@ -30,7 +30,7 @@ from gateway.link import Link
 from gateway.listeners import spell
 from gateway.model import GatewayStore, PairingRequest, PeerDevice, VpnNetwork, fingerprint
 from gateway.nat.counters import Counters
-from gateway.nat.flows import FlowInfo
+from gateway.nat.flows import Flow
 from gateway.nat.limits import limits_for
 from gateway.nat.policy import EgressPolicy
 from gateway.nat.router import Nat, NatConfig, TunnelPeer
@@ -260,12 +260,12 @@ class Gateway:
         """Leases in use, with what carries them."""
         return self._tunnels.all()
 
-    def flows(self, peer_id: str | None = None) -> list[FlowInfo]:
-        """Flows of all devices or of one. Raises NoSuchPeer."""
+    def flows(self, peer_id: str | None = None) -> list[Flow]:
+        """The open flows of all devices or of one, to be read only. Raises NoSuchPeer."""
         if peer_id is None:
-            return self._nat.flows()
+            return self._nat.open_flows()
         tunnel = self._tunnels.of_key(self.registry.find(peer_id).public_key)
-        return [] if tunnel is None else self._nat.flows(tunnel.nat_peer)
+        return [] if tunnel is None else self._nat.open_flows(tunnel.nat_peer)
 
     def close_flow(self, flow_id: int) -> bool:
         """End one flow, at both ends; False if there is none of that id."""

@@ -1,35 +1,29 @@
 """The gateway in the control API's words: methods to calls, domain objects to records.
 
-Nothing is decided here. Sorting, filtering and cutting of flows happens on
-this side of the socket, so that a console never receives what it does not show.
-Rates of flows are computed when somebody looks: each flow's last reading is
-kept, for the flows that were there at the last look only.
+Nothing is decided here, and nothing is computed but what somebody looks at.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import ipaddress
 import os
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from gateway.gateway import Gateway
 from gateway.listeners import ListenError
 from gateway.model import PairingRequest, PeerDevice, VpnNetwork, fingerprint, peer_id
-from gateway.nat.flows import FlowInfo
 from gateway.pairing import NoSuchRequest
 from gateway.peers import NoSuchPeer
 from gateway.proof import EgressReport
-from gateway.rates import RateMeter
 from gateway.tunnels import Tunnel
 from services.control import methods as m
 from services.control import schema as s
 from services.control.errors import Code, ControlError
 from services.control.registry import Handler, Registry
 from services.doctor.doctor import Doctor
+from services.flow_pages import FlowPages
 from services.logs import Ring, clean
 from services.settings import Settings
 from services.version import VERSION
@@ -37,9 +31,6 @@ from services.wake import WakeLock
 
 MAX_LABEL = 64
 """Characters of a device's name, as in HELLO."""
-
-MAX_KEPT = 16384
-"""Flows whose last reading is kept while only one device's are looked at."""
 
 
 class GatewayApi:
@@ -60,7 +51,7 @@ class GatewayApi:
         self._doctor = doctor
         self._ring = ring
         self._shut_down = shut_down
-        self._flow_rates: dict[int, tuple[RateMeter, RateMeter]] = {}
+        self._pages = FlowPages()
 
     def registry(self) -> Registry:
         handlers: dict[str, Handler] = {
@@ -231,54 +222,13 @@ class GatewayApi:
 
     # Flows
 
-    def flows(self, params: m.FlowsParams) -> s.Flows:
+    async def flows(self, params: m.FlowsParams) -> s.Flows:
         try:
-            infos = self._gateway.flows(params.peer)
+            flows = self._gateway.flows(params.peer)
         except NoSuchPeer:
             raise self._no_peer(params.peer or "") from None
         labels = {peer.id: peer.label for peer in self._gateway.peers()}
-        now = _now()
-        rates: dict[int, tuple[RateMeter, RateMeter]] = {}
-        rows = [self._flow(info, labels, now, rates) for info in infos]
-        if params.peer is not None and len(self._flow_rates) < MAX_KEPT:
-            self._flow_rates |= rates
-        else:
-            self._flow_rates = rates
-        words = params.filter.casefold().split()
-        if words:
-            rows = [row for row in rows if _matches(row, words)]
-        pick = heapq.nlargest if params.descending else heapq.nsmallest
-        return s.Flows(len(rows), pick(params.limit, rows, key=_SORT_KEYS[params.sort]))
-
-    def _flow(
-        self,
-        info: FlowInfo,
-        labels: Mapping[str, str],
-        now: float,
-        rates: dict[int, tuple[RateMeter, RateMeter]],
-    ) -> s.Flow:
-        # Until there are two looks, the rate is the average since the flow began.
-        meters = self._flow_rates.get(info.id)
-        if meters is None:
-            meters = RateMeter(info.created), RateMeter(info.created)
-        rates[info.id] = meters
-        return s.Flow(
-            id=info.id,
-            peer_id=info.peer_id,
-            label=labels.get(info.peer_id, info.peer_id),
-            protocol=info.protocol,
-            state=info.state,
-            source=_address(info.source),
-            destination="*" if info.destination is None else _address(info.destination),
-            age=now - info.created,
-            idle=max(0.0, now - info.last_used),
-            from_tunnel_bytes=info.from_tunnel_bytes,
-            to_tunnel_bytes=info.to_tunnel_bytes,
-            from_tunnel_rate=meters[0].read(info.from_tunnel_bytes, now),
-            to_tunnel_rate=meters[1].read(info.to_tunnel_bytes, now),
-            device=info.device,
-            local=None if info.local is None else _address(info.local),
-        )
+        return await self._pages.page(flows, labels, params, _now())
 
     def close_flow(self, params: m.FlowParams) -> m.Done:
         if not self._gateway.close_flow(params.id):
@@ -321,14 +271,10 @@ _DNS_TYPES = {
 }  # fmt: skip
 """The IANA names of what is asked often."""
 
-_SORT_KEYS: dict[str, Callable[[s.Flow], Any]] = {
-    name: (lambda row, name=name: getattr(row, name))
-    for name in m.FLOW_SORTS
-    if name not in ("rate", "bytes")
-} | {
-    "rate": lambda row: row.from_tunnel_rate + row.to_tunnel_rate,
-    "bytes": lambda row: row.from_tunnel_bytes + row.to_tunnel_bytes,
-}
+
+def _now() -> float:
+    """The clock of the gateway's monotonic times."""
+    return asyncio.get_running_loop().time()
 
 
 def cannot_listen(error: ListenError) -> ControlError:
@@ -336,22 +282,6 @@ def cannot_listen(error: ListenError) -> ControlError:
     text = clean(str(error))
     sentence = f"{text[:1].upper()}{text[1:]} It listens as before."
     return ControlError(Code.FAILED, sentence, name="cannot_listen")
-
-
-def _now() -> float:
-    """The clock of the gateway's monotonic times."""
-    return asyncio.get_running_loop().time()
-
-
-def _matches(row: s.Flow, words: list[str]) -> bool:
-    text = f"{row.label} {row.protocol} {row.state} {row.source} {row.destination}".casefold()
-    return all(word in text for word in words)
-
-
-def _address(endpoint: tuple[bytes, int]) -> str:
-    """`host:port`, IPv6 in brackets."""
-    address = ipaddress.ip_address(endpoint[0])
-    return f"[{address}]:{endpoint[1]}" if address.version == 6 else f"{address}:{endpoint[1]}"
 
 
 def _egress(report: EgressReport) -> s.Egress:

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from gateway.nat.counters import Counters
 from gateway.nat.emission import BUFFER
-from gateway.nat.flows import NEVER, FlowInfo
+from gateway.nat.flows import NEVER, Flow, FlowInfo
 from gateway.nat.limits import Limits
 from gateway.nat.peer import TunnelPeer
 from gateway.nat.policy import EgressPolicy
@@ -245,6 +245,10 @@ class Nat:
     # For people.
 
     def flows(self, peer: TunnelPeer | None = None) -> list[FlowInfo]:
-        """Snapshots for the control API, of one peer or of all."""
+        """Snapshots of the open flows, of one peer or of all."""
+        return [flow.info() for flow in self.open_flows(peer)]
+
+    def open_flows(self, peer: TunnelPeer | None = None) -> list[Flow]:
+        """The open flows themselves, to be read only."""
         peers = [peer] if peer is not None else list(self.peers.values())
-        return [flow.info() for one in peers for flow in one.all_flows()]
+        return [flow for one in peers for flow in one.all_flows()]

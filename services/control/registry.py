@@ -74,17 +74,17 @@ class Registry:
         except CodecError as exc:
             raise ControlError(Code.INVALID_PARAMS, f"{method.name}: {exc}.") from None
 
-    def read(self, method: Method, params: Any) -> Any:
-        """The state of a topic, as JSON values."""
-        return to_json(self._handlers[method.name](params))
+    async def read(self, method: Method, params: Any) -> Any:
+        """The state of a topic, as JSON values; whatever the handler raises."""
+        state = self._handlers[method.name](params)
+        if inspect.isawaitable(state):
+            state = await state
+        return to_json(state)
 
     async def call(self, method: Method, params: Any) -> Any:
         """Do the method; the result as JSON values. Raises `ControlError` only."""
         try:
-            result = self._handlers[method.name](params)
-            if inspect.isawaitable(result):
-                result = await result
-            return to_json(result)
+            return await self.read(method, params)
         except ControlError:
             raise
         except Exception as exc:

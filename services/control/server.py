@@ -46,6 +46,7 @@ from services.control.methods import (
     SubscribeParams,
     UnsubscribeParams,
 )
+from services.control.readings import Readings
 from services.control.registry import SESSION_METHODS, Registry
 from services.control.schema import API_VERSION
 from services.control.subscriptions import Subscription
@@ -75,6 +76,7 @@ class ControlServer:
     def __init__(self, path: Path, registry: Registry) -> None:
         self.path = path
         self.registry = registry
+        self.readings = Readings(registry)
         self.connections: set[_Connection] = set()
         self.closing = False
         self._server: asyncio.Server | None = None
@@ -107,6 +109,7 @@ class ControlServer:
 
     def changed(self) -> None:
         """The service has news: subscribers may want to look."""
+        self.readings.changed()
         for connection in self.connections:
             connection.changed()
 
@@ -267,6 +270,8 @@ class _Connection(asyncio.Protocol):
                 result, then = self._session_method(params)
             else:
                 result, then = await self._registry.call(method, params), None
+                if method.permission is Permission.WRITE:
+                    self._server.readings.changed()
             answer = encode_result(request.id, result)
             if len(answer) > MAX_ANSWER:
                 raise ControlError(Code.FAILED, "The answer is too long.", "Ask for fewer rows.")
@@ -327,7 +332,7 @@ class _Connection(asyncio.Protocol):
         self._last_number += 1
         subscription = Subscription(
             self._last_number,
-            self._registry,
+            self._server.readings,
             topics,
             params.interval,
             self._send,

@@ -1,8 +1,9 @@
 """Subscriptions: the latest state of some topics, when it changed, at most so often.
 
 Nothing is queued. A topic is read when its turn has come and its reader takes
-output; what equals the snapshot sent last is not sent again. Turns come every
-`interval` seconds, and at once on news from the service when the last turn is
+output; what equals the snapshot sent last is not sent again. Turns come at the
+multiples of `interval` on the loop's clock, so that subscribers of one topic
+share one reading, and at once on news from the service when the last turn is
 an interval ago. While the reader is slow no turn comes at all; when it has
 caught up it gets the state of that moment.
 
@@ -12,14 +13,17 @@ Nobody subscribed, no timer: an idle service sleeps.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from services.control.codec import encode_line
-from services.control.errors import ControlError
 from services.control.methods import Method
-from services.control.registry import Registry
+from services.control.readings import Readings
+from services.tasks import create_task
+
+LEAST_GAP = 0.9
+"""Of an interval, between two turns: timers come a little late, never early."""
 
 
 @dataclass(slots=True)
@@ -36,14 +40,14 @@ class Subscription:
     def __init__(
         self,
         number: int,
-        registry: Registry,
+        readings: Readings,
         topics: list[tuple[Method, Any]],
         interval: float,
         send: Callable[[bytes], None],
         writable: Callable[[], bool],
     ) -> None:
         self.number = number
-        self._registry = registry
+        self._readings = readings
         self._topics = [_Topic(method, params) for method, params in topics]
         self._interval = interval
         self._send = send
@@ -51,15 +55,19 @@ class Subscription:
         self._loop = asyncio.get_running_loop()
         self._last_turn = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
+        self._turn: asyncio.Task[None] | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """The first turn, which sends everything."""
         self._take_turn()
 
     def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """For good."""
+        self._stopped = True
+        self._cancel_timer()
+        if self._turn is not None:
+            self._turn.cancel()
 
     def changed(self) -> None:
         """The service has news: bring the next turn forward as far as the interval allows."""
@@ -69,38 +77,47 @@ class Subscription:
 
     def resume(self) -> None:
         """The reader caught up."""
-        if self._timer is None:
+        if self._timer is None and self._turn is None:
             self._schedule(max(self._last_turn + self._interval, self._loop.time()))
 
     def _schedule(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._cancel_timer()
         self._timer = self._loop.call_at(when, self._take_turn)
 
-    def _take_turn(self) -> None:
-        if not self._writable():
-            self.stop()  # until `resume`
-            return
-        self._last_turn = self._loop.time()
-        for topic in self._topics:
-            self._send_if_changed(topic)
-        self._schedule(self._last_turn + self._interval)
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _send_if_changed(self, topic: _Topic) -> None:
-        name = topic.method.name
-        try:
-            data = encode_line(self._registry.read(topic.method, topic.params))
-        except ControlError:
-            return  # there is no state to show (the peer of a flow filter is gone, say)
-        except Exception as exc:
-            self._registry.internal_error(name, exc)
-            return
-        if data == topic.sent:
-            return
+    def _take_turn(self) -> None:
+        self._cancel_timer()
+        if self._writable():  # otherwise not before `resume`
+            self._last_turn = self._loop.time()
+            self._turn = create_task(self._send_news(), f"snapshots {self.number}")
+
+    async def _send_news(self) -> None:
+        """A turn."""
+        for topic in self._topics:
+            data = await self._readings.read(topic.method, topic.params)
+            if not self._writable():
+                break
+            if data is not None and data != topic.sent:
+                self._send_snapshot(topic, data)
+        self._turn = None
+        if self._writable() and not self._stopped:
+            self._schedule(self._next_turn())
+
+    def _next_turn(self) -> float:
+        """The first multiple of the interval that is not too close to the last turn."""
+        earliest = self._last_turn + self._interval * LEAST_GAP
+        return math.ceil(earliest / self._interval) * self._interval
+
+    def _send_snapshot(self, topic: _Topic, data: bytes) -> None:
         topic.sent = data
         topic.revision += 1
         # Spliced by hand: the data was encoded for the comparison already.
         self._send(
             b'{"jsonrpc":"2.0","method":"snapshot","params":{"subscription":%d,"topic":"%s",'
-            b'"revision":%d,"data":%s}}\n' % (self.number, name.encode(), topic.revision, data[:-1])
+            b'"revision":%d,"data":%s}}\n'
+            % (self.number, topic.method.name.encode(), topic.revision, data[:-1])
         )

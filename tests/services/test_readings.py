@@ -1,0 +1,145 @@
+"""Who asks at the same time is answered from one look."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from services.control.errors import Code, ControlError
+from services.control.methods import CLIENT, GATEWAY, FlowsParams, NoParams
+from services.control.readings import SHARED, Readings
+from services.control.subscriptions import Subscription
+from tests.fakes.services import PretendGateway
+
+STATUS, FLOWS = GATEWAY["status"], GATEWAY["flows"]
+
+
+class Counted(PretendGateway):
+    """It counts how often somebody looks; `gate` holds a look at the flows up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    def handlers(self) -> dict[str, Any]:
+        handlers = super().handlers()
+        status, flows = handlers["status"], handlers["flows"]
+
+        def counted_status(params: Any) -> Any:
+            self.looks.append("status")
+            return status(params)
+
+        async def counted_flows(params: Any) -> Any:
+            self.looks.append("flows")
+            await self.gate.wait()
+            return flows(params)
+
+        return handlers | {"status": counted_status, "flows": counted_flows}
+
+
+@pytest.fixture
+async def service() -> Counted:
+    return Counted()
+
+
+@pytest.fixture
+async def readings(service: Counted) -> Readings:
+    return Readings(service.registry())
+
+
+async def test_one_look_for_all_at_once(service: Counted, readings: Readings) -> None:
+    service.gate.clear()
+    page = FlowsParams(limit=3)
+    asking = [asyncio.ensure_future(readings.read(FLOWS, FlowsParams(limit=3))) for _ in range(9)]
+    await asyncio.sleep(0.01)
+    asking[0].cancel()  # one who leaves takes nothing from the others
+    service.gate.set()
+    answers = await asyncio.gather(*asking[1:])
+    assert service.looks == ["flows"]
+    assert answers[0] is not None and all(answer is answers[0] for answer in answers)
+    assert await readings.read(FLOWS, page) is answers[0]
+    assert await readings.read(FLOWS, FlowsParams(limit=4)) != answers[0]
+    assert service.looks == ["flows", "flows"]
+
+
+async def test_news_and_time_make_it_look_again(service: Counted, readings: Readings) -> None:
+    first = await readings.read(STATUS, NoParams())
+    readings.changed()
+    await readings.read(STATUS, NoParams())
+    assert len(service.looks) == 2
+    await asyncio.sleep(SHARED * 1.2)
+    assert await readings.read(STATUS, NoParams()) == first
+    assert len(service.looks) == 3
+
+
+async def test_news_during_a_look(service: Counted, readings: Readings) -> None:
+    service.gate.clear()
+    early = asyncio.ensure_future(readings.read(FLOWS, FlowsParams()))
+    await asyncio.sleep(0.01)
+    readings.changed()
+    service.flows = service.flows[:1]
+    late = asyncio.ensure_future(readings.read(FLOWS, FlowsParams()))
+    await asyncio.sleep(0.01)
+    service.gate.set()
+    await asyncio.gather(early, late)
+    assert service.looks == ["flows", "flows"], "the second did not take what may be old"
+    assert await readings.read(FLOWS, FlowsParams()) == late.result()
+
+
+async def test_no_state_and_failures(
+    service: Counted, readings: Readings, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> Any:
+        raise ControlError(Code.NOT_FOUND, "gone")
+
+    service.status_now = refuse  # type: ignore[method-assign]
+    assert await readings.read(STATUS, NoParams()) is None
+    assert caplog.records == []
+    service.status_now = lambda: 1 / 0  # type: ignore[assignment, return-value]
+    readings.changed()
+    assert await readings.read(STATUS, NoParams()) is None
+    assert "status failed" in caplog.text
+
+
+@pytest.mark.parametrize("method", [m for m in (GATEWAY | CLIENT).values() if m.topic],
+                         ids=lambda method: method.name)  # fmt: skip
+def test_what_topics_are_asked_with_can_be_a_key(method: Any) -> None:
+    given = method.params()
+    assert hash(given) == hash(method.params(**{f.name: getattr(given, f.name)
+                                                for f in fields(given)}))  # fmt: skip
+
+
+async def test_subscribers_of_one_interval_share_their_turns(
+    service: Counted, readings: Readings
+) -> None:
+    sent: list[tuple[int, bytes]] = []
+    subscriptions = []
+    for number in range(5):
+        subscriptions.append(Subscription(
+            number, readings, [(STATUS, NoParams())], 0.2,
+            lambda line, number=number: sent.append((number, line)), lambda: True,
+        ))  # fmt: skip
+        subscriptions[-1].start()
+        await asyncio.sleep(0.03)  # they come when they come
+    await asyncio.sleep(0.35)  # a common turn is over
+    service.looks.clear()
+    sent.clear()
+    service.status_now = lambda: service.status  # type: ignore[method-assign]
+    for turn in range(3):
+        service.status = type(service.status)(
+            **{f.name: getattr(service.status, f.name) for f in fields(service.status)}
+            | {"uptime": 1e6 + turn}
+        )
+        await asyncio.sleep(0.2)
+    for subscription in subscriptions:
+        subscription.stop()
+    assert len(sent) % 5 == 0 and len(sent) >= 10, "everybody got every turn"
+    assert len(service.looks) == len(sent) // 5, "of one look each"
+    count = len(sent)
+    await asyncio.sleep(0.25)
+    assert len(sent) == count
