@@ -1,4 +1,4 @@
-"""A link over UDP: a raw socket on the loop, runs of datagrams each way.
+"""A link over UDP: a raw socket on the poller, runs of datagrams each way.
 
 Theory of operation. The socket is connected: the kernel drops what others send,
 and tells by ICMP when nobody listens there. UDP_GRO joins what arrives,
@@ -18,6 +18,7 @@ between which the gateway was not heard.
 from __future__ import annotations
 
 import errno
+import select
 import socket
 import struct
 from collections import deque
@@ -45,6 +46,9 @@ RUNS_PER_TURN = 32
 """Receives before the NIC gets its turn."""
 MAX_REFUSALS = 3
 """ICMP refusals in a row that end a session that worked."""
+READ = select.EPOLLIN
+READ_WRITE = select.EPOLLIN | select.EPOLLOUT
+TROUBLE = select.EPOLLERR | select.EPOLLHUP
 _REFUSED = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES})
 
 _SEGMENT = struct.Struct("=H")
@@ -88,7 +92,7 @@ class DatagramLink(Link):
         self._heard = 0
         self._sock = sock
         _tune(sock)
-        self._loop.add_reader(sock.fileno(), self._socket_ready)
+        self._poller.watch(sock.fileno(), self, READ)
 
     def follow(self) -> bool:
         """Leave by the address that the host would use now. A session of datagrams can move."""
@@ -107,18 +111,24 @@ class DatagramLink(Link):
         self._sock = fresh
         self.local_address = local
         self._refusals = 0
-        self._loop.add_reader(fresh.fileno(), self._socket_ready)
+        self._poller.watch(fresh.fileno(), self, READ)
         self._count("link__address__moved")
         return True
 
     # --- from the gateway --------------------------------------------------------------------
 
-    def _socket_ready(self) -> None:
+    def ready(self, mask: int, now: float) -> None:
+        """See `Link`."""
+        if mask & (READ | TROUBLE):
+            self._receive(now)
+        if mask & select.EPOLLOUT and not self._closed:
+            self._send_held()
+
+    def _receive(self, now: float) -> None:
         receive = self._sock.recvmsg_into
         receive_datagrams = self.session.receive_datagrams
         buffer = self._buffer
         buffers = (buffer,)
-        now = monotonic()
         ending: Ending | None = None
         for _ in range(RUNS_PER_TURN):
             try:
@@ -170,7 +180,7 @@ class DatagramLink(Link):
                     self._held.append((bytes(data), segment))
                 elif not self._send_run(data, segment):
                     self._held.append((bytes(data), segment))
-                    self._loop.add_writer(self._sock.fileno(), self._send_held)
+                    self._poller.change(self._sock.fileno(), READ_WRITE)
                 if self._closed:
                     return
         self._balance()
@@ -183,7 +193,7 @@ class DatagramLink(Link):
             if self._closed:
                 return
             self._held.popleft()
-        self._loop.remove_writer(self._sock.fileno())
+        self._poller.change(self._sock.fileno(), READ)
         self._send()
 
     def _send_run(self, data: memoryview, segment: int) -> bool:
@@ -232,9 +242,7 @@ class DatagramLink(Link):
                 return
 
     def _let_go(self) -> None:
-        if self._held:
-            self._loop.remove_writer(self._sock.fileno())
-        self._loop.remove_reader(self._sock.fileno())
+        self._poller.unwatch(self._sock.fileno())
         self._sock.close()
 
 

@@ -1,7 +1,7 @@
 """A link: what carries one VSHP session, and the pump between session, NIC and socket.
 
-Theory of operation. The link is the only driver of its session. Two readers
-on the loop carry the packets:
+Theory of operation. The link is the only driver of its session. Two descriptors,
+watched on the loop's fast lane (`eventloop.poller`), carry the packets:
 
 - NIC to gateway: each packet is read straight into the session's batch
   (`open_packet`), several per wake-up; then the batch is sealed and sent. When
@@ -22,12 +22,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 from time import monotonic
 
 from client.driver import LinkOwner
 from client.model import TransportEndpoint
 from client.nic import VNET_HEADER_SIZE, Nic
 from client.reconnect import Ending
+from eventloop.poller import running_poller
 from vshp.config import CloseReason, LeaseConfig
 from vshp.datagram_session import DatagramClientSession
 from vshp.errors import VshpError
@@ -41,6 +43,18 @@ _ZERO_HEADER = bytes(VNET_HEADER_SIZE)
 """A virtio header that asks for nothing: the packet is finished."""
 
 
+class _NicReader:
+    """Takes the events of a link's NIC."""
+
+    __slots__ = ("_link",)
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def ready(self, mask: int, now: float) -> None:
+        self._link.nic_ready(now)
+
+
 class Link:
     """What both kinds share: the NIC, the session's events and timer, the end."""
 
@@ -51,8 +65,10 @@ class Link:
         "_nic",
         "_nic_fd",
         "_nic_paused",
+        "_nic_reader",
         "_offload",
         "_owner",
+        "_poller",
         "_scratch",
         "_timer",
         "_timer_at",
@@ -76,8 +92,10 @@ class Link:
         """The handshake begins in the loop's next turn."""
         self._owner = owner
         self._loop = asyncio.get_running_loop()
+        self._poller = running_poller()
         self._nic: Nic | None = None
         self._nic_fd = -1
+        self._nic_reader = _NicReader(self)
         self._nic_paused = False
         self._vnet_header = False
         self._offload = False
@@ -108,13 +126,13 @@ class Link:
         self._vnet_header = nic.vnet_header
         self.change(lease)
         self._nic_paused = False
-        self._loop.add_reader(self._nic_fd, self._nic_ready)
+        self._poller.watch(self._nic_fd, self._nic_reader, select.EPOLLIN)
 
     def detach(self) -> None:
         """See `LinkDriver`."""
         if self._nic is not None:
             if not self._nic_paused:
-                self._loop.remove_reader(self._nic_fd)
+                self._poller.unwatch(self._nic_fd)
             self._nic = None
             self._nic_fd = -1
         self.session.on_packet = self._no_nic
@@ -160,6 +178,10 @@ class Link:
 
     # --- what a kind of link provides ------------------------------------------------------
 
+    def ready(self, mask: int, now: float) -> None:
+        """The poller's call: the socket has something, or room."""
+        raise NotImplementedError
+
     def _send(self) -> None:
         """Seal and send until the socket is full or nothing is left; then `_balance`."""
         raise NotImplementedError
@@ -174,7 +196,7 @@ class Link:
 
     # --- the NIC ---------------------------------------------------------------------------
 
-    def _nic_ready(self) -> None:
+    def nic_ready(self, now: float) -> None:
         """The NIC has packets: into the batch, until it is empty or the queue is long enough."""
         writer = self.session.writer
         room = writer.room
@@ -225,9 +247,9 @@ class Link:
         if paused is not self._nic_paused:
             self._nic_paused = paused
             if paused:
-                self._loop.remove_reader(self._nic_fd)
+                self._poller.unwatch(self._nic_fd)
             else:
-                self._loop.add_reader(self._nic_fd, self._nic_ready)
+                self._poller.watch(self._nic_fd, self._nic_reader, select.EPOLLIN)
 
     def _packet(self, buf: memoryview, start: int, end: int, offload: bool) -> None:
         """One packet from the gateway (PacketHandler)."""

@@ -30,6 +30,10 @@ VNET_HEADER_SIZE = 10
 MIN_MTU = 1280
 """The least that IPv6 runs over (RFC 8200 section 5)."""
 MAX_MTU = 65535
+QUEUE_LENGTH = 2048
+"""Packets that wait in the NIC to be read. The kernel's 500 drops the tail of a burst in which
+more flows than that send at once, and each of those then waits 200 ms or more for its
+retransmission (RFC 6298). How much one flow may have in there is bounded by its window."""
 
 _TUN_PATH = "/dev/net/tun"
 _IFF_TUN = 0x0001
@@ -40,6 +44,7 @@ _TUNSETOFFLOAD = 0x400454D0
 _TUNSETVNETHDRSZ = 0x400454D8
 _TUNSETVNETLE = 0x400454DC
 _SIOCSIFMTU = 0x8922
+_SIOCSIFTXQLEN = 0x8943
 _TUN_F_CSUM = 0x01
 _TUN_F_TSO4 = 0x02
 _TUN_F_TSO6 = 0x04
@@ -94,6 +99,7 @@ class TunDevice:
                 fcntl.ioctl(self._fd, _TUNSETVNETHDRSZ, struct.pack("i", VNET_HEADER_SIZE))
                 fcntl.ioctl(self._fd, _TUNSETVNETLE, struct.pack("i", 1))
                 self.offload_udp = self._probe_offload_udp()
+            self._configure(_SIOCSIFTXQLEN, QUEUE_LENGTH)
         except OSError as error:
             self.close()
             raise _explain(error, name) from error
@@ -112,10 +118,8 @@ class TunDevice:
         """Set the MTU in bytes, MIN_MTU to MAX_MTU. Raises ClientError `nic_mtu`."""
         if not MIN_MTU <= mtu <= MAX_MTU:
             raise ClientError("nic_mtu", f"An MTU of {mtu} is not between {MIN_MTU} and {MAX_MTU}.")
-        request = struct.pack("16si20x", self.name.encode(), mtu)
         try:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-                fcntl.ioctl(control, _SIOCSIFMTU, request)
+            self._configure(_SIOCSIFMTU, mtu)
         except OSError as error:
             raise ClientError(
                 "nic_mtu",
@@ -130,6 +134,11 @@ class TunDevice:
             device.close()
         elif fd >= 0:
             os.close(fd)
+
+    def _configure(self, request: int, value: int) -> None:
+        """One of the interface ioctls that set a number (netdevice(7)). Raises OSError."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            fcntl.ioctl(control, request, struct.pack("16si20x", self.name.encode(), value))
 
     def _probe_offload_udp(self) -> bool:
         """Set the widest offload the kernel takes; TCP's is in every kernel with IFF_VNET_HDR."""

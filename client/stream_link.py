@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from time import monotonic
 
@@ -20,6 +21,10 @@ NOTSENT_BYTES = 128 * 1024
 a fixed one would cap the rate of a long path; this caps the queue, whatever the path."""
 NETWORK_BUDGET = 512 * 1024
 """Bytes received before the NIC gets its turn."""
+
+READ = select.EPOLLIN
+READ_WRITE = select.EPOLLIN | select.EPOLLOUT
+TROUBLE = select.EPOLLERR | select.EPOLLHUP
 
 
 class StreamLink(Link):
@@ -45,17 +50,23 @@ class StreamLink(Link):
         )
         self._sock = sock
         self._writing = False
-        self._loop.add_reader(sock.fileno(), self._socket_ready)
+        self._poller.watch(sock.fileno(), self, READ)
 
     def follow(self) -> bool:
         """A stream is bound to its addresses: it cannot move."""
         return is_local(self.local_address)
 
-    def _socket_ready(self) -> None:
+    def ready(self, mask: int, now: float) -> None:
+        """See `Link`."""
+        if mask & (READ | TROUBLE):
+            self._receive(now)
+        if mask & select.EPOLLOUT:
+            self._send()
+
+    def _receive(self, now: float) -> None:
         """The socket is readable: records, or the end."""
         session = self.session
         recv_into = self._sock.recv_into
-        now = monotonic()
         budget = NETWORK_BUDGET
         ending: Ending | None = None
         while budget > 0:
@@ -104,10 +115,7 @@ class StreamLink(Link):
     def _want_write(self, wanted: bool) -> None:
         if self._writing is not wanted:
             self._writing = wanted
-            if wanted:
-                self._loop.add_writer(self._sock.fileno(), self._send)
-            else:
-                self._loop.remove_writer(self._sock.fileno())
+            self._poller.change(self._sock.fileno(), READ_WRITE if wanted else READ)
 
     def _last_words(self) -> None:
         writer = self.session.writer
@@ -120,8 +128,7 @@ class StreamLink(Link):
                 pass
 
     def _let_go(self) -> None:
-        self._want_write(False)
-        self._loop.remove_reader(self._sock.fileno())
+        self._poller.unwatch(self._sock.fileno())
         self._sock.close()
 
 

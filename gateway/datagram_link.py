@@ -23,10 +23,10 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from eventloop.poller import Poller
 from gateway.link import PUMP_TURNS, Link, LinkOwner
 from gateway.listeners import Doorman, bind_early, cannot_listen
 from gateway.nat.counters import Counters
-from gateway.poller import Poller
 from vshp.constants import DATAGRAM_INITIATION
 from vshp.datagram_listener import DatagramListener
 from vshp.datagram_session import DatagramGatewaySession
@@ -204,7 +204,7 @@ class DatagramDoor:
             raise cannot_listen(host, port, "UDP", error) from None
         self.sock = sock
         self.host, self.port = sock.getsockname()[:2]
-        poller.register(sock.fileno(), self, select.EPOLLIN)
+        poller.watch(sock.fileno(), self, select.EPOLLIN)
 
     @property
     def full(self) -> bool:
@@ -240,7 +240,7 @@ class DatagramDoor:
             self._send(data, segment, address, path)
         except (BlockingIOError, InterruptedError):
             self._held.append((bytes(data), segment, address, path))
-            self._poller.modify(self.sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
+            self._poller.change(self.sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
         except OSError:
             # The interface or the route is gone, or a probe was too long: the session will tell.
             self._counts["link__udp__unsendable__dropped"] += 1
@@ -275,7 +275,7 @@ class DatagramDoor:
     def close(self) -> None:
         """Give the socket up; the links are the owner's to move or to close."""
         if not self.closed:
-            self._poller.unregister(self.sock.fileno())
+            self._poller.unwatch(self.sock.fileno())
             self.sock.close()
 
     def _options(self, sock: socket.socket, six: bool) -> None:
@@ -363,6 +363,6 @@ class DatagramDoor:
                 return
             except OSError:
                 self._counts["link__udp__unsendable__dropped"] += 1
-        self._poller.modify(self.sock.fileno(), select.EPOLLIN)
+        self._poller.change(self.sock.fileno(), select.EPOLLIN)
         for link in list(self._links.values()):
             link.pump(now)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 
+from eventloop.poller import Poller
 from gateway.datagram_link import DatagramDoor
 from gateway.link import Link, LinkOwner
 from gateway.listeners import Doorman, StreamListener, spell
 from gateway.nat.counters import Counters
 from gateway.places import ALL, Address, Places
-from gateway.poller import Poller
 from gateway.records import Knocks
 from gateway.stream_link import StreamLink
 from gateway.vpn.detector import VpnDetector

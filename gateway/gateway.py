@@ -21,6 +21,7 @@ from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from eventloop.poller import NEVER, running_poller
 from gateway.admission import Admission
 from gateway.dns.forwarder import DnsConfig, DnsForwarder, RecentQuestion, Reply
 from gateway.dns.shared import SharedResolver
@@ -35,7 +36,6 @@ from gateway.nat.limits import limits_for
 from gateway.nat.policy import EgressPolicy
 from gateway.nat.router import Nat, NatConfig, TunnelPeer
 from gateway.peers import PeerRegistry
-from gateway.poller import Poller
 from gateway.proof import HURRY, EgressProof, sentence
 from gateway.pulse import Pulse
 from gateway.rates import RateMeter
@@ -108,7 +108,7 @@ class Gateway:
         now = self._loop.time()
         self._started = now
         self._up, self._down = RateMeter(now), RateMeter(now)
-        self.poller = Poller(self._loop)
+        self.poller = running_poller()
         self._entrance = Entrance(
             self, self.poller, self.counters, self._identity, self._secret, self._loop.time
         )
@@ -172,7 +172,6 @@ class Gateway:
         self._pulse.stop()
         self._dns.close()
         await self.detector.stop()
-        self.poller.close()
 
     # --- what the owner may do ---------------------------------------------------------------
 
@@ -522,19 +521,27 @@ class Gateway:
         if link is not None:
             self._pulse.mark(link)
 
-    def _deadline(self) -> float | None:
-        """When anything of ours is due next (Pulse's)."""
-        if self._usage_at is None and self._tunnels.connected():
+    def _deadline(self) -> float:
+        """When anything of ours is due next (Pulse's). Asked after every batch."""
+        at = self._nat.get_timer() or NEVER
+        for link in self._entrance.links.values():
+            other = link.session.get_timer()
+            if other is not None and other < at:
+                at = other
+        other = self._admission.desk.get_timer()
+        if other is not None and other < at:
+            at = other
+        other = self._tunnels.get_timer()
+        if other is not None and other < at:
+            at = other
+        other = self._entrance.places.get_timer()
+        if other is not None and other < at:
+            at = other
+        if self._usage_at is None:
+            if not self._tunnels.connected():
+                return at
             self._usage_at = self._loop.time() + USAGE_SECONDS
-        deadlines = [
-            self._nat.get_timer(),
-            self._admission.desk.get_timer(),
-            self._tunnels.get_timer(),
-            self._entrance.places.get_timer(),
-            self._usage_at,
-            *(link.session.get_timer() for link in self._entrance.links.values()),
-        ]
-        return min((at for at in deadlines if at is not None), default=None)
+        return min(at, self._usage_at)
 
     def _due(self, now: float) -> None:
         """The timer fired (Pulse's)."""

@@ -16,8 +16,8 @@ import socket
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 
+from eventloop.poller import Poller
 from gateway.nat.counters import Counters
-from gateway.poller import Poller
 
 MAX_STRANGERS = 256
 """Connections without a lease, in all."""
@@ -198,7 +198,7 @@ class StreamListener:
         name = sock.getsockname()
         self.host: str = name[0]
         self.port: int = name[1]
-        poller.register(sock.fileno(), self, select.EPOLLIN)
+        poller.watch(sock.fileno(), self, select.EPOLLIN)
 
     def ready(self, mask: int, now: float) -> None:
         for _ in range(ACCEPTS_PER_TURN):
@@ -220,7 +220,7 @@ class StreamListener:
 
     def close(self) -> None:
         if not self.closed:
-            self._poller.unregister(self.sock.fileno())
+            self._poller.unwatch(self.sock.fileno())
             self.sock.close()
 
 

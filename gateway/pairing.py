@@ -161,7 +161,9 @@ class PairingDesk:
 
     def get_timer(self) -> float | None:
         """When the next request expires."""
-        return min((r.expires for r in self._requests.values()), default=None)
+        if not self._requests:
+            return None
+        return min(r.expires for r in self._requests.values())
 
     def _next_expiry(self, now: float) -> float:
         expiry = self.get_timer()

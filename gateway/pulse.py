@@ -2,8 +2,8 @@
 
 Work comes in batches: the poller's, a timer's, a call of the control API. While
 one runs, links that got something to send are only marked; when it ends, each
-is pumped once and one loop timer is set to the earliest deadline anybody names.
-With nothing to do there is no timer at all, so an idle gateway sleeps.
+is pumped once and the poller's alarm is set to the earliest deadline anybody
+names. With nothing to do there is no alarm at all, so an idle gateway sleeps.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from eventloop.poller import NEVER, Poller
 from gateway.link import Link
-from gateway.poller import Poller
 
 ROUNDS = 8
 """Rounds of pumping before the loop (the control socket, signals) has its turn."""
 
 
 class Pulse:
-    """Marks, pumps, and one timer."""
+    """Marks, pumps, and one alarm (eventloop.poller.BatchOwner)."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         poller: Poller,
-        deadline: Callable[[], float | None],
+        deadline: Callable[[], float],
         due: Callable[[float], None],
     ) -> None:
-        """`deadline` names the next moment at which `due(now)` wants to be called."""
+        """`deadline` names the next moment at which `due(now)` wants to be called, or NEVER."""
         self._loop = loop
         self._poller = poller
         self._deadline = deadline
@@ -36,10 +36,9 @@ class Pulse:
         self._dirty: list[Link] = []
         self._soon = False
         self._settling = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
         self._stopped = False
-        poller.after_batch = self.settle
+        self.alarm_at = NEVER
+        poller.attach(self)
 
     def mark(self, link: Link) -> None:
         """This link has something to send: pump it when the batch is over, or soon."""
@@ -55,7 +54,7 @@ class Pulse:
             self._soon = True
             self._loop.call_soon(self._settle_now)
 
-    def settle(self, now: float) -> None:
+    def after_batch(self, now: float) -> None:
         """Pump what was marked, set the timer.
 
         Links that used up their turn go on, but after each round the sockets are looked at,
@@ -65,8 +64,9 @@ class Pulse:
         for _ in range(ROUNDS):
             dirty, self._dirty = self._dirty, []
             for link in dirty:
-                link.marked = False
-                link.pump(now)
+                if link.marked:
+                    link.marked = False
+                    link.pump(now)
             if not self._dirty or self._stopped:
                 break
             now = self._poller.look()
@@ -74,35 +74,18 @@ class Pulse:
         if self._dirty and not self._soon and not self._stopped:
             self._soon = True
             self._loop.call_soon(self._settle_now)
-        self._arm()
+        self.alarm_at = NEVER if self._stopped else self._deadline()
+
+    def alarm(self, now: float) -> None:
+        """The earliest deadline has come; what it brings is pumped after it."""
+        self._due(now)
 
     def stop(self) -> None:
         self._stopped = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self.alarm_at = NEVER
+        self._poller.detach(self)
 
     def _settle_now(self) -> None:
         self._soon = False
         if not self._stopped:
-            self.settle(self._loop.time())
-
-    def _arm(self) -> None:
-        at = None if self._stopped else self._deadline()
-        timer = self._timer
-        if timer is not None:
-            # One that fires early finds nothing due and is set anew: cheaper than moving it
-            # with every packet.
-            if at is not None and self._timer_at <= at:
-                return
-            timer.cancel()
-            self._timer = None
-        if at is not None:
-            self._timer_at = at
-            self._timer = self._loop.call_at(at, self._fire)
-
-    def _fire(self) -> None:
-        self._timer = None
-        now = self._loop.time()
-        self._due(now)
-        self.settle(now)
+            self.after_batch(self._loop.time())

@@ -21,6 +21,7 @@ import sys
 from contextlib import suppress
 from typing import Any, Protocol
 
+from eventloop.poller import Poller
 from gateway.model import VpnNetwork
 from gateway.nat.ports import (
     Address,
@@ -30,7 +31,6 @@ from gateway.nat.ports import (
     ReadyHandler,
     StreamSocket,
 )
-from gateway.poller import Poller
 
 # Numbers of the Linux ABI that Python's socket module lacks.
 SO_RCVBUFFORCE = 33
@@ -139,7 +139,7 @@ class Sockets:
             stream = KernelStream(
                 sock, self._poller, self._factory.network.interface, self.tally
             )
-            self._poller.register(sock.fileno(), handler)
+            self._poller.watch(sock.fileno(), handler)
         except BaseException:
             sock.close()
             raise
@@ -158,7 +158,7 @@ class Sockets:
                 sock, version, self._poller, self._factory.network.interface, self.tally,
                 self.segmentation,
             )  # fmt: skip
-            self._poller.register(sock.fileno(), handler)
+            self._poller.watch(sock.fileno(), handler)
         except BaseException:
             sock.close()
             raise
@@ -180,7 +180,7 @@ class Sockets:
             echo = KernelEcho(
                 sock, version, self._poller, self._factory.network.interface, self.tally
             )
-            self._poller.register(sock.fileno(), handler)
+            self._poller.watch(sock.fileno(), handler)
         except BaseException:
             sock.close()
             raise

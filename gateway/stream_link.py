@@ -5,8 +5,8 @@ from __future__ import annotations
 import select
 import socket
 
+from eventloop.poller import Poller
 from gateway.link import PUMP_TURNS, Link, LinkOwner
-from gateway.poller import Poller
 from vshp.errors import VshpError
 from vshp.session import GatewaySession
 
@@ -55,7 +55,7 @@ class StreamLink(Link):
         self._sock = sock
         self._writing = False
         tune(sock)
-        poller.register(sock.fileno(), self, READ)
+        poller.watch(sock.fileno(), self, READ)
 
     @property
     def local(self) -> str:
@@ -109,7 +109,9 @@ class StreamLink(Link):
         if self.peer is not None:
             self.peer.end_batch(now)
         if broken is None:
-            self.pump(now)
+            # One that is marked is pumped after the batch.
+            if not self.marked:
+                self.pump(now)
             return
         self._events(now)
         if not self.closed:
@@ -153,7 +155,7 @@ class StreamLink(Link):
     def _want_write(self, wanted: bool) -> None:
         if self._writing is not wanted:
             self._writing = wanted
-            self._poller.modify(self._sock.fileno(), READ_WRITE if wanted else READ)
+            self._poller.change(self._sock.fileno(), READ_WRITE if wanted else READ)
 
     def _last_words(self) -> None:
         writer = self.session.writer
@@ -166,5 +168,5 @@ class StreamLink(Link):
                 pass
 
     def _let_go(self) -> None:
-        self._poller.unregister(self._sock.fileno())
+        self._poller.unwatch(self._sock.fileno())
         self._sock.close()

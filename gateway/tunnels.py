@@ -318,10 +318,12 @@ class Tunnels:
 
     def get_timer(self) -> float | None:
         """When the next waiting tunnel's grace time is over, or a lease is to be renewed."""
-        return min(
-            (t.waits_until if t.link is None else t.renews_at for t in self._by_key.values()),
-            default=None,
-        )
+        earliest: float | None = None
+        for tunnel in self._by_key.values():
+            at = tunnel.waits_until if tunnel.link is None else tunnel.renews_at
+            if earliest is None or at < earliest:
+                earliest = at
+        return earliest
 
     def expire(self, now: float) -> bool:
         """End the tunnels that were waited for in vain; True when there were any."""

@@ -170,7 +170,7 @@ make_environment() {
     extras=
     if [ "$kind" = dev ]; then
         stamp=$venv/.ready-dev
-        extras=dev,discovery,dns,usb,speed
+        extras=dev,discovery,usb
     fi
     take_turn
     if is_ready "$stamp"; then

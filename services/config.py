@@ -221,7 +221,6 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("logs", "level", str, "info", "least level", OneOf(LEVELS), live=True),
     Setting("logs", "format", str, "human", "human or json", OneOf(("human", "json"))),
     Setting("notify", "enabled", bool, True, "a notification while sharing", live=True),
-    Setting("speed", "uvloop", bool, False, "use uvloop if it is installed"),
     Setting("console", "theme", str, "", "the console's theme; empty: its default", _name,
             live=True),
     Setting("console", "bell", bool, True, "ring when a device asks to be let in", live=True),
@@ -233,8 +232,8 @@ SETTINGS: tuple[Setting, ...] = (
 )  # fmt: skip
 
 SECTIONS = {
-    "gateway": ("gateway", "dns", "notify", "logs", "speed", "console"),
-    "client": ("client", "logs", "speed", "console"),
+    "gateway": ("gateway", "dns", "notify", "logs", "console"),
+    "client": ("client", "logs", "console"),
 }
 """Which sections concern which service. One file may serve both."""
 

@@ -21,6 +21,7 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from eventloop.poller import PolledLoop
 from services import logs
 from services.cli.exits import Exit
 from services.cli.output import complain
@@ -97,9 +98,8 @@ def serve(role: str, build: Build, level: str | None, style: str | None) -> int:
 
 
 def _run(role: str, build: Build, paths: Paths, config: Config, ring: logs.Ring) -> int:
-    factory = _uvloop() if config.flag("speed", "uvloop") else None
     try:
-        with asyncio.Runner(loop_factory=factory) as runner:
+        with asyncio.Runner(loop_factory=PolledLoop) as runner:
             return runner.run(_main(role, build, paths, config, ring))
     except (StartError, StoreError, SocketInUse, OSError):
         raise
@@ -189,13 +189,3 @@ def raise_descriptor_limit() -> None:
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        _log.warning("speed.uvloop is set, but uvloop is not installed (the extra `speed`)")
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable
 
 import pytest
+
+from eventloop.poller import PolledLoop
 
 _PREFIXES = ("VPNSHARE_", "TEXTUAL", "XDG_")
 _NAMES = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "NOTIFY_SOCKET", "PREFIX")
@@ -19,3 +23,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             continue
         if name.startswith(_PREFIXES) or name in _NAMES:
             monkeypatch.delenv(name)
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that the services run on."""
+    return {"polled": PolledLoop}

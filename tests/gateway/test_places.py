@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+from eventloop.poller import Poller
 from gateway.gateway import Gateway
 from gateway.listeners import ListenError, StreamListener
 from gateway.model import MemoryStore
-from gateway.poller import Poller
 from tests.fakes.ports import free_port
 from tests.gateway.devices import CONFIG, Device, paired, port_of, settle
 from vshp.config import CloseReason, Resume

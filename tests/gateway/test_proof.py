@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from eventloop.poller import running_poller
 from gateway.gateway import Gateway
 from gateway.model import MemoryStore, VpnNetwork, VpnState
-from gateway.poller import Poller
 from gateway.proof import EgressProof
 from gateway.records import GatewayConfig
 from gateway.sockets import Sockets
@@ -55,7 +54,7 @@ class Carrier:
     """Streams to a listener on loopback, and bytes over them."""
 
     def __init__(self, interface: Loopback) -> None:
-        self.poller = Poller(asyncio.get_running_loop())
+        self.poller = running_poller()
         self.sockets = Sockets(interface, self.poller)
         self.listener = socket.create_server(("127.0.0.1", 0))
 
@@ -83,7 +82,6 @@ class Carrier:
 
     def close(self) -> None:
         self.listener.close()
-        self.poller.close()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import select
 import socket
 import struct
 import subprocess
@@ -14,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from eventloop.poller import Poller
 from gateway.model import VpnNetwork, VpnState
 from gateway.nat.ports import FAILED, ORIGIN_ICMP, ORIGIN_LOCAL, PEER_CLOSED, READABLE, WRITABLE
-from gateway.poller import Poller
 from gateway.sockets import Sockets
 
 CLONE_NEWNET = 0x40000000
@@ -51,8 +50,7 @@ class Watcher:
             if any(mask & bits for mask in self.masks):
                 self.masks.clear()
                 return
-            select.select([poller.fileno()], [], [], 0.1)
-            poller.run()
+            poller.select(0.1)
         raise AssertionError(f"no event {bits:#x}")
 
 
@@ -106,7 +104,7 @@ def test_a_stream_connects_carries_and_ends(poller: Poller, version: int) -> Non
             watcher.wait(poller, PEER_CLOSED)
             assert stream.recv_into(memoryview(buffer), 100) == 0
     stream.close()
-    assert len(poller) == 0
+    assert poller.watched() == 0
 
 
 def test_a_refusal_is_the_outcome_of_the_connect(poller: Poller, version: int) -> None:
@@ -143,7 +141,7 @@ def test_a_socket_that_fails_to_open_leaves_nothing(poller: Poller) -> None:
     with pytest.raises(OSError):
         # TCP to a multicast address has no route.
         sockets.connect(4, socket.inet_aton("224.0.0.1"), 80, Watcher())
-    assert len(poller) == 0
+    assert poller.watched() == 0
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -299,70 +297,3 @@ def test_echo_comes_back_with_its_ttl(poller: Poller, version: int) -> None:
     assert buffer[0] == (0 if version == 4 else 129)
     assert bytes(buffer[6:n]) == b"\x00\x4dpayload"
     echo.close()
-
-
-class Closer:
-    """Closes another socket and opens a third, which gets its number, in the middle of a batch."""
-
-    def __init__(self, poller: Poller) -> None:
-        self.poller = poller
-        self.victim: socket.socket | None = None
-        self.fresh: socket.socket | None = None
-        self.watcher = Watcher()
-
-    def ready(self, mask: int, now: float) -> None:
-        if self.victim is None:
-            return
-        number = self.victim.fileno()
-        self.poller.forget(number)
-        self.victim.close()
-        self.victim = None
-        self.fresh = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        if self.fresh.fileno() != number:
-            os.dup2(self.fresh.fileno(), number)
-            self.fresh.close()
-            self.fresh = socket.socket(fileno=number)
-        self.poller.register(number, self.watcher, select.EPOLLIN | select.EPOLLET)
-
-
-def test_events_of_a_closed_socket_do_not_reach_the_one_with_its_number(poller: Poller) -> None:
-    first, first_far = socket.socketpair()
-    second, second_far = socket.socketpair()
-    closers = {first.fileno(): Closer(poller), second.fileno(): Closer(poller)}
-    closers[first.fileno()].victim = second
-    closers[second.fileno()].victim = first
-    for number, closer in closers.items():
-        poller.register(number, closer, select.EPOLLIN | select.EPOLLET)
-    batches: list[float] = []
-    poller.after_batch = batches.append
-    first_far.send(b"x")
-    second_far.send(b"x")
-    poller.run()
-    # Whichever came first has closed the other, whose event was in the same batch.
-    done = [closer for closer in closers.values() if closer.fresh is not None]
-    assert len(done) == 1
-    assert done[0].watcher.masks == []
-    assert len(batches) == 1
-    for sock in (first, second, first_far, second_far, done[0].fresh):
-        assert sock is not None
-        sock.close()
-
-
-def test_a_handler_that_fails_does_not_cost_the_others_their_events(
-    poller: Poller, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Faulty:
-        def ready(self, mask: int, now: float) -> None:
-            raise RuntimeError("broken")
-
-    pairs = [socket.socketpair() for _ in range(2)]
-    watcher = Watcher()
-    poller.register(pairs[0][0].fileno(), Faulty())
-    poller.register(pairs[1][0].fileno(), watcher)
-    poller.run()
-    assert watcher.masks
-    assert "broken" in caplog.text
-    assert not poller.in_batch
-    for near, far in pairs:
-        near.close()
-        far.close()

@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-OPTIONAL = ("pytun", "zeroconf", "ifaddr", "usb", "aiodns", "pycares", "uvloop", "pytest", "scapy")
+OPTIONAL = ("pytun", "zeroconf", "ifaddr", "usb", "aiodns", "pycares", "pytest", "scapy")
 REQUIRED = ("cryptography", "noise", "textual", "rich", "qrcode")
 
 
