@@ -28,6 +28,13 @@ HANDSHAKE_BURST = 40.0
 ALL_HANDSHAKES_PER_SECOND = 100.0
 """Handshakes in all: a tenth of a core at most goes to strangers."""
 ALL_HANDSHAKE_BURST = 150.0
+CODES_PER_SECOND = 1 / 60
+"""Pairing codes one address may learn, sustained, and in a burst: each is one guess of a man in
+the middle, who need not show it to the owner."""
+CODE_BURST = 6.0
+ALL_CODES_PER_SECOND = 1 / 30
+"""Pairing codes in all: 144 guesses in the first hour, against a million codes."""
+ALL_CODE_BURST = 24.0
 MAX_BUCKETS = 1024
 """Addresses whose rate is remembered; the one seen longest ago is forgotten."""
 ACCEPTS_PER_TURN = 16
@@ -97,6 +104,19 @@ class _Bucket:
         return True
 
 
+def _bucket(
+    known: OrderedDict[str, _Bucket], address: str, rate: float, burst: float, now: float
+) -> _Bucket:
+    """The address's bucket, which becomes the one seen last."""
+    bucket = known.pop(address, None)
+    if bucket is None:
+        bucket = _Bucket(rate, burst, now)
+    known[address] = bucket
+    if len(known) > MAX_BUCKETS:
+        known.popitem(last=False)
+    return bucket
+
+
 class Doorman:
     """Counts strangers and decides who may knock. Pure but for the closing of the oldest."""
 
@@ -106,6 +126,8 @@ class Doorman:
         self._per_address: Counter[str] = Counter()
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
         self._all = _Bucket(ALL_HANDSHAKES_PER_SECOND, ALL_HANDSHAKE_BURST, now)
+        self._codes: OrderedDict[str, _Bucket] = OrderedDict()
+        self._all_codes = _Bucket(ALL_CODES_PER_SECOND, ALL_CODE_BURST, now)
 
     def admit(self, address: str, now: float) -> bool:
         """Whether a connection from `address` may begin a handshake; counts the refusal."""
@@ -113,19 +135,23 @@ class Doorman:
         if self._per_address[address] >= MAX_STRANGERS_PER_ADDRESS:
             counts["listener__address_full__refused"] += 1
             return False
-        bucket = self._buckets.pop(address, None)
-        if bucket is None:
-            bucket = _Bucket(HANDSHAKES_PER_SECOND, HANDSHAKE_BURST, now)
-        self._buckets[address] = bucket
-        if len(self._buckets) > MAX_BUCKETS:
-            self._buckets.popitem(last=False)
-        if not bucket.take(now):
+        rates = HANDSHAKES_PER_SECOND, HANDSHAKE_BURST
+        if not _bucket(self._buckets, address, *rates, now).take(now):
             counts["listener__address_rate__refused"] += 1
             return False
         if not self._all.take(now):
             counts["listener__rate__refused"] += 1
             return False
         return True
+
+    def admit_code(self, address: str, now: float) -> bool:
+        """Whether a stranger at `address` may learn the pairing code of his handshake."""
+        bucket = _bucket(self._codes, address, CODES_PER_SECOND, CODE_BURST, now)
+        # One address alone does not use up what all may have.
+        if bucket.take(now) and self._all_codes.take(now):
+            return True
+        self._counters.counts["listener__codes__refused"] += 1
+        return False
 
     def busy(self, now: float) -> bool:
         """Half of what all strangers may ask for is used up: whoever can prove more, should."""

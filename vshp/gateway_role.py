@@ -65,6 +65,9 @@ class GatewayRole(SessionCore):
         A driver that takes the event here, and sets `on_packet`, loses none of them. It may
         close the session; it must not raise.
         """
+        self.admit_code: Callable[[float], bool] = lambda now: True
+        """Asked before our share of a pairing code is told (`XX`), since whoever has it knows the
+        code, and may break off and try another one without the owner seeing anything."""
         self.preamble: Preamble | None = None
         """What the client said first, once read."""
         self._identity = identity
@@ -123,6 +126,10 @@ class GatewayRole(SessionCore):
             self._handshake = None
             self._move(Step.CODE_STARTED)
             self._keys_agreed(*handshake.keys(), now)
+            if not self.admit_code(now):
+                self._count("pairing__code__refused")
+                self.close(CloseReason.BUSY, now, "too many pairing codes; use the QR code")
+                return
             self._send_frame(FrameType.CODE_NONCE, self._share)
             self._flush(now)
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from gateway.listeners import (
+    ALL_CODE_BURST,
+    ALL_CODES_PER_SECOND,
     ALL_HANDSHAKE_BURST,
     ALL_HANDSHAKES_PER_SECOND,
+    CODE_BURST,
+    CODES_PER_SECOND,
     HANDSHAKE_BURST,
     HANDSHAKES_PER_SECOND,
     MAX_BUCKETS,
@@ -37,11 +41,30 @@ def test_many_addresses_share_one_budget() -> None:
     assert later == ALL_HANDSHAKES_PER_SECOND
 
 
+def test_codes_are_guesses_and_few() -> None:
+    doorman, counters = make()
+    assert sum(doorman.admit_code("10.0.0.1", 0.0) for _ in range(100)) == CODE_BURST
+    assert counters.counts["listener__codes__refused"] == 100 - CODE_BURST
+    assert doorman.admit_code("10.0.0.2", 0.0), "one address does not use up what all may have"
+    everybody = [f"10.1.0.{n}" for n in range(250)]
+    rest = sum(doorman.admit_code(address, 0.0) for address in everybody)
+    assert rest == ALL_CODE_BURST - CODE_BURST - 1
+    hour = sum(
+        doorman.admit_code(address, 60.0 * minute)
+        for minute in range(1, 61)
+        for address in everybody
+    )
+    assert hour == 3600 * ALL_CODES_PER_SECOND
+    alone = sum(doorman.admit_code("10.0.0.1", 7200.0 + n) for n in range(3600))
+    assert CODE_BURST <= alone <= CODE_BURST + 3600 * CODES_PER_SECOND
+
+
 def test_what_is_remembered_of_addresses_is_bounded() -> None:
     doorman, _ = make()
     for n in range(3 * MAX_BUCKETS):
         doorman.admit(f"fd00::{n:x}", float(n))
-    assert len(doorman._buckets) == MAX_BUCKETS
+        doorman.admit_code(f"fd00::{n:x}", float(n))
+    assert len(doorman._buckets) == len(doorman._codes) == MAX_BUCKETS
 
 
 def test_one_address_holds_few_places() -> None:

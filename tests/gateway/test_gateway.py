@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.gateway import Gateway
+from gateway.listeners import CODE_BURST
 from gateway.model import MemoryStore, peer_id
 from gateway.pairing import NoSuchRequest
 from gateway.peers import NoSuchPeer
@@ -104,6 +105,25 @@ async def test_first_contact_shows_the_same_code_on_both_sides(gateway: Gateway)
     assert request.code == pending.code and request.code is not None and len(request.code) == 6
     gateway.approve(request.id)
     await device.until(LeaseGranted)
+
+
+@pytest.mark.parametrize("udp", [False, True])
+async def test_who_breaks_off_before_the_owner_is_asked_learns_few_codes(
+    gateway: Gateway, udp: bool
+) -> None:
+    for _ in range(int(CODE_BURST)):
+        device = Device(gateway, key(), known=False, udp=udp)
+        await device.until(ApprovalPending)
+        device.session.close(CloseReason.DISCONNECTED, device.loop.time())
+        await device.flush()
+        await settle(lambda: not gateway.requests())
+    device = Device(gateway, key(), known=False, udp=udp)
+    closed = await device.until(PeerClosed)
+    assert (closed.reason, closed.authenticated) == (CloseReason.BUSY, True)
+    assert device.session.code is None and gateway.requests() == []
+    assert gateway.status().counters["listener__codes__refused"] == 1
+    scanned = Device(gateway, key(), secret=offer(gateway), udp=udp)
+    await scanned.until(ApprovalPending)
 
 
 async def test_a_request_ends_with_the_connection_it_came_by(gateway: Gateway) -> None:
