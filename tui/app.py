@@ -19,88 +19,20 @@ from typing import Any, ClassVar
 
 from textual.app import App
 from textual.command import Provider
-from textual.message import Message
 
 from services.control import schema
-from services.control.client import Snapshot
 from services.control.errors import ControlError
-from services.control.methods import DEFAULT_INTERVAL, Hello
+from services.control.methods import DEFAULT_INTERVAL
 from tui import actions, formats, themes
 from tui.link import Connect, Link, connector, is_read_only
+from tui.news import LinkChanged, News, Reporter
 from tui.palette import ConsoleCommands
-from tui.screens.connect import ConnectScreen
-from tui.screens.dns import DnsScreen
-from tui.screens.doctor import DoctorScreen
 from tui.screens.flows import FlowsScreen
-from tui.screens.links import LinksScreen
-from tui.screens.log import LogScreen
 from tui.screens.modals import ConfirmScreen, HelpScreen, ThemeScreen
-from tui.screens.overview import OverviewScreen, TunnelScreen
-from tui.screens.pair import PairScreen
-from tui.screens.peers import PeersScreen
 from tui.screens.section import ALWAYS, SectionScreen, redraw_all
-from tui.screens.settings import SettingsScreen
+from tui.screens.sections import SCREENS
 from tui.store import LinkState, Store
-
-SHOWN_BEFORE_APPROVAL = 0.5
-"""Seconds that a request's name and code must have been shown before `a` means it."""
-
-SCREENS: Mapping[tuple[str, str], Callable[[], SectionScreen]] = {
-    ("gateway", "overview"): OverviewScreen,
-    ("gateway", "pair"): PairScreen,
-    ("gateway", "peers"): PeersScreen,
-    ("gateway", "flows"): FlowsScreen,
-    ("gateway", "dns"): DnsScreen,
-    ("gateway", "log"): LogScreen,
-    ("gateway", "doctor"): DoctorScreen,
-    ("gateway", "settings"): SettingsScreen,
-    ("client", "tunnel"): TunnelScreen,
-    ("client", "connect"): ConnectScreen,
-    ("client", "links"): LinksScreen,
-    ("client", "log"): LogScreen,
-    ("client", "doctor"): DoctorScreen,
-    ("client", "settings"): SettingsScreen,
-}
-
-
-class News(Message):
-    """A snapshot came. A newer one of the same topic takes its place in the queue."""
-
-    def __init__(self, role: str, snapshot: Snapshot) -> None:
-        super().__init__()
-        self.role = role
-        self.snapshot = snapshot
-
-    def can_replace(self, message: Message) -> bool:
-        return isinstance(message, News) and message.snapshot.topic == self.snapshot.topic
-
-
-class LinkChanged(Message):
-    """The service is there, or it is not."""
-
-    def __init__(self, role: str, hello: Hello | None, message: str = "", hint: str = "") -> None:
-        super().__init__()
-        self.role = role
-        self.hello = hello
-        self.message = message
-        self.hint = hint
-
-
-class _Listener:
-    """Turns the link's news into messages."""
-
-    def __init__(self, app: ConsoleApp, role: str) -> None:
-        self._app = app
-        self._role = role
-
-    def link_live(self, hello: Hello) -> None:
-        self._app.post_message(LinkChanged(self._role, hello))
-
-    def link_lost(self, message: str, hint: str) -> None:
-        self._app.post_message(LinkChanged(self._role, None, message, hint))
-
-    def link_news(self, snapshot: Snapshot) -> None:
-        self._app.post_message(News(self._role, snapshot))
+from tui.waiting import Waiting
 
 
 class ConsoleApp(App[int]):
@@ -160,8 +92,9 @@ class ConsoleApp(App[int]):
         self._on_theme = on_theme
         self._clock = clock
         self._wall = wall
-        self._selected_request: str | None = None
-        self._announced: dict[str, float] = {}
+        self._waiting = {known: Waiting() for known in services}
+        self._fresh: set[str] = set()
+        """Topics with news that are not on the screen yet."""
         for (owner, name), screen in SCREENS.items():
             self.add_mode(f"{owner}.{name}", screen)
 
@@ -192,7 +125,7 @@ class ConsoleApp(App[int]):
             self.tell(problem, "warning")
 
     def _open_link(self) -> None:
-        self.link = Link(self.services[self.role], _Listener(self, self.role), self._interval)
+        self.link = Link(self.services[self.role], Reporter(self, self.role), self._interval)
         self.store.link.state = LinkState.CONNECTING
         self.run_worker(
             self.link.run(), name="link", group="link", exclusive=True, exit_on_error=False
@@ -225,11 +158,7 @@ class ConsoleApp(App[int]):
     @property
     def current_request(self) -> schema.Request | None:
         """The request that the banner shows and that `a` and `d` mean."""
-        requests = self.store.requests
-        for request in requests:
-            if request.id == self._selected_request:
-                return request
-        return requests[0] if requests else None
+        return self._waiting[self.role].current
 
     def action_label(self, id: str) -> str | None:
         """The footer's words where they depend on the state."""
@@ -267,21 +196,20 @@ class ConsoleApp(App[int]):
         if event.role != self.role:
             return
         topic = event.snapshot.topic
-        known = {request.id for request in self.store.requests}
         self.store.put(topic, event.snapshot.data, self.now)
         if topic == "requests":
-            self._requests_came(known)
-        if (screen := self.section_screen) is not None:
-            screen.news(topic)
+            is_new = self._waiting[self.role].put(self.store.requests, self.now)
+            if is_new and self._bell:
+                self.bell()
+        # The snapshots of one turn come one right behind the other: they are drawn together.
+        if not self._fresh:
+            self.call_later(self._draw_news)
+        self._fresh.add(topic)
 
-    def _requests_came(self, known: set[str]) -> None:
-        waiting = {request.id for request in self.store.requests}
-        self._announced = {id: at for id, at in self._announced.items() if id in waiting}
-        if (request := self.current_request) is not None:
-            self._announced.setdefault(request.id, self.now)
-            self._selected_request = request.id
-        if self._bell and waiting - known:
-            self.bell()
+    def _draw_news(self) -> None:
+        topics, self._fresh = self._fresh, set()
+        if (screen := self.section_screen) is not None:
+            screen.news(topics)
 
     def _second(self) -> None:
         self.store.sample(self.now)
@@ -358,21 +286,15 @@ class ConsoleApp(App[int]):
 
     def select_request(self, id: str | None) -> None:
         """Make another request the one that the banner shows."""
-        if id is not None and id != self._selected_request:
-            self._selected_request = id
-            self._announced[id] = self.now
-            if (screen := self.section_screen) is not None:
-                screen.second()
+        if id is None or not self._waiting[self.role].select(id, self.now):
+            return
+        if (screen := self.section_screen) is not None:
+            screen.second()
 
     def action_request_approve(self) -> None:
-        request = self.current_request
-        if request is None:
-            return
-        shown = self._announced.get(request.id)
-        if shown is None or self.now - shown < SHOWN_BEFORE_APPROVAL:
-            return
-        label = formats.clean(request.label) or "The device"
-        self.start("approve", f"{label} is approved.", id=request.id)
+        if (request := self._waiting[self.role].approvable(self.now)) is not None:
+            label = formats.clean(request.label) or "The device"
+            self.start("approve", f"{label} is approved.", id=request.id)
 
     def action_request_deny(self) -> None:
         if (request := self.current_request) is not None:

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 from tui import actions, themes
-from tui.app import SCREENS, ConsoleApp
+from tui.app import ConsoleApp
 from tui.screens.log import LogScreen
+from tui.screens.sections import SCREENS
 
 PROJECT = Path(__file__).parents[2]
 DOCUMENT = PROJECT / "docs" / "console.md"

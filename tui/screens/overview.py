@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Container, VerticalScroll
 
-from tui.screens.section import SectionScreen, redraw_all
+from tui.screens.section import SectionScreen
 from tui.widgets.cards import (
     AlarmCard,
+    Card,
     DevicesCard,
     NextCard,
     SharingCard,
@@ -22,8 +24,9 @@ from tui.widgets.tunnel_cards import KillSwitchCard, LeaseCard, TunnelCard
 class _Cards(SectionScreen):
     """A section made of cards."""
 
-    def update(self, topic: str | None) -> None:
-        redraw_all(self)
+    def updates(self, topics: Collection[str] | None) -> None:
+        for card in self.query(Card):
+            card.redraw()
 
     def tick(self) -> None:
         for card in self.query(TrafficCard):

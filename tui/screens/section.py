@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import ComposeResult
@@ -37,6 +38,7 @@ class SectionScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._compositor = SlimCompositor()
+        self._facts: list[object] = []
 
     @property
     def console_app(self) -> ConsoleApp:
@@ -71,16 +73,33 @@ class SectionScreen(Screen[None]):
 
     # Called by the app
 
-    def news(self, topic: str | None) -> None:
-        """Redraw what shows the topic."""
+    def news(self, topics: Collection[str] | None) -> None:
+        """Redraw what shows these topics; None: everything."""
         if not self.is_mounted:
             return
         for bar in self.query(TopBar):
             bar.redraw()
         for notices in self.query(Notices):
             notices.redraw()
-        self.update(topic)
-        self.refresh_bindings()
+        self.updates(topics)
+        facts = self._key_facts()
+        if topics is None or facts != self._facts:
+            self._facts = facts
+            self.refresh_bindings()
+
+    def updates(self, topics: Collection[str] | None) -> None:
+        """Several topics at once."""
+        for topic in topics if topics is not None else (None,):
+            self.update(topic)
+
+    def _key_facts(self) -> list[object]:
+        """Everything that the foot's keys depend on: finding out costs less than drawing them."""
+        return [
+            (owner.check_action(action.method, ()), self.console_app.action_label(action.id))
+            for action in actions.ACTIONS
+            for owner in (self.app, self)
+            if action.scope == (self.SECTION if owner is self else actions.EVERYWHERE)
+        ]
 
     def second(self) -> None:
         """The clock moved on."""
