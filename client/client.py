@@ -31,6 +31,7 @@ from client import resume as resuming
 from client import suite
 from client.driver import LinkDriver
 from client.endpoints import EndpointBook, EndpointRecord, Outcome
+from client.flows import TunnelFlows
 from client.guard import GuardSnapshot, GuardWatch
 from client.history import CLOSED_HERE, MOVED, History, LinkRecord
 from client.kinds import classify, usb_endpoints
@@ -99,6 +100,8 @@ class Client:
         self._book = EndpointBook()
         self._history = History()
         self._guard = GuardWatch()
+        self.flows = TunnelFlows(lambda: self._report.addresses)
+        """The connections of this host that use the tunnel."""
         self._run: asyncio.Task[None] | None = None
         self._round: Round | None = None
         self._plan: Plan | None = None
@@ -139,6 +142,7 @@ class Client:
         self._watch.stop()
         self._resolver_watch.stop()
         await self.disconnect()
+        await self.flows.stop()
         self._tunnel.close()
 
     async def connect(self, target: str | None = None, transport: str = "auto") -> None:
@@ -404,11 +408,16 @@ class Client:
             hold.cancel()
         nic, now = self._tunnel.nic, time.monotonic()
         self._report.leased(lease, nic.name if nic is not None else "", now)
-        self._history.begun(link, self._report.gateway, lease.resumed, now, time.time())
+        fresh = self._history.begun(link, self._report.gateway, lease.resumed, now, time.time())
+        if fresh and lease.resumed:
+            create_task(self._count_kept(link), "client-flows-kept")
         if self._state is ClientState.CONNECTED:
             self._changed()
         else:
             self._step(Step.GRANTED)
+
+    async def _count_kept(self, link: LinkDriver) -> None:
+        self._history.kept(link, await self.flows.count())
 
     def moved(self, link: LinkDriver) -> None:
         """A better way was found and is in use."""

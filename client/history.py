@@ -49,6 +49,8 @@ class LinkRecord:
     while it runs."""
     from_tunnel_bytes: int = 0
     to_tunnel_bytes: int = 0
+    flows: int | None = None
+    """With a resumed session: connections of this host that were still there when it went on."""
 
     @property
     def sentence(self) -> str | None:
@@ -73,10 +75,10 @@ class History:
         """What was before is no pause of this run."""
         self._lost, self._attempts = None, 0
 
-    def begun(self, link: LinkDriver, gateway: str, resumed: bool, now: float, wall: float) -> None:
-        """The link carries packets; said again for the same link, it changes nothing."""
+    def begun(self, link: LinkDriver, gateway: str, resumed: bool, now: float, wall: float) -> bool:
+        """The link carries packets; False when that was known, and nothing has changed."""
         if link is self._link:
-            return
+            return False
         self._link, self._since = link, now
         self._count += 1
         away = None if self._lost is None else now - self._lost
@@ -84,6 +86,7 @@ class History:
             LinkRecord(self._count, gateway, link.endpoint, wall, resumed, away, self._attempts)
         )
         self._attempts = 0
+        return True
 
     def ended(self, link: LinkDriver | None, reason: str, now: float) -> None:
         """A link has ended, or (when it never carried anything) an attempt."""
@@ -92,6 +95,11 @@ class History:
             return
         self._records[-1] = replace(self._measured(self._records[-1], link, now), ended=reason)
         self._link, self._lost = None, now
+
+    def kept(self, link: LinkDriver, flows: int | None) -> None:
+        """So many connections came over to this link."""
+        if link is self._link:
+            self._records[-1] = replace(self._records[-1], flows=flows)
 
     def read(self, now: float) -> tuple[LinkRecord, ...]:
         """All that are kept, the newest first."""

@@ -90,6 +90,15 @@ class Report:
         """Its name, or where it was looked for."""
         return self._gateway or ""
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The tunnel's addresses on this host; none without a lease."""
+        lease = self._lease
+        if lease is None:
+            return ()
+        held = (address for address in (lease.ipv4, lease.ipv6) if any(address))
+        return tuple(str(ipaddress.ip_address(address)) for address in held)
+
     def snapshot(
         self, state: ClientState, link: LinkDriver | None, guard: GuardSnapshot, now: float
     ) -> ClientSnapshot:

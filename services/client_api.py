@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 
 from client.client import Client
@@ -10,6 +11,7 @@ from client.endpoints import EndpointRecord
 from client.guard import GuardSnapshot
 from client.history import LinkRecord
 from client.model import ClientError, ClientSnapshot, ClientState, ClientStore, KnownGateway
+from services.client_flows import page
 from services.control import methods as m
 from services.control import schema as s
 from services.control.errors import Code, ControlError
@@ -53,6 +55,7 @@ class ClientApi:
             "status": lambda _: self.status(),
             "connect": self.connect,
             "disconnect": self.disconnect,
+            "flows": self.flows,
             "endpoints": self.endpoints,
             "history": self.history,
             "gateways": self.gateways,
@@ -78,6 +81,10 @@ class ClientApi:
     async def disconnect(self, _: m.NoParams) -> s.ClientStatus:
         await self._client.disconnect()
         return self.status()
+
+    async def flows(self, params: m.FlowsParams) -> s.Flows:
+        sample = await self._client.flows.look()
+        return page(sample, params, self._client.status().interface, time.monotonic())
 
     def endpoints(self, _: m.NoParams) -> list[s.Endpoint]:
         now = self._client.status()
@@ -146,6 +153,7 @@ def _link(record: LinkRecord) -> s.LinkRecord:
         sentence=record.sentence,
         from_tunnel_bytes=record.from_tunnel_bytes,
         to_tunnel_bytes=record.to_tunnel_bytes,
+        flows=record.flows,
     )
 
 

@@ -73,6 +73,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("tunnel", "Tunnel", CLIENT),
     Section("connect", "Connect", CLIENT),
     Section("links", "Links", CLIENT),
+    Section("flows", "Flows", CLIENT),
     Section("log", "Log", CLIENT),
     Section("doctor", "Doctor", CLIENT),
     Section("settings", "Settings", CLIENT),
@@ -108,16 +109,16 @@ ACTIONS: tuple[Action, ...] = (
            write=True),
     Action("peer.flows", "f,enter", "Its flows", "Show the device's flows", "peers", GATEWAY),
     # Flows
-    Action("flow.filter", "slash", "Filter", "Show flows that contain these words", "flows",
-           GATEWAY),
-    Action("flow.sort", "o", "Sort", "Sort by the next column", "flows", GATEWAY),
-    Action("flow.reverse", "i", "", "Reverse the order", "flows", GATEWAY),
-    Action("flow.details", "enter", "Details", "Show or hide one flow's details", "flows", GATEWAY),
+    Action("flow.filter", "slash", "Filter", "Show flows that contain these words", "flows"),
+    Action("flow.sort", "o", "Sort", "Sort by the next column", "flows"),
+    Action("flow.reverse", "i", "", "Reverse the order", "flows"),
+    Action("flow.details", "enter", "Details", "Show or hide one flow's details", "flows"),
     Action("flow.follow", "f", "Follow", "Keep the selected flow in view as the order changes",
-           "flows", GATEWAY),
-    Action("flow.group", "g", "Group", "Group the flows by device", "flows", GATEWAY),
-    Action("flow.peer", "m", "", "Only the selected flow's device, or all again", "flows", GATEWAY),
-    Action("flow.clear", "escape", "", "Clear filter and device", "flows", GATEWAY),
+           "flows"),
+    Action("flow.group", "g", "Group", "Group the flows by device or program", "flows"),
+    Action("flow.peer", "m", "", "Only the selected flow's device or program, or all again",
+           "flows"),
+    Action("flow.clear", "escape", "", "Clear the filter, show all flows", "flows"),
     Action("flow.close", "x", "Close", "Close the flow: the device sees a reset", "flows", GATEWAY,
            write=True, danger=True),
     # DNS
@@ -247,6 +248,10 @@ def table(everywhere_only: bool = False) -> str:
     """The key table in Markdown, for the console's document; its first part for the README."""
     lines = ["| Key | Where | What it does |", "|---|---|---|"]
     places = {section.id: section.title for section in SECTIONS}
+    roles_of = {
+        section.id: frozenset().union(*(s.roles for s in SECTIONS if s.id == section.id))
+        for section in SECTIONS
+    }
     for role in ("gateway", "client"):
         keys = ", ".join(
             f"`{n}` {section.title}" for n, section in enumerate(sections(role), start=1)
@@ -256,8 +261,12 @@ def table(everywhere_only: bool = False) -> str:
         if everywhere_only and action.scope != EVERYWHERE:
             continue
         where = places.get(action.scope, "everywhere")
-        if action.scope == EVERYWHERE and len(action.roles) == 1:
-            where = next(iter(action.roles))
+        if len(action.roles) == 1:
+            (role,) = action.roles
+            if action.scope == EVERYWHERE:
+                where = role
+            elif len(roles_of[action.scope]) > 1:
+                where += f" ({role})"
         keys = " ".join(f"`{display_key(key)}`" for key in action.key.split(","))
         asks = " (asks first)" if action.danger else ""
         lines.append(f"| {keys} | {where} | {action.title}{asks} |")

@@ -98,7 +98,9 @@ def _flows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--filter", default="", metavar="WORDS", help="flows that contain these")
     parser.add_argument("--limit", type=_limit(MAX_FLOWS), default=50, metavar="N",
                         help="at most N (default: 50)")  # fmt: skip
-    parser.add_argument("--peer", metavar="ID", help="of this device only")
+    parser.add_argument("--peer", metavar="ID",
+                        help="of this device only; on the client: of this program")  # fmt: skip
+    _role(parser)
     _json(parser)
 
 
@@ -313,8 +315,11 @@ COMMANDS: tuple[Command, ...] = (
         ("vpnshare leases", "vpnshare leases --json"),
     ),
     Command(
-        "flows", "Share", "live connections of the devices", f"{_READ}:flows", _flows,
-        ("vpnshare flows", "vpnshare flows --sort bytes --filter 'tcp :443' --limit 20"),
+        "flows", "Look", "live connections through the tunnel", f"{_READ}:flows", _flows,
+        ("vpnshare flows", "vpnshare flows --sort bytes --filter 'tcp :443' --limit 20",
+         "vpnshare flows --role client --peer firefox"),
+        "Those of the devices, when a gateway runs here; else this device's own, by the word of\n"
+        "its kernel, which does not count the bytes of UDP (shown as -).",
     ),
     Command(
         "connect", "Receive", "connect to a gateway", "services.cli.connecting:connect", _connect,

@@ -274,17 +274,18 @@ def flows(args: argparse.Namespace) -> int:
         "limit": args.limit,
         "peer": args.peer,
     }
-    with dial("gateway") as service:
+    with running(args.role)[0] as service:
         if args.json:
             print_json(service.call_raw("flows", **params))
             return Exit.OK
         page = service.call("flows", **params)
+    mine = service.role == "client"
     print_table(
         [
             Column("ID", 4, right=True),
             Column("PROTO"),
             Column("TO", shrink=True),
-            Column("DEVICE", 1, shrink=True),
+            Column("PROGRAM" if mine else "DEVICE", 1, shrink=True),
             Column("STATE", 3),
             Column("UP", 2, right=True),
             Column("DOWN", 2, right=True),
@@ -300,9 +301,9 @@ def flows(args: argparse.Namespace) -> int:
                 f.destination,
                 f.label,
                 f.state,
-                size(f.from_tunnel_bytes),
-                size(f.to_tunnel_bytes),
-                rate(f.from_tunnel_rate + f.to_tunnel_rate),
+                size(f.to_tunnel_bytes if mine else f.from_tunnel_bytes) if f.counted else "-",
+                size(f.from_tunnel_bytes if mine else f.to_tunnel_bytes) if f.counted else "-",
+                rate(f.from_tunnel_rate + f.to_tunnel_rate) if f.counted else "-",
                 duration(f.age),
                 f.source,
                 f.device or "-",

@@ -75,6 +75,12 @@ def _endpoint(record: Endpoint) -> tuple[str, ...]:
     )
 
 
+def _session(record: LinkRecord) -> str:
+    if not record.resumed:
+        return "new"
+    return "resumed" if record.flows is None else f"resumed, {record.flows} flows"
+
+
 def _link(record: LinkRecord) -> tuple[str, ...]:
     stamp = "%H:%M:%S" if time.time() - record.began_at < 86_400 else "%Y-%m-%d %H:%M"
     return (
@@ -82,7 +88,7 @@ def _link(record: LinkRecord) -> tuple[str, ...]:
         record.endpoint,
         duration(record.seconds),
         "-" if record.away is None else f"{record.away:.1f} s",
-        "resumed" if record.resumed else "new",
+        _session(record),
         size(record.from_tunnel_bytes + record.to_tunnel_bytes),
         record.gateway,
         record.sentence or "in use",

@@ -376,6 +376,10 @@ class ClientControl(ControlClient):
     async def disconnect(self) -> schema.ClientStatus:
         return cast(schema.ClientStatus, await self.call("disconnect"))
 
+    async def flows(self, **params: Any) -> schema.Flows:
+        """A page of the tunnel's flows; parameters as `methods.FlowsParams`."""
+        return cast(schema.Flows, await self.call("flows", **params))
+
     async def endpoints(self) -> list[schema.Endpoint]:
         """The gateway's endpoints, the best first, with what became of each."""
         return cast(list[schema.Endpoint], await self.call("endpoints"))

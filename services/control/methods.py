@@ -101,10 +101,11 @@ class FlowsParams:
     sort: str = "age"
     descending: bool = False
     filter: str = ""
-    """Words that must all occur in label, protocol, state, source or destination."""
+    """Words that must all occur in label (device or program), protocol, state, source or
+    destination."""
     limit: int = 200
     peer: str | None = None
-    """Only the flows of this peer (id or its beginning)."""
+    """Only the flows of this peer (id or its beginning); from the client: of this program."""
 
     def __post_init__(self) -> None:
         _check_choice("sort", self.sort, FLOW_SORTS)
@@ -255,6 +256,7 @@ CLIENT = COMMON | _table(
     Method("status", NoParams, schema.ClientStatus, topic=True),
     Method("connect", ConnectParams, schema.ClientStatus, _WRITE),
     Method("disconnect", NoParams, schema.ClientStatus, _WRITE),
+    Method("flows", FlowsParams, schema.Flows, topic=True),
     Method("endpoints", NoParams, list[schema.Endpoint], topic=True),
     Method("history", NoParams, list[schema.LinkRecord], topic=True),
     Method("gateways", NoParams, list[schema.KnownGateway], topic=True),

@@ -159,7 +159,13 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One TCP connection, UDP mapping or ping session of a client."""
+    """One TCP connection, UDP mapping or ping session of a client.
+
+    From the client service: one of its host's sockets that use the tunnel.
+    There `peer_id` and `label` are the program's name (`?` when it is not
+    known), `age` counts from when it was first seen, and `from_tunnel` is what
+    the program received.
+    """
 
     id: int
     peer_id: str
@@ -180,6 +186,13 @@ class Flow:
     """The interface its socket is bound to."""
     local: str | None = None
     """The local address it left by."""
+    pid: int | None = None
+    """From the client: the process that holds it."""
+    rtt_ms: float | None = None
+    """From the client, with TCP; likewise the retransmissions."""
+    retransmits: int | None = None
+    counted: bool = True
+    """Whether its bytes are known; the client's kernel does not count those of UDP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +319,7 @@ class LinkRecord:
     transport: str
     kind: str
     resumed: bool
-    """Whether it went on with the session before it, flows and all."""
+    """Whether it went on with the session before it."""
     seconds: float
     """How long it carried packets; so far, while it runs."""
     away: float | None = None
@@ -319,6 +332,8 @@ class LinkRecord:
     """The same for people."""
     from_tunnel_bytes: int = 0
     to_tunnel_bytes: int = 0
+    flows: int | None = None
+    """With a resumed session: TCP connections of this host that came over to it."""
 
 
 @dataclass(frozen=True, slots=True)

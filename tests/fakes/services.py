@@ -248,7 +248,7 @@ class PretendGateway(Pretend):
             "revoke": self._revoke,
             "rename": self._rename,
             "leases": lambda _: self.leases,
-            "flows": self._flows,
+            "flows": lambda params: flows_page(self.flows, params),
             "relisten": lambda _: self.status_now(),
             "close_flow": self._close_flow,
             "dns": lambda _: self.dns,
@@ -313,26 +313,27 @@ class PretendGateway(Pretend):
         self.changed("peers")
         return Done(params.id, params.label)
 
-    def _flows(self, params: FlowsParams) -> schema.Flows:
-        words = params.filter.lower().split()
-        found = [
-            flow
-            for flow in self.flows
-            if (params.peer is None or flow.peer_id.startswith(params.peer))
-            and all(
-                word
-                in f"{flow.label} {flow.protocol} {flow.state} {flow.source} "
-                f"{flow.destination}".lower()
-                for word in words
-            )
-        ]
-        found.sort(key=lambda flow: _flow_key(flow, params.sort), reverse=params.descending)
-        return schema.Flows(len(found), found[: params.limit])
-
     def _close_flow(self, params: FlowParams) -> Done:
         self.flows = [flow for flow in self.flows if flow.id != params.id]
         self.changed("flows")
         return Done(str(params.id))
+
+
+def flows_page(flows: list[schema.Flow], params: FlowsParams) -> schema.Flows:
+    """What either service answers."""
+    words = params.filter.lower().split()
+    found = [
+        flow
+        for flow in flows
+        if (params.peer is None or flow.peer_id.startswith(params.peer))
+        and all(
+            word
+            in f"{flow.label} {flow.protocol} {flow.state} {flow.source} {flow.destination}".lower()
+            for word in words
+        )
+    ]
+    found.sort(key=lambda flow: _flow_key(flow, params.sort), reverse=params.descending)
+    return schema.Flows(len(found), found[: params.limit])
 
 
 def _flow_key(flow: schema.Flow, sort: str) -> Any:
@@ -353,6 +354,7 @@ class PretendClient(Pretend):
         super().__init__()
         self.status = client_status()
         self.gateways = list(GATEWAYS)
+        self.flows = own_flows(30)
         self.endpoints = list(ENDPOINTS)
         self.links = list(LINKS)
         self.logs = list(LOG_LINES)
@@ -362,6 +364,7 @@ class PretendClient(Pretend):
             "status": lambda _: self.status,
             "connect": self._connect,
             "disconnect": self._disconnect,
+            "flows": lambda params: flows_page(self.flows, params),
             "endpoints": lambda _: self.endpoints,
             "history": lambda _: self.links,
             "gateways": lambda _: self.gateways,
@@ -531,6 +534,37 @@ def make_flows(count: int, step: int = 0) -> list[schema.Flow]:
     return made
 
 
+_PROGRAMS = ("firefox", "ssh", "apt-get", "?")
+
+
+def own_flows(count: int) -> list[schema.Flow]:
+    """`count` flows of this device's programs."""
+    made = []
+    for flow in make_flows(count):
+        program = _PROGRAMS[flow.id % len(_PROGRAMS)]
+        tcp = flow.protocol == "tcp"
+        made.append(
+            replace(
+                flow,
+                peer_id=program,
+                label=program,
+                protocol="tcp" if tcp else "udp",
+                source=f"10.77.0.2:{40_000 + flow.id}",
+                from_tunnel_bytes=flow.to_tunnel_bytes if tcp else 0,
+                to_tunnel_bytes=flow.from_tunnel_bytes if tcp else 0,
+                from_tunnel_rate=flow.to_tunnel_rate if tcp else 0.0,
+                to_tunnel_rate=flow.from_tunnel_rate if tcp else 0.0,
+                device="vshp0",
+                local=None,
+                pid=None if program == "?" else 2_000 + flow.id % 7,
+                rtt_ms=24.0 + flow.id if tcp else None,
+                retransmits=flow.id % 3 if tcp else None,
+                counted=tcp,
+            )
+        )
+    return made
+
+
 LOG_LINES = tuple(
     schema.LogLine(WALL - 100 + number, level, logger, message)
     for number, (level, logger, message) in enumerate(
@@ -621,7 +655,7 @@ ENDPOINTS = (
 LINKS = (
     schema.LinkRecord(
         4, WALL - 731, "Pixel 8", "tcp:192.168.43.1:47800", "tcp", "hotspot", True, 731.0, 1.4, 0,
-        from_tunnel_bytes=930_000_000, to_tunnel_bytes=14_000_000,
+        from_tunnel_bytes=930_000_000, to_tunnel_bytes=14_000_000, flows=23,
     ),
     schema.LinkRecord(
         3, WALL - 2_400, "Pixel 8", "usb:3A201JEHN01234:47800", "usb", "usb", True, 1_667.6, 0.0, 0,

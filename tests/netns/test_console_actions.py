@@ -220,11 +220,60 @@ def test_lose_and_regain_the_service(desk: Desk) -> None:
     desk.console.wait_for_text("1 connected", 30)
 
 
+def test_the_devices_own_flows(desk: Desk, flows: dict[int, socket.socket]) -> None:
+    console = desk.client_console
+    console.wait_for_text("● connected", 30)
+    flows[7].sendall(b"x" * 5_000)
+    console.press("4")
+    console.wait_for_text("4 Flows")
+    console.wait_for_text(f"{SERVER}:7")
+    console.wait_for_text(f"{SERVER}:9")
+    console.press("/")
+    console.wait_for_text("enter keep")
+    console.press("-l", ":7")
+    console.press("Enter")
+    desk.gone(f"{SERVER}:9", console)
+    console.press("Enter")
+    console.wait_for_text("Program   python")
+    console.wait_for_text("5.0 kB")
+    page = desk.client.ask("flows", "--role", "client", "--filter", f"{SERVER}:7")
+    (flow,) = page["flows"]
+    assert flow["protocol"] == "tcp" and flow["to_tunnel_bytes"] == 5_000
+    console.press("Escape")
+    desk.gone("Program   python", console)
+
+
+def test_past_links_and_the_kill_switch(desk: Desk) -> None:
+    console = desk.client_console
+    console.wait_for_text("● connected", 30)
+    assert desk.gateway.stop() == 0
+    console.press("1")
+    console.wait_for_text("▲ holding")
+    desk.gateway.share(listen="0.0.0.0")
+    console.wait_for_text("● connected", 30)
+    console.press("3")
+    console.wait_for_text("3 Links")
+    console.wait_for_text("● in use")
+    console.wait_for_text("shutdown")
+    assert any(each["in_use"] for each in desk.client.ask("endpoints"))
+    newest, older = desk.client.ask("history")[:2]
+    assert newest["ended"] is None and older["ended"] == "shutdown"
+    assert newest["away"] > 0
+    console.press("Enter")
+    console.wait_for_text("without a link")
+    console.press("Escape")
+    desk.gone("without a link", console)
+    console.press("1")
+    console.wait_for_text("● armed")
+    assert desk.client.status()["kill_switch"]["state"] == "armed"
+
+
 def test_disconnect_and_connect_from_the_clients_console(desk: Desk) -> None:
     console = desk.client_console
     console.wait_for_text("● connected", 30)
     console.press("c")
     console.wait_for_text("○ idle")
+    console.wait_for_text("○ off  nothing is in force")
     assert desk.client.status()["state"] == "idle"
     console.press("c")
     console.wait_for_text("● connected", 20)

@@ -80,6 +80,7 @@ def test_the_overview_names_every_command_and_exit_code(capsys: Capture) -> None
         (["requests"], Exit.NOT_RUNNING, "vpnshare gateway"),
         (["gateways"], Exit.NOT_RUNNING, "vpnshare client"),
         (["history"], Exit.NOT_RUNNING, "vpnshare client"),
+        (["flows"], Exit.NOT_RUNNING, "vpnshare up"),
         (["connect", "--wait", "0"], Exit.NOT_RUNNING, "vpnshare client"),
         (["down"], Exit.NOT_RUNNING, ""),
         (["console"], Exit.NOT_RUNNING, ""),
@@ -201,6 +202,12 @@ def test_the_tunnel_from_the_receiving_side(client: PretendClient, capsys: Captu
     assert main(["status"]) == Exit.OK
     shown = capsys.readouterr().out
     assert "kill switch" in shown and "armed for" in shown and "fwmark 51830" in shown
+    flows = as_json(capsys, "flows", "--peer", "firefox", "--limit", "2")
+    assert isinstance(flows, dict) and len(flows["flows"]) == 2
+    assert {flow["label"] for flow in flows["flows"]} == {"firefox"}
+    assert main(["flows", "--sort", "label"]) == Exit.OK
+    shown = capsys.readouterr().out
+    assert "PROGRAM" in shown and "apt-get" in shown
     client.endpoints, client.links = [], []
     for command in ("endpoints", "history"):
         assert main([command]) == Exit.OK

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from services.control import schema
 from services.control.client import ClientControl
 from services.control.server import ControlServer
 from tests.fakes.services import PretendClient
@@ -39,13 +40,22 @@ async def test_endpoints_history_and_the_kill_switch(way: str, tmp_path: Path) -
     async with reached(way, service, tmp_path / "c.sock") as control:
         assert await control.call("endpoints") == service.endpoints
         assert await control.call("history") == service.links
+        page = await control.call("flows", sort="rate", descending=True, limit=5)
+        assert (page.total, len(page.flows)) == (30, 5)
+        assert page.flows[0] in service.flows
+        only = await control.call("flows", peer="firefox", filter="tcp")
+        assert {(flow.label, flow.protocol) for flow in only.flows} == {("firefox", "tcp")}
         status = await control.call("status")
         assert status.kill_switch == service.status.kill_switch
         seen = {}
-        snapshots = control.watch(["endpoints", "history"], 0.1)
+        snapshots = control.watch(
+            ["endpoints", "history", "flows"], 0.1, {"flows": {"limit": 1, "sort": "age"}}
+        )
         async for snapshot in snapshots:
             seen[snapshot.topic] = snapshot.data
-            if len(seen) == 2:
+            if len(seen) == 3:
                 break
         await snapshots.aclose()  # type: ignore[attr-defined]
+        first = min(service.flows, key=lambda flow: flow.age)
+        assert seen.pop("flows") == schema.Flows(30, [first])
         assert seen == {"endpoints": service.endpoints, "history": service.links}

@@ -232,6 +232,7 @@ def test_the_client_starts_idle_and_ends(home: Path) -> None:
         status = control.call("status")
         assert (status.state, status.label) == ("idle", "tablet")
         assert control.call("gateways") == []
+        assert control.call("flows").total == 0
         assert (control.call("endpoints"), control.call("history")) == ([], [])
         assert (status.kill_switch.state, status.kill_switch.rules) == ("off", [])
     assert main(["connect", "VSHP:NOTAURI", "--wait", "5"]) == Exit.USAGE

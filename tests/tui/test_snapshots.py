@@ -76,7 +76,7 @@ def test_gateway(
 
 @pytest.mark.parametrize("theme", ["dark", "mono"])
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("section", ["tunnel", "connect", "links"])
+@pytest.mark.parametrize("section", ["tunnel", "connect", "links", "flows"])
 def test_client(
     snap_compare: Compare, make_app: MakeApp, section: str, size: str, theme: str
 ) -> None:

@@ -8,7 +8,6 @@ from rich.text import Text
 
 from services.control import schema
 from tui import formats
-from tui.screens.flow_rows import SORTS
 from tui.widgets.painted import Painted, Tone
 
 if TYPE_CHECKING:
@@ -23,39 +22,33 @@ class FlowDetails(Painted):
         screen = cast("FlowsScreen", self.screen)
         if screen.chosen is None:
             return []
-        return flow_lines(self, screen.chosen, screen.chosen_ended,
-                          cast("ConsoleApp", self.app), width)  # fmt: skip
+        return self.facts(screen.chosen, screen.chosen_ended, width)
 
-
-def flow_lines(
-    card: Painted, flow: schema.Flow, ended: bool, app: ConsoleApp, width: int
-) -> list[Text]:
-    """A flow in full."""
-    glyphs = app.glyphs
-
-    def fact(name: str, value: str, tone: Tone = "plain") -> Text:
-        shown = formats.shorten_middle(value, max(6, width - 10))
-        return Text.assemble(
-            card.span(f"{name:<10}", "quiet"),
-            card.span(shown, tone),
-        )
-
-    state = f"{glyphs.off} ended" if ended else formats.clean(flow.state, 24)
-    return [
-        fact("Flow", f"{formats.clean(flow.protocol, 5)}  #{flow.id}  {state}",
+    def facts(self, flow: schema.Flow, ended: bool, width: int) -> list[Text]:
+        """A flow in full."""
+        glyphs = cast("ConsoleApp", self.app).glyphs
+        state = f"{glyphs.off} ended" if ended else formats.clean(flow.state, 24)
+        down, up = flow.to_tunnel_bytes, flow.from_tunnel_bytes
+        rows: list[tuple[str, str, Tone]] = [
+            ("Flow", f"{formats.clean(flow.protocol, 5)}  #{flow.id}  {state}",
              "quiet" if ended else "strong"),
-        fact("Device", formats.clean(flow.label)),
-        fact("From", formats.clean(flow.source, 80)),
-        fact("To", formats.clean(flow.destination, 80)),
-        fact("Leaves by", f"{formats.clean(flow.device or 'not bound', 15)}  "
+            ("Device", formats.clean(flow.label), "plain"),
+            ("From", formats.clean(flow.source, 80), "plain"),
+            ("To", formats.clean(flow.destination, 80), "plain"),
+            ("Leaves by", f"{formats.clean(flow.device or 'not bound', 15)}  "
                           f"{formats.clean(flow.local or '', 60)}",
              "ok" if flow.device else "bad"),
-        fact("Down", f"{formats.size(flow.to_tunnel_bytes)}  {formats.rate(flow.to_tunnel_rate)}",
-             "down"),
-        fact("Up", f"{formats.size(flow.from_tunnel_bytes)}  {formats.rate(flow.from_tunnel_rate)}",
-             "up"),
-        fact("Age", f"{formats.duration(flow.age)}, idle {formats.duration(flow.idle)}"),
-    ]  # fmt: skip
+            ("Down", f"{formats.size(down)}  {formats.rate(flow.to_tunnel_rate)}", "down"),
+            ("Up", f"{formats.size(up)}  {formats.rate(flow.from_tunnel_rate)}", "up"),
+            ("Age", f"{formats.duration(flow.age)}, idle {formats.duration(flow.idle)}", "plain"),
+        ]  # fmt: skip
+        return [fact(self, name, value, tone, width) for name, value, tone in rows]
+
+
+def fact(card: Painted, name: str, value: str, tone: Tone, width: int) -> Text:
+    """A line of a flow's details."""
+    shown = formats.shorten_middle(value, max(6, width - 10))
+    return Text.assemble(card.span(f"{name:<10}", "quiet"), card.span(shown, tone))
 
 
 class FlowsLine(Painted):
@@ -71,7 +64,7 @@ class FlowsLine(Painted):
             text.append(f"{shown:,} of {formats.count(page.total, 'flow')}", self.tone("strong"))
         else:
             text.append(formats.count(page.total, "flow"), self.tone("strong"))
-        name = SORTS[screen.sort].name
+        name = screen.ORDERS[screen.sort].name
         arrow = glyphs.descending if screen.descending else glyphs.ascending
         text.append(f"  by {name} {arrow}", self.tone("quiet"))
         if screen.peer is not None:

@@ -38,7 +38,7 @@ SORTS = (
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The heading of one device's flows."""
+    """The heading of one device's flows, or one program's."""
 
     peer_id: str
     label: str
@@ -55,15 +55,22 @@ def row_id(row: Row) -> Hashable:
     return ("group", row.peer_id) if isinstance(row, Group) else row.id
 
 
-def grouped(flows: list[schema.Flow], closed: set[str]) -> list[Row]:
-    """The flows under a heading for each device, in the order of their first flows."""
+def grouped(
+    flows: list[schema.Flow],
+    closed: set[str],
+    down_of: str = "to_tunnel_rate",
+    up_of: str = "from_tunnel_rate",
+) -> list[Row]:
+    """The flows under a heading for each device (on the client: program), in the order of
+    their first flows. `down_of` and `up_of` name the rates toward whoever looks, and away.
+    """
     groups: dict[str, list[schema.Flow]] = {}
     for flow in flows:
         groups.setdefault(flow.peer_id, []).append(flow)
     made: list[Row] = []
     for peer_id, members in groups.items():
-        down = sum(flow.to_tunnel_rate for flow in members)
-        up = sum(flow.from_tunnel_rate for flow in members)
+        down = sum(getattr(flow, down_of) for flow in members)
+        up = sum(getattr(flow, up_of) for flow in members)
         is_open = peer_id not in closed
         made.append(Group(peer_id, members[0].label, len(members), down, up, is_open))
         if is_open:
@@ -87,7 +94,8 @@ def in_place(places: Sequence[int], flows: Sequence[schema.Flow]) -> list[schema
     return [*made, *new]
 
 
-def _flow(row: Row) -> schema.Flow:
+def flow_of(row: Row) -> schema.Flow:
+    """The flow of a row with columns."""
     assert isinstance(row, schema.Flow)  # headings never come to a column
     return row
 
@@ -100,32 +108,33 @@ _STATE_TONES: dict[str, Tone] = {
 }
 
 
-def _state(row: Row) -> Cell:
-    state = formats.clean(_flow(row).state, 12)
+def state_cell(row: Row) -> Cell:
+    state = formats.clean(flow_of(row).state, 12)
     return state, _STATE_TONES.get(state, "quiet")
 
 
-def _rate(value: float, tone: Tone) -> Cell:
+def rate_cell(value: float, tone: Tone) -> Cell:
     return formats.rate(value), tone if value >= 1 else "quiet"
 
 
 COLUMNS = (
-    Column[Row]("protocol", "Prot", 4, lambda r: (formats.clean(_flow(r).protocol, 4), "quiet")),
-    Column[Row]("label", "Device", 12, lambda r: (formats.clean(_flow(r).label), "plain"),
+    Column[Row]("protocol", "Prot", 4, lambda r: (formats.clean(flow_of(r).protocol, 4), "quiet")),
+    Column[Row]("label", "Device", 12, lambda r: (formats.clean(flow_of(r).label), "plain"),
                 flex=1, tier=1),
     Column[Row]("source", "From", 21, lambda r: (
-        formats.shorten_middle(formats.clean(_flow(r).source, 60), 21), "quiet"), tier=2),
+        formats.shorten_middle(formats.clean(flow_of(r).source, 60), 21), "quiet"), tier=2),
     Column[Row]("destination", "To", 14, lambda r: (
-        formats.clean(_flow(r).destination, 60), "strong"), flex=3),
-    Column[Row]("state", "State", 11, _state, tier=2),
-    Column[Row]("down", "Down", 9, lambda r: _rate(_flow(r).to_tunnel_rate, "down"), right=True),
-    Column[Row]("up", "Up", 9, lambda r: _rate(_flow(r).from_tunnel_rate, "up"), right=True),
+        formats.clean(flow_of(r).destination, 60), "strong"), flex=3),
+    Column[Row]("state", "State", 11, state_cell, tier=2),
+    Column[Row]("down", "Down", 9, lambda r: rate_cell(flow_of(r).to_tunnel_rate, "down"),
+                right=True),
+    Column[Row]("up", "Up", 9, lambda r: rate_cell(flow_of(r).from_tunnel_rate, "up"), right=True),
     Column[Row]("bytes", "Bytes", 7, lambda r: (formats.size(
-        _flow(r).to_tunnel_bytes + _flow(r).from_tunnel_bytes), "plain"), right=True, tier=1),
-    Column[Row]("age", "Age", 4, lambda r: (formats.age(_flow(r).age), "quiet"),
+        flow_of(r).to_tunnel_bytes + flow_of(r).from_tunnel_bytes), "plain"), right=True, tier=1),
+    Column[Row]("age", "Age", 4, lambda r: (formats.age(flow_of(r).age), "quiet"),
                 right=True, tier=1),
     Column[Row]("device", "By", 8, lambda r: (
-        formats.clean(_flow(r).device or "?", 15), "quiet"), tier=2),
+        formats.clean(flow_of(r).device or "?", 15), "quiet"), tier=2),
 )  # fmt: skip
 
 MARKED = {"rate": "down"}

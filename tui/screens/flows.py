@@ -22,11 +22,21 @@ from services.control import schema
 from services.control.methods import MAX_FLOWS
 from tui import actions, formats
 from tui.screens.flow_cards import FlowDetails, FlowsLine
-from tui.screens.flow_rows import COLUMNS, MARKED, SORTS, Group, Row, grouped, in_place, row_id
+from tui.screens.flow_rows import (
+    COLUMNS,
+    MARKED,
+    SORTS,
+    Group,
+    Row,
+    Sort,
+    grouped,
+    in_place,
+    row_id,
+)
 from tui.screens.modals import ConfirmScreen
 from tui.screens.section import SectionScreen
 from tui.widgets.filter import FilterInput
-from tui.widgets.table import Cell, RowTable
+from tui.widgets.table import Cell, Column, RowTable
 
 FIRST_LIMIT = 50
 """Flows that are asked for at first: a page costs both services and the link by its length."""
@@ -47,6 +57,13 @@ class FlowsScreen(SectionScreen):
 
     SECTION: ClassVar[str] = "flows"
     BINDINGS = actions.bindings("flows")
+    COLUMNS: ClassVar[tuple[Column[Row], ...]] = COLUMNS
+    ORDERS: ClassVar[tuple[Sort, ...]] = SORTS
+    DETAILS: ClassVar[type[FlowDetails]] = FlowDetails
+    FILTER_HINT: ClassVar[str] = "words in device, address, state"
+    DOWN: ClassVar[str] = "to_tunnel_rate"
+    """The rate that a group's heading sums up as its download; likewise the other."""
+    UP: ClassVar[str] = "from_tunnel_rate"
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +87,7 @@ class FlowsScreen(SectionScreen):
 
     def topics(self) -> dict[str, dict[str, Any]]:
         params: dict[str, Any] = {
-            "sort": SORTS[self.sort].key,
+            "sort": self.ORDERS[self.sort].key,
             "descending": self.descending,
             "limit": self._page(),
         }
@@ -90,10 +107,10 @@ class FlowsScreen(SectionScreen):
         yield FlowsLine(id="flows-line")
         with Container(classes="list-and-details"):
             yield RowTable[Row](
-                COLUMNS, row_id, heading=self._heading, empty="No flows.", id="flows"
+                self.COLUMNS, row_id, heading=self._heading, empty="No flows.", id="flows"
             )
-            yield FlowDetails(classes="details")
-        filter_input = FilterInput(placeholder="words in device, address, state", compact=True,
+            yield self.DETAILS(classes="details")
+        filter_input = FilterInput(placeholder=self.FILTER_HINT, compact=True,
                                    id="filter", select_on_focus=False)  # fmt: skip
         filter_input.display = False
         yield filter_input
@@ -129,14 +146,16 @@ class FlowsScreen(SectionScreen):
     def update(self, topic: str | None) -> None:
         if topic in (None, "flows"):
             flows = self._in_place(self.store.flows.flows)
-            self.table.show(grouped(flows, self.closed) if self.group else flows)
+            self.table.show(
+                grouped(flows, self.closed, self.DOWN, self.UP) if self.group else flows
+            )
             self._follow_chosen(flows)
             self.query_one(FlowsLine).redraw()
 
     def _in_place(self, flows: list[schema.Flow]) -> list[schema.Flow]:
         """The page in the order to show it in."""
         now = self.console_app.now
-        if not SORTS[self.sort].moves or now < self._asked + ASKING_SECONDS:
+        if not self.ORDERS[self.sort].moves or now < self._asked + ASKING_SECONDS:
             self._ordered = float("-inf")
         elif now < self._ordered + ORDER_SECONDS:
             flows = in_place(self._places, flows)
@@ -168,7 +187,7 @@ class FlowsScreen(SectionScreen):
         self.refresh_bindings()
 
     def _mark_order(self) -> None:
-        key = SORTS[self.sort].key
+        key = self.ORDERS[self.sort].key
         self.table.set_order(MARKED.get(key, key), self.descending)
 
     @on(RowTable.Highlighted, "#flows")
@@ -197,15 +216,15 @@ class FlowsScreen(SectionScreen):
         return True
 
     def show_peer(self, peer: str | None, label: str) -> None:
-        """Only one device's flows; None: all."""
+        """Only one device's flows (on the client: one program's); None: all."""
         self.peer, self.peer_label = peer, label
         self.limit = FIRST_LIMIT
         if self.is_mounted:
             self._ask_anew()
 
     def action_flow_sort(self) -> None:
-        self.sort = (self.sort + 1) % len(SORTS)
-        self.descending = SORTS[self.sort].descending
+        self.sort = (self.sort + 1) % len(self.ORDERS)
+        self.descending = self.ORDERS[self.sort].descending
         self._ask_anew()
 
     def action_flow_reverse(self) -> None:

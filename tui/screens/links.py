@@ -228,6 +228,15 @@ def endpoint_text(row: schema.Endpoint, app: ConsoleApp) -> Text:
     ])  # fmt: skip
 
 
+def session(row: schema.LinkRecord) -> str:
+    """Whether a link went on with what was, and with how much of it."""
+    if not row.resumed:
+        return "new"
+    if row.flows is None:
+        return "resumed"
+    return f"resumed, {formats.count(row.flows, 'connection')} kept"
+
+
 def link_text(row: schema.LinkRecord) -> Text:
     """All that is known of a link."""
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.began_at))
@@ -238,7 +247,7 @@ def link_text(row: schema.LinkRecord) -> Text:
         ("By", f"{formats.clean(row.transport, 4)}, {formats.clean(row.kind, 8)}"),
         ("Began", began),
         ("Before", "" if row.away is None else f"{row.away:.1f} s without a link{tries}"),
-        ("Session", "resumed, with its flows" if row.resumed else "new"),
+        ("Session", session(row)),
         ("Carried", f"{formats.size(row.from_tunnel_bytes)} down, "
                     f"{formats.size(row.to_tunnel_bytes)} up in {formats.duration(row.seconds)}"),
         ("Ended", formats.clean(row.sentence or row.ended or "it is in use", 200)),

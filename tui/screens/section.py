@@ -121,6 +121,8 @@ class SectionScreen(Screen[None]):
         known = actions.BY_METHOD.get(action)
         if known is None or known.scope != self.SECTION:
             return True
+        if self.console_app.role not in known.roles:
+            return False
         if known.write and self.store.link.read_only:
             return False
         return self.may(known)

@@ -15,6 +15,7 @@ from tui.screens.pair import PairScreen
 from tui.screens.peers import PeersScreen
 from tui.screens.section import SectionScreen
 from tui.screens.settings import SettingsScreen
+from tui.screens.tunnel_flows import TunnelFlowsScreen
 
 SCREENS: Mapping[tuple[str, str], Callable[[], SectionScreen]] = {
     ("gateway", "overview"): OverviewScreen,
@@ -28,6 +29,7 @@ SCREENS: Mapping[tuple[str, str], Callable[[], SectionScreen]] = {
     ("client", "tunnel"): TunnelScreen,
     ("client", "connect"): ConnectScreen,
     ("client", "links"): LinksScreen,
+    ("client", "flows"): TunnelFlowsScreen,
     ("client", "log"): LogScreen,
     ("client", "doctor"): DoctorScreen,
     ("client", "settings"): SettingsScreen,

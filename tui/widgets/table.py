@@ -275,6 +275,8 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
 
     def on_resize(self) -> None:
         self._widths = []
+        # Rows may come before the next repaint; they have other columns than these.
+        self._painted.clear()
         self.virtual_size = Size(self.size.width, len(self.rows) + 1)
         self.refresh()
 
