@@ -126,6 +126,10 @@ class NullOut:
         self.space = 0
         self.last = b""
 
+    @property
+    def waiting(self) -> bool:
+        return True
+
     def room(self) -> int:
         return self.space
 

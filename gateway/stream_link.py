@@ -110,7 +110,7 @@ class StreamLink(Link):
             self.peer.end_batch(now)
         if broken is None:
             # One that is marked is pumped after the batch.
-            if not self.marked:
+            if not self.marked and session.writer.waiting:
                 self.pump(now)
             return
         self._events(now)

@@ -32,6 +32,10 @@ class PacketOut(Protocol):
     buffer: bytearray
     """Where `reserve_packet` offsets point; it may be another object after any call."""
 
+    @property
+    def waiting(self) -> bool:
+        """Whether anything was emitted that the transport has not taken."""
+
     def room(self) -> int:
         """Bytes that may still be queued before the queue to the link is long enough (may be < 0).
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import resource
@@ -132,6 +133,9 @@ async def _main(role: str, build: Build, paths: Paths, config: Config, ring: log
         await service.start(server.changed)
         await server.start()
         _log.info("%s (pid %d, control socket %s)", service.ready, os.getpid(), server.path)
+        # What is there now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         notify("READY=1", f"STATUS={service.ready}")
         await ending.wait()
         notify("STOPPING=1")

@@ -90,6 +90,11 @@ class DatagramWriter:
 
     # --- packets -----------------------------------------------------------------------------
 
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is batched, or sealed and not yet taken."""
+        return self._fill > 0 or (self._end > 0 and not self._taken)
+
     def room(self) -> int:
         """Bytes that may still be queued before the queue to the link is long enough."""
         return MAX_QUEUED - (0 if self._taken else self._end) - self._fill

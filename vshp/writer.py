@@ -105,6 +105,11 @@ class FrameWriter:
 
     # --- packets -----------------------------------------------------------------------------
 
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is batched, or sealed and not yet consumed."""
+        return self._fill > 0 or self._end > self._start
+
     def room(self) -> int:
         """Bytes that may still be queued before the queue to the link is long enough."""
         return MAX_QUEUED - (self._end - self._start) - self._fill

@@ -298,7 +298,9 @@ class TunnelPeer:
             self.batch = []
             for flow in batch:
                 flow.end_batch(now)
-        self.wake()
+        out = self.out
+        if out is not None and (out.waiting or self.queue.waiting or self.resending):
+            self.wake()
 
     # To the tunnel.
 

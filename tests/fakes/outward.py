@@ -298,6 +298,10 @@ class PacketLog:
         self.space = room
         self._meta: list[tuple[int, int, int, tuple[int, int, int, int, int]]] = []
 
+    @property
+    def waiting(self) -> bool:
+        return bool(self._meta)
+
     def room(self) -> int:
         return self.space - len(self.buffer)
 

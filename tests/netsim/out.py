@@ -34,6 +34,10 @@ class PacketLog:
         self._packets: list[Packet] = []
         self._open: tuple[int, int, int, int, int] | None = None
 
+    @property
+    def waiting(self) -> bool:
+        return bool(self._packets) or self._open is not None
+
     def room(self) -> int:
         return self.left
 
