@@ -180,6 +180,7 @@ class DatagramDoor:
         self._poller = poller
         self._listener = listener
         listener.admit = lambda where, now: doorman.admit(where.address[0], now)
+        listener.on_evicted = self._evicted
         self._doorman = doorman
         self._counts = counters.counts
         self._owner = owner
@@ -277,6 +278,12 @@ class DatagramDoor:
         if not self.closed:
             self._poller.unwatch(self.sock.fileno())
             self.sock.close()
+
+    def _evicted(self, session: DatagramGatewaySession, now: float) -> None:
+        """A half-open session has made way: nobody will call its link again."""
+        link = self._links.get(session.index)
+        if link is not None:
+            link._settle(now)
 
     def _options(self, sock: socket.socket, six: bool) -> None:
         sock.setblocking(False)

@@ -168,8 +168,10 @@ class Link:
         if self.closed:
             return
         self.closed = True
-        # A session that is over is freed at once, for it refers to nobody.
+        # A session that is over is freed at once, for it refers to nobody. What waits for the
+        # garbage collector instead piles up in a flood, for full collections are rare.
         self.session.on_packet = drop_packet
+        self.session.on_confirmed = None
         self._let_go()
         self._owner.link_broken(self, reason, now)
 

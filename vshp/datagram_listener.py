@@ -56,6 +56,8 @@ class DatagramListener:
         self.admit: Callable[[Address, float], bool] = lambda address, now: True
         """The driver's own bound on handshakes, asked when one would really be begun: of a
         sender who, under load, has shown a cookie, so that forged addresses use up nothing."""
+        self.on_evicted: Callable[[DatagramGatewaySession, float], None] = lambda session, now: None
+        """Called with a half-open session that has made way for another and is closed."""
         self.ephemeral: bytes | None = None
         """Fixes the handshake's own key, for test vectors only."""
         self._identity = identity
@@ -171,6 +173,7 @@ class DatagramListener:
             self.sessions.pop(oldest.index, None)
             oldest.close(CloseReason.BUSY, now)
             self._count("session__half_open_full__closed")
+            self.on_evicted(oldest, now)
         self.sessions[index] = session
         self._half_open[name] = session
         return session

@@ -99,11 +99,12 @@ class NoiseHandshake:
         self._failed = False
 
     def __del__(self) -> None:
-        """Untie the library's ring of references, so that the keys go now, not at some
+        """Untie the library's rings of references, so that the keys go now, not at some
         later garbage collection: a flood of handshakes would pile them up."""
         noise = getattr(self, "_noise", None)
         if noise is not None:
             vars(noise.noise_protocol).clear()
+            vars(noise).clear()
 
     @property
     def finished(self) -> bool:

@@ -29,8 +29,9 @@ FLOOD_RATE = 500.0
 RATE = "200mbit"
 """Of the established client's download: a radio link's, so that the machine's cores are
 there for the flood, not for an even faster download."""
-RSS_GROWTH = 24 * 1024 * 1024
-"""Of the gateway, whatever strangers try."""
+RSS_GROWTH = 12 * 1024 * 1024
+"""Of the gateway, whatever strangers try and however long: the places are few, and what they held
+is freed when they go. Twice what is seen."""
 KEPT = 0.8
 STRANGERS = tuple(f"10.1.1.{n}" for n in range(20, 30))
 NEWCOMER = "10.1.1.2"
