@@ -201,11 +201,11 @@ class Gateway:
         return self._loop.time() < self._invites_until
 
     def lan_addresses(self) -> tuple[int, tuple[str, ...]]:
-        """The port, and the IPv4 addresses outside the VPN, that clients can reach."""
+        """The port, and the addresses outside the VPN, that clients can reach; IPv4 first."""
         found = [
             (host, port)
             for host, port in self._entrance.endpoints(self.detector)
-            if ":" not in host and not host.startswith("127.")
+            if "%" not in host and not host.startswith(("127.", "::1"))
         ]
         port = found[0][1] if found else 0
         return port, tuple(host for host, own_port in found if own_port == port)

@@ -16,7 +16,7 @@ from vshp.transports.discovery import Announcer, DiscoveryUnavailable
 _log = logging.getLogger(__name__)
 
 Place = tuple[str, int, tuple[str, ...]]
-"""Name, port, own IPv4 addresses."""
+"""Name, port, own addresses, of which one at least is IPv4."""
 
 
 class Announcing:

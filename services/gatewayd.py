@@ -147,7 +147,8 @@ class GatewayService:
             self._invited = asyncio.get_running_loop().call_later(INVITED_AGAIN, self._look_again)
         port, addresses = self._gateway.lan_addresses()
         name = self._gateway.config.name
-        wanted = (sharing or inviting) and addresses
+        # What is heard is multicast over IPv4.
+        wanted = (sharing or inviting) and any(":" not in address for address in addresses)
         self._announcing.want((name, port, addresses) if wanted else None)
 
     def _look_again(self) -> None:

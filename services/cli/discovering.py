@@ -29,7 +29,7 @@ def discover(args: argparse.Namespace) -> int:
         print_json(
             {
                 "gateways": [
-                    {**asdict(a), "targets": [f"{host}:{a.port}" for host in a.addresses]}
+                    {**asdict(a), "targets": [_target(host, a.port) for host in a.addresses]}
                     for a in found
                 ],
                 "phones": [{"serial": p.serial, "model": p.model} for p in phones],
@@ -38,7 +38,11 @@ def discover(args: argparse.Namespace) -> int:
     else:
         columns = (Column("NAME"), Column("CONNECT WITH"), Column("FINGERPRINT"))
         rows = [
-            (printable(a.name) or "-", f"vpnshare connect {a.addresses[0]}:{a.port}", a.fingerprint)
+            (
+                printable(a.name) or "-",
+                f"vpnshare connect {_target(a.addresses[0], a.port)}",
+                a.fingerprint,
+            )
             for a in found
         ]
         rows += [
@@ -49,6 +53,11 @@ def discover(args: argparse.Namespace) -> int:
         complain(problem, "Or connect by QR code, URI or address: vpnshare connect HOST:PORT")
         return Exit.FAILED
     return Exit.OK
+
+
+def _target(host: str, port: int) -> str:
+    """An address as `vpnshare connect` takes it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def _look(seconds: float) -> tuple[list[Announcement], str | None]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.netns.processes import wait_for
 from tests.netns.product import EXECUTABLE, PORT, Client, Gateway
-from tests.netns.world import GATEWAY_LAN, World
+from tests.netns.world import GATEWAY_LAN, GATEWAY_LAN6, World
 
 pytest.importorskip("zeroconf")
 
@@ -19,6 +19,10 @@ def found(world: World, client: Client) -> list[dict[str, Any]]:
     answer = json.loads(world.client.run(argv, env=client.environment()).stdout)
     gateways: list[dict[str, Any]] = answer["gateways"]
     return gateways
+
+
+def targets(world: World, client: Client) -> list[list[str]]:
+    return [gateway["targets"] for gateway in found(world, client)]
 
 
 def test_a_gateway_is_found_while_it_shares_and_met_by_its_code(fresh_world: World) -> None:
@@ -31,7 +35,11 @@ def test_a_gateway_is_found_while_it_shares_and_met_by_its_code(fresh_world: Wor
         assert seen["name"] == "Kitchen"
         assert seen["fingerprint"] == gateway.status()["fingerprint"]
         assert seen["targets"] == [f"{GATEWAY_LAN}:{PORT}"]
-        attempt = client.begin_connect(seen["targets"][0])
+        elsewhere = [f"{GATEWAY_LAN}:{PORT + 1}", f"[{GATEWAY_LAN6}]:{PORT + 1}"]
+        gateway.command("set", "gateway.listen", ",".join(elsewhere))
+        wait_for(lambda: targets(world, client) == [elsewhere], "the new endpoints", 20.0)
+        [seen] = found(world, client)
+        attempt = client.begin_connect(seen["targets"][1])
         request = gateway.wait_for_request()
         assert (request["via"], len(request["code"])) == ("lan", 6)
         wait_for(lambda: client.status()["code"], "the client to show the code")

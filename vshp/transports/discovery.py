@@ -4,7 +4,7 @@ A convenience, never proof of anything: anybody may announce anything, so what
 is found is cleaned and bounded, and a connection to it is a first contact like
 any other, with a pairing code. The interfaces are given by the caller, who
 knows which of them are local networks; the library's own choice would include
-the VPN.
+the VPN. They are asked over IPv4; the answers name IPv6 addresses, too.
 
 TXT record: `name` (for people), `fp` (the fingerprint of the gateway's key),
 `v` (the version of VSHP).
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,8 @@ from vshp.labels import clean_label, clip_utf8
 SERVICE = "_vshp._udp.local."
 MAX_FOUND = 64
 """Gateways listed; a LAN with more is lying."""
+MAX_ADDRESSES = 4
+"""Of one gateway, IPv4 first."""
 MAX_FINGERPRINT = 32
 ANSWER_SECONDS = 1.0
 """For the details of one announcement."""
@@ -45,7 +46,7 @@ class Announcement:
 
 
 class Announcer:
-    """Announces one gateway on given local addresses, until told otherwise."""
+    """Announces one gateway at given local addresses, until told otherwise."""
 
     def __init__(self, name: str, fingerprint: str, port: int) -> None:
         """Raises DiscoveryUnavailable when `zeroconf` is not installed."""
@@ -57,19 +58,23 @@ class Announcer:
         self._info: Any = None
 
     async def start(self, addresses: Iterable[str]) -> None:
-        """Announce on the interfaces of these own addresses (IPv4). Raises DiscoveryUnavailable."""
+        """Announce these own addresses, on the interfaces of those that are IPv4.
+
+        Raises DiscoveryUnavailable.
+        """
         asyncio_part, core = load()
         own = sorted(addresses)
+        heard_on = [address for address in own if ":" not in address]
         try:
             self._zeroconf = asyncio_part.AsyncZeroconf(
-                interfaces=own, ip_version=core.IPVersion.V4Only
+                interfaces=heard_on, ip_version=core.IPVersion.V4Only
             )
             # The instance's label is the fingerprint: unique, and nothing to quote in it.
             label = self._fingerprint.replace(":", "")
             self._info = core.ServiceInfo(
                 SERVICE,
                 f"{label}.{SERVICE}",
-                addresses=[socket.inet_aton(address) for address in own],
+                addresses=[ipaddress.ip_address(address).packed for address in own],
                 port=self._port,
                 properties={
                     "v": str(VERSION),
@@ -136,22 +141,23 @@ async def browse(addresses: Iterable[str], seconds: float) -> list[Announcement]
 def _read(info: Any) -> Announcement | None:
     """A stranger's announcement, cleaned; None when it cannot be used."""
     properties = info.decoded_properties
-    addresses = tuple(
-        address for address in info.parsed_addresses() if _usable(ipaddress.ip_address(address))
-    )
+    usable = (a for a in info.parsed_addresses() if _usable(ipaddress.ip_address(a)))
+    addresses = tuple(sorted(usable, key=lambda address: ":" in address))
     fingerprint = properties.get("fp") or ""
     if properties.get("v") != str(VERSION) or not addresses or not info.port:
         return None
     return Announcement(
         clean_label(properties.get("name") or "", MAX_NAME),
         clean_label(fingerprint, MAX_FINGERPRINT),
-        addresses[:4],
+        addresses[:MAX_ADDRESSES],
         info.port,
     )
 
 
 def _usable(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    return not (address.is_loopback or address.is_multicast or address.is_unspecified)
+    # A link-local IPv6 address says nothing without the interface.
+    scoped = address.version == 6 and address.is_link_local
+    return not (address.is_loopback or address.is_multicast or address.is_unspecified or scoped)
 
 
 def load() -> tuple[Any, Any]:
