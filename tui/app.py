@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from textual.app import App
 from textual.command import Provider
 
+from services.console_settings import Changes
 from services.control import schema
 from services.control.errors import ControlError
 from services.control.methods import DEFAULT_INTERVAL
@@ -49,6 +50,7 @@ class ConsoleApp(App[int]):
         bell: ring when a device begins to wait.
         ascii: no symbols beyond ASCII.
         on_theme: told the theme that the user chose to keep.
+        changes: what has changed in the console's settings, asked once a second.
         clock, wall: monotonic and Unix time.
     """
 
@@ -72,6 +74,7 @@ class ConsoleApp(App[int]):
         bell: bool = True,
         ascii: bool = False,
         on_theme: Callable[[str], None] | None = None,
+        changes: Callable[[], Changes] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -90,6 +93,7 @@ class ConsoleApp(App[int]):
         self._interval = interval
         self._bell = bell
         self._on_theme = on_theme
+        self._changes = changes
         self._clock = clock
         self._wall = wall
         self._waiting = {known: Waiting() for known in services}
@@ -112,10 +116,15 @@ class ConsoleApp(App[int]):
         self.set_interval(1.0, self._second)
         self.open_section(self.section)
 
-    def _load_themes(self) -> None:
+    def _read_themes(self) -> list[str]:
+        """Take the themes from their files; what is wrong with some."""
         self.themes, problems = themes.load(self._themes_dir)
         for theme in self.themes.values():
             self.register_theme(theme.to_theme())
+        return problems
+
+    def _load_themes(self) -> None:
+        problems = self._read_themes()
         wanted = self._theme_wanted
         if wanted not in self.themes:
             problems.append(f"There is no theme {formats.clean(wanted, 32)!r}.")
@@ -213,6 +222,7 @@ class ConsoleApp(App[int]):
 
     def _second(self) -> None:
         self.store.sample(self.now)
+        self._follow_file()
         if (screen := self.section_screen) is not None:
             screen.second()
 
@@ -361,13 +371,13 @@ class ConsoleApp(App[int]):
         """Be as a changed setting of the console says, as far as that is possible now."""
         value = setting.value
         if setting.key == "console.theme":
-            self.theme = value if value in self.themes else themes.DEFAULT_THEME
+            self._follow_theme(value or themes.DEFAULT_THEME)
         elif setting.key == "console.bell":
             self._bell = bool(value)
         elif setting.key == "console.refresh":
             self._interval = float(value)
             self.link.set_interval(self._interval)
-        elif setting.key == "console.keys":
+        elif setting.key == "console.keys" and dict(value) != self.user_keymap:
             for problem in actions.keymap_problems(value):
                 self.tell(problem, "warning")
             self.user_keymap = dict(value)
@@ -377,6 +387,25 @@ class ConsoleApp(App[int]):
             for screen in self.screen_stack:
                 if isinstance(screen, SectionScreen):
                     redraw_all(screen)
+
+    def _follow_theme(self, name: str) -> None:
+        """The theme, which may be a file that came while the console was open."""
+        if name not in self.themes:
+            self._read_themes()
+        if name in self.themes:
+            self.theme = name
+        else:
+            self.tell(f"There is no theme {formats.clean(name, 32)!r}.", "warning")
+
+    def _follow_file(self) -> None:
+        """See whether somebody has changed the console's settings elsewhere."""
+        if self._changes is None:
+            return
+        found = self._changes()
+        if found.problem:
+            self.tell(f"Settings stay as they are. {found.problem}", "warning")
+        for setting in found.settings:
+            self.follow_setting(setting)
 
     def action_palette_open(self) -> None:
         self.action_command_palette()

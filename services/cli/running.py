@@ -19,7 +19,7 @@ from services.cli.exits import Exit
 from services.cli.output import complain, print_json, printable
 from services.cli.services import dial, running
 from services.config import ConfigError
-from services.config import load as load_config
+from services.console_settings import ConsoleSettings
 from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import GatewayStatus
@@ -188,9 +188,10 @@ def open_console(
     """The console on the first of these services; the second is one key away."""
     place = paths.find()
     try:
-        config = load_config(place.config)
+        own = ConsoleSettings(place.config)
     except ConfigError as exc:
         raise ControlError(Code.FAILED, str(exc)) from None
+    config = own.config
     try:
         # By name: the console stands above the services, which must not depend on it.
         run: Callable[..., int] = import_module("tui.app").run
@@ -212,6 +213,7 @@ def open_console(
         options["keymap"] = keys
     options["themes_dir"] = place.config_dir / "themes"
     options["on_theme"] = partial(_keep_theme, place.config)
+    options["changes"] = own.look
     if services is not None:
         return _run_console(services, roles[0], options)
     other = str(place.socket(roles[1])) if len(roles) > 1 else None

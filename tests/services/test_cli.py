@@ -267,6 +267,9 @@ def test_the_console_opens_and_closes(gateway: PretendGateway, home: Path) -> No
     (home / "config.toml").write_text("[console]\nascii = true\nbell = false\nrefresh = 2\n")
     terminal = Terminal("console", "--read-only")
     terminal.read_until(b"Pixel 8")
+    assert "●".encode() not in terminal.shown
+    (home / "config.toml").write_text("[console]\nbell = false\n")
+    terminal.read_until("●".encode())
     terminal.write(b"q")
     assert terminal.end() == Exit.OK
 
