@@ -8,7 +8,7 @@
 oldest=3.11
 # The distribution's first: it is built with profile-guided optimization, which a Python built
 # from source by default is not, and that is a fifth of the time of every packet.
-pythons="/usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11"
+pythons=${VPNSHARE_PYTHON:-/usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11}
 setup_log=$venv/setup.log
 
 say() {

@@ -60,7 +60,11 @@ class Clone:
         for name in ("python3", "python3.11", "python3.12", "python3.13", "python3.14"):
             (self.bin / name).write_text(PYTHON)
             (self.bin / name).chmod(0o755)
-        self.env = {"PATH": f"{self.bin}:/usr/bin:/bin", "LOG": str(self.log)}
+        self.env = {
+            "PATH": f"{self.bin}:/usr/bin:/bin",
+            "LOG": str(self.log),
+            "VPNSHARE_PYTHON": "python3 python3.11",
+        }
 
     def start(self, *args: str, script: Path | None = None, **env: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -210,6 +214,17 @@ def test_pythons_that_are_too_old_are_passed_over(clone: Clone) -> None:
     (clone.bin / "python3").write_text("#!/bin/sh\nexit 1\n")
     assert clone.run("x")[0] == 7
     assert any(use.startswith("python -m venv") for use in clone.uses())
+
+
+def test_the_distributions_python_comes_first(clone: Clone) -> None:
+    script = clone.root / "scripts/environment.sh"
+    ask = f"venv={clone.venv}; . {script}; find_python; echo $python"
+    env = {name: value for name, value in clone.env.items() if name != "VPNSHARE_PYTHON"}
+    found = subprocess.run(["sh", "-c", ask], env=env, capture_output=True, text=True)
+    theirs = "/usr/bin/python3"
+    able = "import ensurepip, ssl, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))"
+    serves = Path(theirs).exists() and not subprocess.run([theirs, "-c", able]).returncode
+    assert found.stdout.strip() == (theirs if serves else "python3")
 
 
 def test_termux_uses_its_own_cryptography(clone: Clone) -> None:
