@@ -51,16 +51,16 @@ def traffic(host: Host, first: int) -> None:
         "dig +short +tries=1 $name.test >/dev/null; sleep 1; done",
         f"ping -c 60 -i 1 {SERVER} >/dev/null",
     ):
-        host.start(["bash", "-c", f"while :; do {forever}; done"])
+        host.start(["bash", "-c", f"while :; do {forever}; sleep 0.3; done"])
 
 
 @contextlib.contextmanager
-def living(world: World) -> Iterator[tuple[Gateway, Client, Client]]:
+def living(world: World, home: Path | None = None) -> Iterator[tuple[Gateway, Client, Client]]:
     """The gateway with its first device at work; the second has not asked yet."""
     assert world.second is not None
     with (
-        world.serving(),
-        Gateway(world) as gateway,
+        world.serving(records=(f"--address=/example.com/{SERVER}",)),
+        Gateway(world, home=home) as gateway,
         Client(world) as tv,
         Client(world, world.second, "second") as laptop,
     ):

@@ -35,6 +35,8 @@ from tui.screens.sections import SCREENS
 from tui.store import LinkState, Store
 from tui.waiting import Waiting
 
+SECOND = 1.0
+
 
 class ConsoleApp(App[int]):
     """The console.
@@ -99,6 +101,8 @@ class ConsoleApp(App[int]):
         self._waiting = {known: Waiting() for known in services}
         self._fresh: set[str] = set()
         """Topics with news that are not on the screen yet."""
+        self._moved = float("-inf")
+        """When time was last let move on the screen."""
         for (owner, name), screen in SCREENS.items():
             self.add_mode(f"{owner}.{name}", screen)
 
@@ -113,7 +117,7 @@ class ConsoleApp(App[int]):
             self.tell(problem, "warning")
         self.set_keymap(self.user_keymap)
         self._open_link()
-        self.set_interval(1.0, self._second)
+        self.set_interval(SECOND, self._second)
         self.open_section(self.section)
 
     def _read_themes(self) -> list[str]:
@@ -219,8 +223,17 @@ class ConsoleApp(App[int]):
         topics, self._fresh = self._fresh, set()
         if (screen := self.section_screen) is not None:
             screen.news(topics)
+        self._second()
 
     def _second(self) -> None:
+        """Let countdowns and histories move, once a second.
+
+        With the news where it comes as often: two repaints a second cost twice as much as
+        one. The timer is there for when no news comes.
+        """
+        if self.now - self._moved < SECOND * 0.9:
+            return
+        self._moved = self.now
         self.store.sample(self.now)
         self._follow_file()
         if (screen := self.section_screen) is not None:

@@ -26,11 +26,18 @@ class Service:
 
     role = ""
 
-    def __init__(self, world: World, host: Host, name: str, user: int | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        host: Host,
+        name: str,
+        user: int | None = None,
+        home: Path | None = None,
+    ) -> None:
         self.world = world
         self.host = host
         self.user = user
-        self.home = world.directory / f"{name}-home"
+        self.home = home or world.directory / f"{name}-home"
         self.process: Process | None = None
         if not self.home.exists():
             self.home.mkdir(mode=0o700)
@@ -121,8 +128,14 @@ class Gateway(Service):
 
     role = "gateway"
 
-    def __init__(self, world: World, name: str = "gateway", user: int | None = None) -> None:
-        super().__init__(world, world.gateway, name, user)
+    def __init__(
+        self,
+        world: World,
+        name: str = "gateway",
+        user: int | None = None,
+        home: Path | None = None,
+    ) -> None:
+        super().__init__(world, world.gateway, name, user, home)
 
     def share(self, *arguments: str, listen: str = GATEWAY_LAN) -> Self:
         """Start sharing the world's VPN."""

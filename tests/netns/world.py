@@ -48,7 +48,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -265,8 +265,8 @@ class World:
     # ---- servers
 
     @contextlib.contextmanager
-    def serving(self, secure: bool = True) -> Iterator[Process]:
-        """Run the servers of `s` (see servers.py) and its DNS."""
+    def serving(self, secure: bool = True, records: Sequence[str] = ()) -> Iterator[Process]:
+        """Run the servers of `s` (see servers.py) and its DNS, which knows `records`, too."""
         argv = [sys.executable, str(Path(servers.__file__)), "--directory", str(self.directory)]
         if secure:
             key, certificate = self.certificate()
@@ -275,7 +275,7 @@ class World:
         dns = self.server.start(
             ["dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts",
              "--conf-file=/dev/null", "--user=root", "--pid-file=", "--log-facility=-",
-             "--bind-dynamic", "--local-ttl=60", *DNS_RECORDS]
+             "--bind-dynamic", "--local-ttl=60", *DNS_RECORDS, *records]
         )  # fmt: skip
         try:
             process.wait_for_log("ready", 60.0)
