@@ -20,7 +20,6 @@ from __future__ import annotations
 import errno
 import select
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -29,30 +28,24 @@ from client.driver import LinkOwner, SessionMaker
 from client.link import Link
 from client.model import TransportEndpoint
 from client.reconnect import Ending
+from eventloop.link_sockets import (
+    READ,
+    READ_WRITE,
+    RECEIVE_SIZE,
+    TROUBLE,
+    cut_into,
+    joined_size,
+    tune_datagrams,
+)
 from vshp.datagram_session import DatagramClientSession
 from vshp.errors import AuthFailed, VshpError
 
-IP_MTU_DISCOVER = 10
-IPV6_MTU_DISCOVER = 23
-PMTUDISC_PROBE = 3
-"""Set DF and never fragment; the gateway's probes find the size (ip(7))."""
-UDP_SEGMENT = 103
-UDP_GRO = 104
-SOCKET_BUFFER = 1024 * 1024
-"""Asked for, each way; the system's own limit may be lower."""
-RECEIVE_SIZE = 65535
 CONTROL_SIZE = 64
 RUNS_PER_TURN = 32
 """Receives before the NIC gets its turn."""
 MAX_REFUSALS = 3
 """ICMP refusals in a row that end a session that worked."""
-READ = select.EPOLLIN
-READ_WRITE = select.EPOLLIN | select.EPOLLOUT
-TROUBLE = select.EPOLLERR | select.EPOLLHUP
 _REFUSED = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES})
-
-_SEGMENT = struct.Struct("=H")
-_INT = struct.Struct("=i")
 
 
 class DatagramLink(Link):
@@ -91,7 +84,7 @@ class DatagramLink(Link):
         self._refusals = 0
         self._heard = 0
         self._sock = sock
-        _tune(sock)
+        tune_datagrams(sock)
         self._poller.watch(sock.fileno(), self, READ)
 
     def follow(self) -> bool:
@@ -107,7 +100,7 @@ class DatagramLink(Link):
             return True
         self._let_go()
         self._held.clear()
-        _tune(fresh)
+        tune_datagrams(fresh)
         self._sock = fresh
         self.local_address = local
         self._refusals = 0
@@ -142,9 +135,8 @@ class DatagramLink(Link):
                 continue
             segment = n
             for level, kind, data in ancillary:
-                if level == socket.IPPROTO_UDP and kind == UDP_GRO:
-                    segment = _INT.unpack_from(data)[0]
-            if not n or segment <= 0:
+                segment = joined_size(level, kind, data) or segment
+            if not n:
                 continue
             try:
                 receive_datagrams(buffer[:n], segment, self._address, now)
@@ -221,9 +213,8 @@ class DatagramLink(Link):
             self._sock.send(data)
             return
         if self._segments:
-            size = (socket.IPPROTO_UDP, UDP_SEGMENT, _SEGMENT.pack(segment))
             try:
-                self._sock.sendmsg((data,), (size,))
+                self._sock.sendmsg((data,), (cut_into(segment),))
                 return
             except OSError as error:
                 if error.errno not in (errno.EIO, errno.EINVAL, errno.EOPNOTSUPP):
@@ -244,18 +235,3 @@ class DatagramLink(Link):
     def _let_go(self) -> None:
         self._poller.unwatch(self._sock.fileno())
         self._sock.close()
-
-
-def _tune(sock: socket.socket) -> None:
-    sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
-    if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
-    else:
-        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)
-    try:
-        sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
-    except OSError:
-        # Kernels before 5.0 deliver datagrams one by one.
-        pass

@@ -11,20 +11,12 @@ from client.link import Link
 from client.model import TransportEndpoint
 from client.reconnect import Ending
 from client.system.watch import is_local
+from eventloop.link_sockets import READ, READ_WRITE, TROUBLE, tune_stream
 from vshp.errors import AuthFailed, VshpError
 from vshp.session import ClientSession
 
-TCP_NOTSENT_LOWAT = 25
-"""Linux, tcp(7): not in the socket module of every Python."""
-NOTSENT_BYTES = 128 * 1024
-"""Bytes the kernel may hold unsent. The send buffer itself is left to the kernel's tuning:
-a fixed one would cap the rate of a long path; this caps the queue, whatever the path."""
 NETWORK_BUDGET = 512 * 1024
 """Bytes received before the NIC gets its turn."""
-
-READ = select.EPOLLIN
-READ_WRITE = select.EPOLLIN | select.EPOLLOUT
-TROUBLE = select.EPOLLERR | select.EPOLLHUP
 
 
 class StreamLink(Link):
@@ -42,7 +34,7 @@ class StreamLink(Link):
         sessions: SessionMaker,
     ) -> None:
         """`sock` is connected and ours from now on."""
-        _tune(sock)
+        tune_stream(sock)
         name = sock.getsockname()
         local = name[0] if isinstance(name, tuple) else ""
         super().__init__(
@@ -130,15 +122,3 @@ class StreamLink(Link):
     def _let_go(self) -> None:
         self._poller.unwatch(self._sock.fileno())
         self._sock.close()
-
-
-def _tune(sock: socket.socket) -> None:
-    """No Nagle, and a short queue in the kernel, so that sparse flows do not wait behind bulk."""
-    sock.setblocking(False)
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_BYTES)
-        except OSError:
-            # Kernels before 3.12 queue more than they need to; nothing breaks.
-            pass

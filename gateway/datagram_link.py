@@ -23,6 +23,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from eventloop.link_sockets import RECEIVE_SIZE, cut_into, joined_size, tune_datagrams
 from eventloop.poller import Poller
 from gateway.link import PUMP_TURNS, Link, LinkOwner
 from gateway.listeners import Doorman, bind_early, cannot_listen
@@ -33,15 +34,6 @@ from vshp.datagram_session import DatagramGatewaySession
 from vshp.errors import VshpError
 
 IP_PKTINFO = 8
-IP_MTU_DISCOVER = 10
-IPV6_MTU_DISCOVER = 23
-PMTUDISC_PROBE = 3
-"""Set DF and never fragment; sizes are found by the session's own probes."""
-UDP_SEGMENT = 103
-UDP_GRO = 104
-SOCKET_BUFFER = 1024 * 1024
-"""Asked for, each way; the system's own limit may be lower."""
-RECEIVE_SIZE = 65535
 CONTROL_SIZE = 128
 RUNS_PER_TURN = 64
 """System calls for one socket before the others get their turn."""
@@ -52,8 +44,6 @@ MAX_HELD = 256
 
 _PKTINFO4 = struct.Struct("=i4s4s")
 _PKTINFO6 = struct.Struct("=16si")
-_SEGMENT = struct.Struct("=H")
-_INT = struct.Struct("=i")
 
 Ancillary = list[tuple[int, int, bytes]]
 
@@ -286,28 +276,19 @@ class DatagramDoor:
             link._settle(now)
 
     def _options(self, sock: socket.socket, six: bool) -> None:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+        tune_datagrams(sock)
         if six:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
         else:
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-            sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)
-        try:
-            sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
-        except OSError:
-            # Kernels before 5.0 deliver datagrams one by one.
-            pass
 
     def _run(self, n: int, ancillary: Ancillary, address: Any, now: float) -> None:
         """One receive: a datagram, or several of one sender joined."""
         segment, interface, local = n, 0, b""
         for level, kind, data in ancillary:
-            if level == socket.IPPROTO_UDP and kind == UDP_GRO:
-                segment = _INT.unpack_from(data)[0]
+            if level == socket.IPPROTO_UDP:
+                segment = joined_size(level, kind, data) or segment
             elif level == socket.IPPROTO_IP and kind == IP_PKTINFO:
                 interface, _, local = _PKTINFO4.unpack_from(data)
             elif level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
@@ -348,7 +329,7 @@ class DatagramDoor:
             self.sock.sendmsg([data], path, 0, address)
             return
         if self._segments:
-            size = (socket.IPPROTO_UDP, UDP_SEGMENT, _SEGMENT.pack(segment))
+            size = cut_into(segment)
             try:
                 self.sock.sendmsg([data], [*path, size], 0, address)
                 return

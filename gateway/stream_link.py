@@ -5,33 +5,14 @@ from __future__ import annotations
 import select
 import socket
 
+from eventloop.link_sockets import READ, READ_WRITE, TROUBLE, tune_stream
 from eventloop.poller import Poller
 from gateway.link import PUMP_TURNS, Link, LinkOwner
 from vshp.errors import VshpError
 from vshp.session import GatewaySession
 
-TCP_NOTSENT_LOWAT = 25
-"""Linux, tcp(7): not in the socket module of every Python."""
-NOTSENT_BYTES = 128 * 1024
-"""Bytes the kernel may hold that it has not sent: a longer queue only delays sparse flows."""
-
 READ_BUDGET = 256 * 1024
 """Bytes taken from one link before the others get their turn."""
-
-READ = select.EPOLLIN | select.EPOLLRDHUP
-READ_WRITE = READ | select.EPOLLOUT
-TROUBLE = select.EPOLLERR | select.EPOLLHUP
-
-
-def tune(sock: socket.socket) -> None:
-    """Options of a link's socket: no Nagle, a short queue in the kernel."""
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_BYTES)
-    except OSError:
-        # Kernels before 3.12 queue more than they need to; nothing breaks.
-        pass
 
 
 class StreamLink(Link):
@@ -54,7 +35,7 @@ class StreamLink(Link):
         self._poller = poller
         self._sock = sock
         self._writing = False
-        tune(sock)
+        tune_stream(sock)
         poller.watch(sock.fileno(), self, READ)
 
     @property
