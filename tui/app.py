@@ -24,7 +24,7 @@ from services.console_settings import Changes
 from services.control import schema
 from services.control.errors import ControlError
 from services.control.methods import DEFAULT_INTERVAL
-from tui import actions, formats, themes
+from tui import actions, formats, terminal, themes
 from tui.link import Connect, Link, connector, is_read_only
 from tui.news import LinkChanged, News, Reporter
 from tui.palette import ConsoleCommands
@@ -231,6 +231,9 @@ class ConsoleApp(App[int]):
         With the news where it comes as often: two repaints a second cost twice as much as
         one. The timer is there for when no news comes.
         """
+        if not self.is_headless and terminal.gone():
+            self.exit(0)
+            return
         if self.now - self._moved < SECOND * 0.9:
             return
         self._moved = self.now
