@@ -98,7 +98,8 @@ def test_nothing_leaves_outside_a_vpn_that_is_lost(
             with pytest.raises(OSError):
                 world.client.connect(SERVER6, 7, timeout=3).close()
             time.sleep(WITHOUT_VPN_SECONDS)
-            restore(world)
+            with world.vpn_setting_up():
+                restore(world)
             wait_for(
                 lambda: reaches(world, SERVER) and reaches(world, SERVER6),
                 "the server to be reached again",

@@ -58,10 +58,6 @@ OTHER_NAMES = ("g1", "g2")
 ANNOUNCEMENT = f"src host {GATEWAY_LAN} and udp port 5353 and dst host 224.0.0.251"
 """The gateway saying on the LAN, by mDNS, that it is there."""
 TUNNEL_ONLY = f"{LEAK_FILTER} and not port {PORT} and not ({ANNOUNCEMENT})"
-HOLD = """table inet hold {
-    chain forwarded { type filter hook forward priority 0; policy drop; }
-}
-"""
 CLIENTS_NETWORKS = (
     "net 10.9.0.0/16 or net 10.66.0.0/15 or net fd09::/64 or net fd66::/64 or net fd67::/64"
 )
@@ -143,21 +139,8 @@ class Bench:
 
     # ---- what becomes of the VPN
 
-    @contextlib.contextmanager
-    def _setting_up(self) -> Iterator[None]:
-        """The VPN carries nothing before it is set up, as a VPN application's does not.
-
-        Else a server's late segment could arrive between address and route, and the
-        gateway's kernel would answer for the connection that is gone by its other route.
-        """
-        self.world.vpn_exit.nft(HOLD)
-        try:
-            yield
-        finally:
-            self.world.vpn_exit.nft("delete table inet hold")
-
     def vpn_up(self, interface: str) -> None:
-        with self._setting_up():
+        with self.world.vpn_setting_up():
             self.world.vpn_up(interface)
             self.interface = interface
             take_all_traffic(self.world, interface)
@@ -168,7 +151,7 @@ class Bench:
 
     def set_up(self) -> None:
         """Give an interface that is still there what it has lost."""
-        with self._setting_up():
+        with self.world.vpn_setting_up():
             self.world.gateway.ip(
                 f"link set {self.interface} up",
                 f"address replace {GATEWAY_VPN}/24 dev {self.interface}",

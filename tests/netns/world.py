@@ -241,6 +241,19 @@ class World:
         if routes:
             self.vpn_routes(interface)
 
+    @contextlib.contextmanager
+    def vpn_setting_up(self) -> Iterator[None]:
+        """The VPN carries nothing before it is set up, as a VPN application's does not.
+
+        Else a server's late segment could arrive between address and route, and the
+        gateway's kernel would answer for the connection that is gone by its other route.
+        """
+        self.vpn_exit.nft(HOLD)
+        try:
+            yield
+        finally:
+            self.vpn_exit.nft("delete table inet hold")
+
     def vpn_routes(self, interface: str = "g1") -> None:
         """Set the VPN's routes; they vanish when its interface goes or is set down."""
         for version, address, router in (
@@ -338,6 +351,11 @@ class World:
                 parts.append("\n".join([f"--- {log.stem}", *text]))
         return "\n".join(parts)
 
+
+HOLD = """table inet hold {
+    chain forwarded { type filter hook forward priority 0; policy drop; }
+}
+"""
 
 DNS_RECORDS = [
     f"--address=/server.test/{SERVER}",
