@@ -256,9 +256,12 @@ def test_past_links_and_the_kill_switch(desk: Desk) -> None:
     console.wait_for_text("● in use")
     console.wait_for_text("shutdown")
     assert any(each["in_use"] for each in desk.client.ask("endpoints"))
-    newest, older = desk.client.ask("history")[:2]
-    assert newest["ended"] is None and older["ended"] == "shutdown"
-    assert newest["away"] > 0
+    # The first to answer may be UDP, which is left for TCP as soon as that answers, too.
+    links = desk.client.ask("history")
+    ended = [link["ended"] for link in links]
+    back = ended.index("shutdown") - 1
+    assert ended[: back + 1] in ([None], [None, "moved"])
+    assert links[back]["away"] > 0
     console.press("Enter")
     console.wait_for_text("without a link")
     console.press("Escape")
