@@ -63,7 +63,8 @@ class ClientApi:
             "settings": lambda _: self._settings.read(),
             "set": self._settings.set,
             "doctor": lambda _: self._doctor.run(),
-            "logs": lambda p: self._ring.lines(p.limit, p.level),
+            "logs": lambda p: self._ring.page(p).lines,
+            "log": self._ring.page,
             "shutdown": self.shutdown,
         }
         return Registry("client", VERSION, m.CLIENT, handlers)

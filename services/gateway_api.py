@@ -73,7 +73,8 @@ class GatewayApi:
             "settings": lambda _: self._settings.read(),
             "set": self._settings.set,
             "doctor": lambda _: self._doctor.run(),
-            "logs": lambda p: self._ring.lines(p.limit, p.level),
+            "logs": lambda p: self._ring.page(p).lines,
+            "log": self._ring.page,
             "shutdown": self.shutdown,
         }
         return Registry("gateway", VERSION, m.GATEWAY, handlers)

@@ -15,10 +15,10 @@ import sys
 import time
 import traceback
 from collections import deque
-from itertools import islice
 from pathlib import Path
 
-from services.control.schema import LogLine
+from services.control.methods import LogsParams
+from services.control.schema import LogLine, LogPage
 
 RING_SIZE = 2000
 """Lines that `vpnshare logs` can look back on."""
@@ -45,18 +45,42 @@ class Ring(logging.Handler):
     def __init__(self, size: int = RING_SIZE) -> None:
         super().__init__()
         self._lines: deque[tuple[int, LogLine]] = deque(maxlen=size)
+        self._count = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        self._count += 1
         line = LogLine(
-            record.created, record.levelname.lower(), record.name, clean(record.getMessage())
+            record.created,
+            record.levelname.lower(),
+            record.name,
+            clean(record.getMessage()),
+            self._count,
         )
         self._lines.append((record.levelno, line))
 
-    def lines(self, limit: int, level: str) -> list[LogLine]:
-        """The last `limit` lines of at least `level`, oldest first."""
-        least = logging.getLevelNamesMapping()[level.upper()]
-        found = (line for number, line in reversed(self._lines) if number >= least)
-        return list(islice(found, limit))[::-1]
+    def page(self, params: LogsParams) -> LogPage:
+        """The newest lines that are asked for, and how many of them did not fit."""
+        with self.lock or contextlib.nullcontext():
+            # Other threads log, too.
+            kept, newest = list(self._lines), self._count
+        least = logging.getLevelNamesMapping()[params.level.upper()]
+        words = params.filter.casefold().split()
+        found = [
+            line
+            for number, line in kept
+            if number >= least and line.seq > params.after and matches(line, words)
+        ]
+        shown = found[-params.limit :] if params.limit else []
+        oldest = kept[0][1].seq if kept else newest + 1
+        return LogPage(shown, len(found) - len(shown), oldest, newest)
+
+
+def matches(line: LogLine, words: list[str]) -> bool:
+    """Whether all words (case folded) occur in a line."""
+    if not words:
+        return True
+    text = f"{line.level} {line.logger} {line.message}".casefold()
+    return all(word in text for word in words)
 
 
 class CrashFile(logging.Handler):

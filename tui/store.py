@@ -116,9 +116,9 @@ class Store:
         return flows
 
     @property
-    def logs(self) -> list[schema.LogLine]:
-        logs: list[schema.LogLine] = self._data.get("logs", [])
-        return logs
+    def log(self) -> schema.LogPage:
+        log: schema.LogPage = self._data.get("log", _NO_LOG)
+        return log
 
     @property
     def dns(self) -> schema.Dns | None:
@@ -146,4 +146,5 @@ class Store:
         return gateways
 
 
+_NO_LOG = schema.LogPage(lines=[], left_out=0, oldest=1, newest=0)
 _NO_FLOWS = schema.Flows(total=0, flows=[])

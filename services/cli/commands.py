@@ -126,6 +126,7 @@ def _logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--limit", type=_limit(MAX_LOG_LINES), default=50, metavar="N",
                         help="the last N lines (default: 50)")  # fmt: skip
     parser.add_argument("--level", choices=LEVELS, default="debug", help="lines of at least this")
+    parser.add_argument("--filter", default="", metavar="WORDS", help="lines that contain these")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with new lines")
     _json(parser)
 
@@ -371,7 +372,10 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "logs", "Look", "the last log lines of a service", f"{_READ}:logs", _logs,
-        ("vpnshare logs", "vpnshare logs -f --level warning --role client"),
+        ("vpnshare logs", "vpnshare logs -f --level warning --role client",
+         "vpnshare logs -n 2000 --filter 'dns timed'"),
+        "With -f no line is printed twice, and none is missing without a word: when more came\n"
+        "than the service keeps, it is said how many.",
     ),
     Command(
         "doctor", "Look", "find out what is missing, and the fix", "services.cli.diagnosis:doctor",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 
 from services.cli.exits import Exit
@@ -18,6 +19,8 @@ from services.cli.output import (
     size,
 )
 from services.cli.services import dial, running
+from services.control.codec import to_json
+from services.control.methods import MAX_LOG_LINES
 from services.control.oneshot import OneShot
 from services.control.schema import (
     API_VERSION,
@@ -349,33 +352,48 @@ _LEVEL_COLOURS = {"warning": "yellow", "error": "red", "critical": "red", "debug
 
 def logs(args: argparse.Namespace) -> int:
     service = running(args.role)[0]
-    lines = service.call("logs", limit=args.limit, level=args.level)
+    params = {"level": args.level, "filter": args.filter}
+    page = service.call("log", limit=args.limit, **params)
     if args.json and not args.follow:
-        print_json(lines)
+        print_json(page.lines)
         return Exit.OK
-    for line in lines:
+    for line in page.lines:
         _print_log(line, args.json)
     if args.follow:
-        _follow(service, args, lines)
+        _follow(service, args.json, page.newest, params)
     return Exit.OK
 
 
-def _follow(service: OneShot, args: argparse.Namespace, seen: list[LogLine]) -> None:
-    """Print what is new, until the service ends or Ctrl-C."""
-    last = seen[-1] if seen else None
-    for lines in service.watch("logs", 0.3, None, limit=500, level=args.level):
-        start = len(lines) - lines[::-1].index(last) if last in lines else 0
-        for line in lines[start:]:
-            _print_log(line, args.json)
-        last = lines[-1] if lines else last
+FOLLOWED = 500
+"""Lines of a snapshot while following; what does not fit is asked for."""
+
+
+def _follow(service: OneShot, as_json: bool, last: int, params: dict[str, str]) -> None:
+    """Print what is new since line `last`, until the service ends or Ctrl-C."""
+    for page in service.watch("log", 0.3, None, limit=FOLLOWED, **params):
+        if page.left_out and page.lines and page.lines[0].seq > last + 1:
+            # Between the last line and this page there may be some: they are still kept.
+            with dial(service.role) as other:
+                page = other.call("log", limit=MAX_LOG_LINES, after=last, **params)
+        if page.oldest > last + 1:
+            _print_dropped(page.oldest - last - 1, as_json)
+        for line in page.lines:
+            if line.seq > last:
+                _print_log(line, as_json)
+        last = max(last, page.newest)
+
+
+def _print_dropped(count: int, as_json: bool) -> None:
+    """Lines that were gone before they could be read, of whatever level."""
+    if as_json:
+        print(json.dumps({"dropped": count}), flush=True)
+    else:
+        text = f"▲ {count} lines were dropped: they came faster than they were read."
+        print(paint(text, "yellow"), flush=True)
 
 
 def _print_log(line: LogLine, as_json: bool) -> None:
     if as_json:
-        import json
-
-        from services.control.codec import to_json
-
         print(json.dumps(to_json(line)), flush=True)
         return
     stamp = time.strftime("%H:%M:%S", time.localtime(line.at))

@@ -339,8 +339,13 @@ class GatewayControl(ControlClient):
     async def close_flow(self, id: int) -> Done:
         return cast(Done, await self.call("close_flow", id=id))
 
-    async def logs(self, limit: int = 100, level: str = "debug") -> list[schema.LogLine]:
-        return cast(list[schema.LogLine], await self.call("logs", limit=limit, level=level))
+    async def logs(self, **params: Any) -> list[schema.LogLine]:
+        """The last log lines; parameters as `methods.LogsParams`."""
+        return cast(list[schema.LogLine], await self.call("logs", **params))
+
+    async def log(self, **params: Any) -> schema.LogPage:
+        """The same, with what is missing before them."""
+        return cast(schema.LogPage, await self.call("log", **params))
 
     async def settings(self) -> list[schema.Setting]:
         return cast(list[schema.Setting], await self.call("settings"))
@@ -394,8 +399,13 @@ class ClientControl(ControlClient):
     async def forget(self, id: str) -> Done:
         return cast(Done, await self.call("forget", id=id))
 
-    async def logs(self, limit: int = 100, level: str = "debug") -> list[schema.LogLine]:
-        return cast(list[schema.LogLine], await self.call("logs", limit=limit, level=level))
+    async def logs(self, **params: Any) -> list[schema.LogLine]:
+        """The last log lines; parameters as `methods.LogsParams`."""
+        return cast(list[schema.LogLine], await self.call("logs", **params))
+
+    async def log(self, **params: Any) -> schema.LogPage:
+        """The same, with what is missing before them."""
+        return cast(schema.LogPage, await self.call("log", **params))
 
     async def settings(self) -> list[schema.Setting]:
         return cast(list[schema.Setting], await self.call("settings"))

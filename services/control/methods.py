@@ -124,10 +124,16 @@ class LogsParams:
     limit: int = 100
     level: str = "debug"
     """The least level to show."""
+    filter: str = ""
+    """Words that must all occur in level, logger or message."""
+    after: int = 0
+    """Only lines with a greater `seq`."""
 
     def __post_init__(self) -> None:
         _check_range("limit", self.limit, 0, MAX_LOG_LINES)
         _check_choice("level", self.level, LEVELS)
+        if len(self.filter) > MAX_TEXT:
+            raise ValueError(f"filter must be at most {MAX_TEXT} characters long")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +234,7 @@ COMMON = _table(
     Method("subscribe", SubscribeParams, Subscribed),
     Method("unsubscribe", UnsubscribeParams, Done),
     Method("logs", LogsParams, list[schema.LogLine], topic=True),
+    Method("log", LogsParams, schema.LogPage, topic=True),
     Method("settings", NoParams, list[schema.Setting], topic=True),
     Method("set", SetParams, schema.Setting, _WRITE),
     Method("doctor", NoParams, list[schema.Finding]),

@@ -209,6 +209,22 @@ class LogLine:
     level: str
     logger: str
     message: str
+    seq: int = 0
+    """Counts from 1 since the service began, whatever the level."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """The newest lines of a kind, and what is missing before them."""
+
+    lines: list[LogLine]
+    """Oldest first."""
+    left_out: int
+    """Lines of the kind that are kept but did not fit: `after` the first that was asked for."""
+    oldest: int
+    """`seq` of the oldest line that is kept, of any level; those before it are gone."""
+    newest: int
+    """`seq` of the newest line there is, of any level; 0: there is none."""
 
 
 @dataclass(frozen=True, slots=True)

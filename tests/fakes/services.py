@@ -36,6 +36,7 @@ from services.control.methods import (
     SetParams,
 )
 from services.control.registry import Handler, Registry
+from services.logs import matches
 from services.settings import accept, record
 
 URI = (
@@ -81,7 +82,8 @@ class Pretend:
     def handlers(self) -> dict[str, Handler]:
         """The methods by name."""
         return {
-            "logs": self._logs,
+            "logs": lambda params: self._log(params).lines,
+            "log": self._log,
             "settings": lambda _: self.settings,
             "set": self._set,
             "doctor": lambda _: self.findings,
@@ -100,10 +102,25 @@ class Pretend:
         self.changed("settings")
         return done
 
-    def _logs(self, params: LogsParams) -> list[schema.LogLine]:
+    def _log(self, params: LogsParams) -> schema.LogPage:
+        """Lines without a number of their own are numbered by their place."""
+        numbered = [
+            line if line.seq else replace(line, seq=number)
+            for number, line in enumerate(self.logs, 1)
+        ]
         least = _LEVELS.index(params.level)
-        found = [line for line in self.logs if _LEVELS.index(line.level) >= least]
-        return found[-params.limit :] if params.limit else []
+        words = params.filter.casefold().split()
+        found = [
+            line
+            for line in numbered
+            if _LEVELS.index(line.level) >= least
+            and line.seq > params.after
+            and matches(line, words)
+        ]
+        shown = found[-params.limit :] if params.limit else []
+        newest = numbered[-1].seq if numbered else 0
+        oldest = numbered[0].seq if numbered else 1
+        return schema.LogPage(shown, len(found) - len(shown), oldest, newest)
 
     def changed(self, *topics: str) -> None:
         """Tell the watchers; without names: everything may have changed."""

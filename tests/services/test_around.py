@@ -7,10 +7,12 @@ import logging
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from services import logs, paths, readiness
+from services.control.methods import LogsParams
 
 
 @pytest.mark.parametrize(
@@ -83,10 +85,25 @@ def test_the_ring_keeps_the_last_lines() -> None:
     ring = logs.Ring(3)
     for number in range(5):
         ring.handle(record(f"line {number}", logging.INFO if number % 2 else logging.WARNING))
-    assert [line.message for line in ring.lines(10, "debug")] == ["line 2", "line 3", "line 4"]
-    assert [line.message for line in ring.lines(1, "debug")] == ["line 4"]
-    assert [line.message for line in ring.lines(10, "warning")] == ["line 2", "line 4"]
-    assert ring.lines(0, "debug") == []
+
+    def shown(**params: Any) -> tuple[list[str], int]:
+        page = ring.page(LogsParams(**params))
+        assert (page.oldest, page.newest) == (3, 5)
+        return [line.message for line in page.lines], page.left_out
+
+    assert shown() == (["line 2", "line 3", "line 4"], 0)
+    assert shown(limit=1) == (["line 4"], 2)
+    assert shown(level="warning") == (["line 2", "line 4"], 0)
+    assert shown(limit=0) == ([], 3)
+    assert shown(after=4) == (["line 4"], 0)
+    assert shown(after=9) == ([], 0)
+    assert shown(filter="LINE 3 info") == (["line 3"], 0)
+    assert [line.seq for line in ring.page(LogsParams()).lines] == [3, 4, 5]
+
+
+def test_an_empty_ring() -> None:
+    page = logs.Ring(3).page(LogsParams())
+    assert (page.lines, page.left_out, page.oldest, page.newest) == ([], 0, 1, 0)
 
 
 def test_traces_go_to_the_crash_file_and_nowhere_else(tmp_path: Path) -> None:

@@ -134,6 +134,8 @@ def test_json_is_what_the_service_said(gateway: PretendGateway, capsys: Capture)
     assert set(offer) == {"uri", "expires_in", "name", "endpoints", "fingerprint"}
     page = as_json(capsys, "flows", "--limit", "3")
     assert isinstance(page, dict) and page["total"] == 40 and len(page["flows"]) == 3
+    logs = as_json(capsys, "logs", "--filter", "DNS error")
+    assert isinstance(logs, list) and [line["logger"] for line in logs] == ["gateway.dns.forwarder"]
     logs = as_json(capsys, "logs", "-n", "2")
     assert isinstance(logs, list) and len(logs) == 2
 
@@ -337,8 +339,19 @@ def test_follow_prints_new_lines(gateway: PretendGateway) -> None:
     assert follower.stdout is not None
     assert json.loads(follower.stdout.readline())
     gateway.logs = [*gateway.logs, fakes.LOG_LINES[0]]
-    gateway.changed("logs")
+    gateway.changed("log")
     assert json.loads(follower.stdout.readline())["message"] == fakes.LOG_LINES[0].message
+    first = len(gateway.logs)
+    gateway.logs = [*gateway.logs, *(fakes.LOG_LINES[:1] * 1_500)]
+    gateway.changed("log")
+    numbers = [json.loads(follower.stdout.readline())["seq"] for _ in range(1_500)]
+    assert numbers == list(range(first + 1, first + 1_501)), "more than a snapshot holds"
+    # The service has kept the last two only of what came now.
+    gone = replace(fakes.LOG_LINES[0], seq=first + 1_511)
+    gateway.logs = [gone, replace(gone, seq=gone.seq + 1)]
+    gateway.changed("log")
+    assert json.loads(follower.stdout.readline()) == {"dropped": 10}
+    assert json.loads(follower.stdout.readline())["seq"] == gone.seq
     follower.kill()
     follower.wait()
     follower.stdout.close()

@@ -10,6 +10,7 @@ from services.control import schema
 from services.control.errors import Code, ControlError
 from tests.fakes.services import lease
 from tests.tui.conftest import Console, OpenConsole
+from tui.screens.log import unseen
 from tui.widgets.table import RowTable
 
 
@@ -39,7 +40,7 @@ async def test_only_what_the_section_shows_is_watched(console: OpenConsole) -> N
         await c.press("5")
         assert set(c.gateway.asked[-1]) == {"status", "requests", "dns"}
         await c.press("6")
-        assert set(c.gateway.asked[-1]) == {"status", "requests", "logs"}
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "log"}
         await c.press("7")
         assert set(c.gateway.asked[-1]) == {"status", "requests"}
         await c.press("8")
@@ -241,7 +242,7 @@ async def test_log_levels_and_filter(console: OpenConsole) -> None:
     async with console(section="log") as c:
         assert "budget of 4096" not in c.text
         await c.press("l")
-        assert c.gateway.asked[-1]["logs"]["level"] == "warning"
+        assert c.gateway.asked[-1]["log"]["level"] == "warning"
         assert "has the lease" not in c.text
         await c.press("l", "l")
         assert "budget of 4096" in c.text
@@ -257,17 +258,88 @@ async def test_log_follows_until_the_cursor_leaves_the_end(console: OpenConsole)
         table = c.app.screen.query_one("#log", RowTable)
         line = c.gateway.logs[-1]
         c.gateway.logs += [replace(line, at=line.at + n, message=f"line {n}") for n in range(60)]
-        c.gateway.changed("logs")
+        c.gateway.changed("log")
         await c.settle()
         assert "line 59" in c.text
         await c.press("up")
         assert not table.tail
         c.gateway.logs.append(replace(line, at=line.at + 99, message="the newest"))
-        c.gateway.changed("logs")
+        c.gateway.changed("log")
         await c.settle()
         assert "the newest" not in c.text
         await c.press("f")
         assert "the newest" in c.text
+
+
+async def test_the_filter_searches_in_all_that_the_service_keeps(console: OpenConsole) -> None:
+    async with console(section="log") as c:
+        line = c.gateway.logs[-1]
+        c.gateway.logs = [replace(line, message="the needle")]
+        c.gateway.logs += [replace(line, message=f"hay {n}") for n in range(400)]
+        c.gateway.changed("log")
+        await c.settle()
+        assert "300 lines, 101 older" in c.text
+        await c.press("slash", *"needle", "enter")
+        assert c.gateway.asked[-1]["log"]["filter"] == "needle"
+        assert "the needle" in c.text and "1 line " in c.text
+        await c.press("escape")
+        assert "filter" not in c.gateway.asked[-1]["log"]
+        assert "hay 399" in c.text
+
+
+async def test_equal_lines_are_lines_of_their_own_and_none_comes_twice(
+    console: OpenConsole,
+) -> None:
+    async with console(section="log") as c:
+        c.gateway.logs += [c.gateway.logs[-1]] * 2
+        c.gateway.changed("log")
+        await c.settle()
+        table = c.app.screen.query_one("#log", RowTable)
+        ids = [row.id for row in table.rows]
+        assert len(ids) == len(set(ids)) == len(c.gateway.logs) - 1  # one is for debugging
+
+
+async def test_what_passed_between_two_looks_is_counted(console: OpenConsole) -> None:
+    async with console(section="log") as c:
+        line = c.gateway.logs[-1]
+        assert "dropped" not in c.text
+        c.gateway.logs += [replace(line, message=f"line {n}") for n in range(350)]
+        c.gateway.changed("log")
+        await c.settle()
+        assert "▲ 50 dropped" in c.text and "line 349" in c.text
+        c.gateway.logs.append(line)
+        c.gateway.changed("log")
+        await c.settle()
+        assert "▲ 50 dropped" in c.text, "it stays"
+        await c.press("l")
+        assert "dropped" not in c.text, "another kind of lines"
+        await c.press("1")
+        c.gateway.logs += [line] * 400
+        c.gateway.changed("log")
+        await c.press("6")
+        assert "dropped" not in c.text, "nobody was looking"
+
+
+def page(first: int, count: int, left_out: int, oldest: int, newest: int) -> schema.LogPage:
+    lines = [schema.LogLine(0.0, "info", "x", "y", seq) for seq in range(first, first + count)]
+    return schema.LogPage(lines, left_out, oldest, newest)
+
+
+@pytest.mark.parametrize(
+    ("found", "last", "missing"),
+    [
+        (page(1, 5, 0, 1, 5), 0, 0),
+        (page(1, 6, 0, 1, 6), 5, 0),
+        (page(11, 5, 10, 1, 15), 5, 5),
+        (page(11, 5, 2, 1, 15), 5, 2),
+        (page(9, 5, 8, 1, 13), 10, 0),
+        (page(20, 5, 0, 20, 24), 5, 14),
+        (page(30, 5, 10, 20, 34), 5, 24),
+        (page(0, 0, 0, 9, 8), 5, 3),
+    ],
+)
+def test_missing_lines(found: schema.LogPage, last: int, missing: int) -> None:
+    assert unseen(found, last) == missing
 
 
 async def test_a_whole_line_can_be_read(console: OpenConsole) -> None:
@@ -275,7 +347,7 @@ async def test_a_whole_line_can_be_read(console: OpenConsole) -> None:
         c.gateway.logs.append(
             replace(c.gateway.logs[-1], at=c.gateway.logs[-1].at + 1, message="word " * 40 + "end.")
         )
-        c.gateway.changed("logs")
+        c.gateway.changed("log")
         await c.settle()
         assert "end." not in c.text
         await c.press("enter")

@@ -1,4 +1,9 @@
-"""The service's log: levels, a filter, and staying at the newest line."""
+"""The service's log: levels, a filter, and staying at the newest line.
+
+The service sends the newest lines of the level that contain the filter's words,
+each with its number, so a line is never shown twice. What came in between two
+looks and did not fit is counted, and the count stays on the screen.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
+from textual.timer import Timer
 from textual.widgets import Input
 
 from services.control import schema
@@ -23,7 +29,9 @@ if TYPE_CHECKING:
     from tui.app import ConsoleApp
 
 LINES = 300
-"""Lines that are asked for; older ones are in the service's own log."""
+"""Lines that are asked for; the filter searches in all that the service keeps."""
+TYPING_PAUSE = 0.3
+"""Seconds after the last letter of a filter until the service is asked."""
 
 LEVELS = ("info", "warning", "error", "debug")
 """What `l` goes through; the first is the one to begin with."""
@@ -42,23 +50,34 @@ _MARKS = {"debug": "  ", "info": "● ", "warning": "▲ ", "error": "✗ ", "cr
 class LogRow:
     """A line with an id of its own: lines may be equal."""
 
-    id: tuple[float, int]
+    id: int
     line: schema.LogLine
 
 
 def rows(lines: list[schema.LogLine], words: str) -> list[LogRow]:
     """The lines that contain all words, oldest first."""
-    wanted = words.lower().split()
+    wanted = words.casefold().split()
     made: list[LogRow] = []
-    same = 0
-    last = -1.0
-    for line in sorted(lines, key=lambda found: found.at):
-        same = same + 1 if line.at == last else 0
-        last = line.at
-        text = f"{line.level} {line.logger} {line.message}".lower()
+    for line in sorted(lines, key=lambda found: found.seq):
+        text = f"{line.level} {line.logger} {line.message}".casefold()
         if all(word in text for word in wanted):
-            made.append(LogRow((line.at, same), line))
+            made.append(LogRow(line.seq, line))
     return made
+
+
+def unseen(page: schema.LogPage, last: int) -> int:
+    """Lines that came after the number `last` and are not in the page; at most so many.
+
+    Exact where every line is asked for. With a level or a filter, lines that were not
+    wanted may be among those that the service does not keep any more.
+    """
+    if not last:
+        return 0
+    gone = max(0, page.oldest - last - 1)
+    if not page.left_out or not page.lines:
+        return gone
+    between = page.lines[0].seq - max(last, page.oldest - 1) - 1
+    return gone + max(0, min(page.left_out, between))
 
 
 def _clock(at: float, utc: bool = False) -> str:
@@ -90,6 +109,12 @@ class LogHead(Painted):
             self.span(f"{screen.level} and above", "strong"),
             self.span(f"  {formats.count(len(screen.table.rows), 'line')}", "quiet"),
         )
+        older = screen.store.log.left_out
+        if older:
+            text.append(f", {older:,} older", self.tone("quiet"))
+        if screen.dropped:
+            glyphs = cast("ConsoleApp", self.app).glyphs
+            text.append(f"  {glyphs.warn} {screen.dropped:,} dropped", self.tone("warn"))
         if screen.filter:
             text.append(f"  /{formats.clean(screen.filter, 24)}", self.tone("accent"))
         if screen.table.tail:
@@ -108,9 +133,16 @@ class LogScreen(SectionScreen):
         super().__init__()
         self.level = LEVELS[0]
         self.filter = ""
+        self.dropped = 0
+        """Lines that came while the section was open, too many to be shown."""
+        self._last = 0
+        self._typing: Timer | None = None
 
     def topics(self) -> dict[str, dict[str, Any]]:
-        return {"logs": {"limit": LINES, "level": self.level}}
+        params: dict[str, Any] = {"limit": LINES, "level": self.level}
+        if self.filter:
+            params["filter"] = self.filter
+        return {"log": params}
 
     def body(self) -> ComposeResult:
         yield LogHead(id="log-head")
@@ -129,9 +161,26 @@ class LogScreen(SectionScreen):
         return self.query_one("#log", RowTable)
 
     def update(self, topic: str | None) -> None:
-        if topic in (None, "logs"):
-            self.table.show(rows(self.store.logs, self.filter))
+        if topic in (None, "log"):
+            page = self.store.log
+            if topic == "log":
+                # A service that was started anew counts from the beginning.
+                if page.newest < self._last:
+                    self._last = 0
+                self.dropped += unseen(page, self._last)
+                self._last = page.newest
+            self.table.show(rows(page.lines, self.filter))
             self.query_one(LogHead).redraw()
+
+    def _ask_anew(self) -> None:
+        """What follows is another kind of lines: nothing of it was dropped yet."""
+        self._last = self.dropped = 0
+        self.rewatch()
+        self.query_one(LogHead).redraw()
+
+    def on_screen_suspend(self) -> None:
+        """What comes while another section is open is not missed."""
+        self._last = 0
 
     @on(RowTable.Highlighted, "#log")
     def _moved(self) -> None:
@@ -152,12 +201,11 @@ class LogScreen(SectionScreen):
 
     def action_log_level(self) -> None:
         self.level = LEVELS[(LEVELS.index(self.level) + 1) % len(LEVELS)]
-        self.rewatch()
-        self.query_one(LogHead).redraw()
+        self._ask_anew()
 
     def action_log_follow(self) -> None:
         self.table.tail = not self.table.tail
-        self.update("logs")
+        self.update(None)
 
     def action_log_filter(self) -> None:
         line = self.query_one(FilterInput)
@@ -165,14 +213,26 @@ class LogScreen(SectionScreen):
         line.focus()
 
     def action_log_clear(self) -> None:
+        self.filter = ""
         self.query_one(FilterInput).value = ""
+        self._ask_anew()
 
     @on(Input.Changed, "#filter")
     def _typed(self, event: Input.Changed) -> None:
-        self.filter = " ".join(event.value.split())
-        self.update("logs")
+        """Search in what is there at once, in what the service keeps after a pause."""
+        words = " ".join(event.value.split())
+        if words == self.filter:
+            return
+        self.filter = words
+        self.update(None)
+        if self._typing is not None:
+            self._typing.stop()
+        self._typing = self.set_timer(TYPING_PAUSE, self._ask_anew)
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:
+        if self._typing is not None:
+            self._typing.stop()
+        self._ask_anew()
         self.query_one(FilterInput).display = False
         self.table.focus()
