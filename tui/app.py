@@ -179,7 +179,9 @@ class ConsoleApp(App[int]):
         if id == "dns.recent" and store.dns is not None:
             return "Forget" if store.dns.recent_limit else "Keep"
         if id == "share.toggle" and store.gateway is not None:
-            return "Share" if store.gateway.sharing == "off" else "Stop"
+            return "Share" if store.gateway.sharing == "off" else "Unshare"
+        if id == "role.switch":
+            return "Client" if self.role == "gateway" else "Gateway"
         if id == "tunnel.toggle" and store.client is not None:
             return "Connect" if store.client.state in ("idle", "failed") else "Disconnect"
         return None

@@ -120,3 +120,12 @@ def test_chart_scales_to_its_peak() -> None:
 
 def test_shorten_middle_keeps_both_ends() -> None:
     assert formats.shorten_middle("[2606:4700::6810:84e5]:443", 15) == "[2606:4…e5]:443"
+
+
+def test_lists_are_shown_whole_as_far_as_they_fit() -> None:
+    addresses = ["10.0.0.1", "10.0.0.2", "fd00::1"]
+    assert formats.listed(addresses, 27) == "10.0.0.1, 10.0.0.2, fd00::1"
+    assert formats.listed(addresses, 26) == "10.0.0.1, 10.0.0.2 +1"
+    assert formats.listed(addresses, 20) == "10.0.0.1 +2"
+    assert formats.listed(addresses, 8) == "10.0.0.…"
+    assert formats.listed([], 8) == ""

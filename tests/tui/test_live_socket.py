@@ -98,7 +98,7 @@ async def test_a_read_only_connection(tmp_path: Path, gateway: PretendGateway) -
     app = ConsoleApp({"gateway": connector(str(path), "gateway", read_only=True)}, interval=0.1)
     async with served(gateway, path), app.run_test(size=(80, 24)) as pilot:
         await until(pilot, "Work laptop")
-        await until(pilot, "s Stop", there=False)
+        await until(pilot, "s Unshare", there=False)
 
 
 async def test_the_client_service(tmp_path: Path, client: PretendClient) -> None:

@@ -157,7 +157,7 @@ async def test_keys_can_be_moved(console: OpenConsole) -> None:
     async with console(keymap={"share.toggle": "z"}) as c:
         await c.press("s")
         assert "Stop sharing" not in c.text
-        assert "z Stop" in c.text
+        assert "z Unshare" in c.text
         await c.press("z")
         assert "Stop sharing" in c.text
 

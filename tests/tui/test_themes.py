@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.color import Color as RichColor
+from rich.color import ColorSystem
 from textual.color import Color
 
 from tests.tui.conftest import OpenConsole
@@ -46,6 +48,36 @@ def test_text_can_be_read(name: str) -> None:
         assert text is not None
         assert ground is not None
         assert contrast(text, ground) >= least, (text, ground)
+
+
+XTERM = (
+    "#000000", "#cd0000", "#00cd00", "#cdcd00", "#0000ee", "#cd00cd", "#00cdcd", "#e5e5e5",
+    "#7f7f7f", "#ff0000", "#00ff00", "#ffff00", "#5c5cff", "#ff00ff", "#00ffff", "#ffffff",
+)  # fmt: skip
+"""What xterm makes of the sixteen colours."""
+
+
+@pytest.mark.parametrize("name", ["dark", "light", "high-contrast", "mono"])
+def test_text_can_be_read_in_sixteen_colours(name: str) -> None:
+    theme = themes.load()[0][name].to_theme()
+    colours = theme.to_color_system().generate()
+    colours |= {name: value for name, value in theme.variables.items() if value.startswith("#")}
+
+    def drawn(value: str) -> str:
+        number = RichColor.parse(value[:7].lower()).downgrade(ColorSystem.STANDARD).number
+        assert number is not None
+        return XTERM[number]
+
+    grounds = {"background": ("foreground", "quiet", "download", "upload", "text-success",
+                              "text-warning", "text-error", "text-accent"),
+               "surface": ("foreground", "quiet", "key"),
+               "tab-active": ("tab-active-text",),
+               "row-cursor": ("row-cursor-text",),
+               "banner": ("banner-text",)}  # fmt: skip
+    for ground, texts in grounds.items():
+        for text in texts:
+            shown = drawn(colours[text]), drawn(colours[ground])
+            assert contrast(*shown) >= 2.5, (text, ground, shown)
 
 
 def contrast(one: str, other: str) -> float:

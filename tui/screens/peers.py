@@ -77,7 +77,7 @@ COLUMNS = (
     Column[PeerRow]("rtt", "RTT", 7, lambda row: (row.rtt, "quiet"), right=True, tier=1),
     Column[PeerRow]("today", "Today", 7, lambda row: (formats.size(row.today), "plain"),
                     right=True),
-    Column[PeerRow]("total", "In all", 7, lambda row: (formats.size(row.total), "quiet"),
+    Column[PeerRow]("total", "In all", 8, lambda row: (formats.size(row.total), "quiet"),
                     right=True, tier=1),
     Column[PeerRow]("seen", "Seen", 8, lambda row: (
         "now" if row.peer.connected else formats.ago(row.wall - row.peer.last_seen_at), "quiet"),

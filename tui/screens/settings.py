@@ -216,7 +216,11 @@ class SettingsScreen(SectionScreen):
 
     def update(self, topic: str | None) -> None:
         if topic in (None, "settings"):
+            begins = self.table.current is None
             self.table.show(rows(self.store.settings, self.filter))
+            if begins and len(self.table.rows) > 1:
+                # Not on the heading: there is nothing to be done with it.
+                self.table.move_to(self.table.row_id(self.table.rows[1]))
             self.query_one(SettingsHead).redraw()
             self.query_one(SettingDetails).redraw()
 

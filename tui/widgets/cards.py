@@ -27,10 +27,10 @@ _KINDS = {
 }
 
 _GUARDS = {
-    "device": "sockets held by the device",
-    "unicast-if": "sockets held by interface index",
-    "address": "sockets held by address",
-    "none": "nothing holds the sockets",
+    "device": "sockets tied to device",
+    "unicast-if": "sockets tied by index",
+    "address": "sockets tied by address",
+    "none": "sockets are not tied",
 }
 
 
@@ -125,11 +125,12 @@ class SharingCard(Card):
             return [Text("…", self.tone("quiet"))]
         glyph, word, tone = sharing_state(status, self.console_app)
         devices = f"{status.connected} connected of {status.peers} paired"
-        listen = ", ".join(formats.clean(address, 40) for address in status.listen) or "nowhere"
+        addresses = [formats.clean(address, 40) for address in status.listen]
+        listen = formats.listed(addresses, max(8, width - 9)) or "nowhere"
         return [
             self.pair("State", self.span(f"{glyph} {word}", tone)),
             self.pair("Devices", self.span(devices)),
-            self.pair("Listens", self.span(formats.shorten(listen, max(8, width - 9)))),
+            self.pair("Listens", self.span(listen)),
             self.pair("Name", self.span(formats.clean(status.name, 32)),
                       self.span(f"  up {formats.duration(status.uptime)}", "quiet")),
         ]  # fmt: skip
@@ -160,12 +161,12 @@ class VpnCard(Card):
             families.append(f"{glyphs.ok if there else glyphs.off} {name}",
                             self.tone("ok" if there else "quiet"))  # fmt: skip
             families.append(" " if there else " no ", self.tone("quiet"))
-        addresses = ", ".join(formats.clean(address, 45) for address in vpn.addresses)
+        addresses = [formats.clean(address, 45) for address in vpn.addresses]
         held = vpn.guard != "none"
         made = [
             first,
             self.pair("Carries").append_text(families),
-            self.pair("Address", self.span(formats.shorten(addresses, max(8, width - 9)))),
+            self.pair("Address", self.span(formats.listed(addresses, max(8, width - 9)))),
             self.pair("Guard", self.span(
                 f"{glyphs.ok if held else glyphs.warn} {_GUARDS.get(vpn.guard, vpn.guard)}",
                 "ok" if held else "bad")),
@@ -235,17 +236,27 @@ class TrafficCard(Card):
         rows = 3 if self.screen.has_class("-tall") else 1
         made = self._rate_lines(glyphs.down, now[0], store.down, "down", width, rows)
         made += self._rate_lines(glyphs.up, now[1], store.up, "up", width, rows)
-        sums = Text.assemble(
-            self.span(f"{glyphs.down} {formats.size(total[0])} ", "plain"),
-            self.span(f"{words[0]}   ", "quiet"),
-            self.span(f"{glyphs.up} {formats.size(total[1])} ", "plain"),
-            self.span(words[1], "quiet"),
-        )
-        if gateway is not None:
-            flows = formats.count(gateway.flows, "flow")
-            if sums.cell_len + len(flows) + 3 <= width:
-                sums.append(f"   {flows}", self.tone("quiet"))
-        return [*made, sums]
+        flows = None if gateway is None else formats.count(gateway.flows, "flow")
+        return [*made, self._sums(total, words, flows, width)]
+
+    def _sums(
+        self, total: tuple[int, int], words: tuple[str, str], flows: str | None, width: int
+    ) -> Text:
+        """The totals; without words, and then without the flows, where there is no room."""
+        down, up = self.console_app.glyphs.down, self.console_app.glyphs.up
+        text = Text()
+        for first, second, count in (
+            (f" {words[0]}", f" {words[1]}", flows), (f" {words[0]}", f" {words[1]}", None),
+            ("", "", flows), ("", "", None),
+        ):  # fmt: skip
+            text = Text.assemble(
+                self.span(f"{down} {formats.size(total[0])}"), self.span(first, "quiet"),
+                self.span(f"   {up} {formats.size(total[1])}"), self.span(second, "quiet"),
+                self.span(f"   {count}" if count else "", "quiet"),
+            )  # fmt: skip
+            if text.cell_len <= width:
+                break
+        return text
 
     def _rate_lines(
         self, glyph: str, now: float, history: Sequence[float], tone: Tone, width: int, rows: int
@@ -271,7 +282,8 @@ class DevicesCard(Card):
         glyphs = self.console_app.glyphs
         made = []
         wide, roomy = width >= 66, width >= 84
-        taken = 29 + (25 if wide else 0) + (11 if roomy else 0)
+        taken = 29 + (27 if wide else 0) + (11 if roomy else 0)
+        gap = " " if wide else ""
         name_width = max(8, min(32, width - taken))
         for lease in leases:
             line = Text()
@@ -290,8 +302,9 @@ class DevicesCard(Card):
                 rtt = f"{lease.rtt_ms:.0f} ms" if lease.rtt_ms is not None else ""
                 line.append(f" {rtt:>7}", self.tone("quiet"))
                 line.append(f"  {formats.clean(lease.ipv4, 15):<15}", self.tone("quiet"))
-            line.append(f" {glyphs.down}{formats.rate(lease.to_tunnel_rate):>9}", self.tone("down"))
-            line.append(f" {glyphs.up}{formats.rate(lease.from_tunnel_rate):>9}", self.tone("up"))
+            down, up = formats.rate(lease.to_tunnel_rate), formats.rate(lease.from_tunnel_rate)
+            line.append(f" {glyphs.down}{gap}{down:>9}", self.tone("down"))
+            line.append(f" {glyphs.up}{gap}{up:>9}", self.tone("up"))
             if roomy:
                 line.append(f" {formats.count(lease.flows, 'flow'):>10}", self.tone("quiet"))
             made.append(line)
