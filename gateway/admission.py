@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from gateway.link import Link
 from gateway.model import PairingRequest, PeerDevice, Via
 from gateway.nat.counters import Counters
+from gateway.offers import OfferBook
 from gateway.pairing import REQUEST_SECONDS, PairingDesk, RequestRefused
 from gateway.peers import PeerRegistry
 from vshp.config import CloseReason
@@ -37,6 +38,7 @@ class Admission:
         self,
         registry: PeerRegistry,
         secrets: OneTimeSecrets,
+        offers: OfferBook,
         counters: Counters,
         grant: Grant,
         auto_approve_qr: bool,
@@ -45,6 +47,7 @@ class Admission:
         self.auto_approve_qr = auto_approve_qr
         self._registry = registry
         self._secrets = secrets
+        self._offers = offers
         self._counters = counters
         self._grant = grant
         self._waiting: dict[bytes, _Waiting] = {}
@@ -56,6 +59,8 @@ class Admission:
         if hello.secret_id is not None:
             self._secrets.consume(hello.secret_id, now)
         peer = self._registry.trusted(key)
+        if hello.secret_id is not None:
+            self._offers.used(hello.secret_id, hello.label if peer is None else peer.label)
         if peer is not None:
             self._grant(link, hello, self._registry.seen(peer, hello.platform), now)
             return False
@@ -105,9 +110,7 @@ class Admission:
     def _ask_owner(self, link: Link, hello: HelloReceived, via: Via, now: float) -> bool:
         key = hello.public_key
         try:
-            self.desk.submit(
-                key, hello.label, hello.platform, via, link.host, hello.code, now
-            )
+            self.desk.submit(key, hello.label, hello.platform, via, link.host, hello.code, now)
         except RequestRefused as refused:
             self._counters.counts[f"pairing__{refused.reason}__refused"] += 1
             again = "" if refused.retry_in is None else f"try again in {refused.retry_in:.0f} s"

@@ -35,6 +35,7 @@ from gateway.nat.flows import Flow
 from gateway.nat.limits import limits_for
 from gateway.nat.policy import EgressPolicy
 from gateway.nat.router import Nat, NatConfig, TunnelPeer
+from gateway.offers import OfferBook
 from gateway.peers import PeerRegistry
 from gateway.proof import HURRY, EgressProof, sentence
 from gateway.pulse import Pulse
@@ -50,7 +51,7 @@ from vshp.config import CloseReason, GatewayStatus
 from vshp.constants import MAX_ENDPOINTS, SECRET_LIFETIME
 from vshp.datagram_session import DatagramGatewaySession
 from vshp.endpoints import Endpoint
-from vshp.pairing import OneTimeSecrets
+from vshp.pairing import OneTimeSecrets, secret_id
 from vshp.tickets import TicketBook
 from vshp.uri import PairingUri
 
@@ -85,8 +86,14 @@ class Gateway:
         self.policy = EgressPolicy()
         self._tickets = TicketBook(_ticket_key(store))
         self._secrets = OneTimeSecrets(self.public_key)
+        self.offers = OfferBook()
         self._admission = Admission(
-            self.registry, self._secrets, self.counters, self._grant, config.auto_approve_qr
+            self.registry,
+            self._secrets,
+            self.offers,
+            self.counters,
+            self._grant,
+            config.auto_approve_qr,
         )
         self._share = config.share
         self._generation = 0
@@ -186,15 +193,13 @@ class Gateway:
         """Issue a one-time secret, good for so long, and put it into a URI."""
         endpoints = self._reachable_at(MAX_URI_ENDPOINTS)
         self._invites_until = max(self._invites_until, self._loop.time() + seconds)
-        self._changed()
-        uri = PairingUri(
-            self.public_key,
-            self._secrets.issue(self._loop.time(), seconds),
-            self.config.name,
-            endpoints,
-        )
+        now = self._loop.time()
+        secret = self._secrets.issue(now, seconds)
+        uri = PairingUri(self.public_key, secret, self.config.name, endpoints)
         spelled = tuple(spell(endpoint.host, endpoint.port) for endpoint in endpoints)
-        return Offer(uri.encode(), seconds, spelled)
+        record = self.offers.issued(secret_id(secret), now + seconds)
+        self._changed()
+        return Offer(uri.encode(), seconds, spelled, record.id)
 
     def inviting(self) -> bool:
         """Whether a pairing URI that was handed out is still good."""

@@ -50,6 +50,8 @@ class Offer:
     uri: str
     expires_in: float
     endpoints: tuple[str, ...]
+    id: str
+    """Names it in the list of offers (`OfferBook`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class GatewayApi:
             "unshare": self.unshare,
             "relisten": self.relisten,
             "pair": self.pair,
+            "offers": self.offers,
             "requests": self.requests,
             "approve": self.approve,
             "deny": self.deny,
@@ -138,7 +139,18 @@ class GatewayApi:
             name=self._gateway.config.name,
             endpoints=list(offer.endpoints),
             fingerprint=self._gateway.fingerprint,
+            id=offer.id,
         )
+
+    def offers(self, _: m.NoParams) -> list[s.OfferState]:
+        # To a tenth of a second: the difference of the two clocks is not quite steady.
+        now, wall = _now(), time.time()
+        return [
+            s.OfferState(
+                each.id, each.state(now), round(wall + each.expires - now, 1), each.used_by
+            )
+            for each in self._gateway.offers.read()
+        ]
 
     def requests(self, _: m.NoParams) -> list[s.Request]:
         now = _now()

@@ -96,6 +96,11 @@ class Store:
         return status if isinstance(status, schema.ClientStatus) else None
 
     @property
+    def offers(self) -> list[schema.OfferState]:
+        offers: list[schema.OfferState] = self._data.get("offers", [])
+        return offers
+
+    @property
     def requests(self) -> list[schema.Request]:
         requests: list[schema.Request] = self._data.get("requests", [])
         return requests

@@ -31,7 +31,7 @@ def pair(args: argparse.Namespace) -> int:
         if not args.wait:
             print(f"Valid once, for {offer.expires_in:.0f} s. Then: vpnshare requests")
             return Exit.OK
-        return _wait(service, known, deadline)
+        return _wait(service, known, deadline, offer.id)
 
 
 def _show(offer: PairOffer, no_qr: bool) -> None:
@@ -46,7 +46,7 @@ def _show(offer: PairOffer, no_qr: bool) -> None:
     print(f"{printable(offer.name)}  {paint(offer.fingerprint, 'dim')}")
 
 
-def _wait(service: OneShot, known: set[str], deadline: float) -> int:
+def _wait(service: OneShot, known: set[str], deadline: float, offer: str) -> int:
     """Until a device was let in, denied, or the code's time is over."""
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
     told: set[str] = set()
@@ -54,6 +54,9 @@ def _wait(service: OneShot, known: set[str], deadline: float) -> int:
         if interactive:
             sys.stdout.write(f"\rWaiting for a device, {left:.0f} s left. Ctrl-C ends. ")
             sys.stdout.flush()
+        if offer and (label := _used_by(service, offer)) is not None:
+            print(f"\nThe code was used by {printable(label)}.", flush=True)
+            offer = ""
         for request in service.call("requests"):
             if request.id in told:
                 continue
@@ -72,6 +75,11 @@ def _wait(service: OneShot, known: set[str], deadline: float) -> int:
     print()
     complain("No device was let in before the code expired.", "Show a new one: vpnshare pair")
     return Exit.TIMED_OUT
+
+
+def _used_by(service: OneShot, offer: str) -> str | None:
+    """Who has used the code, if somebody has."""
+    return next((each.used_by for each in service.call("offers") if each.id == offer), None)
 
 
 def _describe(request: Request) -> str:

@@ -308,6 +308,10 @@ class GatewayControl(ControlClient):
     async def pair(self) -> schema.PairOffer:
         return cast(schema.PairOffer, await self.call("pair"))
 
+    async def offers(self) -> list[schema.OfferState]:
+        """The last pairing codes, the newest first, with who has used them."""
+        return cast(list[schema.OfferState], await self.call("offers"))
+
     async def requests(self) -> list[schema.Request]:
         return cast(list[schema.Request], await self.call("requests"))
 

@@ -247,6 +247,7 @@ GATEWAY = COMMON | _table(
     Method("unshare", NoParams, schema.GatewayStatus, _WRITE),
     Method("relisten", RelistenParams, schema.GatewayStatus, _WRITE),
     Method("pair", PairParams, schema.PairOffer, _WRITE),
+    Method("offers", NoParams, list[schema.OfferState], topic=True),
     Method("requests", NoParams, list[schema.Request], topic=True),
     Method("approve", IdParams, Done, _WRITE),
     Method("deny", IdParams, Done, _WRITE),

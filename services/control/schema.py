@@ -93,6 +93,21 @@ class PairOffer:
     name: str
     endpoints: list[str]
     fingerprint: str
+    id: str = ""
+    """Names it in `offers`; says nothing about the secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfferState:
+    """A pairing code that was handed out, and what became of it."""
+
+    id: str
+    state: str
+    """`open`, `used` (by whoever came first) or `expired`."""
+    expires_at: float
+    """Unix time, also of those that were used before."""
+    used_by: str | None = None
+    """The label of the device that has used it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,6 +250,7 @@ class PretendGateway(Pretend):
         )
         self.logs = list(LOG_LINES)
         self.offers = 0
+        self.offer_states: list[schema.OfferState] = []
         self.uri = URI
 
     def handlers(self) -> dict[str, Handler]:
@@ -258,6 +259,7 @@ class PretendGateway(Pretend):
             "share": lambda _: self._share("on"),
             "unshare": lambda _: self._share("off"),
             "pair": self._pair,
+            "offers": lambda _: self.offer_states,
             "requests": lambda _: self.waiting,
             "approve": self._approve,
             "deny": self._deny,
@@ -288,9 +290,16 @@ class PretendGateway(Pretend):
 
     def _pair(self, _: NoParams) -> schema.PairOffer:
         self.offers += 1
+        id = f"o{self.offers}"
+        self.offer_states.insert(0, schema.OfferState(id, "open", WALL + 120))
         return schema.PairOffer(
-            self.uri, 120.0, self.status.name, list(self.status.listen), self.status.fingerprint
+            self.uri, 120.0, self.status.name, list(self.status.listen), self.status.fingerprint, id
         )
+
+    def use_offer(self, label: str) -> None:
+        """A device comes with the newest code."""
+        self.offer_states[0] = replace(self.offer_states[0], state="used", used_by=label)
+        self.changed("offers")
 
     def _find(self, id: str) -> schema.Request:
         for request in self.waiting:

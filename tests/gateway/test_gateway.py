@@ -12,11 +12,13 @@ import pytest
 from gateway.gateway import Gateway
 from gateway.listeners import CODE_BURST
 from gateway.model import MemoryStore, peer_id
+from gateway.offers import MAX_OFFERS
 from gateway.pairing import NoSuchRequest
 from gateway.peers import NoSuchPeer
 from tests.gateway.devices import CONFIG, Device, key, offer, paired, port_of, public, settle
 from vshp.config import Carrier, CloseReason, Resume
 from vshp.events import ApprovalPending, LeaseChanged, LeaseGranted, PeerClosed, StatusReceived
+from vshp.uri import PairingUri
 
 
 @pytest.fixture
@@ -90,6 +92,37 @@ async def test_a_secret_is_good_once_and_only_if_issued(gateway: Gateway) -> Non
     third = Device(gateway, key(), secret=bytes(16))
     assert (await third.until(PeerClosed)).reason is CloseReason.SECRET_UNKNOWN
     assert len(gateway.requests()) == 1
+
+
+@pytest.mark.parametrize("udp", [False, True])
+async def test_an_offer_says_who_has_used_it(gateway: Gateway, udp: bool) -> None:
+    now = asyncio.get_running_loop().time()
+    for_nobody = gateway.pair(1.0)
+    handed_out = gateway.pair()
+    newest, older = gateway.offers.read()
+    assert (newest.id, older.id) == (handed_out.id, for_nobody.id)
+    assert newest.id not in handed_out.uri.lower(), "the name is not the secret"
+    assert (newest.state(now), older.state(now + 2)) == ("open", "expired")
+    device = Device(gateway, key(), secret=PairingUri.decode(handed_out.uri).secret, udp=udp)
+    await device.until(ApprovalPending)
+    used, untouched = gateway.offers.read()
+    (request,) = gateway.requests()
+    assert (used.state(now), used.used_by) == ("used", request.label)
+    assert untouched.used_by is None
+    gateway.approve(request.id)
+    await device.until(LeaseGranted)
+    gateway.rename(gateway.peers()[0].id, "My tablet")
+    device.leave()
+    again = gateway.pair()
+    secret = PairingUri.decode(again.uri).secret
+    back = Device(gateway, device.identity, secret=secret, udp=udp)
+    await back.until(LeaseGranted)
+    assert gateway.offers.read()[0].used_by == "My tablet", "by the name that the owner gave it"
+
+
+async def test_the_offers_are_bounded(gateway: Gateway) -> None:
+    ids = [gateway.pair().id for _ in range(MAX_OFFERS + 3)]
+    assert [record.id for record in gateway.offers.read()] == ids[:2:-1]
 
 
 async def test_a_stranger_who_claims_to_be_paired_is_told(gateway: Gateway) -> None:

@@ -50,6 +50,7 @@ def test_a_device_is_paired_from_the_screen(fresh_world: World, columns: int, ro
 
             wait_for(approved, "the approval", 20.0, every=0.5)
             assert attempt.popen.returncode == 0, attempt.tail()
+            terminal.wait_for_text(f"used by {LABEL}")
             terminal.press("1")
             lease = gateway.leases()[0]
             assert lease["connected"]

@@ -131,7 +131,7 @@ def test_json_is_what_the_service_said(gateway: PretendGateway, capsys: Capture)
         assert [row["id"] for row in rows] == [each.id for each in expected]
     offer = as_json(capsys, "pair")
     assert isinstance(offer, dict)
-    assert set(offer) == {"uri", "expires_in", "name", "endpoints", "fingerprint"}
+    assert set(offer) == {"uri", "expires_in", "name", "endpoints", "fingerprint", "id"}
     page = as_json(capsys, "flows", "--limit", "3")
     assert isinstance(page, dict) and page["total"] == 40 and len(page["flows"]) == 3
     logs = as_json(capsys, "logs", "--filter", "DNS error")
@@ -279,6 +279,8 @@ def test_the_console_opens_and_closes(gateway: PretendGateway, home: Path) -> No
 def test_pair_wait_approves_on_the_terminal(gateway: PretendGateway) -> None:
     terminal = Terminal("pair", "--wait")
     terminal.read_until(b"Waiting for a device")
+    gateway.use_offer("Living-room TV")
+    terminal.read_until(b"The code was used by Living-room TV.")
     gateway.waiting.append(fakes.request("r1"))
     terminal.read_until(b"[y/N]")
     terminal.write(b"y\n")

@@ -1,4 +1,4 @@
-"""The receiving side's methods, the same by the fake in this process and by a real socket."""
+"""Methods of both services, the same by the fake in this process and by a real socket."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from services.control import schema
-from services.control.client import ClientControl
+from services.control.client import ClientControl, GatewayControl
 from services.control.server import ControlServer
-from tests.fakes.services import PretendClient
+from tests.fakes.services import Pretend, PretendClient, PretendGateway
 from tui.link import Control
 
 WAYS = ("in process", "socket")
 
 
 @asynccontextmanager
-async def reached(way: str, service: PretendClient, path: Path) -> AsyncIterator[Control]:
+async def reached(way: str, service: Pretend, path: Path) -> AsyncIterator[Control]:
     """The console's control client, over the fake or over a socket."""
     if way == "in process":
         control = await service.connect()
@@ -28,7 +28,8 @@ async def reached(way: str, service: PretendClient, path: Path) -> AsyncIterator
     server = ControlServer(path, service.registry())
     await server.start()
     service.on_change.append(server.changed)
-    async with await ClientControl.connect(str(path)) as client:
+    kind = ClientControl if service.role == "client" else GatewayControl
+    async with await kind.connect(str(path)) as client:
         yield client
     server.close_door()
     server.hang_up()
@@ -59,3 +60,28 @@ async def test_endpoints_history_and_the_kill_switch(way: str, tmp_path: Path) -
         first = min(service.flows, key=lambda flow: flow.age)
         assert seen.pop("flows") == schema.Flows(30, [first])
         assert seen == {"endpoints": service.endpoints, "history": service.links}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_page_of_the_log(way: str, tmp_path: Path) -> None:
+    service = PretendClient()
+    async with reached(way, service, tmp_path / "c.sock") as control:
+        page = await control.call("log", limit=2, level="info", filter="lease")
+        assert [line.seq for line in page.lines] == [4, 7]
+        assert (page.left_out, page.oldest, page.newest) == (0, 1, 7)
+        page = await control.call("log", limit=1, after=4)
+        assert ([line.seq for line in page.lines], page.left_out) == ([7], 2)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_offer_and_who_has_used_it(way: str, tmp_path: Path) -> None:
+    service = PretendGateway()
+    async with reached(way, service, tmp_path / "g.sock") as control:
+        offer = await control.call("pair")
+        snapshots = control.watch(["offers"], 0.1)
+        first = (await anext(snapshots)).data
+        assert [(each.id, each.state, each.used_by) for each in first] == [(offer.id, "open", None)]
+        service.use_offer("Tablet")
+        (used,) = (await anext(snapshots)).data
+        assert (used.id, used.state, used.used_by) == (offer.id, "used", "Tablet")
+        await snapshots.aclose()  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from services.control import schema
 from services.control.errors import Code, ControlError
 from tests.fakes.services import URI, peer, request
 from tests.tui.conftest import OpenConsole
@@ -117,10 +118,14 @@ async def test_no_offer_is_made_while_the_section_is_not_on_the_screen(
         assert c.gateway.offers == 2
 
 
-async def test_a_spent_code_is_not_shown(console: OpenConsole) -> None:
+async def test_a_spent_code_is_not_shown_but_who_has_used_it(console: OpenConsole) -> None:
     async with console(section="pair") as c:
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "offers"}
         c.gateway.waiting.append(request(label="Tablet 2", code=None, via="qr"))
         c.gateway.changed("requests")
+        await c.settle()
+        assert c.app.screen.query_one(QrCode).size.width > 0, "perhaps it came by another code"
+        c.gateway.use_offer("Tablet 2")
         await c.settle()
         assert "used by Tablet 2" in c.text
         assert c.app.screen.query_one(QrCode).size.width == 0
@@ -128,14 +133,31 @@ async def test_a_spent_code_is_not_shown(console: OpenConsole) -> None:
         assert c.gateway.offers == 1
         await c.press("n")
         assert c.gateway.offers == 2
+        assert "used by" not in c.text
 
 
-async def test_a_device_that_was_approved_by_itself_spends_the_code(console: OpenConsole) -> None:
+async def test_anothers_code_that_is_used_changes_nothing_here(console: OpenConsole) -> None:
     async with console(section="pair") as c:
+        c.gateway.offer_states.insert(0, schema.OfferState("other", "open", 0.0))
+        c.gateway.use_offer("Tablet 2")
         c.gateway.peers.append(peer("p9", "New", "linux", connected=True))
-        c.gateway.changed("status")
+        c.gateway.changed()
         await c.settle()
-        assert "used by a device that is paired now" in c.text
+        assert "used by" not in c.text
+        assert c.app.screen.query_one(QrCode).size == cells(URI)
+
+
+async def test_a_hostile_label_of_who_used_it(console: OpenConsole) -> None:
+    async with console(section="pair") as c:
+        c.gateway.use_offer("\x1b[2J\u202e" + "A" * 10_000)
+        await c.settle()
+        assert "used by AAAA" in c.text or "used by [2JAAA" in c.text
+        assert "\x1b" not in c.text and "\u202e" not in c.text
+        c.gateway.use_offer("\u200b")
+        await c.press("n")
+        c.gateway.use_offer("\u200b")
+        await c.settle()
+        assert "used by a device without a name" in c.text
 
 
 async def test_copy_by_osc_52(console: OpenConsole, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,15 @@
 """Pairing: a QR code that is always fresh, and the devices that wait for approval.
 
 The section asks the service for an offer when it is opened and whenever the
-offer runs out while it is on the screen. An offer whose secret has been used
-(a device came in by QR, or one more device is paired) is not shown any longer:
-a dead code in a camera's view would only confuse. On a small terminal the code
+offer runs out while it is on the screen. An offer whose secret has been used, by
+the word of the service, is not shown any longer: a dead code in a camera's view
+would only confuse; who has used it stands there instead. On a small terminal the code
 gets the whole screen but one line, and yields to the list when a device waits.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rich.text import Text
 from textual import on
@@ -44,10 +44,6 @@ class Offer:
         self.used_by: str | None = None
         self.error = ""
         self.asking = False
-        self.peers: int | None = None
-        """Paired devices when the offer was made."""
-        self.others: set[str] = set()
-        """Requests seen since then that came without the code."""
 
     def left(self, now: float) -> float:
         return max(0.0, self.until - now) if self.offer else 0.0
@@ -166,6 +162,9 @@ class PairScreen(SectionScreen):
         self.offer = Offer()
         self.text_mode = False
 
+    def topics(self) -> dict[str, dict[str, Any]]:
+        return {"offers": {}}
+
     def body(self) -> ComposeResult:
         with Container(id="pair"):
             with Container(id="qr-side"):
@@ -203,18 +202,9 @@ class PairScreen(SectionScreen):
         state = self.offer
         if state.offer is None or state.used_by is not None:
             return
-        for request in self.store.requests:
-            if request.via == "qr":
-                state.used_by = formats.clean(request.label, 24) or "a device"
-                return
-            state.others.add(request.id)
-        status = self.store.gateway
-        if status is None:
-            return
-        if state.peers is None:
-            state.peers = status.peers
-        elif status.peers > state.peers + len(state.others):
-            state.used_by = "a device that is paired now"
+        for each in self.store.offers:
+            if each.id == state.offer.id and each.used_by is not None:
+                state.used_by = formats.clean(each.used_by, 24) or "a device without a name"
 
     def _renew_if_due(self) -> None:
         state = self.offer
@@ -239,9 +229,8 @@ class PairScreen(SectionScreen):
             fresh.until = app.now + fresh.offer.expires_in
         except ControlError as error:
             fresh.error = " ".join(filter(None, (error.message, error.hint)))
-        status = self.store.gateway
-        fresh.peers = status.peers if status else None
         self.offer = fresh
+        self._notice_use()
         self.fit_in()
         self.refresh_bindings()
 
