@@ -5,7 +5,7 @@ connection. The kernel does. Each socket that uses the tunnel is bound to one of
 the tunnel's addresses, so a dump of these sockets (sock_diag) is the list of
 flows, and for TCP it has bytes, round trip and retransmissions besides. The
 packet path takes no part in it. Nobody looks, nothing is asked; while somebody
-looks, one sample is taken for each look, in steps of less than a millisecond
+looks, one sample is taken for each look, in steps of about a millisecond
 on the client's loop, so that packets go on between them. (A thread would take
 the interpreter's lock for 5 ms at a time.)
 

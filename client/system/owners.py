@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +64,7 @@ class Owners:
         names = {f"socket:[{inode}]": inode for inode in wanted}
         found: dict[int, Owner] = {}
         looked = 0
-        for pid in _numbers(self._proc):
+        for pid in sorted(_numbers(self._proc)):
             if looked >= MAX_DESCRIPTORS or len(found) == len(wanted):
                 break
             folder = f"{self._proc}/{pid}/fd"
@@ -92,9 +92,15 @@ class Owners:
             return ""
 
 
-def _numbers(folder: str) -> list[int]:
-    """The entries of a folder that are numbers, in their order; none when it cannot be read."""
+def _numbers(folder: str) -> Iterator[int]:
+    """The entries of a folder that are numbers; none when it cannot be read.
+
+    Read piece by piece: the kernel takes milliseconds to list some thousand descriptors.
+    """
     try:
-        return sorted(int(name) for name in os.listdir(folder) if name.isdecimal())
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.isdecimal():
+                    yield int(entry.name)
     except OSError:
-        return []
+        return
