@@ -178,6 +178,24 @@ async def test_rows_keep_their_places_for_a_while(console: OpenConsole) -> None:
         assert table.rows[0].id == 40
 
 
+async def test_a_flow_that_comes_or_goes_has_the_order_made_anew(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        table = c.app.screen.query_one("#flows", RowTable)
+        swapped = [
+            replace(flow, to_tunnel_rate=9e6 if flow.id == 4 else flow.to_tunnel_rate)
+            for flow in c.gateway.flows
+        ]
+        c.gateway.flows = [flow for flow in swapped if flow.id != table.rows[2].id]
+        c.gateway.changed("flows")
+        await c.settle()
+        assert table.rows[0].id == 4
+        newcomer = replace(swapped[0], id=1_000, to_tunnel_rate=9e8)
+        c.gateway.flows = [*c.gateway.flows, newcomer]
+        c.gateway.changed("flows")
+        await c.settle()
+        assert [row.id for row in table.rows[:2]] == [1_000, 4]
+
+
 async def test_an_order_asked_for_comes_at_once(console: OpenConsole) -> None:
     async with console(section="flows") as c:
         await c.press("i")

@@ -4,8 +4,9 @@ The console asks for a page: the first `limit` flows of an order, out of those
 that match. It asks for a longer page only when the cursor is moved past the
 end of the present one, so that a gateway with thousands of flows costs the
 link no more than one with forty. In an order that follows moving numbers, rows
-keep their places for some seconds: eyes and cursor can follow them, and a row
-that has not moved costs a slow link only its changed digits.
+keep their places for some seconds while it is the same flows that are shown:
+eyes and cursor can follow them, and a row that has not moved costs a slow link
+only its changed digits.
 """
 
 from __future__ import annotations
@@ -157,12 +158,21 @@ class FlowsScreen(SectionScreen):
         now = self.console_app.now
         if not self.ORDERS[self.sort].moves or now < self._asked + ASKING_SECONDS:
             self._ordered = float("-inf")
-        elif now < self._ordered + ORDER_SECONDS:
+        elif now < self._ordered + ORDER_SECONDS and not self._others_shown(flows):
             flows = in_place(self._places, flows)
         else:
             self._ordered = now
         self._places = [flow.id for flow in flows]
         return flows
+
+    def _others_shown(self, flows: list[schema.Flow]) -> bool:
+        """Whether a flow on the screen has ended, or a new one belongs there."""
+        bottom = self.table.scroll_offset.y + self.table.size.height
+        there, known = {flow.id for flow in flows}, set(self._places)
+        return not (
+            there.issuperset(self._places[:bottom])
+            and known.issuperset(flow.id for flow in flows[:bottom])
+        )
 
     def on_resize(self) -> None:
         self.rewatch()
