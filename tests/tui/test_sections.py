@@ -46,7 +46,7 @@ async def test_only_what_the_section_shows_is_watched(console: OpenConsole) -> N
         await c.press("8")
         assert set(c.gateway.asked[-1]) == {"status", "requests", "settings"}
         await c.press("2")
-        assert set(c.gateway.asked[-1]) == {"status", "requests"}
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "offers"}
 
 
 async def test_share_starts_at_once_and_stops_after_a_question(console: OpenConsole) -> None:
