@@ -23,6 +23,8 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from textual._compositor import ChopsUpdate, Compositor, LayoutUpdate
+from textual.geometry import Region
+from textual.strip import Strip
 
 _NULL = Style.null()
 
@@ -170,14 +172,63 @@ class SlimLayoutUpdate(LayoutUpdate):
 
 
 class SlimCompositor(Compositor):
-    """Textual's compositor with updates that cost less to send."""
+    """Textual's compositor with updates that cost less to make and to send.
+
+    Of a partial update it has only those lines rendered that have dirty cells,
+    by the widgets that these cells are of; Textual has every line of every
+    widget inside the dirty regions' union.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spans: dict[int, list[tuple[int, int]]] | None = None
+        """Of the partial update in the making: by line, the dirty runs of cells."""
 
     def render_full_update(self, simplify: bool = False) -> LayoutUpdate:
         update = super().render_full_update(simplify)
         return SlimLayoutUpdate(update.strips, update.region)
 
     def render_partial_update(self) -> ChopsUpdate | None:
-        update = super().render_partial_update()
+        spans: dict[int, list[tuple[int, int]]] = {}
+        for y, start, end in self._regions_to_spans(self._dirty_regions):
+            spans.setdefault(y, []).append((start, end))
+        self._spans = spans
+        try:
+            update = super().render_partial_update()
+        finally:
+            self._spans = None
         if update is None:
             return None
         return SlimChopsUpdate(update.chops, update.spans, update.chop_ends)
+
+    def _get_renders(
+        self, crop: Region | None = None
+    ) -> Iterable[tuple[Region, Region, list[Strip]]]:
+        if self._spans is None:
+            yield from super()._get_renders(crop)
+            return
+        for widget, (region, clip) in self.visible_widgets.items():
+            shown = region.intersection(clip)
+            for top, bottom in self._dirty_rows(self._spans, shown):
+                rows = Region(shown.x, top, shown.width, bottom - top)
+                yield rows, rows, widget.render_lines(rows.translate(-region.offset))
+
+    @staticmethod
+    def _dirty_rows(
+        spans: dict[int, list[tuple[int, int]]], shown: Region
+    ) -> Iterator[tuple[int, int]]:
+        """The runs of lines in which a part of the screen has dirty cells, as first and end."""
+        left, right = shown.column_span
+        first = end = -1
+        for y, runs in spans.items():  # top to bottom
+            if not shown.y <= y < shown.bottom:
+                continue
+            if not any(start < right and left < stop for start, stop in runs):
+                continue
+            if y != end:
+                if end >= 0:
+                    yield first, end
+                first = y
+            end = y + 1
+        if end >= 0:
+            yield first, end

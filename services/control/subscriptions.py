@@ -7,6 +7,9 @@ share one reading, and at once on news from the service when the last turn is
 an interval ago. While the reader is slow no turn comes at all; when it has
 caught up it gets the state of that moment.
 
+What a turn finds goes out in one piece, so that a console wakes and draws once;
+a topic that takes its time holds the others back no longer than `GATHER`.
+
 Nobody subscribed, no timer: an idle service sleeps.
 """
 
@@ -24,6 +27,10 @@ from services.tasks import create_task
 
 LEAST_GAP = 0.9
 """Of an interval, between two turns: timers come a little late, never early."""
+GATHER = 0.05
+"""Seconds for which snapshots wait for the others of their turn."""
+MAX_GATHERED = 1 << 16
+"""Bytes of snapshots above which they go out at once."""
 
 
 @dataclass(slots=True)
@@ -56,6 +63,8 @@ class Subscription:
         self._last_turn = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
         self._turn: asyncio.Task[None] | None = None
+        self._gathered: list[bytes] = []
+        self._gathering: asyncio.TimerHandle | None = None
         self._stopped = False
 
     def start(self) -> None:
@@ -66,6 +75,8 @@ class Subscription:
         """For good."""
         self._stopped = True
         self._cancel_timer()
+        self._gathered.clear()
+        self._let_go()
         if self._turn is not None:
             self._turn.cancel()
 
@@ -102,7 +113,8 @@ class Subscription:
             if not self._writable():
                 break
             if data is not None and data != topic.sent:
-                self._send_snapshot(topic, data)
+                self._gather(topic, data)
+        self._let_go()
         self._turn = None
         if self._writable() and not self._stopped:
             self._schedule(self._next_turn())
@@ -112,12 +124,25 @@ class Subscription:
         earliest = self._last_turn + self._interval * LEAST_GAP
         return math.ceil(earliest / self._interval) * self._interval
 
-    def _send_snapshot(self, topic: _Topic, data: bytes) -> None:
+    def _gather(self, topic: _Topic, data: bytes) -> None:
         topic.sent = data
         topic.revision += 1
         # Spliced by hand: the data was encoded for the comparison already.
-        self._send(
+        self._gathered.append(
             b'{"jsonrpc":"2.0","method":"snapshot","params":{"subscription":%d,"topic":"%s",'
             b'"revision":%d,"data":%s}}\n'
             % (self.number, topic.method.name.encode(), topic.revision, data[:-1])
         )
+        if sum(map(len, self._gathered)) > MAX_GATHERED:
+            self._let_go()
+        elif self._gathering is None:
+            self._gathering = self._loop.call_later(GATHER, self._let_go)
+
+    def _let_go(self) -> None:
+        """Send what has been gathered."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        if self._gathered:
+            self._send(b"".join(self._gathered))
+            self._gathered.clear()

@@ -22,17 +22,23 @@ from tui.widgets.tunnel_cards import KillSwitchCard, LeaseCard, TunnelCard
 
 
 class _Cards(SectionScreen):
-    """A section made of cards."""
+    """A section made of cards, which are the same for as long as it is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cards: list[Card] = []
+
+    def on_mount(self) -> None:
+        self._cards = list(self.query(Card))
 
     def updates(self, topics: Collection[str] | None) -> None:
-        for card in self.query(Card):
+        for card in self._cards:
             card.redraw()
 
     def tick(self) -> None:
-        for card in self.query(TrafficCard):
-            card.redraw()
-        for switch in self.query(KillSwitchCard):
-            switch.redraw()
+        for card in self._cards:
+            if isinstance(card, TrafficCard | KillSwitchCard):
+                card.redraw()
 
 
 class OverviewScreen(_Cards):

@@ -39,6 +39,8 @@ class SectionScreen(Screen[None]):
         super().__init__()
         self._compositor = SlimCompositor()
         self._facts: list[object] = []
+        self._top_bar = TopBar()
+        self._notices = Notices()
 
     @property
     def console_app(self) -> ConsoleApp:
@@ -49,8 +51,8 @@ class SectionScreen(Screen[None]):
         return self.console_app.store
 
     def compose(self) -> ComposeResult:
-        yield TopBar()
-        yield Notices()
+        yield self._top_bar
+        yield self._notices
         yield from self.body()
         yield KeyBar()
 
@@ -77,10 +79,8 @@ class SectionScreen(Screen[None]):
         """Redraw what shows these topics; None: everything."""
         if not self.is_mounted:
             return
-        for bar in self.query(TopBar):
-            bar.redraw()
-        for notices in self.query(Notices):
-            notices.redraw()
+        self._top_bar.redraw()
+        self._notices.redraw()
         self.updates(topics)
         facts = self._key_facts()
         if topics is None or facts != self._facts:
@@ -104,8 +104,7 @@ class SectionScreen(Screen[None]):
     def second(self) -> None:
         """The clock moved on."""
         if self.is_mounted:
-            for notices in self.query(Notices):
-                notices.redraw()
+            self._notices.redraw()
             self.tick()
 
     def rewatch(self) -> None:

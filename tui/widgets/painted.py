@@ -57,17 +57,23 @@ class Painted(Widget):
         super().__init__(id=id, classes=classes)
         self._shown: list[Text] = []
         self._shown_width = -1
+        self._tones: dict[Tone, Style] = {}
+        self._base = Style.null()
+        """Of the lines that are being rendered."""
 
     def lines(self, width: int) -> list[Text]:
         """What to draw in `width` cells, top to bottom."""
         raise NotImplementedError
 
     def tone(self, tone: Tone) -> Style:
-        return tone_style(self, tone)
+        found = self._tones.get(tone)
+        if found is None:  # Textual forgets them with every repaint
+            found = self._tones[tone] = tone_style(self, tone)
+        return found
 
     def span(self, text: str, tone: Tone = "plain") -> tuple[str, Style]:
         """A piece for `Text.assemble`."""
-        return text, tone_style(self, tone)
+        return text, self.tone(tone)
 
     def redraw(self) -> None:
         """Build the lines anew and repaint those that differ."""
@@ -80,13 +86,18 @@ class Painted(Widget):
             self._shown_width = width
             self.refresh(layout=True)
             return
-        for y, (old, new) in enumerate(zip(before, self._shown, strict=True)):
-            for start, end in changed_cells(old, new, width):
-                self.refresh(Region(start, y, end - start, 1))
+        changed = [
+            Region(start, y, end - start, 1)
+            for y, (old, new) in enumerate(zip(before, self._shown, strict=True))
+            for start, end in changed_cells(old, new, width)
+        ]
+        if changed:
+            self.refresh(*changed)
 
     def notify_style_update(self) -> None:
         """The theme changed: styles inside the lines are stale."""
         self._shown_width = -1
+        self._tones.clear()
         super().notify_style_update()
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
@@ -95,10 +106,14 @@ class Painted(Widget):
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return len(self._current(width))
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._base = self.rich_style  # asks every ancestor: once for all lines
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         lines = self._current(width)
-        base = self.rich_style
+        base = self._base
         if y >= len(lines):
             return Strip.blank(width, base)
         return text_strip(lines[y], width, base, self)

@@ -157,6 +157,12 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         self._index: dict[Hashable, int] = {}
         self._at = 0
         self._painted: dict[int, _Line] = {}
+        self._made: dict[int, tuple[R, _Line]] = {}
+        """By position, rows with their lines that have been made but not painted."""
+        self._base = Style.null()
+        """Of the lines that are being rendered."""
+        self._inks: dict[tuple[Tone, str], Style] = {}
+        """Styles of cells on that base, by tone and the class of the cursor that stands there."""
         self._widths: list[tuple[Column[R], int]] = []
 
     @property
@@ -277,6 +283,7 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         self._widths = []
         # Rows may come before the next repaint; they have other columns than these.
         self._painted.clear()
+        self._made.clear()
         self.virtual_size = Size(self.size.width, len(self.rows) + 1)
         self.refresh()
 
@@ -292,27 +299,37 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
     def _repaint(self) -> None:
         """Mark the visible rows dirty whose cells are not what is on the screen."""
         top = self.scroll_offset.y
+        layout = self._layout()
+        changed: list[Region] = []
+        self._made.clear()
         for y in range(1, self.size.height):
-            old, new = self._painted.get(y), self._line(top + y - 1)
+            position = top + y - 1
+            old, new = self._painted.get(y), self._line(position)
             if old == new:
                 continue
+            if position < len(self.rows):
+                self._made[position] = self.rows[position], new
             if old is None or (old.kind, old.cursor) != (new.kind, new.cursor) or old.kind != "row":
-                self.refresh(Region(0, y, self.size.width, 1))
+                changed.append(Region(0, y, self.size.width, 1))
                 continue
             # Single digits: over SSH a whole row for one age that moved is a waste.
             x = 1
-            for (column, width), before, after in zip(
-                self._layout(), old.cells, new.cells, strict=True
-            ):
-                for start, end in _changes(before, after, width, column.right):
-                    self.refresh(Region(x + start, y, end - start, 1))
+            for (column, width), before, after in zip(layout, old.cells, new.cells, strict=True):
+                if before != after:
+                    for start, end in _changes(before, after, width, column.right):
+                        changed.append(Region(x + start, y, end - start, 1))
                 x += width + 1
+        if changed:
+            self.refresh(*changed)
 
     def _line(self, position: int) -> _Line:
         if position >= len(self.rows):
             return _Line("blank", ((self.empty if position == 0 else "", "quiet"),))
         row = self.rows[position]
         cursor = self.has_cursor and position == self._at
+        made = self._made.pop(position, None)
+        if made is not None and made[0] is row and made[1].cursor == cursor:
+            return made[1]
         heading = self.heading(row) if self.heading else None
         if heading is not None:
             return _Line("group", (heading,), cursor)
@@ -331,14 +348,26 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
             ]
         return self._widths
 
+    def notify_style_update(self) -> None:
+        """The theme or the focus changed."""
+        self._inks.clear()
+        super().notify_style_update()
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        base = self.rich_style  # asks every ancestor: once for all lines
+        if base != self._base:
+            self._base = base
+            self._inks.clear()
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         width = self.size.width
-        base = self.rich_style
+        base = self._base
         if y == 0:
             return self._head(width, base)
         line = self._line(self.scroll_offset.y + y - 1)
         self._painted[y] = line
-        return self._strip(line, width, base)
+        return self._strip(line, width)
 
     def _head(self, width: int, base: Style) -> Strip:
         style = base + self.get_component_rich_style("table--head", partial=True)
@@ -351,23 +380,34 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
             parts.append(fit(title, cells, right=column.right))
         return Strip([Segment(fit(" " + " ".join(parts), width), style)], width)
 
-    def _strip(self, line: _Line, width: int, base: Style) -> Strip:
-        over = Style.null()
+    def _strip(self, line: _Line, width: int) -> Strip:
+        there = ""
         if line.cursor:
-            name = "table--cursor" if self.has_focus else "table--cursor-blurred"
-            over = self.get_component_rich_style(name, partial=True)
-        plain = base + over
+            there = "table--cursor" if self.has_focus else "table--cursor-blurred"
+        plain = self._ink("plain", there)
         gutter = Segment(self._glyphs.cursor if line.cursor else " ", plain)
         if line.kind != "row":
             text, tone = line.cells[0]
+            style = self._ink(tone, there)
             if line.kind == "group":
-                style = base + self.get_component_rich_style("table--group", partial=True) + over
-            else:
-                style = base + tone_style(self, tone)
+                style = self._base + self.get_component_rich_style("table--group", partial=True)
+                if there:
+                    style += self.get_component_rich_style(there, partial=True)
             return Strip([gutter, Segment(fit(text, width - 1), style)], width)
         segments = [gutter]
         for (column, cells), (text, tone) in zip(self._layout(), line.cells, strict=True):
-            style = plain if tone == "plain" else base + tone_style(self, tone) + over
             # The gap belongs to the cell before it: one change of style less to send.
-            segments.append(Segment(fit(text, cells, right=column.right) + " ", style))
+            segments.append(
+                Segment(fit(text, cells, right=column.right) + " ", self._ink(tone, there))
+            )
         return Strip(segments).adjust_cell_length(width, plain).simplify()
+
+    def _ink(self, tone: Tone, there: str) -> Style:
+        """A cell's style, under a cursor of that class if one is there."""
+        found = self._inks.get((tone, there))
+        if found is None:
+            found = self._base + tone_style(self, tone)
+            if there:
+                found += self.get_component_rich_style(there, partial=True)
+            self._inks[tone, there] = found
+        return found
