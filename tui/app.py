@@ -19,12 +19,15 @@ from typing import Any, ClassVar
 
 from textual.app import App
 from textual.command import Provider
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 
 from services.console_settings import Changes
 from services.control import schema
 from services.control.errors import ControlError
 from services.control.methods import DEFAULT_INTERVAL
 from tui import actions, formats, terminal, themes
+from tui.driver import IdleDriver
 from tui.link import Connect, Link, connector, is_read_only
 from tui.news import LinkChanged, News, Reporter
 from tui.palette import ConsoleCommands
@@ -107,6 +110,10 @@ class ConsoleApp(App[int]):
             self.add_mode(f"{owner}.{name}", screen)
 
     # Start
+
+    def get_driver_class(self) -> type[Driver]:
+        wanted = super().get_driver_class()  # or what TEXTUAL_DRIVER names
+        return IdleDriver if wanted is LinuxDriver else wanted
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return themes.variable_defaults()

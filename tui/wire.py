@@ -33,6 +33,9 @@ Codes = tuple[str, str, str]
 Piece = tuple[Codes, int, int, str]
 """Text of one style, with its column and row."""
 
+_Runs = list[tuple[int, int]]
+"""Runs of cells in a line, as first and end."""
+
 _PLAIN: Codes = ("", "39", "49")
 
 
@@ -144,11 +147,23 @@ class SlimChopsUpdate(ChopsUpdate):
                 left, right = max(start, first), min(end, last)
                 if strip is None or right <= left:
                     continue
-                x = left
-                for text, style, control in strip.crop(left - start, right - start):
-                    if text and not control:
-                        yield _codes(style or _NULL, system), x, y, text
-                        x += len(text) if text.isascii() else cell_len(text)
+                x = start
+                for segment in strip:
+                    text, style, control = segment
+                    if control or not text:
+                        continue
+                    width = len(text) if text.isascii() else cell_len(text)
+                    after = x + width
+                    if after > left:
+                        if x < left:
+                            segment = segment.split_cells(left - x)[1]
+                            x = left
+                        if after > right:
+                            segment = segment.split_cells(right - x)[0]
+                        yield _codes(style or _NULL, system), x, y, segment.text
+                    x = after
+                    if x >= right:
+                        break
 
 
 def _written(pieces: Iterable[Piece], system: ColorSystem, width: int) -> str:
@@ -181,15 +196,16 @@ class SlimCompositor(Compositor):
 
     def __init__(self) -> None:
         super().__init__()
-        self._spans: dict[int, list[tuple[int, int]]] | None = None
-        """Of the partial update in the making: by line, the dirty runs of cells."""
+        self._spans: dict[int, _Runs] | None = None
+        """Of the partial update in the making: by line, the dirty runs of cells, as far as
+        nothing has been rendered for them."""
 
     def render_full_update(self, simplify: bool = False) -> LayoutUpdate:
         update = super().render_full_update(simplify)
         return SlimLayoutUpdate(update.strips, update.region)
 
     def render_partial_update(self) -> ChopsUpdate | None:
-        spans: dict[int, list[tuple[int, int]]] = {}
+        spans: dict[int, _Runs] = {}
         for y, start, end in self._regions_to_spans(self._dirty_regions):
             spans.setdefault(y, []).append((start, end))
         self._spans = spans
@@ -207,28 +223,38 @@ class SlimCompositor(Compositor):
         if self._spans is None:
             yield from super()._get_renders(crop)
             return
-        for widget, (region, clip) in self.visible_widgets.items():
+        for widget, (region, clip) in self.visible_widgets.items():  # front to back
+            if not self._spans:
+                break
             shown = region.intersection(clip)
-            for top, bottom in self._dirty_rows(self._spans, shown):
+            for top, bottom in _take_rows(self._spans, shown):
                 rows = Region(shown.x, top, shown.width, bottom - top)
                 yield rows, rows, widget.render_lines(rows.translate(-region.offset))
 
-    @staticmethod
-    def _dirty_rows(
-        spans: dict[int, list[tuple[int, int]]], shown: Region
-    ) -> Iterator[tuple[int, int]]:
-        """The runs of lines in which a part of the screen has dirty cells, as first and end."""
-        left, right = shown.column_span
-        first = end = -1
-        for y, runs in spans.items():  # top to bottom
-            if not shown.y <= y < shown.bottom:
-                continue
-            if not any(start < right and left < stop for start, stop in runs):
-                continue
-            if y != end:
-                if end >= 0:
-                    yield first, end
-                first = y
-            end = y + 1
-        if end >= 0:
-            yield first, end
+
+def _take_rows(spans: dict[int, _Runs], shown: Region) -> list[tuple[int, int]]:
+    """The runs of lines, as first and end, in which `shown` has dirty cells.
+
+    These cells are taken out of `spans`: what is behind need not be rendered.
+    """
+    left, right = shown.column_span
+    taken: list[tuple[int, int]] = []
+    for y in [y for y in spans if shown.y <= y < shown.bottom]:  # top to bottom
+        runs = spans[y]
+        if not any(start < right and left < end for start, end in runs):
+            continue
+        rest = [
+            part
+            for start, end in runs
+            for part in ((start, min(end, left)), (max(start, right), end))
+            if part[0] < part[1]
+        ]
+        if rest:
+            spans[y] = rest
+        else:
+            del spans[y]
+        if taken and taken[-1][1] == y:
+            taken[-1] = taken[-1][0], y + 1
+        else:
+            taken.append((y, y + 1))
+    return taken

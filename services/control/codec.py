@@ -2,7 +2,8 @@
 
 `to_json` and `from_json` know no record by name: they follow the annotations
 of frozen dataclasses. Decoding is strict: a bool is no number, a number no
-string, nothing is converted but int to float. Unknown fields are refused in
+string, nothing is converted but int to float. An error names the place of the value,
+which is found out when there is one: a page of flows has a thousand places. Unknown fields are refused in
 what a client asks (a typing error must not pass silently) and ignored in what
 a service answers (an added field does not raise the API's version).
 
@@ -180,7 +181,12 @@ def _list(kind: Any, strict: bool) -> _Decoder:
     def decode(value: object, where: str) -> list[Any]:
         if not isinstance(value, list):
             raise _fail(where, "a list", value)
-        return [item(part, f"{where}[{n}]") for n, part in enumerate(value)]
+        try:
+            return [item(part, "") for part in value]
+        except CodecError:  # now the same with places, which the error is to name
+            for n, part in enumerate(value):
+                item(part, f"{where}[{n}]")
+            raise
 
     return decode
 
@@ -191,7 +197,13 @@ def _dict(kind: Any, strict: bool) -> _Decoder:
     def decode(value: object, where: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise _fail(where, "an object", value)
-        return {_text(k, "a key"): item(v, _join(where, k)) for k, v in value.items()}
+        try:
+            return {_text(k, "a key"): item(v, "") for k, v in value.items()}
+        except CodecError:
+            for name, part in value.items():
+                _text(name, "a key")
+                item(part, _join(where, name))
+            raise
 
     return decode
 
@@ -214,7 +226,11 @@ def _record(kind: type, strict: bool) -> _Decoder:
         for name, part in value.items():
             decoder = parts.get(name)
             if decoder is not None:
-                found[name] = decoder(part, _join(where, name))
+                try:
+                    found[name] = decoder(part, "")
+                except CodecError:
+                    decoder(part, _join(where, name))  # raises, and names the place
+                    raise
             elif strict:
                 known = ", ".join(parts) or "none"
                 raise CodecError(f"{_join(where, name)!r} is not known here (known: {known})")
