@@ -87,7 +87,7 @@ def throughput(world: World, seconds: float) -> float:
 
 def measured(world: World, seconds: float) -> dict[str, Any]:
     """What iperf3 says at its end."""
-    argv = ["iperf3", "-c", SERVER, "-R", "-t", str(seconds), "-J"]
+    argv = ["iperf3", "-c", SERVER, "-R", "-t", str(seconds), "-O", "1", "-J"]
     answer: dict[str, Any] = json.loads(world.client.run(argv, check=False).stdout)
     return answer["end"]  # type: ignore[no-any-return]
 
@@ -132,17 +132,24 @@ def main() -> None:
         "mbit_alone": round(statistics.median(alone)),
         "mbit_watched": round(statistics.median(watched)),
         "mbit_all_stopped": round(statistics.median(paused)),
-        "ratio_watched": ratio(watched, alone),
-        "ratio_all_stopped": ratio(paused, alone),
+        "ratio_watched": middle(ratios(watched, alone)),
+        "ratio_all_stopped": middle(ratios(paused, alone)),
+        "rounds_watched": ratios(watched, alone),
+        "rounds_all_stopped": ratios(paused, alone),
         "percent_of_a_core": {
             name: round(100 * each / options.rounds, 1) for name, each in cores.items()
         },
     }))  # fmt: skip
 
 
-def ratio(some: list[float], others: list[float]) -> float:
-    """The median of the rounds' ratios."""
-    return round(statistics.median(a / b for a, b in zip(some, others, strict=True)), 3)
+def ratios(some: list[float], others: list[float]) -> list[float]:
+    """Of each round."""
+    return [round(a / b, 3) for a, b in zip(some, others, strict=True)]
+
+
+def middle(values: list[float]) -> float:
+    """Their median."""
+    return round(statistics.median(values), 3)
 
 
 def used(pids: list[int]) -> float:
