@@ -2,10 +2,11 @@
 
 `to_json` and `from_json` know no record by name: they follow the annotations
 of frozen dataclasses. Decoding is strict: a bool is no number, a number no
-string, nothing is converted but int to float. An error names the place of the value,
-which is found out when there is one: a page of flows has a thousand places. Unknown fields are refused in
-what a client asks (a typing error must not pass silently) and ignored in what
-a service answers (an added field does not raise the API's version).
+string, nothing is converted but int to float. Unknown fields are refused in what a
+client asks (a typing error must not pass silently) and ignored in what a
+service answers (an added field does not raise the API's version). An error
+names the place of its value, which is found out when there is an error: a page
+of flows has a thousand places.
 
 A message is one line of UTF-8 JSON that ends in LF. Lines are bounded, both
 ways. Batches (JSON-RPC 2.0 section 6) are not used: a client may simply send

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from services.control.errors import Code, ControlError
-from services.control.methods import CLIENT, GATEWAY, FlowsParams, NoParams
+from services.control.methods import CLIENT, GATEWAY, FlowsParams, Method, NoParams
 from services.control.readings import SHARED, Readings
-from services.control.subscriptions import Subscription
+from services.control.subscriptions import GATHER, MAX_GATHERED, Subscription
 from tests.fakes.services import PretendGateway
 
 STATUS, FLOWS = GATEWAY["status"], GATEWAY["flows"]
@@ -143,3 +144,61 @@ async def test_subscribers_of_one_interval_share_their_turns(
     count = len(sent)
     await asyncio.sleep(0.25)
     assert len(sent) == count
+
+
+def members(data: bytes) -> list[str]:
+    """The topics of some snapshots."""
+    return [json.loads(line)["params"]["topic"] for line in data.splitlines()]
+
+
+async def test_what_a_turn_finds_is_sent_in_one_piece(readings: Readings) -> None:
+    sent: list[bytes] = []
+    topics: list[tuple[Method, Any]] = [(STATUS, NoParams()), (FLOWS, FlowsParams())]
+    subscription = Subscription(1, readings, topics, 60, sent.append, lambda: True)
+    subscription.start()
+    await asyncio.sleep(0.02)
+    subscription.stop()
+    assert [members(data) for data in sent] == [["status", "flows"]]
+
+
+async def test_a_slow_topic_holds_the_others_back_for_a_moment_only(
+    service: Counted, readings: Readings
+) -> None:
+    sent: list[bytes] = []
+    topics: list[tuple[Method, Any]] = [(STATUS, NoParams()), (FLOWS, FlowsParams())]
+    subscription = Subscription(1, readings, topics, 60, sent.append, lambda: True)
+    service.gate.clear()  # flows are long in coming
+    subscription.start()
+    await asyncio.sleep(GATHER * 1.5)
+    assert [members(data) for data in sent] == [["status"]]
+    service.gate.set()
+    await asyncio.sleep(0.02)
+    assert [members(data) for data in sent] == [["status"], ["flows"]]
+    subscription.stop()
+
+
+async def test_nothing_is_sent_for_a_subscription_that_was_stopped(
+    service: Counted, readings: Readings
+) -> None:
+    sent: list[bytes] = []
+    topics: list[tuple[Method, Any]] = [(STATUS, NoParams()), (FLOWS, FlowsParams())]
+    subscription = Subscription(1, readings, topics, 60, sent.append, lambda: True)
+    service.gate.clear()
+    subscription.start()
+    await asyncio.sleep(GATHER / 5)
+    subscription.stop()
+    await asyncio.sleep(GATHER * 1.5)
+    assert sent == []
+
+
+async def test_much_is_sent_at_once(service: Counted, readings: Readings) -> None:
+    sent: list[bytes] = []
+    service.flows = service.flows * (2 * MAX_GATHERED // len(repr(service.flows)) + 1)
+    topics: list[tuple[Method, Any]] = [
+        (FLOWS, FlowsParams(limit=2000)), (STATUS, NoParams()),
+    ]  # fmt: skip
+    subscription = Subscription(1, readings, topics, 60, sent.append, lambda: True)
+    subscription.start()
+    await asyncio.sleep(0.1)
+    subscription.stop()
+    assert [members(data) for data in sent] == [["flows"], ["status"]]

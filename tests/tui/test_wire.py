@@ -12,10 +12,12 @@ from rich.style import Style
 from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.geometry import Region
 from textual.strip import Strip
+from textual.widget import Widget
 
 from tests.fakes.services import make_flows, request
 from tests.tui.conftest import Console, OpenConsole
 from tests.tui.terminal import PLAIN, Terminal
+from tui.widgets.table import RowTable
 from tui.wire import Pen, SlimChopsUpdate, SlimCompositor
 
 
@@ -52,25 +54,72 @@ async def test_a_whole_screen_is_the_same_and_smaller(
         assert len(slim_data) < len(plain_data) * 0.9
 
 
-async def test_parts_of_the_screen_touch_only_themselves(console: OpenConsole) -> None:
-    async with console(section="flows") as c:
+def part(rng: random.Random) -> Region:
+    """Some of a screen of 80 by 24, never all of it."""
+    x, y = rng.randrange(1, 80), rng.randrange(24)
+    return Region(x, y, rng.randint(1, 80 - x), rng.randint(1, 24 - y))
+
+
+@pytest.mark.parametrize("section", ["overview", "pair", "flows"])
+async def test_parts_of_the_screen_touch_only_themselves(
+    console: OpenConsole, section: str
+) -> None:
+    async with console(section=section) as c:
+        c.gateway.waiting = [request(label="漢字 Ünïcode", code=None)]
+        c.gateway.changed()
+        await c.settle()
         compositor = c.app.screen._compositor
         complete = Terminal(80, 24)
         complete.feed(compositor.render_full_update().render_segments(c.app.console))
         rng = random.Random(8)
         for _ in range(60):
-            x, y = rng.randrange(80), rng.randrange(24)
-            part = Region(x, y, rng.randint(1, 80 - x), rng.randint(1, 24 - y))
-            if part == Region(0, 0, 80, 24):
-                continue
-            compositor._dirty_regions.add(part)
+            parts = [part(rng) for _ in range(rng.randint(1, 4))]
+            compositor._dirty_regions.update(parts)
             update = compositor.render_partial_update()
             assert isinstance(update, ChopsUpdate)
             terminal = Terminal(80, 24)
             terminal.feed(update.render_segments(c.app.console))
-            wanted = {(x, y) for x, y in complete.cells if part.contains(x, y)}
+            wanted = {
+                place for place in complete.cells if any(part.contains(*place) for part in parts)
+            }
             assert terminal.touched == wanted
-            assert all(terminal.cells[place] == complete.cells[place] for place in wanted)
+            # Half a wide character cannot be drawn: a space stands for it.
+            halves = {
+                (x, y)
+                for x, y in wanted
+                for near in (x - 1, x + 1)
+                if (near, y) not in wanted and _joined(complete, min(x, near), y)
+            }
+            assert all(terminal.cells[place] == complete.cells[place] for place in wanted - halves)
+
+
+def _joined(terminal: Terminal, x: int, y: int) -> bool:
+    """Whether a cell and the next hold one wide character."""
+    return terminal.cells.get((x, y), (" ",))[0] != "" == terminal.cells.get((x + 1, y), (" ",))[0]
+
+
+async def test_only_lines_with_dirty_cells_are_rendered(
+    console: OpenConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[tuple[str, Region]] = []
+    async with console(section="flows") as c:
+        compositor = c.app.screen._compositor
+        for widget in compositor.visible_widgets:
+
+            def watch(crop: Region, widget: Widget = widget) -> list[Strip]:
+                rendered.append((type(widget).__name__, crop))
+                return type(widget).render_lines(widget, crop)
+
+            monkeypatch.setattr(widget, "render_lines", watch)
+        table = c.app.screen.query_one(RowTable)
+        for y in (4, 5, 9):
+            compositor._dirty_regions.add(Region(10, table.region.y + y, 6, 1))
+        assert compositor.render_partial_update() is not None
+        width = table.region.width
+    # The screen and the boxes behind the table are not asked for what it covers.
+    assert rendered == [
+        ("RowTable", Region(0, 4, width, 2)), ("RowTable", Region(0, 9, width, 1)),
+    ]  # fmt: skip
 
 
 async def test_a_moved_rate_repaints_its_own_cells_only(console: OpenConsole) -> None:

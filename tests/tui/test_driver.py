@@ -1,0 +1,144 @@
+"""The terminal's input: passed on at once, and no wake-up while there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tui.driver import TICK, WakingEvent
+
+APP = """
+import sys
+from textual.app import App
+from textual import events
+from tui.driver import IdleDriver
+
+class Keys(App):
+    def get_driver_class(self):
+        return IdleDriver
+    def on_ready(self):
+        print_("ready")
+    def on_key(self, event: events.Key):
+        print_(event.key)
+        if event.key == "q":
+            self.exit()
+
+def print_(text):
+    with open(int(sys.argv[1]), "w", closefd=False) as told:
+        told.write(text + "\\n")
+
+Keys().run()
+"""
+
+
+class Keys:
+    """An app in a terminal that tells the keys that it gets."""
+
+    def __init__(self) -> None:
+        self._near, far = pty.openpty()
+        told, tell = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", APP, str(tell)],
+            stdin=far, stdout=far, stderr=far, start_new_session=True, pass_fds=[tell],
+            env=os.environ | {"TERM": "xterm-256color"}, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+        os.close(far)
+        os.close(tell)
+        self._told = os.fdopen(told)
+        self._drain = threading.Thread(target=self._read, daemon=True)
+        self._drain.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):
+            while os.read(self._near, 65536):
+                pass
+
+    def type(self, data: bytes) -> None:
+        os.write(self._near, data)
+
+    def next(self, seconds: float = 10) -> str:
+        """What it told next."""
+        assert select.select([self._told], [], [], seconds)[0], "it told nothing"
+        return self._told.readline().strip()
+
+    def switches(self) -> int:
+        """How often it has slept and woken, all threads together."""
+        counted = 0
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            for line in (task / "status").read_text().splitlines():
+                if line.startswith("voluntary_ctxt_switches"):
+                    counted += int(line.split()[1])
+        assert counted
+        return counted
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._near)
+        self._drain.join(5)
+        self._told.close()
+
+
+@pytest.fixture
+def keys() -> Iterator[Keys]:
+    app = Keys()
+    assert app.next(30) == "ready"
+    yield app
+    app.close()
+
+
+def test_keys_are_passed_on_and_nobody_wakes_without_them(keys: Keys) -> None:
+    time.sleep(1)  # what the terminal is asked at the start has no answer
+    before = keys.switches()
+    time.sleep(15 * TICK)
+    assert keys.switches() - before <= 2, "it looks for input that is not there"
+    keys.type(b"a")
+    assert keys.next() == "a"
+    keys.type(b"\x1b[A")
+    assert keys.next() == "up"
+    keys.type(b"q")
+    assert keys.next() == "q"
+    assert keys.process.wait(10) == 0
+
+
+def test_a_lone_escape_is_known_by_what_does_not_follow(keys: Keys) -> None:
+    keys.type(b"\x1b")
+    assert keys.next() == "escape"
+    keys.type(b"\x1b")
+    time.sleep(TICK / 4)
+    keys.type(b"[B")
+    assert keys.next() in ("down", "escape")  # a slow line may cut a sequence in two
+
+
+def test_what_is_no_text_does_not_end_it(keys: Keys) -> None:
+    keys.type(b"\xff\xfe\xc3")
+    keys.type("ü".encode()[:1])
+    time.sleep(TICK)
+    keys.type("ü".encode()[1:] + b"x")
+    told = ""
+    while told != "x":
+        told = keys.next()
+    assert keys.process.poll() is None
+
+
+def test_an_event_that_wakes_those_who_wait_for_descriptors() -> None:
+    event = WakingEvent()
+    assert select.select([event.fileno()], [], [], 0)[0] == []
+    for _ in range(3):
+        event.set()
+        event.set()  # once more changes nothing
+        assert event.is_set()
+        assert select.select([event.fileno()], [], [], 0)[0]
+        event.clear()
+        event.clear()
+        assert select.select([event.fileno()], [], [], 0)[0] == []
