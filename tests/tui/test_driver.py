@@ -54,7 +54,8 @@ class Keys:
         )  # fmt: skip
         os.close(far)
         os.close(tell)
-        self._told = os.fdopen(told)
+        self._told = told
+        self._lines: list[str] = []
         self._drain = threading.Thread(target=self._read, daemon=True)
         self._drain.start()
 
@@ -68,8 +69,13 @@ class Keys:
 
     def next(self, seconds: float = 10) -> str:
         """What it told next."""
-        assert select.select([self._told], [], [], seconds)[0], "it told nothing"
-        return self._told.readline().strip()
+        until = time.monotonic() + seconds
+        while not self._lines:
+            left = max(0.0, until - time.monotonic())
+            assert select.select([self._told], [], [], left)[0], "it told nothing"
+            # Lines are short and written at once: they come whole.
+            self._lines += os.read(self._told, 4096).decode().split()
+        return self._lines.pop(0)
 
     def switches(self) -> int:
         """How often it has slept and woken, all threads together."""
@@ -86,7 +92,7 @@ class Keys:
         self.process.wait()
         os.close(self._near)
         self._drain.join(5)
-        self._told.close()
+        os.close(self._told)
 
 
 @pytest.fixture
