@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from rich.color import ColorSystem
@@ -153,6 +154,54 @@ async def test_a_moved_rate_repaints_its_own_cells_only(console: OpenConsole) ->
         assert {y for _, y in touched} == {3}
         assert len(touched) <= 10
         assert compositor is c.app.screen._compositor
+
+
+KEYS = [*"12345678jkofgxv/sp?r", "escape", "escape", "enter", "down", "pagedown", "end", "home",
+        "tab", "t", "ctrl+backslash"]  # fmt: skip
+
+
+@pytest.mark.parametrize(("size", "seed"), [((45, 24), 1), ((80, 24), 2), ((120, 40), 3)])
+async def test_what_was_written_bit_by_bit_is_the_screen(
+    console: OpenConsole, size: tuple[int, int], seed: int
+) -> None:
+    """Some hundred updates, whatever they were, leave what a whole screen would have."""
+    rng = random.Random(seed)
+    terminal = Terminal(*size)
+    async with console(size=size, theme="dark") as c:
+        display, kinds = c.app._display, set[str]()
+
+        def watch(screen: object, update: ChopsUpdate | LayoutUpdate | None) -> None:
+            if update is not None and screen is c.app.screen:
+                terminal.feed(update.render_segments(c.app.console))
+                kinds.add(type(update).__name__)
+            display(screen, update)  # type: ignore[arg-type]
+
+        c.app._display = watch  # type: ignore[method-assign, assignment]
+        c.app.screen.refresh()
+        flows = make_flows(60)
+        for step in range(120):
+            if rng.random() < 0.5:
+                rng.shuffle(flows)
+                c.gateway.flows = [
+                    replace(flow, to_tunnel_rate=rng.random() * 1e6, age=flow.age + step)
+                    for flow in flows[: rng.choice((3, 30, 60))]
+                ]
+                c.gateway.waiting = [request(label="漢字 Ünïcode", code="123456")][: step // 4 % 2]
+                c.gateway.changed("flows", "requests")
+                c.clock.now += 1
+            else:
+                await c.pilot.press(rng.choice(KEYS))
+            await c.advance(1)
+            if step % 6 == 0:
+                complete = Terminal(*size)
+                for widget in c.app.screen._compositor.visible_widgets:
+                    widget._styles_cache.clear()  # and with it every line made before
+                    if isinstance(widget, RowTable):
+                        widget._inks.clear()
+                whole = c.app.screen._compositor.render_full_update()
+                complete.feed(whole.render_segments(c.app.console))
+                assert terminal.cells == complete.cells, f"after step {step}"
+    assert kinds >= {"SlimChopsUpdate", "SlimLayoutUpdate"}
 
 
 def test_a_column_is_written_downward_when_that_is_shorter() -> None:
