@@ -363,7 +363,7 @@ class Client:
     # --- news of the round (RoundOwner) ------------------------------------------------------
 
     def tried(
-        self, endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float
+        self, endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float | None
     ) -> None:
         self._book.note(endpoint, outcome, why, seconds, time.time())
 

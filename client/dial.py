@@ -140,7 +140,7 @@ class Race:
                 # A UDP socket connects whoever is there: nobody was asked anything.
                 continue
             if attempt.answered is None:
-                self._tell(endpoint, Outcome.SLOWER, "no answer so far", self.seconds(endpoint))
+                self._tell(endpoint, Outcome.SLOWER, "no answer so far", None)
             else:
                 self._tell(endpoint, Outcome.SLOWER, "", attempt.answered - attempt.began)
 

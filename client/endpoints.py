@@ -37,12 +37,15 @@ class Tell(Protocol):
     """Where a race says how an attempt ended. Must not raise."""
 
     def __call__(
-        self, endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float
+        self, endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float | None
     ) -> None:
-        """`why` is a few words, or empty; `seconds` since the attempt began."""
+        """`why` is a few words, or empty; `seconds` from the attempt's beginning to its outcome,
+        None when it was given up before there was one."""
 
 
-def tell_nobody(endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float) -> None:
+def tell_nobody(
+    endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float | None
+) -> None:
     """For races that nobody asks about."""
 
 
@@ -87,7 +90,12 @@ class EndpointBook:
             )
 
     def note(
-        self, endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float, now: float
+        self,
+        endpoint: TransportEndpoint,
+        outcome: Outcome,
+        why: str,
+        seconds: float | None,
+        now: float,
     ) -> None:
         """An attempt has ended at Unix time `now`."""
         name = str(endpoint)

@@ -62,7 +62,7 @@ class RoundOwner(Protocol):
     """What a round tells the client. Called on the loop; none of these may raise but `leased`."""
 
     def tried(
-        self, endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float
+        self, endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float | None
     ) -> None:
         """What became of an endpoint (see `endpoints.Tell`)."""
 

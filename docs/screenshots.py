@@ -154,7 +154,7 @@ async def stay(pilot: Pilot[int], seconds: float) -> None:
 
 async def pictures(photographer: Photographer, parts: tuple[Gateway, Client, Client]) -> None:
     """All of them, in the order in which an owner would see them."""
-    gateway, _, laptop = parts
+    gateway, tv, laptop = parts
     async with console(gateway, "overview", DESK) as (overview, watching):
         async with console(gateway, "overview", LAPTOP) as (app, pilot):
             attempt = laptop.begin_connect(f"10.1.1.1:{PORT}")
@@ -172,6 +172,9 @@ async def pictures(photographer: Photographer, parts: tuple[Gateway, Client, Cli
     async with console(gateway, "flows", LAPTOP) as (app, pilot):
         await stay(pilot, 5)
         photographer.take(app, "flows")
+    async with console(tv, "tunnel", LAPTOP) as (app, pilot):
+        await stay(pilot, 60)
+        photographer.take(app, "tunnel")
 
 
 def main() -> None:

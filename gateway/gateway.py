@@ -57,6 +57,8 @@ from vshp.uri import PairingUri
 
 USAGE_SECONDS = 30.0
 """How often usage is written while there is traffic."""
+ROUND_TRIP_AGE = 10.0
+"""Seconds after which a device's round trip is measured anew, if somebody looks."""
 MAX_URI_ENDPOINTS = 3
 """Endpoints in a pairing URI: more would make its QR code too large for a phone."""
 
@@ -263,6 +265,18 @@ class Gateway:
     def tunnels(self) -> list[Tunnel]:
         """Leases in use, with what carries them."""
         return self._tunnels.all()
+
+    def ask_round_trips(self) -> None:
+        """Somebody looks at the tunnels: have round trips measured that are long known.
+
+        Nobody looks, nobody is asked: a PING wakes a phone.
+        """
+        now = self._loop.time()
+        for tunnel in self._tunnels.all():
+            if tunnel.link is not None and now - tunnel.asked_at >= ROUND_TRIP_AGE:
+                tunnel.asked_at = now
+                tunnel.link.session.ping(now)
+                self._pulse.mark(tunnel.link)
 
     def flows(self, peer_id: str | None = None) -> list[Flow]:
         """The open flows of all devices or of one, to be read only. Raises NoSuchPeer."""

@@ -56,6 +56,8 @@ class Tunnel:
     """When the lease is half over, which is the time to renew it."""
     rtt: float | None = None
     """Seconds, smoothed."""
+    asked_at: float = float("-inf")
+    """When the round trip was asked for, because somebody looked."""
     saved_up: int = 0
     """Bytes already added to the device's usage; likewise the other."""
     saved_down: int = 0

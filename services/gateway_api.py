@@ -231,6 +231,7 @@ class GatewayApi:
 
     def leases(self, _: m.NoParams) -> list[s.Lease]:
         now, wall = _now(), time.time()
+        self._gateway.ask_round_trips()
         return [_lease(tunnel, now, wall) for tunnel in self._gateway.tunnels()]
 
     # Flows

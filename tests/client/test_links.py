@@ -68,7 +68,9 @@ def test_the_book_is_bounded() -> None:
 async def test_a_race_tells_who_came_too_late_and_who_failed() -> None:
     told: dict[str, tuple[Outcome, str]] = {}
 
-    def tell(endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float) -> None:
+    def tell(
+        endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float | None
+    ) -> None:
         assert 0 <= seconds < 5
         told[str(endpoint)] = outcome, why
 

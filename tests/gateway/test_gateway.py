@@ -266,6 +266,30 @@ async def test_garbage_on_the_port_changes_nothing(gateway: Gateway) -> None:
     assert gateway.status().connected == 1
 
 
+async def test_round_trips_are_measured_when_somebody_looks(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, _ = await paired(gateway)
+    link = gateway.tunnels()[0].link
+    assert link is not None
+    asked: list[float] = []
+    ping = link.session.ping
+    monkeypatch.setattr(link.session, "ping", lambda now: (asked.append(now), ping(now)))
+    await asyncio.sleep(0.1)
+    assert gateway.tunnels()[0].rtt is None and asked == [], "nobody looked"
+    for _ in range(3):  # a console that looks again and again
+        gateway.ask_round_trips()
+    until = asyncio.get_running_loop().time() + 5
+    while gateway.tunnels()[0].rtt is None and asyncio.get_running_loop().time() < until:
+        await asyncio.sleep(0.02)
+        await device.alive()  # reads the PING, which its session answers
+    assert 0 < (gateway.tunnels()[0].rtt or 0) < 5
+    assert len(asked) == 1
+    monkeypatch.setattr("gateway.gateway.ROUND_TRIP_AGE", 0.0)
+    gateway.ask_round_trips()
+    assert len(asked) == 2
+
+
 async def test_trust_outlives_the_process() -> None:
     store = MemoryStore()
     first = Gateway(CONFIG, store)
