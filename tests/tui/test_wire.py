@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.color import ColorSystem
 from rich.console import Console as RichConsole
+from rich.console import RenderableType
 from rich.segment import Segment
 from rich.style import Style
-from textual._compositor import ChopsUpdate, LayoutUpdate
+from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.geometry import Region
+from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -123,21 +127,35 @@ async def test_only_lines_with_dirty_cells_are_rendered(
     ]  # fmt: skip
 
 
-async def test_a_moved_rate_repaints_its_own_cells_only(console: OpenConsole) -> None:
+def follow(
+    c: Console, monkeypatch: pytest.MonkeyPatch, told: Callable[[CompositorUpdate], None]
+) -> None:
+    """Have every update of the screen in front told before it is displayed."""
+    display = c.app._display
+
+    def watch(screen: Screen[Any], update: RenderableType | None) -> None:
+        if isinstance(update, CompositorUpdate) and screen is c.app.screen:
+            told(update)
+        display(screen, update)
+
+    monkeypatch.setattr(c.app, "_display", watch)
+
+
+async def test_a_moved_rate_repaints_its_own_cells_only(
+    console: OpenConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with console(section="flows") as c:
         await c.settle()
         compositor = c.app.screen._compositor
         sent: list[set[tuple[int, int]]] = []
-        display = c.app._display
 
-        def watch(screen: object, update: object) -> None:
+        def watch(update: CompositorUpdate) -> None:
             if isinstance(update, ChopsUpdate):
                 terminal = Terminal(80, 24)
                 terminal.feed(update.render_segments(c.app.console))
                 sent.append(terminal.touched)
-            display(screen, update)  # type: ignore[arg-type]
 
-        c.app._display = watch  # type: ignore[method-assign, assignment]
+        follow(c, monkeypatch, watch)
         flows = make_flows(40)
         flows[0] = type(flows[0])(
             **{
@@ -162,21 +180,19 @@ KEYS = [*"12345678jkofgxv/sp?r", "escape", "escape", "enter", "down", "pagedown"
 
 @pytest.mark.parametrize(("size", "seed"), [((45, 24), 1), ((80, 24), 2), ((120, 40), 3)])
 async def test_what_was_written_bit_by_bit_is_the_screen(
-    console: OpenConsole, size: tuple[int, int], seed: int
+    console: OpenConsole, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], seed: int
 ) -> None:
     """Some hundred updates, whatever they were, leave what a whole screen would have."""
     rng = random.Random(seed)
     terminal = Terminal(*size)
     async with console(size=size, theme="dark") as c:
-        display, kinds = c.app._display, set[str]()
+        kinds: set[str] = set()
 
-        def watch(screen: object, update: ChopsUpdate | LayoutUpdate | None) -> None:
-            if update is not None and screen is c.app.screen:
-                terminal.feed(update.render_segments(c.app.console))
-                kinds.add(type(update).__name__)
-            display(screen, update)  # type: ignore[arg-type]
+        def watch(update: CompositorUpdate) -> None:
+            terminal.feed(update.render_segments(c.app.console))
+            kinds.add(type(update).__name__)
 
-        c.app._display = watch  # type: ignore[method-assign, assignment]
+        follow(c, monkeypatch, watch)
         c.app.screen.refresh()
         flows = make_flows(60)
         for step in range(120):

@@ -388,11 +388,12 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         gutter = Segment(self._glyphs.cursor if line.cursor else " ", plain)
         if line.kind != "row":
             text, tone = line.cells[0]
-            style = self._ink(tone, there)
             if line.kind == "group":
                 style = self._base + self.get_component_rich_style("table--group", partial=True)
                 if there:
                     style += self.get_component_rich_style(there, partial=True)
+            else:
+                style = self._ink(tone, there)
             return Strip([gutter, Segment(fit(text, width - 1), style)], width)
         segments = [gutter]
         for (column, cells), (text, tone) in zip(self._layout(), line.cells, strict=True):
