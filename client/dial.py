@@ -175,6 +175,10 @@ async def _open_stream(endpoint: TransportEndpoint, mark: int) -> socket.socket:
     sock = _socket(endpoint, socket.SOCK_STREAM, mark)
     try:
         await asyncio.get_running_loop().sock_connect(sock, _address(endpoint))
+        if sock.getsockname() == sock.getpeername():
+            # Nobody listens at that port of ours, and the kernel gave it to this very
+            # socket, which then met itself (RFC 9293 3.5, simultaneous open).
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
     except BaseException:
         sock.close()
         raise

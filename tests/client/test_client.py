@@ -15,6 +15,7 @@ from client.client import WANTED_NAME, Client
 from client.model import ClientConfig, ClientError, ClientState, MemoryStore
 from tests.client.fakes import MemoryHost
 from tests.client.gateway_double import LEASE, GatewayDouble, Guest
+from tests.fakes.ports import free_port
 from vshp.config import CloseReason
 from vshp.events import HelloReceived
 from vshp.uri import Endpoint
@@ -247,7 +248,7 @@ async def test_a_used_uri_works_again_for_who_is_paired_and_is_refused_by_name_t
 
 async def test_dead_endpoints_do_not_stand_in_the_way(tmp_path: Path) -> None:
     async with GatewayDouble() as gateway, Device(tmp_path) as device:
-        dead = Endpoint.of("tcp", "127.0.0.1", 9)
+        dead = Endpoint.of("tcp", "127.0.0.1", free_port())
         mute = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
         silent = Endpoint.of("tcp", "127.0.0.1", mute.sockets[0].getsockname()[1])
         await device.client.connect(gateway.uri(dead, silent))

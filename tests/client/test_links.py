@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from pathlib import Path
 
 import pytest
 
-from client.dial import AllUnreachable, Race
+from client.dial import AllUnreachable, Race, connect
 from client.endpoints import MAX_ENDPOINTS, EndpointBook, Outcome
 from client.guard import Guards, GuardState, GuardWatch
 from client.history import CLOSED_HERE, MAX_LINKS, MOVED, History
 from client.model import ClientState, EndpointKind, TransportEndpoint
 from tests.client.gateway_double import GatewayDouble
 from tests.client.test_client import Device
+from tests.fakes.ports import free_port
+from tests.gateway.vpn.namespace import fresh_namespace, needs_namespaces
 from vshp.config import CloseReason
 from vshp.uri import Endpoint
 
@@ -66,13 +70,13 @@ def test_the_book_is_bounded() -> None:
 
 
 async def test_a_race_tells_who_came_too_late_and_who_failed() -> None:
-    told: dict[str, tuple[Outcome, str]] = {}
+    told: dict[str, tuple[Outcome, str, bool]] = {}
 
     def tell(
         endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float | None
     ) -> None:
-        assert 0 <= seconds < 5
-        told[str(endpoint)] = outcome, why
+        assert seconds is None or 0 <= seconds < 5
+        told[str(endpoint)] = outcome, why, seconds is not None
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -83,7 +87,7 @@ async def test_a_race_tells_who_came_too_late_and_who_failed() -> None:
         TransportEndpoint("tcp", "127.0.0.1", server.sockets[0].getsockname()[1])
         for server in (first, second)
     )
-    refused = TransportEndpoint("tcp", "127.0.0.1", 9)
+    refused = TransportEndpoint("tcp", "127.0.0.1", free_port())
     datagram = TransportEndpoint("udp", "127.0.0.1", 9)
     race = Race((refused, good, late, datagram), 0, 5.0, tell)
     sock, endpoint = await race.next()
@@ -94,8 +98,8 @@ async def test_a_race_tells_who_came_too_late_and_who_failed() -> None:
     await race.close(decided=True)
     sock.close()
     assert told == {
-        str(refused): (Outcome.REFUSED, "Connection refused"),
-        str(late): (Outcome.SLOWER, ""),
+        str(refused): (Outcome.REFUSED, "Connection refused", True),
+        str(late): (Outcome.SLOWER, "", True),
     }, "good is its taker's to tell; nothing was asked over UDP"
     race = Race((late,), 0, 5.0, tell)
     told.clear()
@@ -107,9 +111,48 @@ async def test_a_race_tells_who_came_too_late_and_who_failed() -> None:
         server.close()
 
 
+async def test_who_never_answered_is_told_without_a_time() -> None:
+    told: list[tuple[TransportEndpoint, Outcome, str, float | None]] = []
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        # Two that nobody accepts fill the queue; the kernel then leaves a SYN without an answer.
+        for one in (first, second):
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        mute = TransportEndpoint("tcp", *full.getsockname())
+        server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
+        good = TransportEndpoint("tcp", *server.sockets[0].getsockname())
+        race = Race((mute, good), 0, 5.0, lambda *outcome: told.append(outcome))
+        sock, endpoint = await race.next()
+        assert endpoint == good
+        await race.close(decided=True)
+        sock.close()
+        server.close()
+    assert told == [(mute, Outcome.SLOWER, "no answer so far", None)]
+
+
+def take_ports_of(low: int, high: int) -> None:
+    """Have the kernel give connects no other ports, in this namespace."""
+    Path("/proc/sys/net/ipv4/ip_local_port_range").write_text(f"{low} {high}")
+
+
+@needs_namespaces
+async def test_a_socket_that_met_itself_is_nobody_there() -> None:
+    """A connect to a port of our own that is also the port it is given succeeds, alone."""
+    with fresh_namespace():
+        take_ports_of(47800, 47801)
+        with socket.socket() as sock:
+            assert sock.connect_ex(("127.0.0.1", 47800)) == 0
+            assert sock.getpeername() == sock.getsockname()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with pytest.raises(ConnectionRefusedError, match="Connection refused"):
+            await connect(TransportEndpoint("tcp", "127.0.0.1", 47800), 0, 5.0)
+
+
 async def test_every_endpoint_of_a_connection_has_its_outcome(tmp_path: Path) -> None:
     async with GatewayDouble() as gateway, Device(tmp_path) as device:
-        dead = Endpoint.of("tcp", "127.0.0.1", 9)
+        dead = Endpoint.of("tcp", "127.0.0.1", free_port())
         mute = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
         silent = Endpoint.of("tcp", "127.0.0.1", mute.sockets[0].getsockname()[1])
         await device.client.connect(gateway.uri(dead, silent))
@@ -118,8 +161,8 @@ async def test_every_endpoint_of_a_connection_has_its_outcome(tmp_path: Path) ->
         found = {str(r.endpoint): r for r in device.client.endpoints()}
         assert now.endpoint is not None
         assert found[now.endpoint].outcome is Outcome.WON
-        assert found["tcp:127.0.0.1:9"].outcome is Outcome.REFUSED
-        assert found["tcp:127.0.0.1:9"].why == "Connection refused"
+        refused = found[f"tcp:127.0.0.1:{dead.port}"]
+        assert (refused.outcome, refused.why) == (Outcome.REFUSED, "Connection refused")
         slow = found[f"tcp:127.0.0.1:{silent.port}"]
         assert (slow.outcome, slow.why) == (Outcome.TIMED_OUT, "handshake timeout")
         assert slow.took is not None and slow.took > 1

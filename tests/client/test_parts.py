@@ -27,6 +27,7 @@ from client.plan import find_gateway, known_ways, make_plan, parse_address
 from client.rates import RateMeter
 from client.reconnect import in_order
 from tests.client.gateway_double import LEASE
+from tests.fakes.ports import free_port
 from vshp.config import Suite
 from vshp.uri import Endpoint, PairingUri
 
@@ -105,7 +106,8 @@ async def test_the_race_goes_to_who_answers_and_loses_no_socket() -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     good = TransportEndpoint("tcp", "127.0.0.1", port)
-    race = Race((HERE, good, TransportEndpoint("udp", "127.0.0.1", 9), good), 0, 5.0)
+    nowhere = TransportEndpoint("tcp", "127.0.0.1", free_port())
+    race = Race((nowhere, good, TransportEndpoint("udp", "127.0.0.1", 9), good), 0, 5.0)
     sock, endpoint = await race.next()
     assert endpoint is good
     sock.close()
@@ -119,11 +121,11 @@ async def test_the_race_goes_to_who_answers_and_loses_no_socket() -> None:
 
 
 async def test_a_race_that_is_closed_or_given_up_says_so() -> None:
-    nowhere = TransportEndpoint("tcp", "127.0.0.1", 9)
+    nowhere = TransportEndpoint("tcp", "127.0.0.1", free_port())
     race = Race((nowhere,), 0, 5.0)
     with pytest.raises(AllUnreachable, match="Connection refused"):
         await race.next()
-    race = Race((HERE, HERE), 0, 5.0)
+    race = Race((nowhere, nowhere), 0, 5.0)
     race.give_up()
     with pytest.raises(AllUnreachable, match="network changed"):
         await race.next()

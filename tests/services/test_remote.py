@@ -24,6 +24,7 @@ from services.control import remote as line
 from services.control.client import ControlClient, GatewayControl
 from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.remote import explain
+from tests.fakes.ports import free_port
 from tests.fakes.services import PretendClient, PretendGateway
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -239,9 +240,7 @@ def sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True
         )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     (tmp_path / "sshd_config").write_text(CONFIG.format(port=port, folder=tmp_path))
     Path("/run/sshd").mkdir(exist_ok=True)
     program(tmp_path / "bin", "vpnshare", VPNSHARE)

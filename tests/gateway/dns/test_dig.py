@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from gateway.dns.forwarder import DnsConfig, DnsForwarder
 from gateway.dns.upstreams import Server
 from gateway.vpn.detector import VpnDetector
 from gateway.vpn.guard import EgressGuard
+from tests.fakes.ports import free_port
 from tests.gateway.dns.wires import name
 from tests.gateway.dns.world import World, world
 from tests.gateway.vpn.namespace import Capture, Tunnel, Uplink, fresh_namespace, needs_namespaces
@@ -89,25 +89,27 @@ TYPES = {
 
 
 @contextlib.asynccontextmanager
-async def dnsmasq(folder: Path, host: str = "127.0.0.1") -> AsyncIterator[Server]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((host, 0))
-        port = probe.getsockname()[1]
+async def dnsmasq(folder: Path) -> AsyncIterator[Server]:
+    """A dnsmasq that has said that it serves."""
+    port = free_port()
     config = folder / "dnsmasq.conf"
     config.write_text(ZONE)
     process = await asyncio.create_subprocess_exec(
         "dnsmasq", "--keep-in-foreground", f"--conf-file={config}", f"--port={port}",
-        f"--listen-address={host}", "--bind-interfaces", "--user=root", "--pid-file=",
+        "--listen-address=127.0.0.1", "--bind-interfaces", "--user=root", "--pid-file=",
+        "--log-facility=-",
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        for _ in range(200):
-            assert process.returncode is None, (await process.communicate())[1].decode()
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-                if probe.connect_ex((host, port)) == 0:
-                    break
-            await asyncio.sleep(0.02)
-        yield Server(host, port)
+        assert process.stderr is not None
+        said = b""
+        async with asyncio.timeout(20):
+            while b": started" not in said:
+                line = await process.stderr.readline()
+                assert line, said.decode()
+                said += line
+        yield Server("127.0.0.1", port)
+        assert process.returncode is None, "dnsmasq ended by itself"
     finally:
         if process.returncode is None:
             process.terminate()
