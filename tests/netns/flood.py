@@ -2,14 +2,17 @@
 
 Opens connections and begins handshakes as fast as asked, holds as many half
 open as it may, and sends first messages over UDP, each of which looks like
-another client's. Prints what it did when its time is over.
+another client's. Says `enough` after so many attempts and goes on until SIGTERM;
+then it prints what it did.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import resource
+import signal
 import socket
 import struct
 import time
@@ -42,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("address")
     parser.add_argument("port", type=int)
-    parser.add_argument("number", type=int)
+    parser.add_argument("number", type=int, help="attempts after which it is enough")
     parser.add_argument("--rate", type=float, default=1000.0, help="attempts a second")
     parser.add_argument("--source", action="append", default=[], help="own addresses, in turn")
     options = parser.parse_args()
@@ -57,10 +60,16 @@ def main() -> None:
         sock.bind((source, 0))
         sock.setblocking(False)
         udp.append(sock)
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
     print("ready", flush=True)
     began = time.monotonic()
     refused = 0
-    for number in range(options.number):
+    for number in itertools.count():
+        if number == options.number:
+            print("enough", flush=True)
+        if told:
+            break
         source = sources[number % len(sources)]
         stream = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         stream.bind((source, 0))
@@ -86,9 +95,8 @@ def main() -> None:
         if ahead > 0:
             time.sleep(ahead)
     seconds = time.monotonic() - began
-    print(f"done: {options.number} connects and first messages in {seconds:.1f} s, "
+    print(f"done: {number} connects and first messages in {seconds:.1f} s, "
           f"{refused} refused, {len(held)} held", flush=True)  # fmt: skip
-    time.sleep(2.0)
 
 
 if __name__ == "__main__":
