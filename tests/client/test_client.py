@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 import time
 from collections.abc import Callable
@@ -249,8 +250,8 @@ async def test_a_used_uri_works_again_for_who_is_paired_and_is_refused_by_name_t
 async def test_dead_endpoints_do_not_stand_in_the_way(tmp_path: Path) -> None:
     async with GatewayDouble() as gateway, Device(tmp_path) as device:
         dead = Endpoint.of("tcp", "127.0.0.1", free_port())
-        mute = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-        silent = Endpoint.of("tcp", "127.0.0.1", mute.sockets[0].getsockname()[1])
+        mute = socket.create_server(("127.0.0.1", 0))  # nobody accepts
+        silent = Endpoint.of("tcp", "127.0.0.1", mute.getsockname()[1])
         await device.client.connect(gateway.uri(dead, silent))
         now = await device.client.wait(10)
         mute.close()

@@ -153,8 +153,8 @@ async def test_a_socket_that_met_itself_is_nobody_there() -> None:
 async def test_every_endpoint_of_a_connection_has_its_outcome(tmp_path: Path) -> None:
     async with GatewayDouble() as gateway, Device(tmp_path) as device:
         dead = Endpoint.of("tcp", "127.0.0.1", free_port())
-        mute = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-        silent = Endpoint.of("tcp", "127.0.0.1", mute.sockets[0].getsockname()[1])
+        mute = socket.create_server(("127.0.0.1", 0))  # nobody accepts
+        silent = Endpoint.of("tcp", "127.0.0.1", mute.getsockname()[1])
         await device.client.connect(gateway.uri(dead, silent))
         now = await device.client.wait(10)
         mute.close()

@@ -39,7 +39,7 @@ class Shown:
 
     def __init__(self, svg: str) -> None:
         self.root = ElementTree.fromstring(svg)
-        self.rows = {part.get("id"): part for part in self.root.find(f"{NS}defs") or ()}
+        self.rows = {part.get("id"): part for part in self.root.iterfind(f"{NS}defs/*")}
         (self.strip,) = [g for g in self.root.iter(f"{NS}g") if g.get("class") == "s"]
         (self.style,) = [part.text or "" for part in self.root.iter(f"{NS}style")]
         steps = re.search(r"@keyframes p\{(.*?)\}@keyframes b", self.style)
