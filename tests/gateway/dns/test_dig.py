@@ -100,9 +100,9 @@ async def dnsmasq(folder: Path) -> AsyncIterator[Server]:
         "--log-facility=-",
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
+    assert process.stderr is not None
+    said = b""
     try:
-        assert process.stderr is not None
-        said = b""
         async with asyncio.timeout(20):
             while b": started" not in said:
                 line = await process.stderr.readline()
@@ -111,9 +111,14 @@ async def dnsmasq(folder: Path) -> AsyncIterator[Server]:
         yield Server("127.0.0.1", port)
         assert process.returncode is None, "dnsmasq ended by itself"
     finally:
-        if process.returncode is None:
+        ended = process.returncode
+        if ended is None:
             process.terminate()
+        said += await process.stderr.read()
         await process.wait()
+        # Shown when the test fails.
+        print(f"dnsmasq {'served to the end' if ended is None else f'ended with {ended}'}:")
+        print(said.decode())
 
 
 @contextlib.asynccontextmanager

@@ -155,6 +155,7 @@ async def world(*scripts: Script, config: DnsConfig | None = None) -> AsyncItera
     try:
         yield World(source, detector, guard, forwarder, front, resolvers)
     finally:
+        print(forwarder.counters)  # shown when the test fails
         forwarder.close()
         await front.stop()
         for resolver in resolvers:
