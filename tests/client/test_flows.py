@@ -173,9 +173,11 @@ async def test_a_program_that_is_gone_meanwhile(tmp_path: Path) -> None:
 WORLD = """
 import asyncio, os, socket, subprocess, sys
 from client.flows import TunnelFlows
+from tests.fakes.addresses import wait_for_ipv6
 for line in ("link set lo up", "addr add 10.77.0.2/32 dev lo", "addr add 10.77.0.1/32 dev lo",
              "addr add fd77::2/128 dev lo nodad", "addr add fd77::1/128 dev lo nodad"):
     subprocess.run(["ip", *line.split()], check=True)
+wait_for_ipv6()
 kept = []
 def tcp(here, there, family, count):
     listener = socket.create_server((there, 0), family=family, backlog=count)

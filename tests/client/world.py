@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.addresses import wait_for_ipv6
+
 NEEDS_ROOT = pytest.mark.skipif(
     os.geteuid() != 0 or not os.path.exists("/dev/net/tun") or shutil.which("ip") is None,
     reason="needs root, /dev/net/tun and iproute2: it builds network namespaces",
@@ -61,6 +63,8 @@ class World:
             "addr add 2001:db8:51::1/128 dev lo nodad",
         ):
             _ip(f"-n {self.router} {line}")
+        for name in (self.client, self.router):
+            wait_for_ipv6(name)
 
     def destroy(self) -> None:
         for name in (self.client, self.router):

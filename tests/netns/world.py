@@ -54,10 +54,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from tests.fakes.addresses import wait_for_ipv6
 from tests.netns import servers
 from tests.netns.capture import Capture
 from tests.netns.hosts import Host, command, remove_namespace
-from tests.netns.processes import Process, wait_for
+from tests.netns.processes import Process
 
 PROJECT = Path(__file__).resolve().parents[2]
 PREFIX = "vps"
@@ -221,6 +222,8 @@ class World:
             "-6 route add blackhole fd67::/64",
         )
         self.server.resolver("127.0.0.1")
+        for host in self._open_hosts:
+            host.inside(wait_for_ipv6)
 
     def vpn_up(self, interface: str = "g1", routes: bool = True) -> None:
         """Make the VPN, as a VPN application does when it connects."""
@@ -238,6 +241,7 @@ class World:
         _address(self.gateway, interface, f"{GATEWAY_VPN}/24", *ipv6)
         for host, name in ((self.vpn_exit, "vpn0"), (self.gateway, interface)):
             host.ip(f"link set {name} mtu {shape.vpn_mtu}")
+            host.inside(wait_for_ipv6)
         if routes:
             self.vpn_routes(interface)
 
@@ -385,11 +389,6 @@ def _address(host: Host, interface: str, *addresses: str) -> None:
         ),
         f"link set {interface} up",
     )
-    if any(":" in address for address in addresses):
-        wait_for(
-            lambda: "tentative" not in host.run(["ip", "-6", "addr", "show", interface]).stdout,
-            f"addresses of {interface}",
-        )
 
 
 # ---- runs and their locks

@@ -16,6 +16,8 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.fakes.addresses import wait_for_ipv6
+
 TUNSETIFF = 0x400454CA
 TUNSETOFFLOAD = 0x400454D0
 IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
@@ -80,6 +82,7 @@ def kernel_host(
             _ip(*inside, "address", "add", f"{ipv6}/64", "dev", device, "nodad")
             _ip(*inside, "link", "set", device, "mtu", str(mtu), "txqueuelen", "5000", "up")
             _ip(*inside, "link", "set", "lo", "up")
+            wait_for_ipv6(namespace)
             if congestion is not None:
                 setting = f"net.ipv4.tcp_congestion_control={congestion}"
                 _ip("netns", "exec", namespace, "sysctl", "-qw", setting)

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.addresses import wait_for_ipv6
+
 CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
@@ -91,6 +93,7 @@ class Tunnel:
         run(f"ip addr add {self.address4}/24 dev {self.name}")
         run(f"ip addr add fd08::2/64 dev {self.name} nodad")
         run(f"ip link set {self.name} up")
+        wait_for_ipv6()
         if routes:
             self.route()
         return self
@@ -131,6 +134,7 @@ class Uplink:
         run("ip addr add 2001:db8:1::2/64 dev up0 nodad")
         run("ip link set up1 up")
         run("ip link set up0 up")
+        wait_for_ipv6()
         for far in ("192.0.2.1", "2001:db8:1::1"):
             run(f"ip neigh add {far} lladdr 02:00:00:00:00:01 dev up0 nud permanent")
         run("ip route add default via 192.0.2.1")

@@ -10,6 +10,7 @@ from gateway.vpn.detector import VpnDetector
 from gateway.vpn.egress import tie
 from gateway.vpn.guard import EgressGuard
 from gateway.vpn.ties import SO_BINDTODEVICE, SO_BINDTOIFINDEX, Ties
+from tests.fakes.addresses import wait_for_ipv6
 from tests.gateway.vpn.namespace import fresh_namespace, inside, needs_namespaces, run
 
 pytestmark = needs_namespaces
@@ -46,6 +47,9 @@ async def test_both_families_carry_bytes() -> None:
         run("ip addr add 10.3.0.2/24 dev g2")
         run("ip addr add fd03::2/64 dev g2 nodad")
         run("ip link set g2 up")
+        wait_for_ipv6()
+        with inside(near):
+            wait_for_ipv6()
         servers = [
             (socket.AF_INET, "10.3.0.1", listener(socket.AF_INET, "10.3.0.2")),
             (socket.AF_INET6, "fd03::1", listener(socket.AF_INET6, "fd03::2")),

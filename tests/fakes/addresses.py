@@ -1,0 +1,43 @@
+"""IPv6 addresses that the kernel has taken up.
+
+Its worker does that at some time after `ip addr add` has returned, `nodad` or not. Until
+then a connect to the address finds no route, and packets to it are not for this host.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+TABLES = ("if_inet6", "ipv6_route")
+RTF_LOCAL = 0x80000000
+GLOBAL = "00"
+
+
+def wait_for_ipv6(namespace: str | None = None, seconds: float = 20.0) -> None:
+    """Wait until all global IPv6 addresses have their local routes.
+
+    `namespace` is one that `ip netns` knows; None: that of this thread. Addresses of a
+    device that is down or has no carrier do not get their routes.
+    """
+    deadline = time.monotonic() + seconds
+    while not _are_taken_up(*(_read(table, namespace) for table in TABLES)):
+        assert time.monotonic() < deadline, "the kernel does not take up an IPv6 address"
+        time.sleep(0.005)
+
+
+def _read(table: str, namespace: str | None) -> list[list[str]]:
+    path = f"/proc/thread-self/net/{table}"
+    if namespace is None:
+        with open(path) as file:
+            text = file.read()
+    else:
+        command = ["ip", "netns", "exec", namespace, "cat", path]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [line.split() for line in text.splitlines()]
+
+
+def _are_taken_up(addresses: list[list[str]], routes: list[list[str]]) -> bool:
+    wanted = {(words[0], words[5]) for words in addresses if words[3] == GLOBAL}
+    local = {(words[0], words[9]) for words in routes if int(words[8], 16) & RTF_LOCAL}
+    return wanted <= local
