@@ -31,7 +31,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tests.netns.processes import wait_for
+from tests.netns.processes import cpu_seconds, wait_for
 from tests.netns.product import EXECUTABLE, Client, Gateway
 from tests.netns.world import PROJECT, SERVER, World
 
@@ -181,11 +181,7 @@ def summary(rounds: list[float]) -> dict[str, Any]:
 
 def used(pids: list[int]) -> float:
     """Processor seconds of some processes so far."""
-    ticks = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return sum(map(cpu_seconds, pids))
 
 
 def busy(pids: list[int], seconds: float) -> float:

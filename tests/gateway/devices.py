@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from gateway.gateway import Gateway
 from gateway.records import GatewayConfig
+from tests.fakes.waiting import settle
 from vshp.config import Carrier, Hello, LeaseConfig, Resume
 from vshp.datagram_session import DatagramClientSession
 from vshp.errors import VshpError
@@ -127,14 +128,6 @@ class Device:
 
 def offer(gateway: Gateway) -> bytes:
     return PairingUri.decode(gateway.pair().uri).secret
-
-
-async def settle(condition: object) -> None:
-    """Give the gateway its turns until `condition()` holds."""
-    assert callable(condition)
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def paired(gateway: Gateway, *, udp: bool = False) -> tuple[Device, LeaseConfig]:

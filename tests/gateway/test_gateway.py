@@ -15,7 +15,8 @@ from gateway.model import MemoryStore, peer_id
 from gateway.offers import MAX_OFFERS
 from gateway.pairing import NoSuchRequest
 from gateway.peers import NoSuchPeer
-from tests.gateway.devices import CONFIG, Device, key, offer, paired, port_of, public, settle
+from tests.fakes.waiting import settle
+from tests.gateway.devices import CONFIG, Device, key, offer, paired, port_of, public
 from vshp.config import Carrier, CloseReason, Resume
 from vshp.events import ApprovalPending, LeaseChanged, LeaseGranted, PeerClosed, StatusReceived
 from vshp.uri import PairingUri

@@ -14,7 +14,8 @@ from gateway.gateway import Gateway
 from gateway.listeners import ListenError, StreamListener
 from gateway.model import MemoryStore
 from tests.fakes.ports import free_port
-from tests.gateway.devices import CONFIG, Device, paired, port_of, settle
+from tests.fakes.waiting import settle
+from tests.gateway.devices import CONFIG, Device, paired, port_of
 from vshp.config import CloseReason, Resume
 from vshp.endpoints import Endpoint
 from vshp.events import LeaseChanged, LeaseGranted, PeerClosed

@@ -13,7 +13,8 @@ import pytest
 from gateway import listeners
 from gateway.gateway import Gateway
 from gateway.model import MemoryStore
-from tests.gateway.devices import CONFIG, Device, key, paired, port_of, settle
+from tests.fakes.waiting import settle
+from tests.gateway.devices import CONFIG, Device, key, paired, port_of
 from vshp.config import CloseReason, Hello
 from vshp.constants import MAX_HALF_OPEN
 from vshp.datagram_session import DatagramClientSession

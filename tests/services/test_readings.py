@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -15,6 +14,7 @@ from services.control.methods import CLIENT, GATEWAY, FlowsParams, Method, NoPar
 from services.control.readings import SHARED, Readings
 from services.control.subscriptions import MAX_GATHERED, Subscription
 from tests.fakes.services import PretendGateway
+from tests.fakes.waiting import settle
 
 STATUS, FLOWS = GATEWAY["status"], GATEWAY["flows"]
 
@@ -58,12 +58,6 @@ async def readings(service: Counted) -> Readings:
 def kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read is good until there is news, however slow the machine is just now."""
     monkeypatch.setattr("services.control.readings.SHARED", 60.0)
-
-
-async def settle(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @pytest.mark.usefixtures("kept")
