@@ -1,21 +1,40 @@
-"""IPv6 addresses that the kernel has taken up.
+"""Links and IPv6 addresses that the kernel has taken up, which it does after `ip` has returned.
 
-Its worker does that at some time after `ip addr add` has returned, `nodad` or not. Until
-then a connect to the address finds no route, and packets to it are not for this host.
+Who has a carrier it goes through once a second at most; until then a link is not said to
+have one and has no link-local address. Routes of an address, `nodad` or not, are the work
+of another worker; until then a connect to the address finds no route, and packets to it
+are not for this host.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 
 TABLES = ("if_inet6", "ipv6_route")
 RTF_LOCAL = 0x80000000
-GLOBAL = "00"
+HOST = "10"
+
+
+def wait_for_links(seconds: float = 20.0) -> None:
+    """Wait until the links of this thread's namespace that have a carrier are known for it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = subprocess.run(["ip", "-j", "link"], check=True, capture_output=True, text=True)
+        late = [
+            link["ifname"]
+            for link in json.loads(answer.stdout)
+            if {"LOWER_UP", "NO-CARRIER"} <= set(link["flags"])
+        ]
+        if not late:
+            return
+        assert time.monotonic() < deadline, f"the kernel does not take up {', '.join(late)}"
+        time.sleep(0.02)
 
 
 def wait_for_ipv6(namespace: str | None = None, seconds: float = 20.0) -> None:
-    """Wait until all global IPv6 addresses have their local routes.
+    """Wait until all IPv6 addresses have their local routes.
 
     `namespace` is one that `ip netns` knows; None: that of this thread. Addresses of a
     device that is down or has no carrier do not get their routes.
@@ -38,6 +57,6 @@ def _read(table: str, namespace: str | None) -> list[list[str]]:
 
 
 def _are_taken_up(addresses: list[list[str]], routes: list[list[str]]) -> bool:
-    wanted = {(words[0], words[5]) for words in addresses if words[3] == GLOBAL}
+    wanted = {(words[0], words[5]) for words in addresses if words[3] != HOST}
     local = {(words[0], words[9]) for words in routes if int(words[8], 16) & RTF_LOCAL}
     return wanted <= local

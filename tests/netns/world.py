@@ -54,7 +54,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from tests.fakes.addresses import wait_for_ipv6
+from tests.fakes.addresses import wait_for_ipv6, wait_for_links
 from tests.netns import servers
 from tests.netns.capture import Capture
 from tests.netns.hosts import Host, command, remove_namespace
@@ -223,6 +223,7 @@ class World:
         )
         self.server.resolver("127.0.0.1")
         for host in self._open_hosts:
+            host.inside(wait_for_links)
             host.inside(wait_for_ipv6)
 
     def vpn_up(self, interface: str = "g1", routes: bool = True) -> None:
