@@ -252,8 +252,10 @@ class World:
 
         Else a server's late segment could arrive between address and route, and the
         gateway's kernel would answer for the connection that is gone by its other route.
+        Segments that wait for the gateway's link address are past the filter: they go too.
         """
         self.vpn_exit.nft(HOLD)
+        self.vpn_exit.ip("neighbour flush all")
         try:
             yield
         finally:
