@@ -136,9 +136,7 @@ class Sockets:
             number = sock.connect_ex((socket.inet_ntop(family, host), port))
             if number and number != errno.EINPROGRESS:
                 raise OSError(number, os.strerror(number))
-            stream = KernelStream(
-                sock, self._poller, self._factory.network.interface, self.tally
-            )
+            stream = KernelStream(sock, self._poller, self._factory.network.interface, self.tally)
             self._poller.watch(sock.fileno(), handler)
         except BaseException:
             sock.close()

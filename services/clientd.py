@@ -40,9 +40,7 @@ class ClientService:
         self._store = store
         self._client = Client(store, client_config(settings.config, paths))
         settings.apply = _apply
-        examine = partial(
-            of_client, self._client, Machine("client", paths), settings.config
-        )
+        examine = partial(of_client, self._client, Machine("client", paths), settings.config)
         self._api = ClientApi(self._client, store, ring, shut_down, settings, Doctor(examine))
 
     def registry(self) -> Registry:

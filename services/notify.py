@@ -104,9 +104,7 @@ class DesktopBackend:
             self._id = None
 
     async def alert(self, text: str) -> None:
-        await run(
-            "notify-send", "--app-name=VPN Share", "--urgency=critical", ALARM_TITLE, text
-        )
+        await run("notify-send", "--app-name=VPN Share", "--urgency=critical", ALARM_TITLE, text)
 
     def _command(self) -> list[str]:
         command = ["notify-send", "--app-name=VPN Share", "--print-id"]

@@ -74,9 +74,7 @@ def _outside(role: str, must: bool) -> list[Finding]:
 def _softened(finding: Finding) -> Finding:
     if finding.status != "broken" or finding.side == "both":
         return finding
-    return Finding(
-        finding.id, finding.title, finding.side, "warn", finding.found, finding.advice
-    )
+    return Finding(finding.id, finding.title, finding.side, "warn", finding.found, finding.advice)
 
 
 def _print(finding: Finding) -> None:

@@ -101,9 +101,7 @@ async def _run(check: Check[C], subject: C) -> Finding:
         )
     except TimeoutError:
         outcome = skipped(f"There was no answer within {TIMEOUT:g} s.")
-    return Finding(
-        check.id, check.title, check.side, outcome.status, outcome.found, outcome.advice
-    )
+    return Finding(check.id, check.title, check.side, outcome.status, outcome.found, outcome.advice)
 
 
 async def _look(check: Check[C], subject: C) -> Outcome:

@@ -103,9 +103,7 @@ async def test_a_shell_that_greets(ssh: Path, gateway: PretendGateway) -> None:
         await control.close()
 
 
-def test_no_service_there(
-    ssh: Path, home: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_no_service_there(ssh: Path, home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["console", "--host", "phone"]) == Exit.NOT_RUNNING
     assert "No service runs on phone." in capfd.readouterr().err
 
