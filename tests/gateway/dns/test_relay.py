@@ -8,6 +8,7 @@ import socket
 from gateway.dns.forwarder import DnsConfig, DnsForwarder
 from gateway.dns.relay import CASE_PROOFS, MAX_JUNK
 from gateway.dns.upstreams import Server
+from tests.fakes.waiting import settle
 from tests.gateway.dns import wires
 from tests.gateway.dns.world import NO_VPN, Script, world
 
@@ -48,15 +49,13 @@ async def test_answers_from_another_address_or_port_are_dropped() -> None:
     async with world(lambda q, tcp: []) as w:
         waiting = asyncio.ensure_future(w.ask(wires.question("spoof.test")))
         resolver = w.resolvers[0]
-        while not resolver.udp:
-            await asyncio.sleep(0.01)
+        await settle(lambda: resolver.udp)
         forged = wires.reply(resolver.udp[0], FORGED)
         for host in ("127.0.0.1", "127.0.0.9"):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as forger:
                 forger.bind((host, 0))
                 forger.sendto(forged, ("127.0.0.1", resolver.ports[0]))
-        await asyncio.sleep(0.05)
-        assert w.forwarder.counters["dns__answer__wrong_sender"] == 2
+        await settle(lambda: w.forwarder.counters.get("dns__answer__wrong_sender") == 2)
         assert not waiting.done()
         waiting.cancel()
 

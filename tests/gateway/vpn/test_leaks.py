@@ -22,6 +22,7 @@ from gateway.vpn.ties import (
     MappedSocket,
     Ties,
 )
+from tests.fakes.waiting import settle
 from tests.gateway.vpn.namespace import (
     FAR4,
     FAR6,
@@ -195,8 +196,7 @@ async def test_nothing_leaves_when_the_vpn_is_lost(kernel: str, loss: str) -> No
         for sock, way in used + unused + blind:
             if sock is not None:
                 emit(sock, way)
-        await asyncio.sleep(0.15)
-        assert w.detector.network.state is VpnState.ABSENT
+        await settle(lambda: w.detector.network.state is VpnState.ABSENT)
         assert w.detector.generation == 1
         for family, way in WAYS:
             assert w.open(family, way) is None
@@ -216,9 +216,7 @@ async def test_replaced_by_another_device_of_the_same_name() -> None:
             assert sock is not None
             emit(sock, way)
         assert w.tunnel.packets() == [], "what was tied to the old device stays dead"
-        await asyncio.sleep(0.2)
-        assert w.detector.network.usable
-        assert w.guard.generation == 1
+        await settle(lambda: w.guard.generation == 1 and w.detector.network.usable)
         for family, way in WAYS:
             sock = w.open(family, way)
             assert sock is not None
@@ -232,8 +230,7 @@ async def test_renamed_device_is_the_same_vpn() -> None:
         old = w.open(socket.AF_INET, UDP)
         assert old is not None
         run("ip link set vpn0 name vpn9")
-        await asyncio.sleep(0.15)
-        assert w.detector.network.interface == "vpn9"
+        await settle(lambda: w.detector.network.interface == "vpn9")
         assert w.detector.generation == 0
         emit(old, UDP)
         fresh = w.open(socket.AF_INET6, TCP)
@@ -262,7 +259,7 @@ async def test_the_kernel_tells_what_holds_a_socket(kernel: str) -> None:
 @pytest.mark.parametrize("kernel", ["index", "unicast-if, scope"])
 async def test_fifty_losses_and_returns_leak_nothing(kernel: str) -> None:
     async with scene(kernel) as w:
-        for _ in range(50):
+        for lost in range(50):
             sockets = [(w.open(family, way), way) for family, way in WAYS]
             w.tunnel.close()
             for sock, way in sockets:
@@ -270,7 +267,6 @@ async def test_fifty_losses_and_returns_leak_nothing(kernel: str) -> None:
                 emit(sock, way)
                 sock.close()
             w.tunnel = Tunnel().up()
-            await asyncio.sleep(0.06)
-            assert w.detector.network.usable
+            await settle(lambda: w.detector.generation > lost and w.detector.network.usable)  # noqa: B023, called here only
         assert w.capture.packets() == []
         assert w.detector.generation == 50

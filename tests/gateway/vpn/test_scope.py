@@ -11,6 +11,7 @@ from gateway.vpn.egress import tie
 from gateway.vpn.guard import EgressGuard
 from gateway.vpn.ties import SO_BINDTODEVICE, SO_BINDTOIFINDEX, Ties
 from tests.fakes.addresses import wait_for_ipv6
+from tests.fakes.waiting import settle
 from tests.gateway.vpn.namespace import fresh_namespace, inside, needs_namespaces, run
 
 pytestmark = needs_namespaces
@@ -54,8 +55,7 @@ async def test_both_families_carry_bytes() -> None:
             (socket.AF_INET, "10.3.0.1", listener(socket.AF_INET, "10.3.0.2")),
             (socket.AF_INET6, "fd03::1", listener(socket.AF_INET6, "fd03::2")),
         ]
-        await asyncio.sleep(0.15)
-        assert near_detector.network.usable
+        await settle(lambda: near_detector.network.usable)
         guard = EgressGuard(near_detector, ties=OldKernel())
         assert guard.streams == "scope"
         loop = asyncio.get_running_loop()
