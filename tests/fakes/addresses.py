@@ -14,7 +14,7 @@ import time
 
 TABLES = ("if_inet6", "ipv6_route")
 RTF_LOCAL = 0x80000000
-HOST = "10"
+GLOBAL, LINK = "00", "20"
 
 
 def wait_for_links(seconds: float = 20.0) -> None:
@@ -33,14 +33,17 @@ def wait_for_links(seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def wait_for_ipv6(namespace: str | None = None, seconds: float = 20.0) -> None:
-    """Wait until all IPv6 addresses have their local routes.
+def wait_for_ipv6(
+    namespace: str | None = None, seconds: float = 20.0, *, link_local: bool = False
+) -> None:
+    """Wait until all global IPv6 addresses have their local routes, or link-local ones too.
 
     `namespace` is one that `ip netns` knows; None: that of this thread. Addresses of a
     device that is down or has no carrier do not get their routes.
     """
     deadline = time.monotonic() + seconds
-    while not _are_taken_up(*(_read(table, namespace) for table in TABLES)):
+    scopes = {GLOBAL, LINK} if link_local else {GLOBAL}
+    while not _are_taken_up(scopes, *(_read(table, namespace) for table in TABLES)):
         assert time.monotonic() < deadline, "the kernel does not take up an IPv6 address"
         time.sleep(0.005)
 
@@ -56,7 +59,7 @@ def _read(table: str, namespace: str | None) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
 
-def _are_taken_up(addresses: list[list[str]], routes: list[list[str]]) -> bool:
-    wanted = {(words[0], words[5]) for words in addresses if words[3] != HOST}
+def _are_taken_up(scopes: set[str], addresses: list[list[str]], routes: list[list[str]]) -> bool:
+    wanted = {(words[0], words[5]) for words in addresses if words[3] in scopes}
     local = {(words[0], words[9]) for words in routes if int(words[8], 16) & RTF_LOCAL}
     return wanted <= local

@@ -223,8 +223,7 @@ class World:
         )
         self.server.resolver("127.0.0.1")
         for host in self._open_hosts:
-            host.inside(wait_for_links)
-            host.inside(wait_for_ipv6)
+            host.inside(_wait_for_network)
 
     def vpn_up(self, interface: str = "g1", routes: bool = True) -> None:
         """Make the VPN, as a VPN application does when it connects."""
@@ -392,6 +391,11 @@ def _address(host: Host, interface: str, *addresses: str) -> None:
         ),
         f"link set {interface} up",
     )
+
+
+def _wait_for_network() -> None:
+    wait_for_links()
+    wait_for_ipv6(link_local=True)
 
 
 # ---- runs and their locks
