@@ -4,10 +4,8 @@ Theory of operation. Everything happens on one asyncio loop: the poller's
 batches (links and forwarded sockets), one timer, and calls of the control API;
 `pulse` ties them together. A session's life goes through `listeners` (may this
 stranger knock?), `link` (bytes), `admission` (may this device in?) and
-`tunnels` (its lease, its flows, its return).
-
-Sharing is a wish of the owner; forwarding is the wish and a VPN. Without either
-the NAT answers every packet with an ICMP error, and clients are told by STATUS.
+`tunnels` (its lease, its flows, its return). What is forwarded, and when nothing
+may be, is `sharing`'s to decide.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from gateway.entrance import Entrance
 from gateway.leases import choose_pool
 from gateway.link import Link
 from gateway.listeners import spell
-from gateway.model import GatewayStore, PairingRequest, PeerDevice, VpnNetwork, fingerprint
+from gateway.model import GatewayStore, PairingRequest, PeerDevice, fingerprint
 from gateway.nat.counters import Counters
 from gateway.nat.flows import Flow
 from gateway.nat.limits import limits_for
@@ -37,17 +35,18 @@ from gateway.nat.policy import EgressPolicy
 from gateway.nat.router import Nat, NatConfig, TunnelPeer
 from gateway.offers import OfferBook
 from gateway.peers import PeerRegistry
-from gateway.proof import HURRY, EgressProof, sentence
+from gateway.proof import EgressProof
 from gateway.pulse import Pulse
 from gateway.rates import RateMeter
 from gateway.records import GatewayConfig, GatewaySnapshot, Knocks, Offer
+from gateway.sharing import Sharing
 from gateway.sockets import Sockets
 from gateway.tunnels import Tunnel, Tunnels
 from gateway.vpn.detector import VpnDetector
 from gateway.vpn.guard import EgressGuard
 from gateway.vpn.snapshot import Attached
 from vshp import events as ev
-from vshp.config import CloseReason, GatewayStatus
+from vshp.config import CloseReason
 from vshp.constants import MAX_ENDPOINTS, SECRET_LIFETIME
 from vshp.datagram_session import DatagramGatewaySession
 from vshp.endpoints import Endpoint
@@ -97,8 +96,6 @@ class Gateway:
             self._grant,
             config.auto_approve_qr,
         )
-        self._share = config.share
-        self._generation = 0
         self._usage_at: float | None = None
         self._invites_until = 0.0
 
@@ -123,22 +120,33 @@ class Gateway:
         )
         self._pulse = Pulse(self._loop, self.poller, self._deadline, self._due)
         self._dns = DnsForwarder(self.guard, self.config.dns)
-        self._resolver = SharedResolver(self._dns)
+        resolver = SharedResolver(self._dns)
         descriptors = self.config.max_descriptors or resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         sockets = Sockets(self.guard, self.poller)
-        self._proof = EgressProof(self.detector, sockets.tally)
-        self._proof.on_alarm = self._egress_alarm
         self._nat = Nat(
             NatConfig(
                 limits=limits_for(descriptors),
                 address_dependent_filtering=self.config.address_dependent_filtering,
             ),
             sockets,
-            self._resolver,
+            resolver,
             self.policy,
             self.counters,
         )
         self._nat.on_output = self._output
+        self._sharing = Sharing(
+            self.config.share,
+            self.detector,
+            self.guard,
+            EgressProof(self.detector, sockets.tally),
+            self._nat,
+            self._dns,
+            resolver,
+            self.counters,
+            self._loop.time,
+        )
+        self._sharing.on_change = self._sharing_changed
+        self._sharing.on_alarm = lambda text: self.on_alarm(text)
         try:
             await self.detector.start()
             attached = self.detector.attached()
@@ -155,8 +163,6 @@ class Gateway:
                 self.config.grace,
                 self.config.lease,
             )
-            self._generation = self.detector.generation
-            self.detector.on_change = self._vpn_changed
             self.detector.on_attached = self._attached_changed
             self._attached_changed(attached)
             self._entrance.places.on_change = self._tell_endpoints
@@ -164,8 +170,7 @@ class Gateway:
         except BaseException:
             await self._close()
             raise
-        self.detector.attend(self._share)
-        self._apply_sharing(now)
+        self._sharing.start()
 
     async def stop(self) -> None:
         """Say goodbye to every client, close everything, write the last usage."""
@@ -185,11 +190,11 @@ class Gateway:
     # --- what the owner may do ---------------------------------------------------------------
 
     def share(self) -> None:
-        self._set_share(True)
+        self._sharing.want(True)
 
     def unshare(self) -> None:
         """Stop forwarding: flows end, clients stay connected and are told."""
-        self._set_share(False)
+        self._sharing.want(False)
 
     def pair(self, seconds: float = SECRET_LIFETIME) -> Offer:
         """Issue a one-time secret, good for so long, and put it into a URI."""
@@ -300,7 +305,6 @@ class Gateway:
         if config.listen != self.config.listen:
             self._entrance.listen(config.listen)
         before, self.config = self.config, config
-        now = self._loop.time()
         self._admission.auto_approve_qr = config.auto_approve_qr
         self._tunnels.name = config.name
         self._tunnels.mtu = config.mtu
@@ -312,11 +316,7 @@ class Gateway:
         if config.dns != before.dns:
             self.configure_dns(config.dns)
         if config.bypass is not before.bypass:
-            self.guard.bypass = config.bypass
-            self._proof.acknowledge()
-            # Either way these sockets are not where they ought to be now.
-            self._nat.close_flows("bypass_changed", now)
-            self._apply_sharing(now)
+            self._sharing.bypass(config.bypass)
         if config.vpn_interface != before.vpn_interface:
             self.detector.choose(config.vpn_interface)
         self._changed()
@@ -359,10 +359,9 @@ class Gateway:
     def status(self) -> GatewaySnapshot:
         now = self._loop.time()
         up, down = self._tunnels.totals()
-        network = self.guard.network
         return GatewaySnapshot(
-            sharing="off" if not self._share else "on" if network.usable else "unavailable",
-            vpn=network,
+            sharing=self._sharing.state,
+            vpn=self.guard.network,
             guard=str(self.guard.strength),
             bypass=self.config.bypass,
             listen=self._entrance.listening(),
@@ -376,13 +375,9 @@ class Gateway:
             from_tunnel_rate=self._up.read(up, now),
             to_tunnel_rate=self._down.read(down, now),
             counters=self._all_counters(),
-            alarms=self._alarms(network),
-            egress=self._proof.report,
+            alarms=self._sharing.alarms(),
+            egress=self._sharing.egress,
         )
-
-    def _alarms(self, network: VpnNetwork) -> list[str]:
-        found = [network.reason] if self.config.bypass and network.reason else []
-        return found + [sentence(name) for name in self._proof.report.alarms]
 
     def _all_counters(self) -> dict[str, int]:
         counts = self.counters.snapshot() | self.guard.counters | self._dns.counters
@@ -395,55 +390,17 @@ class Gateway:
         self._pulse.settle_soon()
         self.on_change()
 
-    # --- sharing and the VPN -----------------------------------------------------------------
+    # --- sharing and the LAN -----------------------------------------------------------------
 
-    def _set_share(self, wanted: bool) -> None:
-        if self._share is wanted:
-            return
-        now = self._loop.time()
-        self._share = wanted
-        self.detector.attend(wanted)
-        if wanted:
-            self._proof.acknowledge()
-        else:
-            self._nat.close_flows("sharing_off", now)
-        self._apply_sharing(now)
-
-    def _apply_sharing(self, now: float) -> None:
-        """Tell the NAT and the clients what may be forwarded now."""
-        network = self.guard.network
-        on = self._share and network.usable
-        self._nat.set_available(on and network.ipv4, on and network.ipv6)
-        self._resolver.open = on
-        if on and not self.config.bypass:
-            self._proof.look(now)
+    def _sharing_changed(self, now: float) -> None:
         for tunnel in self._tunnels.all():
             if tunnel.link is not None:
                 self._tell_status(tunnel.link, now)
         self._changed()
 
-    def _egress_alarm(self, name: str) -> None:
-        """What we sent did not go into the VPN: whatever the reason, no more of it."""
-        self.counters.counts[name] += 1
-        self._set_share(False)
-        self.on_alarm(sentence(name))
-
     def _tell_status(self, link: Link, now: float) -> None:
-        network = self.guard.network
-        status = GatewayStatus(
-            vpn_up=network.usable, sharing=self._share, ipv6_internet=network.ipv6
-        )
-        link.session.status(status, now)
+        link.session.status(self._sharing.client_status(), now)
         self._pulse.mark(link)
-
-    def _vpn_changed(self, network: VpnNetwork) -> None:
-        now = self._loop.time()
-        if self.detector.generation != self._generation:
-            self._generation = self.detector.generation
-            if not self.config.bypass:
-                self._nat.close_flows("vpn_lost", now)
-        self._dns.vpn_changed()
-        self._apply_sharing(now)
 
     def _attached_changed(self, attached: Attached) -> None:
         self.policy.set_networks(
@@ -572,11 +529,8 @@ class Gateway:
         changed |= self._tunnels.expire(now)
         self._tunnels.renew(now)
         if self._usage_at is not None and self._usage_at <= now:
-            if self.config.bypass:
-                self._usage_at = None
-            else:
-                self._proof.look(now)
-                self._usage_at = now + HURRY if self._proof.suspicious else None
+            hurry = self._sharing.prove(now)
+            self._usage_at = None if hurry is None else now + hurry
             for tunnel in self._tunnels.all():
                 self._tunnels.save_usage(tunnel)
         if changed:

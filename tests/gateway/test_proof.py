@@ -172,9 +172,10 @@ async def test_an_alarm_stops_sharing(gateway: Gateway) -> None:
     gateway.on_alarm = told.append
     interface = Loopback()
     carrier = Carrier(interface)
-    gateway._proof._detector = cast(VpnDetector, interface)
-    gateway._proof._tally = carrier.sockets.tally
-    gateway._proof.look(0.0)
+    proof = gateway._sharing._proof
+    proof._detector = cast(VpnDetector, interface)
+    proof._tally = carrier.sockets.tally
+    proof.look(0.0)
     interface.freeze()
     carrier.carry(8, 0)
     for wanted in ("unavailable", "unavailable", "off"):
