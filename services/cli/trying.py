@@ -69,7 +69,12 @@ def _stay(seconds: float | None) -> bool:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End as by Ctrl-C, which the console knows how to follow, so that everything is removed."""
+    """End as by Ctrl-C, which the console knows how to follow, so that everything is removed.
+
+    Also where Ctrl-C is for somebody else: a shell's background jobs begin with it ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)
 
 

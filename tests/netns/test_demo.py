@@ -45,11 +45,21 @@ def test_everything_goes_through_the_vpn_and_nothing_is_left() -> None:
     assert traces(process.pid) == []
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
-def test_it_can_be_interrupted_at_any_time(ending: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("ending", "of_ctrl_c"),
+    [
+        pytest.param(signal.SIGINT, signal.SIG_DFL, id="ctrl-c"),
+        pytest.param(signal.SIGTERM, signal.SIG_DFL, id="term"),
+        pytest.param(signal.SIGTERM, signal.SIG_IGN, id="term in the background"),
+    ],
+)
+def test_it_can_be_interrupted_at_any_time(
+    ending: signal.Signals, of_ctrl_c: signal.Handlers
+) -> None:
     process = subprocess.Popen(
-        [str(EXECUTABLE), "demo", "--no-console"], stdout=subprocess.PIPE, text=True
-    )
+        [str(EXECUTABLE), "demo", "--no-console"], stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, of_ctrl_c),
+    )  # fmt: skip
     assert process.stdout is not None
     process.stdout.readline()  # it has begun to build
     wait_for(lambda: len(traces(process.pid)) >= 2, "the first namespace")
@@ -78,9 +88,12 @@ def test_the_console_in_front(in_terminal: Callable[..., tuple[int, bytes, int]]
     assert traces(pid) == []
 
 
-def test_the_console_ends_by_itself(in_terminal: Callable[..., tuple[int, bytes, int]]) -> None:
+@pytest.mark.parametrize("of_ctrl_c", [signal.SIG_DFL, signal.SIG_IGN], ids=["front", "background"])
+def test_the_console_ends_by_itself(
+    in_terminal: Callable[..., tuple[int, bytes, int]], of_ctrl_c: signal.Handlers
+) -> None:
     argv = [str(EXECUTABLE), "demo", "--seconds", "3"]
-    pid, output, _ = in_terminal(argv, b"Demo tablet", b"4")
+    pid, output, _ = in_terminal(argv, b"Demo tablet", b"4", of_ctrl_c)
     assert output.count(b"\x1b[?1049l") >= 1, "the terminal was given back"
     assert traces(pid) == []
 
@@ -89,9 +102,12 @@ def test_the_console_ends_by_itself(in_terminal: Callable[..., tuple[int, bytes,
 def in_terminal() -> Callable[..., tuple[int, bytes, int]]:
     """Run a program in a terminal, press a key when a text has come; pid, output, status."""
 
-    def run(argv: list[str], text: bytes, key: bytes) -> tuple[int, bytes, int]:
+    def run(
+        argv: list[str], text: bytes, key: bytes, of_ctrl_c: signal.Handlers = signal.SIG_DFL
+    ) -> tuple[int, bytes, int]:
         pid, fd = pty.fork()
         if pid == 0:
+            signal.signal(signal.SIGINT, of_ctrl_c)
             os.environ.update(TERM="xterm-256color", COLUMNS="100", LINES="30")
             os.execv(argv[0], argv)
         output = b""
