@@ -11,6 +11,7 @@ key that was meant for one device never lets another one in.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -38,6 +39,8 @@ from tui.screens.sections import SCREENS
 from tui.store import LinkState, Store
 from tui.waiting import Waiting
 
+TERMINATED = 128 + signal.SIGTERM
+"""The exit code after SIGTERM, as shells give it."""
 SECOND = 1.0
 
 
@@ -119,6 +122,8 @@ class ConsoleApp(App[int]):
         return themes.variable_defaults()
 
     def on_mount(self) -> None:
+        if not self.is_headless:
+            terminal.at_termination(partial(self.exit, return_code=TERMINATED))
         self._load_themes()
         for problem in actions.keymap_problems(self.user_keymap):
             self.tell(problem, "warning")

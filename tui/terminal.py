@@ -1,14 +1,21 @@
-"""Whether there is still somebody in front of the console.
+"""The terminal's end: whether there is still somebody in front of it, and leaving it in order.
 
 A terminal that goes away sends SIGHUP, but only to a console whose controlling
 terminal it is. One that was given a terminal without that (by `setsid`, by a
 supervisor) would read the end of its input for ever, as fast as it can.
+
+A console that is killed by SIGTERM must give the terminal back first: else its shell
+stays on the console's screen, and every movement of the mouse types into it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import select
+import signal
 import sys
+import threading
+from collections.abc import Callable
 
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
@@ -23,3 +30,13 @@ def gone(descriptor: int | None = None) -> bool:
     poll = select.poll()
     poll.register(descriptor, 0)
     return any(mask & _GONE for _, mask in poll.poll(0))
+
+
+def at_termination(leave: Callable[[], None]) -> None:
+    """Have `leave` called on the running loop at SIGTERM.
+
+    Whoever runs the console and handles SIGTERM already is left to it.
+    """
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    if on_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
