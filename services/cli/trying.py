@@ -45,11 +45,7 @@ def run(args: argparse.Namespace) -> int:
                 print(f"{found['to_device_bytes']:,} bytes went to the device and "
                       f"{found['from_device_bytes']:,} from it, all through the VPN.")  # fmt: skip
             return Exit.INTERRUPTED if interrupted else Exit.OK
-        if args.seconds is not None:
-            timer = threading.Timer(args.seconds, os.kill, (os.getpid(), signal.SIGTERM))
-            timer.daemon = True
-            timer.start()
-        return open_console(["gateway", "client"])
+        return _look(args.seconds)
 
 
 def _tell(args: argparse.Namespace, text: str) -> None:
@@ -66,6 +62,26 @@ def _stay(seconds: float | None) -> bool:
     except KeyboardInterrupt:
         return True
     return False
+
+
+def _look(seconds: float | None) -> int:
+    """The console in front, for so long or until its user leaves it."""
+    over = threading.Event()
+
+    def end() -> None:
+        over.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if seconds is not None:
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+    try:
+        return open_console(["gateway", "client"])
+    except KeyboardInterrupt:
+        if over.is_set():
+            return Exit.OK
+        raise
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
