@@ -21,7 +21,6 @@ finds it comes after a crash, and connects again by itself.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
@@ -47,18 +46,18 @@ from client.model import (
 )
 from client.nic import MAX_MTU, MIN_MTU
 from client.plan import Plan, find_gateway, known_ways, make_plan
-from client.reconnect import Backoff, Ending, Step, Verdict, after, in_order, judge, rank
+from client.reconnect import Backoff, Ending, Step, Verdict, after, in_order, judge
 from client.report import Report
 from client.round import Round
+from client.search import Search
 from client.sessions import Sessions
 from client.system.files import FileWatch
 from client.system.host import Host, LinuxHost
-from client.system.watch import SETTLE, NetworkWatch
+from client.system.watch import NetworkWatch
 from client.tasks import cancel, create_task
 from client.tunnel import Tunnel
 from vshp.config import Capability, GatewayStatus, Hello, LeaseConfig, Resume, Suite
 from vshp.handshake import generate_identity, public_key
-from vshp.transports import adb
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +67,6 @@ WANTED_NAME = "client-connected"
 """The file that says that a run holds a lease; its text is the gateway's fingerprint."""
 CONNECT_STEP = 2.0
 """Seconds for a connect in the first round after a break; each further round has as much more."""
-IMPROVE_FIRST = 15.0
-IMPROVE_MAX = 300.0
-"""Seconds between looks for a better way to the gateway, while there could be one."""
 RESOLVER_PAUSE = 1.0
 """Seconds from somebody's writing of resolv.conf to our own: two who insist do not race."""
 PING_PAUSE = 1.0
@@ -108,7 +104,7 @@ class Client:
         self._hold: asyncio.Task[None] | None = None
         self._nudge = asyncio.Event()
         self._settled = asyncio.Event()
-        self._improvable = asyncio.Event()
+        self._search = Search(self._ways, self._usb_changed)
         self._pinged = 0.0
         self._wanted = config.state_dir / WANTED_NAME
 
@@ -244,10 +240,9 @@ class Client:
             # While nothing is known of the path, short attempts find its return sooner.
             timeout = min(self._config.connect_timeout, CONNECT_STEP * backoff.rounds)
             ways = await self._ways(plan)
-            self._book.know((*ways, *plan.endpoints))
             current = Round(self, plan, ways, self._tunnel, self._session_maker(plan), timeout)
             self._plan, self._round = plan, current
-            improving = create_task(self._improve(plan, current), "client-improve")
+            searching = create_task(self._search.run(plan, current), "client-search")
             ended = CLOSED_HERE
             try:
                 ending = await current.run()
@@ -258,7 +253,7 @@ class Client:
             finally:
                 # Before anything is awaited: the pause begins now.
                 self._history.ended(current.link, ended, time.monotonic())
-                await cancel(improving)
+                await cancel(searching)
                 self._report.add(current.link)
                 self._round = None
             granted = current.granted
@@ -308,45 +303,13 @@ class Client:
         found = [e for e in plan.endpoints if plan.by_address or e.transport != "usb"]
         if plan.transport in ("auto", "usb"):
             found += await usb_endpoints(plan.port)
-        return in_order(classify(found, self._tunnel.mark), plan.transport)
-
-    async def _improve(self, plan: Plan, current: Round) -> None:
-        """While a link runs that is not the best there could be: look for a better one.
-
-        At each news of the network or of USB, and ever more seldom otherwise.
-        """
-        wait = IMPROVE_FIRST
-        phones = create_task(self._watch_usb(plan), "client-usb-watch")
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout(wait):
-                        await self._improvable.wait()
-                    # What is told from here on asks for another look.
-                    self._improvable.clear()
-                    await asyncio.sleep(SETTLE)
-                    wait = IMPROVE_FIRST
-                except TimeoutError:
-                    wait = min(2 * wait, IMPROVE_MAX)
-                link = current.link
-                if link is None or not current.granted:
-                    continue
-                ways = await self._ways(plan)
-                self._book.know((*ways, *plan.endpoints))
-                here = next((e for e in ways if str(e) == str(link.endpoint)), link.endpoint)
-                current.improve(tuple(e for e in ways if rank(e) < rank(here)))
-        finally:
-            await cancel(phones)
-
-    async def _watch_usb(self, plan: Plan) -> None:
-        """News of phones on the cable, where an adb server runs."""
-        if plan.transport in ("auto", "usb"):
-            with contextlib.suppress(OSError):
-                await adb.track(self._usb_changed)
+        ways = in_order(classify(found, self._tunnel.mark), plan.transport)
+        self._book.know((*ways, *plan.endpoints))
+        return ways
 
     def _usb_changed(self) -> None:
         self._nudge.set()
-        self._improvable.set()
+        self._search.hurry()
 
     def _session_maker(self, plan: Plan) -> Sessions:
         """Sessions for a round, each with what the plan holds at that moment."""
@@ -436,7 +399,7 @@ class Client:
     def _network_changed(self) -> None:
         """Do not wait for time-outs: try again now, or see whether the link still works."""
         self._nudge.set()
-        self._improvable.set()
+        self._search.hurry()
         if self._round is None:
             return
         self._round.look_again()
