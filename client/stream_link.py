@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 from time import monotonic
 
 from client.driver import LinkOwner, SessionMaker
@@ -17,6 +18,10 @@ from vshp.session import ClientSession
 
 NETWORK_BUDGET = 512 * 1024
 """Bytes received before the NIC gets its turn."""
+
+_SILENT = frozenset({"link_dead", "link_lost"})
+"""Endings of which the gateway may know nothing."""
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class StreamLink(Link):
@@ -118,6 +123,12 @@ class StreamLink(Link):
                 self._sock.send(output)
             except OSError:
                 pass
+
+    def _over(self, ending: Ending) -> None:
+        if ending.reason in _SILENT:
+            # What the kernel still has would come to the gateway long after we went on elsewhere.
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        super()._over(ending)
 
     def _let_go(self) -> None:
         self._poller.unwatch(self._sock.fileno())

@@ -21,6 +21,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from gateway.leases import LEASE_SECONDS, AddressPool, PoolError
 from gateway.link import Link
@@ -71,6 +72,7 @@ class Tunnel:
 class _Granted:
     """A lease sent to a client that has not confirmed it yet."""
 
+    link: Link
     peer: PeerDevice
     lease: TunnelLease
     config: LeaseConfig
@@ -109,6 +111,7 @@ class Tunnels:
         self._by_key: dict[bytes, Tunnel] = {}
         self._by_peer: dict[int, Tunnel] = {}
         self._granted: dict[int, _Granted] = {}
+        """By their link's id, the oldest first."""
         self._ended_up = 0
         self._ended_down = 0
 
@@ -198,15 +201,22 @@ class Tunnels:
             offload=offload,
             expires=time.time() + self.seconds,
         )
-        self._granted[id(link)] = _Granted(peer, lease, config, generation + 1)
+        self._granted[id(link)] = _Granted(link, peer, lease, config, generation + 1)
         link.session.approve(config, now, base)
         return link.confirmed and self.confirmed(link, now)
 
     def confirmed(self, link: Link, now: float) -> bool:
-        """The client speaks under the session's keys: a lease it was given takes effect."""
-        granted = self._granted.pop(id(link), None)
+        """The client speaks under the session's keys: a lease it was given takes effect.
+
+        Leases that the device was given before, on other links, can take effect no more: it
+        has gone on to this one, and what it had said there may arrive late.
+        """
+        granted = self._granted.get(id(link))
         if granted is None:
             return False
+        for outdated in self._outdated_by(granted):
+            outdated.close(CloseReason.REPLACED, now)
+        del self._granted[id(link)]
         tunnel = self._by_key.get(granted.peer.public_key)
         earlier = None if tunnel is None else tunnel.link
         if tunnel is not None and granted.config.session_id == tunnel.session_id:
@@ -227,6 +237,12 @@ class Tunnels:
         link.attach(tunnel.nat_peer)
         tunnel.nat_peer.set_out(link.session.writer, now, reliable=link.transport != "udp")
         return True
+
+    def _outdated_by(self, granted: _Granted) -> list[Link]:
+        """The links on which this device was given a lease earlier and has not confirmed it."""
+        key = granted.peer.public_key
+        before = takewhile(lambda other: other is not granted, self._granted.values())
+        return [other.link for other in before if other.peer.public_key == key]
 
     def path_found(self, link: Link, payload: int, now: float) -> None:
         """The path of a datagram link was probed: widen (or narrow) the lease's MTU."""

@@ -230,6 +230,28 @@ async def test_a_replayed_first_message_displaces_nobody(gateway: Gateway) -> No
     assert gateway.tunnels() == [tunnel] and tunnel.link is not None
 
 
+@pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
+async def test_a_grant_that_is_confirmed_late_takes_nothing_over(
+    gateway: Gateway, udp: bool
+) -> None:
+    """What a device said on a link that it gave up may come when it is long on another."""
+    device, _ = await paired(gateway)
+    late = Device(gateway, device.identity, udp=udp)
+    await late.flush()
+    await settle(lambda: gateway._tunnels._granted)  # its confirmation is on the way...
+    now = Device(gateway, device.identity)
+    await now.until(LeaseGranted)
+    await now.flush()
+    await settle(lambda: gateway.status().counters.get("session__opened") == 2)
+    (tunnel,) = gateway.tunnels()
+    in_use = tunnel.link
+    ended = await late.until(PeerClosed)  # ...and arrives
+    assert ended.reason is CloseReason.REPLACED
+    await now.alive()
+    assert gateway.tunnels() == [tunnel] and tunnel.link is in_use is not None
+    assert not gateway._tunnels._granted
+
+
 async def test_revocation_ends_the_session_at_once_and_keeps_the_device_out(
     gateway: Gateway,
 ) -> None:
