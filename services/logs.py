@@ -91,17 +91,21 @@ class CrashFile(logging.Handler):
         self.path = path
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not record.exc_info or record.exc_info[0] is None:
-            return
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        trace = "".join(traceback.format_exception(*record.exc_info))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        with contextlib.suppress(OSError):
-            descriptor = os.open(self.path, flags, 0o600)
-            with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
-                if file.tell() > MAX_CRASH_FILE:
-                    file.truncate(0)
-                file.write(f"{stamp} {record.name}: {record.getMessage()}\n{trace}\n")
+        if record.exc_info and record.exc_info[1] is not None:
+            keep_trace(self.path, f"{record.name}: {record.getMessage()}", record.exc_info[1])
+
+
+def keep_trace(path: Path, what: str, error: BaseException) -> None:
+    """Append the trace of an unexpected failure to a file; where that fails, so be it."""
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+    trace = "".join(traceback.format_exception(error))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, flags, 0o600)
+        with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
+            if file.tell() > MAX_CRASH_FILE:
+                file.truncate(0)
+            file.write(f"{stamp} {what}\n{trace}\n")
 
 
 class _Formatter(logging.Formatter):

@@ -32,6 +32,7 @@ from tui.driver import IdleDriver
 from tui.link import Connect, Link, connector, is_read_only
 from tui.news import LinkChanged, News, Reporter
 from tui.palette import ConsoleCommands
+from tui.screens.dialog import Palette
 from tui.screens.flows import FlowsScreen
 from tui.screens.modals import ConfirmScreen, HelpScreen, ThemeScreen
 from tui.screens.section import ALWAYS, SectionScreen, redraw_all
@@ -59,6 +60,7 @@ class ConsoleApp(App[int]):
         ascii: no symbols beyond ASCII.
         on_theme: told the theme that the user chose to keep.
         changes: what has changed in the console's settings, asked once a second.
+        on_failure: told what nobody foresaw; the console ends then, with exit code 1.
         clock, wall: monotonic and Unix time.
     """
 
@@ -83,6 +85,7 @@ class ConsoleApp(App[int]):
         ascii: bool = False,
         on_theme: Callable[[str], None] | None = None,
         changes: Callable[[], Changes] | None = None,
+        on_failure: Callable[[Exception], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -102,6 +105,7 @@ class ConsoleApp(App[int]):
         self._bell = bell
         self._on_theme = on_theme
         self._changes = changes
+        self._on_failure = on_failure
         self._clock = clock
         self._wall = wall
         self._waiting = {known: Waiting() for known in services}
@@ -437,6 +441,10 @@ class ConsoleApp(App[int]):
         for setting in found.settings:
             self.follow_setting(setting)
 
+    def action_command_palette(self) -> None:
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
+
     def action_palette_open(self) -> None:
         self.action_command_palette()
 
@@ -445,6 +453,15 @@ class ConsoleApp(App[int]):
 
     def action_console_quit(self) -> None:
         self.exit(0)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """End without a traceback on the user's screen. Whoever runs the console is told."""
+        if self._on_failure is None:
+            super()._handle_exception(error)
+            return
+        self._return_code = 1
+        self._on_failure(error)
+        self._close_messages_no_wait()
 
 
 def run(

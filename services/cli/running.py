@@ -23,6 +23,7 @@ from services.console_settings import ConsoleSettings
 from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import GatewayStatus
+from services.logs import keep_trace
 
 START_TIMEOUT = 20.0
 """Seconds until a service that `up` started must answer."""
@@ -214,12 +215,23 @@ def open_console(
     options["themes_dir"] = place.config_dir / "themes"
     options["on_theme"] = partial(_keep_theme, place.config)
     options["changes"] = own.look
+    failures: list[Exception] = []
+    options["on_failure"] = failures.append
     if services is not None:
-        return _run_console(services, roles[0], options)
-    other = str(place.socket(roles[1])) if len(roles) > 1 else None
-    return run(
-        str(place.socket(roles[0])), roles[0], other_socket=other, read_only=read_only, **options
-    )
+        code = _run_console(services, roles[0], options)
+    else:
+        other = str(place.socket(roles[1])) if len(roles) > 1 else None
+        socket = str(place.socket(roles[0]))
+        code = run(socket, roles[0], other_socket=other, read_only=read_only, **options)
+    for failure in failures[:1]:
+        crash = place.crash("console")
+        keep_trace(crash, "the console failed", failure)
+        complain(
+            f"The console failed unexpectedly ({type(failure).__name__}). "
+            "The services are not touched by that.",
+            f"Details are in {crash}",
+        )
+    return code
 
 
 def _run_console(services: Mapping[str, Any], role: str, options: dict[str, Any]) -> int:

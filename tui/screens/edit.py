@@ -10,15 +10,16 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Input, Static
 from textual.widgets.option_list import Option
+
+from tui.screens.dialog import Choices, Dialog
 
 Submit = Callable[[str], Awaitable[str | None]]
 """Carry the value out; the sentence against it, or None when it was taken."""
 
 
-class EditScreen(ModalScreen[bool]):
+class EditScreen(Dialog[bool]):
     """Asks for a line of text and stays, with the reason, until it is taken or given up."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
@@ -46,7 +47,7 @@ class EditScreen(ModalScreen[bool]):
         self.query_one(Input).focus()
 
     def action_cancel(self) -> None:
-        self.dismiss(False)
+        self.leave(False)
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
@@ -55,20 +56,18 @@ class EditScreen(ModalScreen[bool]):
     async def _try(self, text: str) -> None:
         said = await self.submit(text)
         if said is None:
-            self.dismiss(True)
+            self.leave(True)
             return
         problem = self.query_one("#problem", Static)
         problem.update(Text(f"✗ {said}"))
         problem.display = True
 
 
-class ChoiceScreen(ModalScreen[str | None]):
+class ChoiceScreen(Dialog[str | None]):
     """One of a few words."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "cancel", "Cancel"),
-        Binding("j", "move(1)", "Down", show=False),
-        Binding("k", "move(-1)", "Up", show=False),
     ]
 
     def __init__(self, title: str, choices: Sequence[str], current: str) -> None:
@@ -80,25 +79,18 @@ class ChoiceScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Text(self.heading), classes="question", markup=False)
-            yield OptionList(*(Option(Text(choice)) for choice in self.choices), compact=True)
+            yield Choices(*(Option(Text(choice)) for choice in self.choices), compact=True)
             yield Static(Text("enter: set   esc: cancel"), classes="quiet", markup=False)
 
     def on_mount(self) -> None:
-        options = self.query_one(OptionList)
+        options = self.query_one(Choices)
         known = self.current in self.choices
         options.highlighted = self.choices.index(self.current) if known else 0
         options.focus()
 
-    @on(OptionList.OptionSelected)
-    def _chosen(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self.choices[event.option_index])
-
-    def action_move(self, step: int) -> None:
-        options = self.query_one(OptionList)
-        if step > 0:
-            options.action_cursor_down()
-        else:
-            options.action_cursor_up()
+    @on(Choices.OptionSelected)
+    def _chosen(self, event: Choices.OptionSelected) -> None:
+        self.leave(self.choices[event.option_index])
 
     def action_cancel(self) -> None:
-        self.dismiss(None)
+        self.leave(None)

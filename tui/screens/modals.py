@@ -12,15 +12,15 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen
-from textual.widgets import Button, Input, OptionList, Static
+from textual.widgets import Button, Input, Static
 from textual.widgets.option_list import Option
 
 from tui import actions
+from tui.screens.dialog import Choices, Dialog
 from tui.themes import ThemeFile
 
 
-class ConfirmScreen(ModalScreen[bool]):
+class ConfirmScreen(Dialog[bool]):
     """Asks before something that cannot be taken back, and names what it will hit."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -47,17 +47,17 @@ class ConfirmScreen(ModalScreen[bool]):
         self.query_one("#no", Button).focus()
 
     def action_answer(self, answer: bool) -> None:
-        self.dismiss(answer)
+        self.leave(answer)
 
     def action_other(self) -> None:
         self.focus_next()
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:
-        self.dismiss(event.button.id == "yes")
+        self.leave(event.button.id == "yes")
 
 
-class PromptScreen(ModalScreen[str | None]):
+class PromptScreen(Dialog[str | None]):
     """Asks for one line of text."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
@@ -78,14 +78,14 @@ class PromptScreen(ModalScreen[str | None]):
         self.query_one(Input).focus()
 
     def action_cancel(self) -> None:
-        self.dismiss(None)
+        self.leave(None)
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value.strip() or None)
+        self.leave(event.value.strip() or None)
 
 
-class TextScreen(ModalScreen[None]):
+class TextScreen(Dialog[None]):
     """Shows a text that was too long for its row."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,q", "close", "Close")]
@@ -102,10 +102,10 @@ class TextScreen(ModalScreen[None]):
 
     def on_click(self, event: events.Click) -> None:
         if event.widget is self:
-            self.dismiss(None)
+            self.leave(None)
 
     def action_close(self) -> None:
-        self.dismiss(None)
+        self.leave(None)
 
 
 class HelpScreen(TextScreen):
@@ -146,13 +146,11 @@ def _help(role: str, section: str, keymap: dict[str, str]) -> Group:
     return Group(*parts)
 
 
-class ThemeScreen(ModalScreen[str | None]):
+class ThemeScreen(Dialog[str | None]):
     """A list of themes; each is tried on as the cursor comes to it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "cancel", "Cancel"),
-        Binding("j", "move(1)", "Down", show=False),
-        Binding("k", "move(-1)", "Up", show=False),
     ]
 
     def __init__(
@@ -166,7 +164,7 @@ class ThemeScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Text("Theme"), classes="question", markup=False)
-            yield OptionList(
+            yield Choices(
                 *(Option(Text(theme.title), id=theme.name) for theme in self.themes),
                 compact=True,
             )
@@ -174,26 +172,19 @@ class ThemeScreen(ModalScreen[str | None]):
 
     def on_mount(self) -> None:
         names = [theme.name for theme in self.themes]
-        options = self.query_one(OptionList)
+        options = self.query_one(Choices)
         options.highlighted = names.index(self.before) if self.before in names else 0
         options.focus()
 
-    @on(OptionList.OptionHighlighted)
-    def _try(self, event: OptionList.OptionHighlighted) -> None:
+    @on(Choices.OptionHighlighted)
+    def _try(self, event: Choices.OptionHighlighted) -> None:
         if event.option.id:
             self.preview(event.option.id)
 
-    @on(OptionList.OptionSelected)
-    def _keep(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(event.option.id)
-
-    def action_move(self, step: int) -> None:
-        options = self.query_one(OptionList)
-        if step > 0:
-            options.action_cursor_down()
-        else:
-            options.action_cursor_up()
+    @on(Choices.OptionSelected)
+    def _keep(self, event: Choices.OptionSelected) -> None:
+        self.leave(event.option.id)
 
     def action_cancel(self) -> None:
         self.preview(self.before)
-        self.dismiss(None)
+        self.leave(None)
