@@ -168,7 +168,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("theme.pick", "t", "Theme", "Choose a theme"),
     Action("palette.open", "colon,ctrl+p", "", "Find an action by its name"),
     Action("help.open", "question_mark", "Help", "Show all keys"),
-    Action("console.quit", "q,ctrl+q", "Quit", "Close the console; the service goes on"),
+    Action("console.quit", "q,ctrl+q,ctrl+c", "Quit", "Close the console; the service goes on"),
 )  # fmt: skip
 
 BY_ID: dict[str, Action] = {action.id: action for action in ACTIONS}

@@ -410,3 +410,11 @@ async def test_an_error_answer_is_told_with_its_hint(console: OpenConsole) -> No
         c.gateway.errors["share"] = ControlError(Code.FAILED, "It is broken.", "Mend it.")
         await c.press("s")
         assert "It is broken. Mend it." in c.told
+
+
+@pytest.mark.parametrize("key", ["q", "ctrl+q", "ctrl+c"])
+async def test_every_usual_key_quits(console: OpenConsole, key: str) -> None:
+    async with console() as c:
+        await c.pilot.press("4", key)
+        assert not c.app.is_running
+        assert c.app.return_code == 0
