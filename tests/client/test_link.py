@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from client.model import ClientState
+from client.driver import LinkDriver
+from client.model import ClientState, TransportEndpoint
+from client.reconnect import Ending
 from client.round import MAX_NEWS
+from client.stream_link import StreamLink
 from tests.client.gateway_double import LEASE, GatewayDouble
 from tests.client.test_client import UDP, Device
+from vshp.config import CloseReason, Hello
 from vshp.constants import MAX_QUEUED, MAX_RECORD_PLAINTEXT
+from vshp.events import Event
+from vshp.handshake import generate_identity, public_key
+from vshp.session import ClientSession
 
 BIG = bytes(10) + bytes(65000)
 ENOUGH = 2000
@@ -136,3 +145,49 @@ async def test_news_of_the_network_asks_a_running_link_for_a_sign_of_life(tmp_pa
         device.client._network_changed()
         await gateway.until(lambda: gateway.guests[0].session.records == before + 1)
         assert device.state is ClientState.CONNECTED
+
+
+class Nobody:
+    """An owner who wants to know nothing."""
+
+    def link_event(self, link: LinkDriver, event: Event) -> None:
+        pass
+
+    def link_over(self, link: LinkDriver, ending: Ending) -> None:
+        pass
+
+
+@pytest.mark.parametrize("reason", ["link_dead", "link_lost"])
+async def test_a_link_given_up_leaves_nothing_for_the_kernel_to_deliver(reason: str) -> None:
+    link, far = await stream_link()
+    link.fail(Ending(reason, authenticated=False))
+    with pytest.raises(ConnectionResetError):
+        while far.recv(65536):
+            pass
+    far.close()
+
+
+async def test_a_goodbye_is_delivered() -> None:
+    link, far = await stream_link()
+    link.close(CloseReason.DISCONNECTED)
+    while far.recv(65536):
+        pass
+    far.close()
+
+
+async def stream_link() -> tuple[StreamLink, socket.socket]:
+    """A link whose first message is on its way to somebody who does not read yet."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        near = socket.create_connection(server.getsockname())
+        far, _ = server.accept()
+    near.setblocking(False)
+    gateway = public_key(generate_identity())
+    sessions = SimpleNamespace(
+        stream=lambda now, usb: ClientSession(
+            generate_identity(), gateway, Hello("tablet", "linux"), now=now
+        )
+    )
+    there = TransportEndpoint("tcp", "127.0.0.1", 47800)
+    link = StreamLink(Nobody(), near, there, sessions)
+    far.settimeout(10)
+    return link, far
