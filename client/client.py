@@ -298,7 +298,7 @@ class Client:
             log.warning("traffic still goes to the broken link: %s", error)
 
     async def _ways(self, plan: Plan) -> tuple[TransportEndpoint, ...]:
-        """Where the gateway may be reached now, the best first."""
+        """Where the gateway may be reached now, the best first; the book learns of them."""
         # A phone that was on the cable once is believed to be there when adb says so.
         found = [e for e in plan.endpoints if plan.by_address or e.transport != "usb"]
         if plan.transport in ("auto", "usb"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 import socket
-import struct
 from time import monotonic
 
 from client.driver import LinkOwner, SessionMaker
@@ -12,7 +11,7 @@ from client.link import Link
 from client.model import TransportEndpoint
 from client.reconnect import Ending
 from client.system.watch import is_local
-from eventloop.link_sockets import READ, READ_WRITE, TROUBLE, tune_stream
+from eventloop.link_sockets import READ, READ_WRITE, TROUBLE, reset_on_close, tune_stream
 from vshp.errors import AuthFailed, VshpError
 from vshp.session import ClientSession
 
@@ -21,7 +20,6 @@ NETWORK_BUDGET = 512 * 1024
 
 _SILENT = frozenset({"link_dead", "link_lost"})
 """Endings of which the gateway may know nothing."""
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class StreamLink(Link):
@@ -127,7 +125,7 @@ class StreamLink(Link):
     def _over(self, ending: Ending) -> None:
         if ending.reason in _SILENT:
             # What the kernel still has would come to the gateway long after we went on elsewhere.
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            reset_on_close(self._sock)
         super()._over(ending)
 
     def _let_go(self) -> None:

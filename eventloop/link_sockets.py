@@ -37,6 +37,12 @@ UDP_GRO = 104
 
 _SEGMENT = struct.Struct("=H")
 _INT = struct.Struct("=i")
+_LINGER_NONE = struct.pack("ii", 1, 0)
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """Have `close` reset the stream and drop what was not sent (SO_LINGER of 0, socket(7))."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
 
 
 def tune_stream(sock: socket.socket) -> None:

@@ -21,6 +21,7 @@ import sys
 from contextlib import suppress
 from typing import Any, Protocol
 
+from eventloop.link_sockets import reset_on_close
 from eventloop.poller import Poller
 from gateway.model import VpnNetwork
 from gateway.nat.ports import (
@@ -57,7 +58,6 @@ MSG_DONTWAIT = socket.MSG_DONTWAIT
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
 """sock_extended_err: errno, origin, type, code, pad, info, data; the offender's sockaddr after."""
 _BYTE_ORDER = sys.byteorder
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _ERROR_PAYLOAD = 512
 _ERROR_CONTROL = 512
 _CONTROL = socket.CMSG_SPACE(4) * 2
@@ -250,7 +250,7 @@ class KernelStream:
 
     def abort(self) -> None:
         with suppress(OSError):
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            reset_on_close(self._sock)
         self.close()
 
     def local(self) -> tuple[bytes, int] | None:

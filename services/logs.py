@@ -95,17 +95,21 @@ class CrashFile(logging.Handler):
             keep_trace(self.path, f"{record.name}: {record.getMessage()}", record.exc_info[1])
 
 
-def keep_trace(path: Path, what: str, error: BaseException) -> None:
-    """Append the trace of an unexpected failure to a file; where that fails, so be it."""
+def keep_trace(path: Path, what: str, error: BaseException) -> bool:
+    """Append the trace of an unexpected failure to a file; False where that cannot be."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     trace = "".join(traceback.format_exception(error))
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    with contextlib.suppress(OSError):
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, flags, 0o600)
         with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
             if file.tell() > MAX_CRASH_FILE:
                 file.truncate(0)
             file.write(f"{stamp} {what}\n{trace}\n")
+    except OSError:
+        return False
+    return True
 
 
 class _Formatter(logging.Formatter):

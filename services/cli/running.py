@@ -225,11 +225,11 @@ def open_console(
         code = run(socket, roles[0], other_socket=other, read_only=read_only, **options)
     for failure in failures[:1]:
         crash = place.crash("console")
-        keep_trace(crash, "the console failed", failure)
+        kept = keep_trace(crash, "the console failed", failure)
         complain(
             f"The console failed unexpectedly ({type(failure).__name__}). "
             "The services are not touched by that.",
-            f"Details are in {crash}",
+            f"Details are in {crash}" if kept else None,
         )
     return code
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from client.model import EndpointKind, TransportEndpoint
 from client.plan import Plan
+from client.round import Round
 from client.search import FIRST, MOST, Search
 from tests.fakes.waiting import settle
 
@@ -63,7 +64,7 @@ async def searching(
 
     search = Search(ways, lambda: None)
     plan = Plan(None, "phone", (DATAGRAM,), "udp")
-    task = asyncio.ensure_future(search.run(plan, round_))  # type: ignore[arg-type]
+    task = asyncio.ensure_future(search.run(plan, cast(Round, round_)))
     try:
         if hurry_after is not None:
             await settle(hurry_after)

@@ -50,6 +50,7 @@ async def test_a_choice_and_its_cancelling_in_one_packet(console: OpenConsole) -
         dialog = c.app.screen
         assert isinstance(dialog, ThemeScreen)
         await c.press("down")
+        dialog.query_one(Choices).action_cursor_down()
         dialog.query_one(Choices).action_select()
         dialog.action_cancel()
         await c.settle()
@@ -75,7 +76,7 @@ def test_what_nobody_foresaw_is_a_sentence_and_a_file(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", FAILING], stdin=far, stdout=far, stderr=far,
         start_new_session=True, cwd=Path(__file__).parents[2],
-        env=os.environ | {"TERM": "xterm-256color", "VPNSHARE_HOME": str(tmp_path)},
+        env=os.environ | {"TERM": "xterm-256color", "VPNSHARE_HOME": str(tmp_path / "new")},
     )  # fmt: skip
     os.close(far)
     seen = b""
@@ -94,5 +95,5 @@ def test_what_nobody_foresaw_is_a_sentence_and_a_file(tmp_path: Path) -> None:
     assert "The console failed unexpectedly (KeyError)." in said
     assert "console.crash.log" in said
     assert "Traceback" not in said and "no such luck" not in said
-    kept = (tmp_path / "console.crash.log").read_text()
+    kept = (tmp_path / "new" / "console.crash.log").read_text()
     assert "Traceback" in kept and "KeyError: 'no such luck'" in kept

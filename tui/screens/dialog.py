@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
@@ -38,13 +38,9 @@ class Choices(OptionList):
         Binding("k", "cursor_up", "Up", show=False),
     ]
 
-    def action_page_up(self) -> None:
+    def _move_page(self, direction: Literal[-1, 1]) -> None:
         with _unless_without_room():
-            super().action_page_up()  # type: ignore[no-untyped-call]  # Textual's
-
-    def action_page_down(self) -> None:
-        with _unless_without_room():
-            super().action_page_down()  # type: ignore[no-untyped-call]  # Textual's
+            super()._move_page(direction)
 
 
 class Palette(CommandPalette):

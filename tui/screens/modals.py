@@ -178,7 +178,8 @@ class ThemeScreen(Dialog[str | None]):
 
     @on(Choices.OptionHighlighted)
     def _try(self, event: Choices.OptionHighlighted) -> None:
-        if event.option.id:
+        # News of the cursor may come after the answer, which it must not undo.
+        if event.option.id and self.is_active:
             self.preview(event.option.id)
 
     @on(Choices.OptionSelected)
