@@ -354,13 +354,16 @@ class Client:
         assert plan.public_key is not None
         plan.resume = Resume(lease.session_id, lease.ticket, lease) if lease.ticket else None
         plan.name = lease.name or plan.name
+        # The one seen last stays the one seen last, also where the clock was put back.
+        others = [g.last_seen for g in self._store.gateways() if g.public_key != plan.public_key]
+        seen = max([time.time(), *(each + 1e-3 for each in others)])
         known = KnownGateway(
             plan.public_key,
             plan.name,
             known_ways(lease.endpoints, plan.endpoints),
-            time.time(),
+            seen,
             resuming.encode(lease),
-        ).seen_at(link.endpoint, time.time())
+        ).seen_at(link.endpoint, seen)
         self._store.save_gateway(known)
         plan.endpoints, plan.known = known.endpoints, known
         self._want(known.fingerprint)

@@ -88,7 +88,7 @@ class TunnelLease:
     mtu: int
     offload: bool
     expires: float
-    """Seconds of the gateway's wall clock (Unix time)."""
+    """Monotonic seconds."""
     routes: tuple[str, ...] = ("0.0.0.0/0", "::/0")
 
 

@@ -9,7 +9,12 @@ the next link of the same device that shows a good ticket takes it over. A
 device has one tunnel at most; a session without a ticket replaces it.
 
 A lease ends; while its device is connected it is renewed in time, by a CONFIG
-delta. A device that is away loses it with the grace time, which is shorter.
+delta, and its ticket with it. A device that is away loses it with the grace time,
+which is shorter.
+
+A tunnel lives in this process only, so everything about it is judged by the
+monotonic clock: tickets, too, whose seconds are Unix time as it was at the start
+plus what has passed since. Somebody who sets the wall clock ends no session.
 
     (none) --lease granted and confirmed--> CONNECTED --link broken--> WAITING
     WAITING --another link resumes--> CONNECTED      WAITING --grace over--> (none)
@@ -53,6 +58,8 @@ class Tunnel:
     waits_until: float = 0.0
     """End of the grace time, while there is no link."""
     connected_at: float = 0.0
+    generation: int = 0
+    """Of the newest ticket that the client is known to hold."""
     renews_at: float = 0.0
     """When the lease is half over, which is the time to renew it."""
     rtt: float | None = None
@@ -105,6 +112,8 @@ class Tunnels:
         self._registry = registry
         self._tickets = tickets
         self._counters = counters
+        self._epoch = time.time() - time.monotonic()
+        """Unix time when the monotonic clock began, as it looked when this process did."""
         self.name = name
         self.endpoints: tuple[Endpoint, ...] = ()
         """Where the gateway listens, as clients are told; see `tell_endpoints`."""
@@ -160,7 +169,7 @@ class Tunnels:
         base = None
         generation = 0
         if hello.resume is not None:
-            ticket = self._open_ticket(hello.resume, key)
+            ticket = self._open_ticket(hello.resume, key, now)
             if ticket is not None and tunnel is not None and ticket.session_id == tunnel.session_id:
                 base, generation = tunnel.config, ticket.generation
         try:
@@ -183,7 +192,7 @@ class Tunnels:
             offload_udp=offload and bool(hello.capabilities & Capability.OFFLOAD_UDP),
             expires_in=int(self.seconds),
             name=self.name,
-            ticket=self._tickets.issue(session_id, key, time.time(), generation),
+            ticket=self._tickets.issue(session_id, key, self._epoch + now, generation),
             ipv6_internet=ipv6_internet,
             resumed=base is not None,
             endpoints=self.endpoints,
@@ -199,7 +208,7 @@ class Tunnels:
             prefix_ipv6=config.prefix_ipv6,
             mtu=config.mtu,
             offload=offload,
-            expires=time.time() + self.seconds,
+            expires=now + self.seconds,
         )
         self._granted[id(link)] = _Granted(link, peer, lease, config, generation + 1)
         link.session.approve(config, now, base)
@@ -227,6 +236,7 @@ class Tunnels:
             if tunnel is not None:
                 self.end(tunnel, now)
             tunnel = self._open(granted, now)
+        tunnel.generation = granted.generation
         self._tickets.confirm(tunnel.session_id, granted.generation)
         tunnel.link = link
         tunnel.connected_at = now
@@ -274,16 +284,23 @@ class Tunnels:
             if link is None or tunnel.renews_at > now:
                 continue
             tunnel.renews_at = now + self.seconds / 2
-            tunnel.lease = replace(tunnel.lease, expires=time.time() + self.seconds)
-            tunnel.config = replace(tunnel.config, expires_in=int(self.seconds))
+            tunnel.lease = replace(tunnel.lease, expires=now + self.seconds)
+            # A link may outlast its ticket: the same generation, issued anew.
+            ticket = self._tickets.issue(
+                tunnel.session_id,
+                tunnel.peer.public_key,
+                self._epoch + now,
+                tunnel.generation - 1,
+            )
+            tunnel.config = replace(tunnel.config, expires_in=int(self.seconds), ticket=ticket)
             link.session.change(tunnel.config, now)
             self._counters.counts["session__lease__renewed"] += 1
             link.pump(now)
 
-    def _open_ticket(self, resume: Resume, key: bytes) -> Ticket | None:
+    def _open_ticket(self, resume: Resume, key: bytes, now: float) -> Ticket | None:
         """The ticket, if it is good: a bad one costs its holder only the old session."""
         try:
-            return self._tickets.open(resume.ticket, resume.session_id, key, time.time())
+            return self._tickets.open(resume.ticket, resume.session_id, key, self._epoch + now)
         except Refused as refused:
             self._counters.counts[f"session__{refused.reason}__not_resumed"] += 1
             return None

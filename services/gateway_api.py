@@ -230,9 +230,9 @@ class GatewayApi:
         return ControlError(Code.NOT_FOUND, f"No device goes by {id!r}.", "See: vpnshare peers")
 
     def leases(self, _: m.NoParams) -> list[s.Lease]:
-        now, wall = _now(), time.time()
+        now = _now()
         self._gateway.ask_round_trips()
-        return [_lease(tunnel, now, wall) for tunnel in self._gateway.tunnels()]
+        return [_lease(tunnel, now) for tunnel in self._gateway.tunnels()]
 
     # Flows
 
@@ -337,7 +337,7 @@ def _request(request: PairingRequest, now: float) -> s.Request:
     )
 
 
-def _lease(tunnel: Tunnel, now: float, wall: float) -> s.Lease:
+def _lease(tunnel: Tunnel, now: float) -> s.Lease:
     lease, link, nat_peer = tunnel.lease, tunnel.link, tunnel.nat_peer
     resolvers = (lease.gateway_ipv4, lease.gateway_ipv6)
     up, down = nat_peer.from_tunnel_bytes, nat_peer.to_tunnel_bytes
@@ -351,7 +351,7 @@ def _lease(tunnel: Tunnel, now: float, wall: float) -> s.Lease:
         dns=[str(ipaddress.ip_address(address)) for address in resolvers],
         mtu=lease.mtu,
         offload=lease.offload,
-        expires_in=max(0.0, lease.expires - wall),
+        expires_in=max(0.0, lease.expires - now),
         connected=link is not None,
         transport=None if link is None else link.via,
         endpoint=endpoint,

@@ -13,7 +13,9 @@ The newest generations are remembered for a bounded number of sessions. After a
 restart of the gateway none are: the first ticket that arrives for a session is
 then taken at its word, which only the peer's own old tickets could abuse.
 
-Times are Unix seconds, because tickets outlive the process.
+Times are seconds of a clock that the caller chooses and that never steps: a ticket
+that seems to come from the future is refused, so a clock that was put back would
+cost every session its ticket.
 """
 
 from __future__ import annotations
@@ -66,16 +68,16 @@ class TicketBook:
         self._newest: OrderedDict[bytes, int] = OrderedDict()
         """Session id -> newest confirmed generation, least recently used first."""
 
-    def issue(self, session_id: bytes, peer_key: bytes, wall: float, after: int = 0) -> bytes:
+    def issue(self, session_id: bytes, peer_key: bytes, at: float, after: int = 0) -> bytes:
         """A ticket of the generation that follows `after` (0 for a new session)."""
         if len(session_id) != SESSION_ID_SIZE or len(peer_key) != KEY_SIZE:
             raise LocalMisuse("ticket_fields")
         nonce = self._rng(_NONCE_SIZE)
-        body = _BODY.pack(session_id, peer_key, after + 1, int(wall))
+        body = _BODY.pack(session_id, peer_key, after + 1, int(at))
         head = bytes((_VERSION,)) + nonce
         return head + self._aead.encrypt(nonce, body, head)
 
-    def open(self, ticket: bytes, session_id: bytes, peer_key: bytes, wall: float) -> Ticket:
+    def open(self, ticket: bytes, session_id: bytes, peer_key: bytes, at: float) -> Ticket:
         """What the ticket allows, for the peer that the handshake has proven.
 
         Raises Refused: `ticket_invalid`, `ticket_expired` or `ticket_used`.
@@ -88,9 +90,9 @@ class TicketBook:
         except InvalidTag:
             raise Refused(CloseReason.TICKET_INVALID) from None
         named, holder, generation, issued = _BODY.unpack(body)
-        if named != session_id or holder != peer_key or issued > wall + _CLOCK_SKEW:
+        if named != session_id or holder != peer_key or issued > at + _CLOCK_SKEW:
             raise Refused(CloseReason.TICKET_INVALID)
-        if wall - issued > TICKET_LIFETIME:
+        if at - issued > TICKET_LIFETIME:
             raise Refused(CloseReason.TICKET_EXPIRED)
         if generation < self._newest.get(session_id, 0):
             raise Refused(CloseReason.TICKET_USED)

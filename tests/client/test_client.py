@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from client.client import WANTED_NAME, Client
-from client.model import ClientConfig, ClientError, ClientState, MemoryStore
+from client.model import ClientConfig, ClientError, ClientState, MemoryStore, fingerprint
 from tests.client.fakes import MemoryHost
 from tests.client.gateway_double import LEASE, GatewayDouble, Guest
 from tests.fakes.ports import free_port
@@ -298,6 +298,21 @@ async def test_a_known_gateway_needs_no_uri(tmp_path: Path) -> None:
         with pytest.raises(ClientError) as caught:
             await device.client.connect("phone")
         assert caught.value.name == "gateway_unknown"
+
+
+async def test_the_gateway_seen_last_is_so_also_when_the_clock_was_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with GatewayDouble() as first, GatewayDouble() as second, Device(tmp_path) as device:
+        await device.client.connect(first.uri())
+        await device.client.wait(5)
+        wall = time.time
+        monkeypatch.setattr(time, "time", lambda: wall() - 86_400)
+        await device.client.connect(second.uri())
+        await device.client.wait(5)
+        await device.client.disconnect()
+        await device.client.connect()
+        assert (await device.client.wait(5)).gateway_fingerprint == fingerprint(second.public_key)
 
 
 @pytest.mark.parametrize("step", ["prepare", "open_nic", "set_up"])

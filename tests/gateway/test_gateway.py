@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -54,7 +55,8 @@ async def test_a_lease_is_renewed_while_its_device_is_connected(udp: bool) -> No
     first = tunnel.lease.expires
     while tunnel.lease.expires < first + 1.5:
         changed = (await device.until(LeaseChanged)).lease
-        assert replace(changed, mtu=lease.mtu) == lease
+        assert replace(changed, mtu=lease.mtu, ticket=lease.ticket) == lease
+    assert changed.ticket != lease.ticket
     device.leave()
     await gateway.stop()
 
@@ -182,6 +184,41 @@ async def test_resume_keeps_the_session_and_its_tunnel(gateway: Gateway) -> None
     assert renewed.ipv4 == lease.ipv4 and renewed.ticket != lease.ticket
     assert gateway.tunnels() == [before]
     again.leave()
+
+
+@pytest.mark.parametrize("step", [-86_400.0, -301.0, 40 * 86_400.0])
+async def test_a_clock_that_is_set_costs_no_session(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    device, lease = await paired(gateway)
+    (before,) = gateway.tunnels()
+    left = before.lease.expires - gateway.now()
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + step)
+    device.leave()
+    await settle(lambda: gateway.status().connected == 0)
+    resume = Resume(lease.session_id, lease.ticket, lease)
+    again = Device(gateway, device.identity, resume=resume)
+    assert (await again.until(LeaseGranted)).lease.resumed
+    await again.alive()
+    assert gateway.tunnels() == [before]
+    assert abs(before.lease.expires - gateway.now() - left) < 10
+    again.leave()
+
+
+async def test_a_link_may_outlast_its_first_ticket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vshp.tickets.TICKET_LIFETIME", 2.0)
+    gateway = Gateway(replace(CONFIG, lease=1.0), MemoryStore())
+    await gateway.start()
+    device, lease = await paired(gateway)
+    for _ in range(7):
+        lease = (await device.until(LeaseChanged)).lease
+    device.leave()
+    await settle(lambda: gateway.status().connected == 0)
+    again = Device(gateway, device.identity, resume=Resume(lease.session_id, lease.ticket, lease))
+    assert (await again.until(LeaseGranted)).lease.resumed
+    again.leave()
+    await gateway.stop()
 
 
 async def test_a_used_ticket_begins_a_new_session_with_the_same_addresses(

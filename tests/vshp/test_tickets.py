@@ -14,10 +14,10 @@ SESSION, PEER, WALL = bytes(range(16)), bytes(range(32)), 1_700_000_000.0
 
 def refusal(
     book: TicketBook, ticket: bytes, session: bytes = SESSION, peer: bytes = PEER,
-    wall: float = WALL,
+    at: float = WALL,
 ) -> str:  # fmt: skip
     with pytest.raises(Refused) as caught:
-        book.open(ticket, session, peer, wall)
+        book.open(ticket, session, peer, at)
     return caught.value.reason
 
 
@@ -59,8 +59,8 @@ def test_every_flipped_bit_and_truncation_is_refused() -> None:
 def test_age() -> None:
     book = TicketBook(bytes(32))
     ticket = book.issue(SESSION, PEER, WALL)
-    assert refusal(book, ticket, wall=WALL + TICKET_LIFETIME + 1) == CloseReason.TICKET_EXPIRED
-    assert refusal(book, ticket, wall=WALL - 3600) == CloseReason.TICKET_INVALID
+    assert refusal(book, ticket, at=WALL + TICKET_LIFETIME + 1) == CloseReason.TICKET_EXPIRED
+    assert refusal(book, ticket, at=WALL - 3600) == CloseReason.TICKET_INVALID
 
 
 def test_survives_a_restart_with_its_key() -> None:
