@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from sealing.records import RecordKey
 from tests.vshp.dialogue import LEASE, Pair, connected, drain, feed
 from vshp.config import Suite
-from vshp.records import RecordKey
 
 LARGE = 65000
 SMALL = 60
@@ -33,7 +33,7 @@ def best(work: Callable[[], None], count: int) -> float:
 
 def bare(suite: Suite, size: int) -> tuple[float, float]:
     """Microseconds of encrypt_into and decrypt_into with ready views."""
-    key = RecordKey(suite, bytes(32))
+    key = RecordKey(suite.cipher, bytes(32))
     plain = memoryview(bytearray(size))
     sealed = memoryview(bytearray(size + 16))
     nonce = key.nonce(0, 1)

@@ -56,8 +56,8 @@ from client.system.host import Host, LinuxHost
 from client.system.watch import NetworkWatch
 from client.tasks import cancel, create_task
 from client.tunnel import Tunnel
+from sealing.identity import generate_identity, public_key
 from vshp.config import Capability, GatewayStatus, Hello, LeaseConfig, Resume, Suite
-from vshp.handshake import generate_identity, public_key
 
 log = logging.getLogger(__name__)
 

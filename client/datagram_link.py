@@ -37,8 +37,8 @@ from eventloop.link_sockets import (
     joined_size,
     tune_datagrams,
 )
+from sealing.errors import AuthFailed, ProtocolError
 from vshp.datagram_session import DatagramClientSession
-from vshp.errors import AuthFailed, VshpError
 
 CONTROL_SIZE = 64
 RUNS_PER_TURN = 32
@@ -140,7 +140,7 @@ class DatagramLink(Link):
                 continue
             try:
                 receive_datagrams(buffer[:n], segment, self._address, now)
-            except VshpError as error:
+            except ProtocolError as error:
                 ending = Ending(error.reason, error.detail, not isinstance(error, AuthFailed))
                 break
         self._settle(ending)

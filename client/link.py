@@ -30,9 +30,9 @@ from client.model import TransportEndpoint
 from client.nic import VNET_HEADER_SIZE, Nic
 from client.reconnect import Ending
 from eventloop.poller import running_poller
+from sealing.errors import ProtocolError
 from vshp.config import CloseReason, LeaseConfig
 from vshp.datagram_session import DatagramClientSession
-from vshp.errors import VshpError
 from vshp.events import LinkDead, PeerClosed
 from vshp.session import ClientSession
 
@@ -152,7 +152,7 @@ class Link:
         if not self._closed and self.session.peer_key is not None:
             try:
                 self.session.ping(now)
-            except VshpError:
+            except ProtocolError:
                 # Keys are not agreed on yet; the handshake's own time-out watches.
                 return
             self._send()

@@ -12,7 +12,7 @@ from client.model import TransportEndpoint
 from client.reconnect import Ending
 from client.system.watch import is_local
 from eventloop.link_sockets import READ, READ_WRITE, TROUBLE, reset_on_close, tune_stream
-from vshp.errors import AuthFailed, VshpError
+from sealing.errors import AuthFailed, ProtocolError
 from vshp.session import ClientSession
 
 NETWORK_BUDGET = 512 * 1024
@@ -78,7 +78,7 @@ class StreamLink(Link):
                 break
             try:
                 session.received(n, now)
-            except VshpError as error:
+            except ProtocolError as error:
                 ending = Ending(error.reason, error.detail, not isinstance(error, AuthFailed))
                 break
             if n < len(buffer):

@@ -28,10 +28,10 @@ from eventloop.poller import Poller
 from gateway.link import PUMP_TURNS, Link, LinkOwner
 from gateway.listeners import Doorman, bind_early, cannot_listen
 from gateway.nat.counters import Counters
+from sealing.errors import ProtocolError
 from vshp.constants import DATAGRAM_INITIATION
 from vshp.datagram_listener import DatagramListener
 from vshp.datagram_session import DatagramGatewaySession
-from vshp.errors import VshpError
 
 IP_PKTINFO = 8
 CONTROL_SIZE = 128
@@ -92,7 +92,7 @@ class DatagramLink(Link):
         self._now = now
         try:
             self.session.receive_datagrams(data, segment, where, now)
-        except VshpError as error:
+        except ProtocolError as error:
             self._events(now)
             if not self.closed:
                 self._last_words()
@@ -309,7 +309,7 @@ class DatagramDoor:
             self._listener.under_load = self._doorman.busy(now)
         try:
             session = self._listener.receive_datagram(data, where, now)
-        except VshpError as error:
+        except ProtocolError as error:
             self._counts[f"session__{error.reason}"] += 1
             return
         for reply, back in self._listener.replies():

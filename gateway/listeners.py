@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from eventloop.poller import Poller
 from gateway.nat.counters import Counters
+from sealing.buckets import Buckets, TokenBucket
 
 MAX_STRANGERS = 256
 """Connections without a lease, in all."""
@@ -35,8 +36,6 @@ CODE_BURST = 6.0
 ALL_CODES_PER_SECOND = 1 / 30
 """Pairing codes in all: 144 guesses in the first hour, against a million codes."""
 ALL_CODE_BURST = 24.0
-MAX_BUCKETS = 1024
-"""Addresses whose rate is remembered; the one seen longest ago is forgotten."""
 ACCEPTS_PER_TURN = 16
 BACKLOG = 128
 
@@ -81,42 +80,6 @@ def bind_early(sock: socket.socket) -> None:
         pass
 
 
-class _Bucket:
-    """A token bucket: `rate` a second, at most `burst` saved up."""
-
-    __slots__ = ("at", "burst", "rate", "tokens")
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self.rate = rate
-        self.burst = burst
-        self.tokens = burst
-        self.at = now
-
-    def level(self, now: float) -> float:
-        self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate)
-        self.at = now
-        return self.tokens
-
-    def take(self, now: float) -> bool:
-        if self.level(now) < 1.0:
-            return False
-        self.tokens -= 1.0
-        return True
-
-
-def _bucket(
-    known: OrderedDict[str, _Bucket], address: str, rate: float, burst: float, now: float
-) -> _Bucket:
-    """The address's bucket, which becomes the one seen last."""
-    bucket = known.pop(address, None)
-    if bucket is None:
-        bucket = _Bucket(rate, burst, now)
-    known[address] = bucket
-    if len(known) > MAX_BUCKETS:
-        known.popitem(last=False)
-    return bucket
-
-
 class Doorman:
     """Counts strangers and decides who may knock. Pure but for the closing of the oldest."""
 
@@ -124,10 +87,10 @@ class Doorman:
         self._counters = counters
         self._waiting: OrderedDict[int, tuple[str, Callable[[], None]]] = OrderedDict()
         self._per_address: Counter[str] = Counter()
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
-        self._all = _Bucket(ALL_HANDSHAKES_PER_SECOND, ALL_HANDSHAKE_BURST, now)
-        self._codes: OrderedDict[str, _Bucket] = OrderedDict()
-        self._all_codes = _Bucket(ALL_CODES_PER_SECOND, ALL_CODE_BURST, now)
+        self._buckets = Buckets(HANDSHAKES_PER_SECOND, HANDSHAKE_BURST)
+        self._all = TokenBucket(ALL_HANDSHAKES_PER_SECOND, ALL_HANDSHAKE_BURST, now)
+        self._codes = Buckets(CODES_PER_SECOND, CODE_BURST)
+        self._all_codes = TokenBucket(ALL_CODES_PER_SECOND, ALL_CODE_BURST, now)
 
     def admit(self, address: str, now: float) -> bool:
         """Whether a connection from `address` may begin a handshake; counts the refusal."""
@@ -135,8 +98,7 @@ class Doorman:
         if self._per_address[address] >= MAX_STRANGERS_PER_ADDRESS:
             counts["listener__address_full__refused"] += 1
             return False
-        rates = HANDSHAKES_PER_SECOND, HANDSHAKE_BURST
-        if not _bucket(self._buckets, address, *rates, now).take(now):
+        if not self._buckets.take(address, now):
             counts["listener__address_rate__refused"] += 1
             return False
         if not self._all.take(now):
@@ -146,9 +108,8 @@ class Doorman:
 
     def admit_code(self, address: str, now: float) -> bool:
         """Whether a stranger at `address` may learn the pairing code of his handshake."""
-        bucket = _bucket(self._codes, address, CODES_PER_SECOND, CODE_BURST, now)
         # One address alone does not use up what all may have.
-        if bucket.take(now) and self._all_codes.take(now):
+        if self._codes.take(address, now) and self._all_codes.take(now):
             return True
         self._counters.counts["listener__codes__refused"] += 1
         return False

@@ -8,7 +8,7 @@ import socket
 from eventloop.link_sockets import READ, READ_WRITE, TROUBLE, tune_stream
 from eventloop.poller import Poller
 from gateway.link import PUMP_TURNS, Link, LinkOwner
-from vshp.errors import VshpError
+from sealing.errors import ProtocolError
 from vshp.session import GatewaySession
 
 READ_BUDGET = 256 * 1024
@@ -74,7 +74,7 @@ class StreamLink(Link):
             budget -= n
             try:
                 session.received(n, now)
-            except VshpError as error:
+            except ProtocolError as error:
                 broken = f"session__{error.reason}"
                 break
             if self.closed:

@@ -31,7 +31,7 @@ def test_import_contracts_hold() -> None:
 
 
 HEAVY = ("asyncio", "textual", "rich", "cryptography", "noise", "qrcode", "sqlite3", "gateway",
-         "client", "vshp", "netstack", "tui", "ssl")  # fmt: skip
+         "client", "vshp", "sealing", "netstack", "tui", "ssl")  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_thin_commands_import_nothing_heavy(command: str, tmp_path: Path) -> Non
 
 def test_the_console_reaches_the_services_by_the_control_api_only() -> None:
     loaded = modules_after("import tui.app")
-    rooms = {"gateway", "client", "vshp", "netstack", "services.store", "services.cli"}
+    rooms = {"gateway", "client", "vshp", "sealing", "netstack", "services.store", "services.cli"}
     assert loaded.isdisjoint(rooms)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from sealing.errors import LocalMisuse, PeerViolation
 from vshp.config import CloseReason, GatewayStatus, Hello, LeaseConfig, Pattern, Resume, Suite
 from vshp.constants import HANDSHAKE_TIMEOUT, NONCE_SIZE, SECRET_SIZE
 from vshp.core import COMMON_HANDLERS, Handler, SessionCore
-from vshp.errors import LocalMisuse, PeerViolation
 from vshp.events import (
     ApprovalPending,
     Handshaken,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag, StrEnum
 
+from sealing.records import Cipher
 from vshp.endpoints import Endpoint
 
 
@@ -17,6 +18,17 @@ class Suite(IntEnum):
 
     CHACHAPOLY_BLAKE2S = 1
     AESGCM_SHA256 = 2
+
+    @property
+    def cipher(self) -> Cipher:
+        """What its records are sealed with."""
+        return _CIPHERS[self]
+
+
+_CIPHERS = {
+    Suite.CHACHAPOLY_BLAKE2S: Cipher.CHACHAPOLY,
+    Suite.AESGCM_SHA256: Cipher.AESGCM,
+}
 
 
 class Pattern(IntEnum):

@@ -7,15 +7,13 @@ Sizes are bytes, times seconds, unless a name says otherwise.
 
 from __future__ import annotations
 
+from sealing.records import TAG_SIZE
+
 # --- specification ---------------------------------------------------------------------------
 
 MAGIC = b"VSHP"
 VERSION = 1
 
-KEY_SIZE = 32
-"""A Curve25519 key, public or private, and every symmetric key."""
-TAG_SIZE = 16
-"""The AEAD tag, of both suites."""
 PREAMBLE_SIZE = 8
 """magic 4, version 1, pattern 1, suite 1, flags 1; the prologue of the handshake."""
 SECRET_ID_SIZE = 8
@@ -85,8 +83,6 @@ DATA_HEADER_SIZE = 16
 INITIATION_SIZE = 1200
 """An initiation is padded to this, so an answer is never larger than its question."""
 COOKIE_SIZE = 16
-REPLAY_WINDOW = 4096
-"""How far behind the newest counter a datagram may still arrive."""
 
 # --- implementation ----------------------------------------------------------------------------
 
@@ -154,11 +150,6 @@ MIN_PATH_PAYLOAD = MIN_MTU + DATAGRAM_OVERHEAD
 """UDP payload that the smallest lease MTU needs; assumed to pass until the path is probed."""
 MAX_PATH_PAYLOAD = 1500 - 28
 """UDP payload over IPv4 on Ethernet and Wi-Fi; the most that is probed."""
-MAX_DATAGRAM_QUEUE = 256 * 1024
-"""Hard bound of sealed datagrams that wait to be sent."""
-MAX_GSO_SEGMENTS = 64
-MAX_GSO_BYTES = 65507
-"""Of one send with UDP_SEGMENT: what older kernels take, and what fits a UDP length."""
 MAX_HALF_OPEN = 64
 """Datagram handshakes a listener holds at once; the oldest goes first."""
 LOAD_HALF_OPEN = 16

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from sealing.errors import LocalMisuse, PeerViolation, ProtocolError
 from vshp.config import CloseReason, LeaseConfig, Suite
 from vshp.constants import (
     KEEPALIVE_DATAGRAM,
@@ -23,7 +24,7 @@ from vshp.constants import (
     REKEY_AFTER_SECONDS,
     SESSION_ID_SIZE,
 )
-from vshp.errors import FrameMisplaced, LocalMisuse, PeerViolation, Refused, VshpError
+from vshp.errors import FrameMisplaced, Refused
 from vshp.events import Event, LinkDead, PeerClosed, RttMeasured
 from vshp.frames import (
     FrameType,
@@ -186,7 +187,7 @@ class SessionCore:
     def _unanswered(self) -> bool:
         return self._sent_records() - self._answers > self._sent_when_heard
 
-    def _fail(self, error: VshpError) -> None:
+    def _fail(self, error: ProtocolError) -> None:
         """The peer is at fault: close, tell it, count it. The caller raises."""
         self._count(f"session__{error.reason}__closed")
         if self.state is State.CLOSED:

@@ -22,6 +22,9 @@ from typing import Any
 
 from cryptography.exceptions import InvalidTag
 
+from sealing.errors import LocalMisuse, PeerViolation, ProtocolError
+from sealing.records import TAG_SIZE, RecordKey
+from sealing.replay import ReplayWindow
 from vshp.config import LeaseConfig, Suite
 from vshp.constants import (
     DATA_HEADER_SIZE,
@@ -34,23 +37,14 @@ from vshp.constants import (
     MIN_PACKET,
     MIN_PATH_PAYLOAD,
     OLD_KEY_SECONDS,
-    TAG_SIZE,
 )
 from vshp.core import Random, SessionCore
 from vshp.datagram_writer import DatagramWriter
-from vshp.errors import (
-    FrameInvalid,
-    FrameTruncated,
-    LocalMisuse,
-    PeerViolation,
-    VshpError,
-)
+from vshp.errors import FrameInvalid, FrameTruncated
 from vshp.events import PathPayloadFound
 from vshp.frames import FrameType, encode_frame
 from vshp.path_mtu import PathSearch
-from vshp.records import RecordKey
 from vshp.reliable import ControlReceiver, ControlSender, decode_ack, encode_ack
-from vshp.replay import ReplayWindow
 from vshp.states import State
 
 Address = Any
@@ -129,7 +123,7 @@ class DatagramTransport(SessionCore):
                 self._data(data, address, now)
             else:
                 self._on_handshake_datagram(data, address, now)
-        except VshpError as error:
+        except ProtocolError as error:
             if not isinstance(error, LocalMisuse):
                 self._fail(error)
             raise
@@ -341,8 +335,8 @@ class DatagramTransport(SessionCore):
 
     def _install(self, suite: Suite, tx: bytes, rx: bytes, now: float) -> None:
         assert self.peer_index is not None
-        self.writer.set_key(RecordKey(suite, tx), self.peer_index)
-        self._key = RecordKey(suite, rx)
+        self.writer.set_key(RecordKey(suite.cipher, tx), self.peer_index)
+        self._key = RecordKey(suite.cipher, rx)
         self._window = ReplayWindow()
 
     def _send_frame(self, kind: int, body: bytes) -> None:

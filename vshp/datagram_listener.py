@@ -14,12 +14,13 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 
+from sealing.errors import AuthFailed, PeerViolation
+from sealing.records import KEY_SIZE
 from vshp.config import CloseReason
 from vshp.constants import (
     DATAGRAM_DATA,
     DATAGRAM_FINISH,
     DATAGRAM_INITIATION,
-    KEY_SIZE,
     LOAD_HALF_OPEN,
     MAX_HALF_OPEN,
 )
@@ -33,7 +34,7 @@ from vshp.datagram_session import (
     random_index,
     refusal,
 )
-from vshp.errors import AuthFailed, PeerViolation, Refused
+from vshp.errors import Refused
 from vshp.gateway_role import SecretLookup
 from vshp.preamble import Preamble, decode_preamble
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import struct
 
+from sealing.errors import AuthFailed, LocalMisuse, PeerViolation
 from vshp.client_role import ClientRole
 from vshp.config import CloseReason, Hello, Resume, Suite
 from vshp.constants import (
@@ -34,7 +35,6 @@ from vshp.constants import (
 from vshp.cookies import NO_COOKIE
 from vshp.core import Random
 from vshp.datagram import Address, DatagramTransport
-from vshp.errors import AuthFailed, LocalMisuse, PeerViolation
 from vshp.frames import CLOSE_CODES
 from vshp.gateway_role import GatewayRole, SecretLookup
 from vshp.preamble import Preamble

@@ -11,25 +11,22 @@ from __future__ import annotations
 
 import struct
 
+from sealing.errors import LocalMisuse
+from sealing.records import TAG_SIZE, RecordKey
+from sealing.runs import SealedRuns
 from vshp.constants import (
     DATA_HEADER_SIZE,
     DATAGRAM_DATA,
     DATAGRAM_OVERHEAD,
     FRAME_HEADER_SIZE,
-    MAX_DATAGRAM_QUEUE,
-    MAX_GSO_BYTES,
-    MAX_GSO_SEGMENTS,
     MAX_PACKET,
     MAX_QUEUED,
     MIN_PATH_PAYLOAD,
     OFFLOAD_HEADER_SIZE,
     REKEY_AFTER_BYTES,
     REKEY_AFTER_RECORDS,
-    TAG_SIZE,
 )
-from vshp.errors import LocalMisuse
 from vshp.frames import FrameType
-from vshp.records import RecordKey
 
 _IP_PACKET = int(FrameType.IP_PACKET)
 _pack_u32 = struct.Struct("<I").pack_into
@@ -43,17 +40,13 @@ class DatagramWriter:
     __slots__ = (
         "_batch",
         "_closed",
-        "_end",
         "_fill",
         "_index",
         "_key",
         "_limit",
-        "_out",
-        "_out_view",
         "_rekey_at",
         "_rekey_bytes_left",
-        "_sizes",
-        "_taken",
+        "_runs",
         "buffer",
         "counters",
         "epoch",
@@ -80,11 +73,7 @@ class DatagramWriter:
         self.buffer = bytearray(self._limit)
         self._batch = memoryview(self.buffer)
         self._fill = 0
-        self._out = bytearray(4 * MIN_PATH_PAYLOAD)
-        self._out_view = memoryview(self._out)
-        self._end = 0
-        self._sizes: list[int] = []
-        self._taken = False
+        self._runs = SealedRuns(4 * MIN_PATH_PAYLOAD)
         self._rekey_at = REKEY_AFTER_RECORDS
         self._rekey_bytes_left = REKEY_AFTER_BYTES
 
@@ -93,11 +82,11 @@ class DatagramWriter:
     @property
     def waiting(self) -> bool:
         """Whether anything is batched, or sealed and not yet taken."""
-        return self._fill > 0 or (self._end > 0 and not self._taken)
+        return self._fill > 0 or self._runs.queued > 0
 
     def room(self) -> int:
         """Bytes that may still be queued before the queue to the link is long enough."""
-        return MAX_QUEUED - (0 if self._taken else self._end) - self._fill
+        return MAX_QUEUED - self._runs.queued - self._fill
 
     def reserve_packet(
         self,
@@ -198,38 +187,19 @@ class DatagramWriter:
     def output(self) -> list[tuple[memoryview, int]]:
         """Takes what is to be sent: (run of datagrams, size of each but the last) pairs.
 
-        A run longer than its size is sent with UDP_SEGMENT, or cut up where the
-        kernel lacks it. The views are good until the next call here.
+        The views are good until the next datagram is sealed.
         """
-        sizes, self._sizes = self._sizes, []
-        self._taken = True
-        runs: list[tuple[memoryview, int]] = []
-        start = at = segment = count = 0
-        ended = True
-        for size in sizes:
-            if (
-                ended
-                or size > segment
-                or count == MAX_GSO_SEGMENTS
-                or at + size - start > MAX_GSO_BYTES
-            ):
-                if at > start:
-                    runs.append((self._out_view[start:at], segment))
-                start, segment, count = at, size, 0
-            at += size
-            count += 1
-            ended = size < segment
-        if at > start:
-            runs.append((self._out_view[start:at], segment))
-        return runs
+        return self._runs.take()
 
     # --- for the session ---------------------------------------------------------------------
 
     def raw(self, datagram: bytes) -> None:
         """Queue a clear datagram: the handshake."""
-        if self._space(len(datagram)):
-            self._out[self._end : self._end + len(datagram)] = datagram
-            self._done(len(datagram))
+        at = self._runs.place(len(datagram))
+        if at < 0:
+            self._count("writer__queue_full__dropped")
+        else:
+            self._runs.view[at : at + len(datagram)] = datagram
 
     def set_key(self, key: RecordKey, receiver_index: int) -> None:
         """Datagrams can be sealed from here on, for the peer's session of that index."""
@@ -272,40 +242,20 @@ class DatagramWriter:
         if key is None:
             raise LocalMisuse("seal_without_key")
         total = size + _OVERHEAD
-        if not self._space(total):
+        runs = self._runs
+        at = runs.place(total)
+        if at < 0:
+            self._count("writer__queue_full__dropped")
             return
-        at = self._end
         body = at + DATA_HEADER_SIZE
         counter = self.records
-        out = self._out_view
-        _pack_header(self._out, at, DATAGRAM_DATA, self.epoch & 0xFF, 0, self._index, counter)
+        out = runs.view
+        _pack_header(out, at, DATAGRAM_DATA, self.epoch & 0xFF, 0, self._index, counter)
         key.encrypt_into(key.nonce(0, counter), data, out[at:body], out[body : at + total])
         self.records = counter + 1
-        self._done(total)
         self._rekey_bytes_left -= size
         if self._rekey_bytes_left < 0 or counter >= self._rekey_at:
             self.rekey()
-
-    def _space(self, size: int) -> bool:
-        """Whether `size` more bytes may be queued; what was taken makes room first."""
-        if self._taken:
-            self._taken = False
-            self._end = 0
-        need = self._end + size
-        if need <= len(self._out):
-            return True
-        if need > MAX_DATAGRAM_QUEUE:
-            self._count("writer__queue_full__dropped")
-            return False
-        # Another buffer, not a resized one: views of the old may still be out.
-        out = bytearray(min(max(need, 2 * len(self._out)), MAX_DATAGRAM_QUEUE))
-        out[: self._end] = self._out_view[: self._end]
-        self._out, self._out_view = out, memoryview(out)
-        return True
-
-    def _done(self, size: int) -> None:
-        self._end += size
-        self._sizes.append(size)
 
     def _too_long(self) -> int:
         """The caller may pack its bytes behind the batch, from where they go nowhere."""

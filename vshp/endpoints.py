@@ -9,8 +9,9 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
+from sealing.errors import LocalMisuse
 from vshp.constants import MAX_ENDPOINTS
-from vshp.errors import FrameInvalid, FrameTruncated, LocalMisuse
+from vshp.errors import FrameInvalid, FrameTruncated
 
 _IPV6 = 0x80
 _KINDS = {"tcp": 1, "udp": 2, "any": 3}

@@ -1,40 +1,16 @@
-"""What can go wrong in a session, told apart by whose fault it is.
+"""What can go wrong in a session, beside the faults that all protocols share (`sealing.errors`).
 
-`LocalMisuse` is a mistake of the code that drives the session: nothing has
-changed, nothing is closed. `PeerViolation` and `AuthFailed` are the other
-side's: the session is closed when they are raised, and whatever had to be said
-about it is already queued in the writer. `Refused` is the gateway turning a
-stranger away before any key is agreed on. Every error carries a stable
-`reason`, the name that statistics, logs and tests use.
+When a PeerViolation or AuthFailed is raised the session is closed, and whatever
+had to be said about it is already queued in the writer. `Refused` is the gateway
+turning a stranger away before any key is agreed on.
 """
 
 from __future__ import annotations
 
-
-class VshpError(Exception):
-    """Base of all errors of this room."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
-        """Stable snake_case name, for example `frame_truncated`."""
-        self.detail = detail
-        """For people; never made of a stranger's bytes."""
+from sealing.errors import PeerViolation, ProtocolError
 
 
-class LocalMisuse(VshpError):
-    """The caller did what the session's state does not allow; nothing has changed."""
-
-
-class PeerViolation(VshpError):
-    """The peer broke the protocol; the session is closed."""
-
-
-class AuthFailed(VshpError):
-    """Something did not authenticate: a forged or damaged message; the session is closed."""
-
-
-class Refused(VshpError):
+class Refused(ProtocolError):
     """The gateway turned a handshake away; its reason is a `CloseReason` value."""
 
 

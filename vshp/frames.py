@@ -14,6 +14,7 @@ import struct
 from dataclasses import replace
 from enum import IntEnum
 
+from sealing.errors import LocalMisuse
 from vshp.config import (
     Capability,
     Carrier,
@@ -38,7 +39,7 @@ from vshp.constants import (
     SESSION_ID_SIZE,
 )
 from vshp.endpoints import decode_endpoints, encode_endpoints
-from vshp.errors import FrameInvalid, FrameTruncated, FrameUnknown, LocalMisuse
+from vshp.errors import FrameInvalid, FrameTruncated, FrameUnknown
 from vshp.fields import decode_fields, encode_fields, number, sized, text
 from vshp.labels import clip_utf8
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from sealing.errors import LocalMisuse, PeerViolation
 from vshp.config import CloseReason, GatewayStatus, Hello, LeaseConfig, Pattern, Resume
 from vshp.constants import DECISION_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_HANDSHAKE_MESSAGE, NONCE_SIZE
 from vshp.core import COMMON_HANDLERS, Handler, SessionCore
-from vshp.errors import FrameMisplaced, LocalMisuse, PeerViolation
+from vshp.errors import FrameMisplaced
 from vshp.events import Confirmed, HelloReceived
 from vshp.frames import (
     AUTH_APPROVED,

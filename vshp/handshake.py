@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from noise.connection import Keypair, NoiseConnection
 from noise.exceptions import (
     NoiseHandshakeError,
@@ -20,9 +19,10 @@ from noise.exceptions import (
     NoiseValueError,
 )
 
+from sealing.errors import AuthFailed, LocalMisuse, PeerViolation
+from sealing.records import KEY_SIZE
 from vshp.config import Pattern, Suite
-from vshp.constants import KEY_SIZE, MAX_HANDSHAKE_MESSAGE
-from vshp.errors import AuthFailed, LocalMisuse, PeerViolation
+from vshp.constants import MAX_HANDSHAKE_MESSAGE
 
 _FAILURES = (
     InvalidTag,
@@ -39,16 +39,6 @@ _SUITES = {
     Suite.CHACHAPOLY_BLAKE2S: "25519_ChaChaPoly_BLAKE2s",
     Suite.AESGCM_SHA256: "25519_AESGCM_SHA256",
 }
-
-
-def generate_identity() -> bytes:
-    """A new static private key."""
-    return X25519PrivateKey.generate().private_bytes_raw()
-
-
-def public_key(identity: bytes) -> bytes:
-    """The public key of a static private key."""
-    return X25519PrivateKey.from_private_bytes(identity).public_key().public_bytes_raw()
 
 
 def protocol_name(pattern: Pattern, suite: Suite) -> str:

@@ -19,18 +19,19 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 
+from sealing.errors import LocalMisuse
+from sealing.records import KEY_SIZE
 from vshp.config import CloseReason
 from vshp.constants import (
     CODE_DIGITS,
     COMMIT_SIZE,
-    KEY_SIZE,
     MAX_SECRETS,
     MAX_SPENT_SECRETS,
     SECRET_ID_SIZE,
     SECRET_LIFETIME,
     SECRET_SIZE,
 )
-from vshp.errors import LocalMisuse, Refused
+from vshp.errors import Refused
 
 
 def secret_id(secret: bytes) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from sealing.errors import PeerViolation
 from vshp.config import CloseReason, Pattern, Suite
 from vshp.constants import (
     FLAG_DATAGRAM,
@@ -18,7 +19,7 @@ from vshp.constants import (
     SECRET_ID_SIZE,
     VERSION,
 )
-from vshp.errors import PeerViolation, Refused
+from vshp.errors import Refused
 
 _PREAMBLE = struct.Struct("<4sBBBB")
 

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import os
 
+from sealing.errors import PeerViolation
 from vshp.client_role import ClientRole
 from vshp.config import CloseReason, Hello, Resume, Suite
 from vshp.constants import MESSAGE_NOISE, MESSAGE_REFUSED
 from vshp.core import PacketHandler, Random
-from vshp.errors import PeerViolation
 from vshp.frames import CLOSE_CODES
 from vshp.gateway_role import GatewayRole, SecretLookup
 from vshp.preamble import decode_preamble

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from vshp.errors import LocalMisuse
+from sealing.errors import LocalMisuse
 
 
 class State(Enum):

@@ -13,6 +13,8 @@ import struct
 
 from cryptography.exceptions import InvalidTag
 
+from sealing.errors import AuthFailed, LocalMisuse, PeerViolation, ProtocolError
+from sealing.records import TAG_SIZE, NonceMaker, RecordKey, Transform
 from vshp.config import LeaseConfig, Suite
 from vshp.constants import (
     EARLY_RECEIVE_BUFFER,
@@ -29,20 +31,10 @@ from vshp.constants import (
     RECEIVE_BUFFER,
     RECEIVE_BUFFER_MIN_FREE,
     RECORD_HEADER_SIZE,
-    TAG_SIZE,
 )
 from vshp.core import Random, SessionCore
-from vshp.errors import (
-    AuthFailed,
-    FrameInvalid,
-    FrameMisplaced,
-    FrameTruncated,
-    LocalMisuse,
-    PeerViolation,
-    VshpError,
-)
+from vshp.errors import FrameInvalid, FrameMisplaced, FrameTruncated
 from vshp.frames import FrameType
-from vshp.records import NonceMaker, RecordKey, Transform
 from vshp.states import State
 from vshp.writer import FrameWriter
 
@@ -108,7 +100,7 @@ class StreamTransport(SessionCore):
                 self._handshake_bytes(now)
             if self._key is not None:
                 self._open_records(now)
-        except VshpError as error:
+        except ProtocolError as error:
             if isinstance(error, LocalMisuse):
                 raise
             self._fail(error)
@@ -244,7 +236,7 @@ class StreamTransport(SessionCore):
 
     def _install(self, suite: Suite, tx: bytes, rx: bytes, now: float) -> None:
         self.writer.set_key(suite, tx)
-        self._use(RecordKey(suite, rx))
+        self._use(RecordKey(suite.cipher, rx))
 
     def _use(self, key: RecordKey) -> None:
         self._key = key

@@ -29,15 +29,11 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from sealing.errors import LocalMisuse
+from sealing.records import KEY_SIZE, TAG_SIZE
 from vshp.config import CloseReason
-from vshp.constants import (
-    KEY_SIZE,
-    MAX_TICKET_SESSIONS,
-    SESSION_ID_SIZE,
-    TAG_SIZE,
-    TICKET_LIFETIME,
-)
-from vshp.errors import LocalMisuse, Refused
+from vshp.constants import MAX_TICKET_SESSIONS, SESSION_ID_SIZE, TICKET_LIFETIME
+from vshp.errors import Refused
 
 _VERSION = 1
 _NONCE_SIZE = 12

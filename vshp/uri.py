@@ -20,7 +20,8 @@ import binascii
 import hashlib
 from dataclasses import dataclass
 
-from vshp.constants import KEY_SIZE, MAX_ENDPOINTS, SECRET_SIZE
+from sealing.records import KEY_SIZE
+from vshp.constants import MAX_ENDPOINTS, SECRET_SIZE
 from vshp.endpoints import Endpoint, encode_endpoint, take_endpoint
 from vshp.errors import FrameInvalid, FrameTruncated
 from vshp.labels import clean_label, clip_utf8

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import struct
 
+from sealing.errors import LocalMisuse
+from sealing.records import TAG_SIZE, NonceMaker, RecordKey, Transform
 from vshp.config import Suite
 from vshp.constants import (
     FRAME_HEADER_SIZE,
@@ -29,11 +31,8 @@ from vshp.constants import (
     REKEY_AFTER_BYTES,
     REKEY_AFTER_RECORDS,
     SEAL_DIRECTLY_FROM,
-    TAG_SIZE,
 )
-from vshp.errors import LocalMisuse
 from vshp.frames import FrameType
-from vshp.records import NonceMaker, RecordKey, Transform
 
 _IP_PACKET = int(FrameType.IP_PACKET)
 _IP_PACKET_OFFLOAD = int(FrameType.IP_PACKET_OFFLOAD)
@@ -266,7 +265,7 @@ class FrameWriter:
 
     def set_key(self, suite: Suite, key: bytes) -> None:
         """Records can be sealed from here on."""
-        self._use(RecordKey(suite, key))
+        self._use(RecordKey(suite.cipher, key))
         self._capacity = len(self._out)
 
     def widen(self) -> None:

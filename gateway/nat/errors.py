@@ -128,27 +128,3 @@ def reset(client: bytes, host: bytes, seg: TcpSegment) -> bytearray:
 def malformed(src: bytes, client: bytes, pointer: int, quote: bytes) -> bytearray:
     """Parameter Problem: erroneous header field (RFC 4443 3.4), IPv6 only."""
     return icmp.error_packet(src, client, icmp.PARAMETER_PROBLEM6, 0, pointer, quote)
-
-
-class TokenBucket:
-    """At most `rate` a second, in bursts of up to `burst`."""
-
-    __slots__ = ("_at", "_burst", "_rate", "_tokens")
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = burst
-        self._at = now
-
-    def take(self, now: float) -> bool:
-        """Whether one more is allowed now."""
-        tokens = self._tokens + (now - self._at) * self._rate
-        self._at = now
-        if tokens > self._burst:
-            tokens = self._burst
-        if tokens < 1:
-            self._tokens = tokens
-            return False
-        self._tokens = tokens - 1
-        return True

@@ -39,6 +39,7 @@ from netstack.tcp.config import TcpConfig
 from netstack.tcp.errors import MalformedSegment
 from netstack.tcp.states import State
 from netstack.tcp_segment import ACK, SYN, parse_tcp
+from sealing.buckets import TokenBucket
 
 if TYPE_CHECKING:
     from gateway.nat.router import Nat
@@ -171,7 +172,7 @@ class TunnelPeer:
         """The largest piece that a connection reads from its socket now."""
         self._dirty = False
         self._pace = QueuePace()
-        self._errors = errors.TokenBucket(
+        self._errors = TokenBucket(
             limits.icmp_errors_per_second, limits.icmp_errors_per_second, now
         )
         self._tcp_configs: dict[tuple[int, int], TcpConfig] = {}

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from sealing.errors import ProtocolError
+from sealing.identity import generate_identity, public_key
 from vshp.config import CloseReason, GatewayStatus, LeaseConfig, Resume
-from vshp.errors import VshpError
 from vshp.events import Event, HelloReceived, PeerClosed
-from vshp.handshake import generate_identity, public_key
 from vshp.pairing import OneTimeSecrets
 from vshp.session import GatewaySession
 from vshp.uri import Endpoint, PairingUri
@@ -161,7 +161,7 @@ class GatewayDouble:
                 guest.flush()
                 if session.closed:
                     break
-        except (VshpError, OSError):
+        except (ProtocolError, OSError):
             guest.flush()
         finally:
             writer.close()

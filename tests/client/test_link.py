@@ -15,12 +15,12 @@ from client.model import ClientState, TransportEndpoint
 from client.reconnect import Ending
 from client.round import MAX_NEWS
 from client.stream_link import StreamLink
+from sealing.identity import generate_identity, public_key
 from tests.client.gateway_double import LEASE, GatewayDouble
 from tests.client.test_client import UDP, Device
 from vshp.config import CloseReason, Hello
 from vshp.constants import MAX_QUEUED, MAX_RECORD_PLAINTEXT
 from vshp.events import Event
-from vshp.handshake import generate_identity, public_key
 from vshp.session import ClientSession
 
 BIG = bytes(10) + bytes(65000)

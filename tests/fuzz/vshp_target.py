@@ -17,13 +17,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from sealing.errors import AuthFailed, PeerViolation
 from tests.vshp.dialogue import GATEWAY_KEY, LEASE, connected, drain, feed, pair
 from tests.vshp.lossy import World
 from tests.vshp.lossy import connected as datagrams_connected
 from vshp import frames
 from vshp.constants import MAX_EARLY_RECORD_PLAINTEXT
 from vshp.datagram_listener import DatagramListener
-from vshp.errors import AuthFailed, FrameInvalid, FrameTruncated, PeerViolation, Refused
+from vshp.errors import FrameInvalid, FrameTruncated, Refused
 from vshp.preamble import decode_preamble
 from vshp.reliable import ControlReceiver, decode_ack
 from vshp.session import GatewaySession

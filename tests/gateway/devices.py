@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from gateway.gateway import Gateway
 from gateway.records import GatewayConfig
+from sealing.errors import ProtocolError
 from tests.fakes.waiting import settle
 from vshp.config import Carrier, Hello, LeaseConfig, Resume
 from vshp.datagram_session import DatagramClientSession
-from vshp.errors import VshpError
 from vshp.events import ApprovalPending, Event, LeaseGranted, RttMeasured
 from vshp.session import ClientSession
 from vshp.uri import PairingUri
@@ -111,7 +111,7 @@ class Device:
                         buffer = self.session.receive_buffer()
                         buffer[: len(data)] = data
                         self.session.received(len(data), now)
-                except VshpError:
+                except ProtocolError:
                     pass
                 while (event := self.session.next_event()) is not None:
                     self.events.append(event)

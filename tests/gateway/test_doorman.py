@@ -11,12 +11,12 @@ from gateway.listeners import (
     CODES_PER_SECOND,
     HANDSHAKE_BURST,
     HANDSHAKES_PER_SECOND,
-    MAX_BUCKETS,
     MAX_STRANGERS,
     MAX_STRANGERS_PER_ADDRESS,
     Doorman,
 )
 from gateway.nat.counters import Counters
+from sealing.buckets import MAX_BUCKETS
 
 
 def make() -> tuple[Doorman, Counters]:

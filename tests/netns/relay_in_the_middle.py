@@ -11,10 +11,10 @@ import socket
 import threading
 import time
 
+from sealing.errors import ProtocolError
+from sealing.identity import generate_identity
 from vshp.config import Capability, Hello
-from vshp.errors import VshpError
 from vshp.events import ApprovalPending, Event, HelloReceived
-from vshp.handshake import generate_identity
 from vshp.session import ClientSession, GatewaySession
 
 
@@ -55,7 +55,7 @@ class ManInTheMiddle:
                         self.code_of_client = event.code
                         gateway.pending(60.0, time.monotonic())
             _push(gateway, victim)
-        except VshpError as error:
+        except ProtocolError as error:
             self.broken = error.reason
             _push(gateway, victim)
         except OSError as error:

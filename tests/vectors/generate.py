@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sealing.identity import public_key
+from sealing.records import RecordKey
 from vshp.config import (
     Capability,
     Carrier,
@@ -38,9 +40,7 @@ from vshp.frames import (
     encode_resume,
     encode_status,
 )
-from vshp.handshake import public_key
 from vshp.pairing import code_commitment, derive_psk, pairing_code, secret_id
-from vshp.records import RecordKey
 from vshp.session import ClientSession, GatewaySession
 from vshp.uri import PairingUri
 
@@ -257,7 +257,7 @@ def build() -> dict[str, Any]:
         "rekey": {
             suite.name: {
                 "key": bytes(range(32)).hex(),
-                "next": RecordKey(suite, bytes(range(32))).successor()._key.hex(),
+                "next": RecordKey(suite.cipher, bytes(range(32))).successor()._key.hex(),
             }
             for suite in Suite
         },

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sealing.identity import generate_identity, public_key
 from vshp.config import Capability, Hello, LeaseConfig, Resume, Suite
 from vshp.events import Event, HelloReceived, LeaseGranted
-from vshp.handshake import generate_identity, public_key
 from vshp.pairing import OneTimeSecrets
 from vshp.session import ClientSession, GatewaySession
 

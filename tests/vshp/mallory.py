@@ -20,15 +20,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sealing.errors import ProtocolError
+from sealing.identity import generate_identity
 from tests.vshp.dialogue import CLIENT_KEY, GATEWAY_KEY, HELLO, drain, events, feed
 from vshp import pairing
 from vshp.client_role import ClientRole
 from vshp.constants import CODE_DIGITS
 from vshp.core import Handler
-from vshp.errors import VshpError
 from vshp.events import HelloReceived
 from vshp.frames import FrameType, decode_share
-from vshp.handshake import generate_identity
 from vshp.session import ClientSession, GatewaySession
 
 DIGITS = 2
@@ -171,7 +171,7 @@ class Gateway:
         """He reveals; what its owner's screen shows, None when it refuses."""
         try:
             feed(self.session, drain(mallory))
-        except VshpError:
+        except ProtocolError:
             return None
         for event in events(self.session):
             if isinstance(event, HelloReceived):

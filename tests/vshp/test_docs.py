@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vshp.constants import MAX_HANDSHAKE_MESSAGE, REPLAY_WINDOW
+from sealing.replay import REPLAY_WINDOW
+from vshp.constants import MAX_HANDSHAKE_MESSAGE
 from vshp.frames import CLOSE_CODES, FrameType
 
 ROOT = Path(__file__).parents[2]

@@ -10,18 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sealing.errors import LocalMisuse
 from tests.vshp.dialogue import HELLO, LEASE
 from vshp import frames
 from vshp.config import Capability, Carrier, CloseReason, GatewayStatus, Hello, Resume, Route
 from vshp.constants import MAX_FIELDS, MAX_ROUTES, MAX_TICKET
 from vshp.endpoints import Endpoint, decode_endpoints, encode_endpoints
-from vshp.errors import (
-    FrameInvalid,
-    FrameMisplaced,
-    FrameTruncated,
-    FrameUnknown,
-    LocalMisuse,
-)
+from vshp.errors import FrameInvalid, FrameMisplaced, FrameTruncated, FrameUnknown
 
 RICH_LEASE = replace(
     LEASE,

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sealing.errors import AuthFailed, LocalMisuse, PeerViolation, ProtocolError
+from sealing.identity import generate_identity, public_key
 from tests.vshp.dialogue import (
     CLIENT_KEY,
     GATEWAY_KEY,
@@ -26,10 +28,9 @@ from tests.vshp.dialogue import (
 )
 from vshp.config import GatewayStatus, Suite
 from vshp.core import MAX_EVENTS
-from vshp.errors import AuthFailed, LocalMisuse, PeerViolation, Refused, VshpError
+from vshp.errors import Refused
 from vshp.events import Confirmed, HelloReceived, LeaseGranted, PeerClosed
 from vshp.frames import FrameType, encode_frame, encode_status
-from vshp.handshake import generate_identity, public_key
 from vshp.pairing import OneTimeSecrets, code_commitment, secret_id
 from vshp.preamble import decode_preamble
 from vshp.session import ClientSession, GatewaySession
@@ -107,7 +108,7 @@ def test_junk_after_the_handshake(junk: bytes) -> None:
     ],
 )
 def test_named_endings_before_authentication(
-    data: bytes, error: type[VshpError], reason: str
+    data: bytes, error: type[ProtocolError], reason: str
 ) -> None:
     gateway = fresh_gateway()
     with pytest.raises(error) as caught:

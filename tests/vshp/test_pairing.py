@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sealing.errors import LocalMisuse
 from vshp.config import CloseReason
 from vshp.constants import MAX_SECRETS, MAX_SPENT_SECRETS, SECRET_LIFETIME
-from vshp.errors import LocalMisuse, Refused
+from vshp.errors import Refused
 from vshp.pairing import (
     OneTimeSecrets,
     code_commitment,

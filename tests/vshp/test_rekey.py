@@ -8,13 +8,14 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from noise.connection import NoiseConnection
 
+from sealing import records
+from sealing.errors import AuthFailed, PeerViolation
+from sealing.records import Cipher, RecordKey
 from tests.vshp.dialogue import connected, drain, events, feed
-from vshp import records, writer
+from vshp import writer
 from vshp.config import Suite
 from vshp.constants import REKEY_AFTER_SECONDS
-from vshp.errors import AuthFailed, PeerViolation
 from vshp.frames import FrameType
-from vshp.records import RecordKey
 
 
 @pytest.mark.parametrize("suite", list(Suite))
@@ -28,7 +29,7 @@ def test_successor_is_noises_rekey(suite: Suite) -> None:
     far.start_handshake()
     far.read_message(bytes(near.write_message()))
     near.read_message(bytes(far.write_message()))
-    key = RecordKey(suite, bytes(near.noise_protocol.cipher_state_encrypt.k))
+    key = RecordKey(suite.cipher, bytes(near.noise_protocol.cipher_state_encrypt.k))
     near.rekey_outbound_cipher()
     assert key.successor()._key == near.noise_protocol.cipher_state_encrypt.k
 
@@ -111,9 +112,9 @@ class OlderChaCha:
 
 def test_older_cryptography_speaks_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     both = connected()
-    monkeypatch.setitem(records._CLASSES, Suite.CHACHAPOLY_BLAKE2S, OlderChaCha)
+    monkeypatch.setitem(records._CLASSES, Cipher.CHACHAPOLY, OlderChaCha)
     assert both.gateway._key is not None
-    both.gateway._use(RecordKey(Suite.CHACHAPOLY_BLAKE2S, both.gateway._key._key))
+    both.gateway._use(RecordKey(Suite.CHACHAPOLY_BLAKE2S.cipher, both.gateway._key._key))
     both.client.writer.send_packet(bytearray(64) + bytes(60000), 64, 60064)
     feed(both.gateway, drain(both.client))
     assert both.at_gateway == [bytes(60000)]
@@ -127,7 +128,7 @@ def test_older_cryptography_speaks_the_same(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("suite", list(Suite))
 def test_nonces_are_noises(suite: Suite) -> None:
-    key = RecordKey(suite, bytes(range(32)))
+    key = RecordKey(suite.cipher, bytes(range(32)))
     little = suite is Suite.CHACHAPOLY_BLAKE2S
     for counter in (0, 1, 2**40 + 5, 2**64 - 1):
         nonce = bytes(4) + counter.to_bytes(8, "little" if little else "big")

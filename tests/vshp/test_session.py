@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from sealing.errors import AuthFailed, LocalMisuse, PeerViolation
 from tests.vshp.dialogue import (
     CLIENT_PUBLIC,
     GATEWAY_PUBLIC,
@@ -36,7 +37,7 @@ from vshp.constants import (
     MAX_TICKET,
     RECEIVE_BUFFER_MIN_FREE,
 )
-from vshp.errors import AuthFailed, LocalMisuse, PeerViolation, Refused
+from vshp.errors import Refused
 from vshp.events import (
     ApprovalPending,
     Confirmed,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sealing.errors import LocalMisuse
 from vshp.config import CloseReason
 from vshp.constants import MAX_TICKET, MAX_TICKET_SESSIONS, TICKET_LIFETIME
-from vshp.errors import LocalMisuse, Refused
+from vshp.errors import Refused
 from vshp.tickets import TICKET_SIZE, TicketBook
 
 SESSION, PEER, WALL = bytes(range(16)), bytes(range(32)), 1_700_000_000.0

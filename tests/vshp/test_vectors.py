@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from sealing.identity import public_key
+from sealing.records import RecordKey
 from tests.vectors import generate
 from vshp.config import Carrier, CloseReason, Pattern, Suite
 from vshp.events import HelloReceived, LeaseGranted, PeerClosed
 from vshp.frames import decode_config, decode_hello, split_frames
-from vshp.handshake import public_key
-from vshp.records import RecordKey
 from vshp.uri import PairingUri
 
 FILE: dict[str, Any] = json.loads(generate.PATH.read_text())
@@ -92,5 +92,5 @@ def test_single_values_read_back() -> None:
     assert uri.secret.hex() == FILE["pairing"]["secret"]
     assert uri.public_key.hex() == FILE["keys"]["gateway_public"]
     for name, entry in FILE["rekey"].items():
-        key = RecordKey(Suite[name], bytes.fromhex(entry["key"])).successor()
+        key = RecordKey(Suite[name].cipher, bytes.fromhex(entry["key"])).successor()
         assert key._key.hex() == entry["next"]

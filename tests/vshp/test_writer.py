@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from netstack.out import HEADROOM, PacketOut
+from sealing.errors import LocalMisuse
 from tests.vshp.dialogue import LEASE, connected, drain, feed
 from vshp.constants import MAX_OUTPUT, MAX_QUEUED
 from vshp.datagram_writer import DatagramWriter
-from vshp.errors import LocalMisuse
 from vshp.frames import FrameType
 from vshp.writer import FrameWriter
 

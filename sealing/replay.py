@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from array import array
 
-from vshp.constants import REPLAY_WINDOW
-
+REPLAY_WINDOW = 4096
+"""How far behind the newest counter a datagram may still arrive."""
 _NEVER = 2**64 - 1
-"""No record has this counter: Noise reserves it for rekeying."""
+"""No datagram has this counter: Noise reserves it for rekeying."""
 assert REPLAY_WINDOW & (REPLAY_WINDOW - 1) == 0
 
 
