@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from types import FrameType
 
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
@@ -32,11 +33,34 @@ def gone(descriptor: int | None = None) -> bool:
     return any(mask & _GONE for _, mask in poll.poll(0))
 
 
+_terminated = threading.Event()
+
+
+def terminate() -> None:
+    """Say that the console is to end, from a signal's handler."""
+    _terminated.set()
+
+
+def terminated() -> bool:
+    """Whether a signal has asked the console to end."""
+    return _terminated.is_set()
+
+
 def at_termination(leave: Callable[[], None]) -> None:
     """Have `leave` called on the running loop at SIGTERM.
 
-    Whoever runs the console and handles SIGTERM already is left to it.
+    Whoever runs the console and handles SIGTERM already is left to it. The handler is not
+    the loop's: that would have to come round first, and it may wait for a terminal that
+    takes nothing (`terminated`).
     """
     on_main_thread = threading.current_thread() is threading.main_thread()
-    if on_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
+    if not on_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        terminate()
+        signal.signal(number, signal.SIG_DFL)  # a second one does not wait
+        loop.call_soon_threadsafe(leave)
+
+    signal.signal(signal.SIGTERM, on_signal)

@@ -10,6 +10,7 @@ import os
 import sys
 from importlib import import_module
 
+from services import encoding
 from services.cli.commands import COMMANDS, GROUPS, Command, parser_for
 from services.cli.exits import MEANINGS, Exit, exit_code
 from services.cli.output import complain, paint
@@ -20,6 +21,7 @@ from services.version import VERSION
 def main(argv: list[str] | None = None) -> int:
     """Run the command line (without the program's name); the exit code."""
     args = sys.argv[1:] if argv is None else argv
+    encoding.prepare()
     try:
         code = _dispatch(args)
         sys.stdout.flush()

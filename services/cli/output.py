@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from services.control.codec import to_json
+from services.encoding import can_show
 
 PIPE_WIDTH = 160
 """Columns assumed where there is no terminal."""
@@ -26,7 +27,9 @@ _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "
 
 def print_json(value: Any) -> None:
     """A record or plain JSON values, as JSON."""
-    json.dump(to_json(value), sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+    # Where the encoding has no place for all of Unicode, escapes keep the text whole.
+    escaped = not can_show("●\U0001f4a1", sys.stdout.encoding)
+    json.dump(to_json(value), sys.stdout, indent=2, ensure_ascii=escaped, allow_nan=False)
     sys.stdout.write("\n")
 
 

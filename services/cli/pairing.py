@@ -9,11 +9,12 @@ import time
 
 from services.cli.exits import Exit
 from services.cli.output import coloured, complain, paint, print_json, printable
-from services.cli.qr import half_blocks, matrix
+from services.cli.qr import half_blocks, matrix, spaces
 from services.cli.services import dial
 from services.control.errors import ControlError
 from services.control.oneshot import OneShot
 from services.control.schema import PairOffer, Request
+from services.encoding import can_show
 
 
 def pair(args: argparse.Namespace) -> int:
@@ -36,12 +37,16 @@ def pair(args: argparse.Namespace) -> int:
 
 def _show(offer: PairOffer, no_qr: bool) -> None:
     if not no_qr:
+        draw, width = half_blocks, 1
+        if not can_show("█▀▄", sys.stdout.encoding):
+            draw, width = spaces, 2
         modules = matrix(offer.uri)
-        room = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(modules)
-        if len(modules) <= room:
-            print("\n".join(half_blocks(modules, coloured(sys.stdout))))
+        need = width * len(modules)
+        room = shutil.get_terminal_size().columns if sys.stdout.isatty() else need
+        if need <= room:
+            print("\n".join(draw(modules, coloured(sys.stdout))))
         else:
-            complain(f"The terminal is too narrow for the code ({len(modules)} columns).")
+            complain(f"The terminal is too narrow for the code ({need} columns).")
     print(offer.uri)
     print(f"{printable(offer.name)}  {paint(offer.fingerprint, 'dim')}")
 

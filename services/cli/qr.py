@@ -1,8 +1,10 @@
-"""A QR code in half blocks, two modules a character.
+"""A QR code in half blocks, two modules a character; or in spaces, two a module.
 
 Black on white is said explicitly, so that the code scans on any terminal's
 colours; a border of two modules is enough of a quiet zone on a screen. Where
-there is no colour the blocks are drawn for a dark terminal.
+there is no colour the blocks are drawn for a dark terminal. Spaces are for encodings
+that have no blocks: on a terminal's colours they are as good, but take twice the room;
+without colour letters stand for the light modules.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from collections.abc import Sequence
 
 BORDER = 2
 _BLACK_ON_WHITE = "\x1b[38;5;16;48;5;231m"
+_WHITE_GROUND = "\x1b[48;5;231m"
+_BLACK_GROUND = "\x1b[48;5;16m"
 _RESET = "\x1b[0m"
 _DARK = {(1, 1): "█", (1, 0): "▀", (0, 1): "▄", (0, 0): " "}
 
@@ -38,3 +42,10 @@ def half_blocks(modules: Sequence[Sequence[bool]], colour: bool) -> list[str]:
             # A printed block is light there, so light modules are the ones to print.
             lines.append("".join(_DARK[not a, not b] for a, b in pairs))
     return lines
+
+
+def spaces(modules: Sequence[Sequence[bool]], colour: bool) -> list[str]:
+    """The lines to print where there are no half blocks: a module is two characters."""
+    dark, light = (_BLACK_GROUND + "  ", _WHITE_GROUND + "  ") if colour else ("  ", "##")
+    end = _RESET if colour else ""
+    return ["".join(dark if module else light for module in row) + end for row in modules]

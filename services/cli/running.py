@@ -23,6 +23,7 @@ from services.console_settings import ConsoleSettings
 from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import GatewayStatus
+from services.encoding import can_show
 from services.logs import keep_trace
 
 START_TIMEOUT = 20.0
@@ -65,15 +66,16 @@ def up(args: argparse.Namespace) -> int:
     with service:
         status: GatewayStatus = service.call("share")
     name = printable(status.name)
-    if args.no_console or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if args.no_console or not on_terminal():
         print(f"Gateway {name} runs in the background (pid {status.pid}).")
         if status.sharing != "on":
             complain(status.vpn.reason or "There is no VPN.", "Sharing begins when it is there.")
         print("Let a device in: vpnshare pair. Stop everything: vpnshare down")
         return Exit.OK
-    code = open_console(["gateway"], section="pair")
+    if code := open_console(["gateway"], section="pair"):
+        return code
     print(f"Gateway {name} goes on in the background. Stop it with: vpnshare down")
-    return code
+    return Exit.OK
 
 
 def _start_gateway(args: argparse.Namespace) -> OneShot:
@@ -162,6 +164,19 @@ def down(args: argparse.Namespace) -> int:
     return Exit.TIMED_OUT if late else Exit.OK
 
 
+def on_terminal() -> bool:
+    """Whether a person can see what we show, and answer."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def need_terminal(instead: str) -> None:
+    """Raises `ControlError` where the console has nowhere to be."""
+    if not on_terminal():
+        raise ControlError(
+            Code.CONFLICT, "The console needs a terminal to be shown on, and keys.", instead
+        )
+
+
 def console(args: argparse.Namespace) -> int:
     if args.host:
         return _far_console(args)
@@ -187,6 +202,7 @@ def open_console(
     services: Mapping[str, Any] | None = None,
 ) -> int:
     """The console on the first of these services; the second is one key away."""
+    need_terminal("Without one: vpnshare status, vpnshare logs (both take --json)")
     place = paths.find()
     try:
         own = ConsoleSettings(place.config)
@@ -206,7 +222,7 @@ def open_console(
         "section": section,
         "interval": config["console", "refresh"],
         "bell": config.flag("console", "bell"),
-        "ascii": config.flag("console", "ascii"),
+        "ascii": config.flag("console", "ascii") or not can_show("●", sys.stdout.encoding),
     }
     if theme := config.text("console", "theme"):
         options["theme"] = theme

@@ -15,17 +15,15 @@ from types import FrameType
 from services import demo
 from services.cli.exits import Exit
 from services.cli.output import print_json
-from services.cli.running import open_console
+from services.cli.running import need_terminal, open_console
 from services.control.errors import Code, ControlError
 
 
 def run(args: argparse.Namespace) -> int:
     if reason := demo.why_not():
         raise ControlError(Code.REFUSED, reason, "On Linux: sudo vpnshare demo")
-    if not args.no_console and not sys.stdout.isatty():
-        raise ControlError(
-            Code.CONFLICT, "The console needs a terminal.", "vpnshare demo --no-console"
-        )
+    if not args.no_console:
+        need_terminal("vpnshare demo --no-console")
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _interrupt)
     with demo.Demo() as shown, _unhindered():
@@ -91,6 +89,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if console := sys.modules.get("tui.terminal"):
+        console.terminate()
     signal.raise_signal(signal.SIGINT)
 
 

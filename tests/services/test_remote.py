@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from services.cli import remote
+from services.cli import remote, running
 from services.cli.exits import Exit
 from services.cli.main import main
 from services.cli.remote import Far, connectors, parse_host, reach
@@ -206,6 +206,7 @@ def test_the_console_gets_all_services_of_the_far_machine(
             opened.append((list(self.services), self.role, asyncio.run(look())))
 
     monkeypatch.setattr(import_module("tui.app"), "ConsoleApp", Console)
+    monkeypatch.setattr(running, "on_terminal", lambda: True)
     assert main(["console", "--host", "phone"]) == Exit.OK
     assert main(["console", "--host", "phone", "--role", "client", "--read-only"]) == Exit.OK
     assert opened == [

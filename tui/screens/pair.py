@@ -247,14 +247,15 @@ class PairScreen(SectionScreen):
         width, height = self.size
         waiting = bool(self.store.requests)
         text = self.offer.offer.uri if self.offer.offer and self.offer.usable(app.now) else ""
-        need = cells(text) if text else Size(0, 0)
+        ascii = app.glyphs is formats.ASCII
+        need = cells(text, ascii) if text else Size(0, 0)
         beside = width >= need.width + SIDE_WIDTH
         taken = 2 + len(notices.lines(width)) + (0 if beside else 1)
         roomy = need.height + taken <= height
         bare = need.height + 1 <= height and need.width <= width
         with_code = bool(text) and (beside or not self.text_mode)
         with_code = with_code and ((roomy and need.width <= width) or (bare and not waiting))
-        code.show(text if with_code else "")
+        code.show(text if with_code else "", ascii)
         self.set_class(with_code, "-with-code")
         self.set_class(with_code and not roomy, "-cramped")
         self.set_class(beside or not with_code, "-with-text")

@@ -1,5 +1,7 @@
 """A QR code in half blocks: two modules to a cell's height, one to its width.
 
+Where the console draws with ASCII only it is drawn in spaces, two cells a module.
+
 Every cell states black and white itself, whatever the theme is, because
 readers want dark modules on a light ground with a light border of at least
 two modules. Under `NO_COLOR` the colours stay: black and white are what the
@@ -48,10 +50,10 @@ def matrix(text: str) -> Matrix:
     return tuple(tuple(bool(module) for module in row) for row in code.get_matrix())
 
 
-def cells(text: str) -> Size:
+def cells(text: str, ascii: bool = False) -> Size:
     """The size of the code on the screen."""
     modules = len(matrix(text))
-    return Size(modules, (modules + 1) // 2)
+    return Size(2 * modules, modules) if ascii else Size(modules, (modules + 1) // 2)
 
 
 class QrCode(Widget):
@@ -63,24 +65,28 @@ class QrCode(Widget):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.text = ""
+        self.ascii = False
 
-    def show(self, text: str) -> None:
+    def show(self, text: str, ascii: bool = False) -> None:
         """Show another text; empty shows nothing."""
-        if text != self.text:
-            self.text = text
+        if (text, ascii) != (self.text, self.ascii):
+            self.text, self.ascii = text, ascii
             self.refresh(layout=True)
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
-        return cells(self.text).width if self.text else 0
+        return cells(self.text, self.ascii).width if self.text else 0
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return cells(self.text).height if self.text else 0
+        return cells(self.text, self.ascii).height if self.text else 0
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         if not self.text:
             return Strip.blank(width, self.rich_style)
         rows = matrix(self.text)
+        if self.ascii and y < len(rows):
+            doubled = [_CELLS[module, module] for module in rows[y] for _ in range(2)]
+            return Strip(doubled).simplify().adjust_cell_length(width, self.rich_style)
         if 2 * y >= len(rows):
             return Strip.blank(width, self.rich_style)
         upper = rows[2 * y]
