@@ -37,7 +37,7 @@ class GatewayConfig:
     """Forward even outside the VPN. Shown wherever the state is shown."""
     max_descriptors: int | None = None
     """Bounds the NAT; None: RLIMIT_NOFILE."""
-    address_dependent_filtering: bool = False
+    address_dependent_filtering: bool = True
     """UDP: take datagrams only from hosts that the client has sent to (RFC 4787 5)."""
     dns: DnsConfig = field(default_factory=DnsConfig)
     """The leases' resolver: whom it asks, what it keeps."""

@@ -27,8 +27,8 @@ MAX_KEYS = 200
 MIN_MTU = 1280
 """What IPv6 asks of every link (RFC 8200 5)."""
 LEVELS = ("debug", "info", "warning", "error")
-FILTERING = ("endpoint-independent", "address-dependent")
-"""RFC 4787 section 5."""
+FILTERING = ("address-dependent", "endpoint-independent")
+"""RFC 4787 section 5. The second lets anybody send to a port that a device has sent from."""
 
 
 class ConfigError(Exception):
@@ -199,7 +199,7 @@ SETTINGS: tuple[Setting, ...] = (
             "seconds that a lease is good; renewed while its device is connected",
             Between(60, 30 * 86400), live=True),
     Setting("gateway", "udp_filtering", str, FILTERING[0],
-            "which hosts may answer a device's UDP port: any, or only those it has sent to",
+            "which hosts may send to a device's UDP port: those it has sent to, or any",
             OneOf(FILTERING), live=True),
     Setting("gateway", "announce", bool, True,
             "be found by mDNS while sharing or pairing (needs the package zeroconf)", live=True),

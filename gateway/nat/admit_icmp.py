@@ -70,25 +70,27 @@ def _other_icmp(
         return "icmp__error__dropped"
     try:
         # The quoted packet may be cut short, so only its headers are read.
-        start = ip.payload + icmp.ICMP_HEADER
-        port = _quoted_port(buf, start, ip.end, ip.version)
+        quoted = _quoted_key(buf, ip.payload + icmp.ICMP_HEADER, ip.end, ip.version)
     except PacketError:
         return "icmp__error_quote__dropped"
-    mapping = peer.mappings.get((ip.version, port))
-    if mapping is None:
+    remote = peer.udp_remotes.get(quoted)
+    if remote is None:
         return "icmp__error_no_flow__dropped"
-    # With the socket gone the system tells the next sender that the port is unreachable.
-    mapping.shut(now)
-    return "icmp__port_unreachable__forwarded"
+    # It concerns this one host: the mapping, and its port outside, stay (RFC 4787 REQ-12).
+    remote.mapping.forget(remote)
+    return "icmp__port_unreachable__dropped"
 
 
-def _quoted_port(buf: Buffer, start: int, end: int, version: int) -> int:
-    """The destination port of the UDP datagram quoted at `start`: the client's."""
+def _quoted_key(buf: Buffer, start: int, end: int, version: int) -> bytes:
+    """The key in `udp_remotes` of the UDP datagram quoted at `start`, which came to the client."""
     if version == 4:
         header = (buf[start] & 0x0F) * 4 if end > start else 0
-        proto_at = 9
+        proto_at, addresses, size = 9, 12, 4
     else:
-        header, proto_at = IPV6_HEADER, 6
+        header, proto_at, addresses, size = IPV6_HEADER, 6, 8, 16
     if header < IPV4_HEADER or end - start < header + 4 or buf[start + proto_at] != PROTO_UDP:
         raise PacketError("quote")
-    return int(buf[start + header + 2]) << 8 | buf[start + header + 3]
+    at = start + addresses
+    host, client = bytes(buf[at : at + size]), bytes(buf[at + size : at + 2 * size])
+    at = start + header
+    return client + host + bytes(buf[at + 2 : at + 4]) + bytes(buf[at : at + 2])

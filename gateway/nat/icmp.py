@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TIMEOUT = 60.0
 """Seconds without a request after which the socket is closed (RFC 5508 REQ-1: at least 60)."""
 MAX_HOSTS = 1024
-"""Hosts remembered of one session, for the check of errors; beyond, it starts over."""
+"""Hosts remembered of one session, for the check of errors; beyond, the oldest is forgotten."""
 
 
 class EchoSession(DatagramFlow):
@@ -60,7 +60,7 @@ class EchoSession(DatagramFlow):
         address = self._hosts.get(host)
         if address is None:
             if len(self._hosts) >= MAX_HOSTS:
-                self._hosts.clear()
+                del self._hosts[next(iter(self._hosts))]
             address = self._hosts[host] = sock.address(host)
         self.allow_fragmentation(fragment)
         outcome = self.attempt(

@@ -27,7 +27,7 @@ class Limits:
     echo_per_peer: int = 128
     """Ping identifiers in use. The longest idle gives way."""
     remotes_per_mapping: int = 4_096
-    """Destinations remembered of one UDP mapping; a scan makes it start over."""
+    """Destinations remembered of one UDP mapping; the oldest gives way."""
     receive_window_per_peer: int = 2 * 1024 * 1024
     """Sum of the receive windows of a peer's uploading flows: the queue of an upload."""
     receive_window_min: int = 64 * 1024

@@ -46,7 +46,7 @@ class NatConfig:
     """Settings of the whole NAT."""
 
     limits: Limits = field(default_factory=Limits)
-    address_dependent_filtering: bool = False
+    address_dependent_filtering: bool = True
     """UDP: take datagrams only from hosts that the client has sent to (RFC 4787 5)."""
 
 

@@ -4,10 +4,13 @@ Theory of operation.
 
 *Mapping* is endpoint-independent: all that a client sends from one of its
 ports, to whatever host, leaves by one socket, hence by one port. *Filtering*
-is endpoint-independent unless configured as address-dependent. A mapping is
-refreshed by what the client sends, not by what arrives, so that nobody outside
-can hold one open. Its time-out depends on what it has been seen to do: nothing
-but questions to port 53, traffic one way, traffic both ways.
+is address-dependent: a host may send to the port once the client has sent to
+that host, from whichever of its ports. Endpoint-independent, where the owner
+wants that, lets anybody in. A mapping is refreshed by what the client sends,
+not by what arrives, so that nobody outside can hold one open. Its time-out
+depends on what it has been seen to do: nothing but questions to port 53,
+traffic one way, traffic both ways. That the client's system says "port
+unreachable" about one host ends what that host may, not the mapping.
 
 *From the tunnel* equal-sized datagrams to one destination, one after the
 other, are gathered until the batch of packets ends and leave by one system
@@ -93,7 +96,8 @@ class UdpMapping(DatagramFlow):
     def __init__(self, peer: TunnelPeer, client: bytes, client_port: int, now: float) -> None:
         DatagramFlow.__init__(self, peer, client, client_port, now)
         self.remotes: dict[Address, Remote] = {}
-        self._hosts: set[bytes] = set()
+        self._hosts: dict[bytes, int] = {}
+        """Hosts that the client has sent to, and how many of `remotes` each has."""
         self._pending = bytearray()
         self._pending_remote: Remote | None = None
         self._pending_size = 0
@@ -111,14 +115,14 @@ class UdpMapping(DatagramFlow):
     def remote(self, key: bytes, host: bytes, port: int) -> Remote:
         """The record of a destination that policy allows, made and entered in the tables."""
         if len(self.remotes) >= self.peer.limits.remotes_per_mapping:
-            self.peer.counts["udp__remotes__started_over"] += 1
-            self._forget_remotes()
+            self.peer.counts["udp__remotes__oldest_forgotten"] += 1
+            self.forget(next(iter(self.remotes.values())))
         assert self.sock is not None
         address = self.sock.address(host, port)
         remote = Remote(self, key, host, port, address)
         self.remotes[address] = remote
         self.peer.udp_remotes[key] = remote
-        self._hosts.add(host)
+        self._hosts[host] = self._hosts.get(host, 0) + 1
         if port != DNS_PORT:
             self._only_dns = False
         return remote
@@ -340,22 +344,28 @@ class UdpMapping(DatagramFlow):
         return self.sock is not None and self.sock.address(host, port) in self.remotes
 
     def close(self) -> None:
-        self._forget_remotes()
-        self.peer.mappings.pop((self.version, self.port), None)
-
-    def _forget_remotes(self) -> None:
         udp_remotes = self.peer.udp_remotes
         for remote in self.remotes.values():
             udp_remotes.pop(remote.key, None)
         self.remotes.clear()
         self._hosts.clear()
+        self.peer.mappings.pop((self.version, self.port), None)
+
+    def forget(self, remote: Remote) -> None:
+        """Drop a destination; its host is a stranger again, if it was the last of that host."""
+        del self.remotes[remote.address]
+        self.peer.udp_remotes.pop(remote.key, None)
+        left = self._hosts[remote.host] - 1
+        if left:
+            self._hosts[remote.host] = left
+        else:
+            del self._hosts[remote.host]
 
     def forget_verdicts(self, allowed: Callable[[bytes], bool]) -> None:
         """The egress policy has changed: drop the destinations that it refuses now."""
-        for address, remote in list(self.remotes.items()):
+        for remote in list(self.remotes.values()):
             if not allowed(remote.host):
-                del self.remotes[address]
-                self.peer.udp_remotes.pop(remote.key, None)
+                self.forget(remote)
 
     def info(self) -> FlowInfo:
         only = next(iter(self.remotes.values())) if len(self.remotes) == 1 else None

@@ -271,7 +271,7 @@ async def test_a_running_gateway_follows(running: Any) -> None:
         ("gateway.auto_approve_qr", True),
         ("gateway.mtu", 1380),
         ("gateway.grace", 12.0),
-        ("gateway.udp_filtering", "address-dependent"),
+        ("gateway.udp_filtering", "endpoint-independent"),
         ("gateway.bypass", True),
         ("dns.servers", ["9.9.9.9", "[2620:fe::fe]:53"]),
         ("dns.recent", 7),
@@ -281,7 +281,7 @@ async def test_a_running_gateway_follows(running: Any) -> None:
     assert gateway._tunnels.name == gateway.config.name == "Pixel"
     assert gateway._admission.auto_approve_qr
     assert (gateway._tunnels.mtu, gateway._tunnels.grace) == (1380, 12.0)
-    assert gateway._nat.config.address_dependent_filtering
+    assert not gateway._nat.config.address_dependent_filtering
     assert gateway.status().bypass and gateway.guard.bypass and gateway.status().alarms
     assert gateway.resolvers() == ("9.9.9.9:53", "[2620:fe::fe]:53")
     assert (gateway.config.dns.recent, gateway.config.dns.stale) == (7, 60.0)

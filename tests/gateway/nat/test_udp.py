@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,9 @@ from scapy.packet import Packet, Raw
 
 from gateway.nat.limits import Limits
 from gateway.nat.ports import ORIGIN_ICMP, ORIGIN_ICMP6, ORIGIN_LOCAL, NetworkError
+from gateway.nat.router import NatConfig
 from gateway.nat.udp import DNS_TIMEOUT, NEW_TIMEOUT, STABLE_TIMEOUT
+from gateway.records import GatewayConfig
 from tests.gateway.nat.world import CLIENT4, GATEWAY4, HOST4, HOST6, World, packed
 
 VERSIONS = pytest.mark.parametrize("version", [4, 6])
@@ -58,7 +61,9 @@ def test_one_socket_for_a_port_whatever_the_destination() -> None:
     assert {info.destination for info in world.nat.flows()} >= {None}
 
 
-def test_filtering_is_endpoint_independent_unless_configured() -> None:
+def test_filtering_is_address_dependent_unless_the_owner_opens_it() -> None:
+    assert NatConfig().address_dependent_filtering
+    assert GatewayConfig().address_dependent_filtering
     for dependent, expected in ((False, 1), (True, 0)):
         world = World(address_dependent_filtering=dependent)
         world.put(datagram(world, b"x"))
@@ -68,6 +73,26 @@ def test_filtering_is_endpoint_independent_unless_configured() -> None:
         sock.receive(b"other port", packed(HOST4), 99, now=world.now)
         assert len(world.got()) == 1
         assert world.count("udp__from_network__filtered") == 1 - expected
+
+
+def test_the_owner_may_open_and_close_the_filter_while_it_runs() -> None:
+    world = World()
+    world.put(datagram(world, b"x"))
+    (sock,) = world.outward.datagrams
+    for dependent, expected in ((True, 0), (False, 1), (True, 0)):
+        world.nat.config = replace(world.nat.config, address_dependent_filtering=dependent)
+        sock.receive(b"stranger", packed("198.51.100.9"), 99, now=world.now)
+        assert len(world.got()) == expected
+
+
+def test_a_host_that_the_policy_refuses_now_is_a_stranger() -> None:
+    world = World()
+    world.put(datagram(world, b"x"))
+    (sock,) = world.outward.datagrams
+    world.policy.set_networks([], [HOST4])
+    world.nat.policy_changed(world.now)
+    sock.receive(b"still there", packed(HOST4), 7, now=world.now)
+    assert world.got() == []
 
 
 def test_equal_datagrams_of_a_batch_leave_in_one_send() -> None:
@@ -381,8 +406,19 @@ def test_a_scan_does_not_grow_a_mapping_without_bound() -> None:
     world = World(limits=Limits(remotes_per_mapping=50))
     for port in range(1, 200):
         world.put(datagram(world, b"x", dport=port))
-    assert len(world.peer.udp_remotes) <= 50
-    assert len(world.outward.datagrams[0].sent) == 199
+    assert len(world.peer.udp_remotes) == 50
+    (sock,) = world.outward.datagrams
+    assert len(sock.sent) == 199
+
+
+def test_a_scan_of_hosts_shuts_out_the_oldest_and_no_other() -> None:
+    world = World(limits=Limits(remotes_per_mapping=50))
+    for last in range(1, 52):
+        world.put(datagram(world, b"x", dst=f"192.0.2.{last}"))
+    (sock,) = world.outward.datagrams
+    for last in range(1, 52):
+        sock.receive(bytes([last]), packed(f"192.0.2.{last}"), 7, now=world.now)
+    assert [bytes(packet[UDP].payload)[0] for packet in world.got()] == list(range(2, 52))
 
 
 def test_a_socket_that_cannot_be_opened_is_told() -> None:
@@ -394,15 +430,52 @@ def test_a_socket_that_cannot_be_opened_is_told() -> None:
     world.balanced()
 
 
-def test_the_clients_port_unreachable_closes_the_mapping() -> None:
+def port_unreachable(world: World, packet: Packet) -> Packet:
+    """What the client's system says of a datagram that no program of its own takes."""
+    quote = bytes(packet)[:48]
+    if packet.version == 4:
+        return world.ip(4, packet.src) / ICMP(type=3, code=3) / Raw(quote)
+    return world.ip(6, packet.src) / ICMPv6DestUnreach(code=4) / Raw(quote)
+
+
+@VERSIONS
+def test_the_clients_port_unreachable_concerns_one_host_and_the_mapping_stays(version: int) -> None:
+    world = World()
+    other = {4: "192.0.2.81", 6: "2001:db8::81"}[version]
+    for host in (HOST[version], other):
+        world.put(datagram(world, b"x", version, dst=host))
+    (sock,) = world.outward.datagrams
+    sock.receive(b"late answer", packed(HOST[version]), 7, now=world.now)
+    world.put(port_unreachable(world, world.one()))
+    assert world.count("icmp__port_unreachable__dropped") == 1
+    assert not sock.closed
+    # The call to the other host goes on both ways, out of the same port.
+    world.put(datagram(world, b"call", version, dst=other))
+    sock.receive(b"call", packed(other), 7, now=world.now)
+    assert bytes(world.one()[UDP].payload) == b"call"
+    assert world.outward.datagrams == [sock]
+    # Nobody listens there for the first host, until the client turns to it again.
+    sock.receive(b"stray", packed(HOST[version]), 7, now=world.now)
+    assert world.got() == []
+    world.put(datagram(world, b"again", version))
+    sock.receive(b"welcome", packed(HOST[version]), 7, now=world.now)
+    assert bytes(world.one()[UDP].payload) == b"welcome"
+    assert world.outward.datagrams == [sock]
+    world.balanced()
+
+
+def test_a_port_unreachable_about_what_never_came_changes_nothing() -> None:
     world = World()
     world.put(datagram(world, b"x"))
-    sock = world.outward.datagrams[0]
-    sock.receive(b"late answer", packed(HOST4), 7, now=world.now)
-    late = world.one()
-    world.put(IP(src=CLIENT4, dst=HOST4) / ICMP(type=3, code=3) / bytes(late)[:28])
-    assert sock.closed
-    assert world.count("icmp__port_unreachable__forwarded") == 1
+    (sock,) = world.outward.datagrams
+    stranger = IP(src="198.51.100.9", dst=CLIENT4) / UDP(sport=7, dport=5000) / b"x"
+    world.put(port_unreachable(world, stranger))
+    cut = IP(src=HOST4, dst=CLIENT4) / UDP(sport=7, dport=5000)
+    world.put(world.ip(4) / ICMP(type=3, code=3) / Raw(bytes(cut)[:23]))
+    sock.receive(b"answer", packed(HOST4), 7, now=world.now)
+    assert bytes(world.one()[UDP].payload) == b"answer"
+    assert world.count("icmp__error_no_flow__dropped") == 1
+    assert world.count("icmp__error_quote__dropped") == 1
     world.balanced()
 
 

@@ -40,7 +40,7 @@ class World:
         offload_udp: bool = False,
         mtu: int = 1500,
         limits: Limits | None = None,
-        address_dependent_filtering: bool = False,
+        address_dependent_filtering: bool = True,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.now = 100.0
