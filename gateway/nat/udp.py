@@ -52,6 +52,9 @@ STABLE_TIMEOUT = 300.0
 
 MAX_SEGMENTS = 64
 """Datagrams in one GSO send: the bound of all kernels but the newest (128)."""
+MAX_PIECES = 128
+"""Datagrams in one packet from the tunnel: what the newest kernels join at most
+(UDP_MAX_SEGMENTS). A packet of more was not made by one."""
 MAX_GATHERED = 65_000
 """Bytes in one GSO send."""
 
@@ -177,6 +180,9 @@ class UdpMapping(DatagramFlow):
         now: float,
     ) -> None:
         """Send `buf[start:end]` as datagrams of `size` bytes: a packet with UDP offload."""
+        if end - start > size * MAX_PIECES:
+            self.peer.counts["offload__too_many_segments__dropped"] += 1
+            return
         self.flush(now)
         self.last_used = now
         self.from_tunnel_bytes += end - start

@@ -21,7 +21,7 @@ from scapy.packet import Packet, Raw
 from gateway.nat.limits import Limits
 from gateway.nat.ports import ORIGIN_ICMP, ORIGIN_ICMP6, ORIGIN_LOCAL, NetworkError
 from gateway.nat.router import NatConfig
-from gateway.nat.udp import DNS_TIMEOUT, NEW_TIMEOUT, STABLE_TIMEOUT
+from gateway.nat.udp import DNS_TIMEOUT, MAX_PIECES, NEW_TIMEOUT, STABLE_TIMEOUT
 from gateway.records import GatewayConfig
 from tests.gateway.nat.world import CLIENT4, GATEWAY4, HOST4, HOST6, World, packed
 
@@ -140,6 +140,27 @@ def test_a_packet_of_segments_is_split_again() -> None:
     world.put(bytes(packet), header)
     assert [s.data for s in sock.sent[1:]] == [payload[i : i + 1200] for i in range(0, 12004, 1200)]
     assert world.count("udp__segments__forwarded") == 2
+    world.balanced()
+
+
+@pytest.mark.parametrize("size", [1, 9, 100])
+@VERSIONS
+def test_a_packet_of_more_segments_than_a_kernel_makes_is_dropped(version: int, size: int) -> None:
+    world = World(offload=True, offload_udp=True)
+    header = 20 if version == 4 else 40
+
+    def frame(pieces: int) -> tuple[bytes, bytes]:
+        packet = bytearray(bytes(datagram(world, bytes(pieces * size), version)))
+        fields = (header + 8, size, header, 6)
+        return bytes(packet), bytes((1, 5)) + b"".join(n.to_bytes(2, "little") for n in fields)
+
+    for _ in range(2):
+        # The second time the mapping is there, and the fast path takes it.
+        world.put(*frame(MAX_PIECES + 1))
+        world.put(*frame(MAX_PIECES))
+    assert world.count("offload__too_many_segments__dropped") == 2
+    (sock,) = world.outward.datagrams
+    assert sum(-(-len(sent.data) // sent.size) for sent in sock.sent) == 2 * MAX_PIECES
     world.balanced()
 
 
