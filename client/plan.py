@@ -16,8 +16,9 @@ from client.model import (
 from client.reconnect import in_order
 from vshp.config import Resume
 from vshp.endpoints import Endpoint
+from vshp.spelling import SpellingError, parse_place
 from vshp.transports.adb import is_serial
-from vshp.uri import SCHEME, PairingUri, UriError
+from vshp.uri import PairingUri, UriError, is_uri
 
 TRANSPORTS = ("tcp", "udp", "usb")
 """Transports that there is a link driver for."""
@@ -64,7 +65,7 @@ def make_plan(store: ClientStore, target: str | None, transport: str) -> Plan:
             f"Choose one of: auto, {', '.join(TRANSPORTS)}.",
         )
     wanted = None if target is None else target.strip()
-    if wanted is not None and wanted[: len(SCHEME)].upper() == SCHEME:
+    if wanted is not None and is_uri(wanted):
         plan = _from_uri(store, wanted, transport)
     elif wanted is not None and (there := parse_address(wanted)) is not None:
         plan = _from_address(store, there, transport)
@@ -84,30 +85,21 @@ def make_plan(store: ClientStore, target: str | None, transport: str) -> Plan:
 def parse_address(text: str) -> tuple[TransportEndpoint, ...] | None:
     """The endpoints that `ADDRESS`, `ADDRESS:PORT`, `usb` or `usb:SERIAL` names.
 
-    An IPv6 address stands in brackets, since eight pairs of hexadecimal digits
-    are a fingerprint. None when it is none of these (it may be a gateway's name).
+    None when it is none of these: it may be a gateway's name (see `parse_place`).
     """
     if text == ANY_PHONE:
         return ()
     scheme, _, serial = text.partition(":")
     if scheme == ANY_PHONE and is_serial(serial):
         return (TransportEndpoint("usb", serial, DEFAULT_PORT),)
-    host, port = text, ""
-    if text.startswith("["):
-        host, _, port = text[1:].partition("]")
-        port = port.removeprefix(":")
-    elif ":" in text:
-        host, _, port = text.rpartition(":")
-        if ":" in host or not port:
-            return None
     try:
-        ipaddress.ip_address(host.partition("%")[0])
-        number = int(port) if port else DEFAULT_PORT
-    except ValueError:
+        place = parse_place(text)
+    except SpellingError:
         return None
-    if not 0 < number < 65536:
+    if place is None:
         return None
-    return tuple(TransportEndpoint(transport, host, number) for transport in ("tcp", "udp"))
+    number = DEFAULT_PORT if place.port is None else place.port
+    return tuple(TransportEndpoint(transport, place.host, number) for transport in ("tcp", "udp"))
 
 
 def find_gateway(store: ClientStore, target: str | None) -> KnownGateway:
@@ -121,7 +113,7 @@ def find_gateway(store: ClientStore, target: str | None) -> KnownGateway:
             raise ClientError(
                 "gateway_unknown",
                 "This device knows no gateway yet.",
-                "Pair first: vpnshare connect URI, with the URI that vpnshare pair prints there.",
+                "Pair first: vpnshare connect -, with the URI that vpnshare pair prints there.",
             )
         return gateways[0]
     wanted = target.strip().lower()
@@ -137,6 +129,7 @@ def find_gateway(store: ClientStore, target: str | None) -> KnownGateway:
             "Use the fingerprint: " + ", ".join(g.fingerprint for g in found[:4]),
         )
     if not found:
+        _check_spelling(target)
         known = ", ".join(f"{g.name} ({g.fingerprint})" for g in gateways[:4])
         raise ClientError(
             "gateway_unknown",
@@ -145,6 +138,25 @@ def find_gateway(store: ClientStore, target: str | None) -> KnownGateway:
             f"Known are: {known}." if known else "Pair first, with a URI (it begins with VSHP:).",
         )
     return found[0]
+
+
+def _check_spelling(target: str) -> None:
+    """Say what is wrong with what was meant as an address. Raises ClientError `bad_address`."""
+    scheme, _, serial = target.partition(":")
+    if scheme == ANY_PHONE and serial:
+        raise ClientError(
+            "bad_address", f"{serial[:60]!r} is no serial number of a phone.",
+            "Connect to the phone on the cable with: vpnshare connect usb",
+        )  # fmt: skip
+    if scheme in TRANSPORTS and serial:
+        raise ClientError(
+            "bad_address", f"{target[:60]!r} names its transport.",
+            f"Write: vpnshare connect {serial[:60]} --transport {scheme}",
+        )  # fmt: skip
+    try:
+        parse_place(target)
+    except SpellingError as error:
+        raise ClientError("bad_address", str(error), error.hint) from None
 
 
 def known_ways(

@@ -25,6 +25,7 @@ _CODES = {
     "gateway_unknown": Code.NOT_FOUND,
     "gateway_ambiguous": Code.CONFLICT,
     "uri_invalid": Code.INVALID_PARAMS,
+    "bad_address": Code.INVALID_PARAMS,
     "denied": Code.REFUSED,
     "revoked": Code.REFUSED,
 }

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vshp.spelling import SpellingError, parse_place
+
 DEFAULT_PORT = 47800
 DEFAULT_LISTEN = (f"0.0.0.0:{DEFAULT_PORT}", f"[::]:{DEFAULT_PORT}")
 MAX_LISTEN = 16
@@ -57,25 +59,21 @@ class Setting:
 
 
 def parse_listen(text: str) -> tuple[str, int]:
-    """`HOST:PORT`, `[IPV6]:PORT` or `HOST` as address and port. Raises ValueError."""
-    text = text.strip()
-    bracketed = re.fullmatch(r"\[([^\]]+)\](?::(\d{1,5}))?", text)
-    plain = re.fullmatch(r"([^:\[\]]+)(?::(\d{1,5}))?", text)
-    if bracketed or plain:
-        host, port = (bracketed or plain).groups()  # type: ignore[union-attr]
-    else:
-        host, port = text, None
+    """`ADDRESS:PORT`, `[IPV6]:PORT` or `ADDRESS` as address and port. Raises ValueError."""
     try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+        place = parse_place(text)
+    except SpellingError as error:
+        why = f": {str(error).removesuffix('.')}"
+        place = None
+    else:
+        why = ""
+    if place is None:
         raise ValueError(
-            f"{text!r} is no address to listen on; write 192.168.1.2:47800, [fe80::1]:47800 "
-            "or 0.0.0.0:47800"
-        ) from None
-    number = DEFAULT_PORT if port is None else int(port)
-    if not 0 < number < 65536:
-        raise ValueError(f"the port of {text!r} must be 1 to 65535")
-    return str(address), number
+            f"{text!r} is no address to listen on{why}; write 192.168.1.2:47800, "
+            "[fe80::1]:47800 or 0.0.0.0:47800"
+        )
+    address = ipaddress.ip_address(place.host)
+    return str(address), DEFAULT_PORT if place.port is None else place.port
 
 
 def _listen(value: list[Any]) -> list[str]:

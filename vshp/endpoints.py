@@ -50,6 +50,11 @@ def encode_endpoint(endpoint: Endpoint) -> bytes:
     return bytes((kind,)) + endpoint.port.to_bytes(2, "little") + endpoint.address
 
 
+def endpoint_size(kind: int) -> int:
+    """Bytes of an endpoint that begins with this one."""
+    return _HEAD_SIZE + (16 if kind & _IPV6 else 4)
+
+
 def take_endpoint(data: bytes) -> tuple[Endpoint | None, int]:
     """The first endpoint (None for a kind that is not known) and its size in bytes.
 
@@ -57,7 +62,7 @@ def take_endpoint(data: bytes) -> tuple[Endpoint | None, int]:
     """
     if not data:
         raise FrameTruncated("field_truncated")
-    size = _HEAD_SIZE + (16 if data[0] & _IPV6 else 4)
+    size = endpoint_size(data[0])
     if len(data) < size:
         raise FrameTruncated("field_truncated")
     transport = _TRANSPORTS.get(data[0] & ~_IPV6)

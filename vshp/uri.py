@@ -10,19 +10,22 @@ with an endpoint being kind u8 (1 TCP, 2 UDP, 3 both; 0x80 set for IPv6), port
 u16 little-endian, address 4 or 16 bytes. Every character is in QR's
 alphanumeric alphabet: with the longest name and three IPv4 endpoints it is
 version 6 at level L, 41 modules, 45 columns with a border of two. Decoding is
-strict, but takes lower case too.
+strict about what the text says, and lenient about how it came: lower case, line
+ends and blanks, quotes, characters without width and percent-encoding, as mail
+programs, messengers and shells add them, change nothing.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
+import re
+import unicodedata
 from dataclasses import dataclass
 
 from sealing.records import KEY_SIZE
 from vshp.constants import MAX_ENDPOINTS, SECRET_SIZE
-from vshp.endpoints import Endpoint, encode_endpoint, take_endpoint
+from vshp.endpoints import Endpoint, encode_endpoint, endpoint_size, take_endpoint
 from vshp.errors import FrameInvalid, FrameTruncated
 from vshp.labels import clean_label, clip_utf8
 
@@ -31,9 +34,26 @@ MAX_URI_NAME = 24
 """Bytes of UTF-8; longer names are cut."""
 MAX_URI = 600
 """Characters; nothing longer can be one."""
+MAX_TEXT = 4 * MAX_URI
+"""Characters with all that may have come along."""
 
 _VERSION = 1
 _CHECKSUM_SIZE = 3
+_DIGITS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
+_QUOTES = frozenset("'\"`<>()“”„‘’‚«»‹›*_=\\.,;")
+
+
+def is_uri(text: str) -> bool:
+    """Whether somebody who gives this means a pairing URI, good or not."""
+    return bare(text).startswith(SCHEME)
+
+
+def bare(text: str) -> str:
+    """`text` in capitals, without what stands in and around a URI that was copied."""
+    text = re.sub(r"%([0-7][0-9A-Fa-f])", lambda found: chr(int(found[1], 16)), text[:MAX_TEXT])
+    return "".join(
+        c for c in text if c not in _QUOTES and unicodedata.category(c)[0] not in "ZC"
+    ).upper()
 
 
 class UriError(ValueError):
@@ -68,24 +88,52 @@ class PairingUri:
     @classmethod
     def decode(cls, text: str) -> PairingUri:
         """The invitation in `text`. Raises UriError."""
-        text = text.strip()
-        if text[: len(SCHEME)].upper() != SCHEME:
+        if len(text) > MAX_TEXT:
+            raise UriError("The pairing code is too long to be one.")
+        text = bare(text)
+        if not text.startswith(SCHEME):
             raise UriError("This is not a VPN Share pairing code: it does not begin with VSHP:")
         if len(text) > MAX_URI:
             raise UriError("The pairing code is too long to be one.")
-        if not text.isascii():
-            raise UriError("The pairing code contains characters that do not belong there.")
-        digits = text[len(SCHEME) :].upper()
-        try:
-            data = base64.b32decode(digits + "=" * (-len(digits) % 8))
-        except binascii.Error:
+        digits = text[len(SCHEME) :]
+        if odd := next((c for c in digits if c not in _DIGITS), None):
             raise UriError(
-                "The pairing code is damaged or incomplete; scan or copy it again."
-            ) from None
+                f"The pairing code contains {odd!r}, which does not belong there; copy it again."
+            )
+        data = _decode(digits)
+        missing = _size(data) - len(data)
+        if missing > 0:
+            raise UriError("The pairing code is cut off: its end is missing. Copy all of it.")
         # Of several spellings of the same bytes only the canonical one is taken.
         if base64.b32encode(data).decode().rstrip("=") != digits:
-            raise UriError("The pairing code is damaged or incomplete; scan or copy it again.")
+            raise UriError(_DAMAGED)
         return _parse(data)
+
+
+_DAMAGED = "The pairing code is damaged: a character is wrong or missing. Scan or copy it again."
+
+
+def _decode(digits: str) -> bytes:
+    """The whole bytes of base32 that may have been cut off anywhere."""
+    # One, three or six digits over end inside a byte.
+    whole = len(digits) - (len(digits) % 8 in (1, 3, 6))
+    return base64.b32decode(digits[:whole] + "=" * (-whole % 8))
+
+
+def _size(data: bytes) -> int:
+    """Bytes that a URI which begins like this has; more than there are, if it was cut off."""
+    name = 1 + KEY_SIZE + SECRET_SIZE
+    if len(data) <= name:
+        return name + 1
+    count = at = name + 1 + data[name]
+    if len(data) <= count:
+        return count + 1
+    at += 1
+    for _ in range(data[count]):
+        if at >= len(data):
+            return at + 1
+        at += endpoint_size(data[at])
+    return at + _CHECKSUM_SIZE
 
 
 def _checksum(body: bytes | bytearray) -> bytes:
@@ -124,7 +172,7 @@ def _parse(data: bytes) -> PairingUri:
         )
     body = data[:-_CHECKSUM_SIZE]
     if data[-_CHECKSUM_SIZE:] != _checksum(body):
-        raise UriError("The pairing code is damaged or incomplete; scan or copy it again.")
+        raise UriError(_DAMAGED)
     reader = _Reader(body[1:])
     key, secret = reader.take(KEY_SIZE), reader.take(SECRET_SIZE)
     size = reader.byte()

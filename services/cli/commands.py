@@ -105,9 +105,10 @@ def _flows(parser: argparse.ArgumentParser) -> None:
 
 
 def _connect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", nargs="?", metavar="URI|ADDRESS|GATEWAY",
-                        help="a pairing URI, HOST:PORT, usb for the phone on the cable, or a "
-                        "known gateway (default: the last)")  # fmt: skip
+    parser.add_argument("target", nargs="*", metavar="-|URI|ADDRESS|GATEWAY",
+                        help="- to be asked for a pairing URI (or have it read from a pipe), "
+                        "ADDRESS:PORT, usb for the phone on the cable, or a known gateway "
+                        "(default: the last)")  # fmt: skip
     parser.add_argument("--transport", choices=TRANSPORTS, default="auto", help="(default: auto)")
     parser.add_argument("--wait", type=_seconds, metavar="SECONDS",
                         help="give up after so long; 0: do not wait (default: 60, and longer "
@@ -324,10 +325,12 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "connect", "Receive", "connect to a gateway", "services.cli.connecting:connect", _connect,
-        ('vpnshare connect "VSHP:..."', "vpnshare connect 192.168.1.20:47800",
-         "vpnshare connect", "vpnshare connect phone --wait 20"),
-        "Exits with 0 when connected. Quote the URI. By address, compare the six digits that\n"
-        "both sides show before the gateway's owner approves.",
+        ("vpnshare connect -", "vpnshare connect 192.168.1.20:47800",
+         "vpnshare connect", "vpnshare connect phone --wait 20",
+         "ssh phone vpnshare pair --json | jq -r .uri | vpnshare connect -"),
+        "Exits with 0 when connected. A URI on the command line works, too, but stands in the\n"
+        "shell's history, and other users of this machine can read it there. By address, compare\n"
+        "the six digits that both sides show before the gateway's owner approves.",
     ),
     Command(
         "discover", "Receive", "gateways that announce themselves on this network",

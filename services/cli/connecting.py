@@ -6,12 +6,14 @@ import argparse
 import sys
 import time
 
+from services.cli.asking import ask_for_uri, hide_from_others
 from services.cli.exits import Exit
 from services.cli.output import complain, paint, print_json, printable
 from services.cli.services import dial
 from services.control.errors import ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import ClientStatus
+from vshp.uri import is_uri
 
 DEFAULT_WAIT = 60.0
 """Seconds to connect when --wait does not say."""
@@ -25,17 +27,35 @@ _REFUSALS = ("denied", "revoked", "secret_unknown", "secret_used", "secret_expir
 
 
 def connect(args: argparse.Namespace) -> int:
-    target = args.target
     params = {"transport": args.transport}
-    if target is not None:
-        params["uri" if target.upper().startswith("VSHP:") else "gateway"] = target
+    target = _target(args.target)
     with _dial(args.wait) as service:
+        if target is None and sys.stdin.isatty() and not service.call("gateways"):
+            target = ask_for_uri()
+        if target is not None:
+            params["uri" if is_uri(target) else "gateway"] = target
         status: ClientStatus = service.call("connect", **params)
         if args.wait != 0:
             status = _wait(service, status, args.wait, quiet=args.json)
     if args.json:
         print_json(status)
     return _outcome(status, args)
+
+
+def _target(words: list[str]) -> str | None:
+    """What to connect to; a URI may have been typed without quotes around its blanks."""
+    if words == ["-"]:
+        return ask_for_uri()
+    target = " ".join(words)
+    if is_uri(target):
+        for word in words:
+            hide_from_others(word)
+        if sys.stderr.isatty():
+            complain(
+                "The URI's secret stands in the shell's history now, and others could read it.",
+                "vpnshare connect - asks for the URI instead.",
+            )
+    return target or None
 
 
 def _dial(wait: float | None) -> OneShot:

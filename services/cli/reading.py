@@ -342,7 +342,7 @@ def gateways(args: argparse.Namespace) -> int:
             (g.name, g.fingerprint, f"{duration(now - g.last_seen_at)} ago", ", ".join(g.endpoints))
             for g in known
         ),
-        "No gateway is known yet. Connect with a pairing URI: vpnshare connect URI",
+        "No gateway is known yet. Connect with a pairing URI: vpnshare connect -",
     )
     return Exit.OK
 

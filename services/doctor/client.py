@@ -105,7 +105,7 @@ def _after(error: str | None) -> str:
     if error in ("version_unsupported", "suite_unsupported", "pattern_unsupported"):
         return "Bring both sides to the same version of VPN Share."
     if error in ("denied", "revoked", "not_paired"):
-        return "Pair again: vpnshare pair on the gateway, vpnshare connect URI here"
+        return "Pair again: vpnshare pair on the gateway, vpnshare connect - here"
     if error is not None and error.startswith("secret_"):
         return "Show a new code on the gateway (vpnshare pair), and connect with it."
     return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -251,3 +252,29 @@ def test_the_suite_by_setting_or_by_measurement() -> None:
     assert suite.choose("aesgcm") is Suite.AESGCM_SHA256
     assert suite.choose("chacha") is Suite.CHACHAPOLY_BLAKE2S
     assert suite.choose() in Suite
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("phone:47800", "the name of a host"),
+        (":99999", "names no address"),
+        ("10.1.0.999", "999 is more than 255"),
+        ("[::1", "no closing bracket"),
+        ("fd01::1:47800", "no brackets"),
+        ("usb:a serial", "no serial number"),
+        ("udp:10.0.0.1:5", "names its transport"),
+    ],
+)
+def test_a_target_that_was_meant_as_an_address_is_told_what_is_wrong(
+    target: str, says: str
+) -> None:
+    with pytest.raises(ClientError, match=re.escape(says)) as caught:
+        make_plan(MemoryStore(), target, "auto")
+    assert caught.value.name == "bad_address" and caught.value.hint
+
+
+def test_a_gateway_that_is_called_like_that_is_found_all_the_same() -> None:
+    store = MemoryStore()
+    store.save_gateway(KnownGateway(bytes(32), "10.1.0.999", (), 1.0))
+    assert find_gateway(store, "10.1.0.999").name == "10.1.0.999"

@@ -13,6 +13,8 @@ import struct
 import subprocess
 import sys
 import termios
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,11 +26,14 @@ from services.cli.exits import Exit, exit_code
 from services.cli.main import main
 from services.control import schema
 from services.control.errors import Code, ControlError
+from services.control.methods import ConnectParams
 from services.control.registry import Handler
 from services.version import VERSION
 from tests.fakes import services as fakes
 from tests.fakes.services import PretendClient, PretendGateway
 from tests.services.conftest import serve
+from vshp.endpoints import Endpoint
+from vshp.uri import PairingUri
 
 ROOT = Path(__file__).resolve().parents[2]
 Capture = pytest.CaptureFixture[str]
@@ -401,3 +406,85 @@ def test_status_shows_the_egress_proof(gateway: PretendGateway, capsys: Capture)
     gateway.status = replace(gateway.status, egress=replace(proof, alarms=["egress__x"]))
     assert main(["status"]) == Exit.OK
     assert "does not agree" in capsys.readouterr().out
+
+
+# The pairing URI and who else may read it
+
+
+@pytest.fixture
+def asked_of(home: Path) -> Iterator[list[tuple[str | None, str | None]]]:
+    """The URIs and gateways that a pretend client is told to connect to."""
+    heard: list[tuple[str | None, str | None]] = []
+
+    class Hearing(PretendClient):
+        def handlers(self) -> dict[str, Handler]:
+            def connect(params: ConnectParams) -> schema.ClientStatus:
+                heard.append((params.uri, params.gateway))
+                return self.status
+
+            return super().handlers() | {"connect": connect, "gateways": lambda _: []}
+
+    with serve(Hearing(), home / "client.sock"):
+        yield heard
+
+
+GOOD = PairingUri(bytes(32), bytes(16), "phone", (Endpoint.of("any", "10.0.0.1", 1),)).encode()
+Heard = list[tuple[str | None, str | None]]
+
+
+def test_a_uri_is_read_from_a_pipe(asked_of: Heard) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "services.cli.main", "connect", "-", "--wait", "0"], cwd=ROOT,
+        input=f"\n{GOOD[:60]}\n{GOOD[60:]}\n", capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == Exit.OK and GOOD not in done.stdout + done.stderr
+    ((uri, gateway),) = asked_of
+    assert uri is not None and PairingUri.decode(uri) == PairingUri.decode(GOOD)
+    assert gateway is None
+    done = run("connect", "-", "--wait", "0")
+    assert done.returncode == Exit.USAGE and "No pairing URI" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["connect", "-"], ["connect"]])
+def test_a_uri_is_asked_for_and_not_shown(asked_of: Heard, words: list[str]) -> None:
+    """Also without a word, where there is no gateway to go back to; over as many lines as come."""
+    terminal = Terminal(*words, "--wait", "0")
+    terminal.read_until(b"is not shown): ")
+    time.sleep(0.2)
+    terminal.write(f"{GOOD[:40]}\n{GOOD[40:90]}\n{GOOD[90:]}\nrm -rf /\n".encode())
+    assert terminal.end() == Exit.OK
+    assert GOOD[10:30].encode() not in terminal.shown and b"rm -rf" not in terminal.shown
+    ((uri, _),) = asked_of
+    assert uri is not None and PairingUri.decode(uri[: uri.index("rm")] if "rm" in uri else uri)
+
+
+def test_a_uri_on_the_command_line_is_blotted_out_of_it(asked_of: Heard) -> None:
+    quoted = [GOOD[:50], GOOD[50:]]  # without quotes around a blank
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.cli.main", "connect", *quoted, "--wait", "30"], cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + 30
+        while not asked_of:
+            assert time.monotonic() < until and process.poll() is None
+            time.sleep(0.02)
+        shown = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        assert b"connect" in shown and GOOD[5:25].encode() not in shown
+        assert GOOD[60:80].encode() not in shown
+        uri = asked_of[0][0]
+        assert uri is not None and PairingUri.decode(uri) == PairingUri.decode(GOOD)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_who_gives_the_uri_on_the_command_line_is_told(asked_of: Heard) -> None:
+    terminal = Terminal("connect", GOOD, "--wait", "0")
+    assert terminal.end() == Exit.OK
+    assert b"shell's history" in terminal.shown and b"vpnshare connect -" in terminal.shown
+
+
+def test_names_with_blanks_need_no_quotes(asked_of: Heard) -> None:
+    assert main(["connect", "Living", "room", "--wait", "0"]) in (Exit.OK, Exit.FAILED)
+    assert asked_of == [(None, "Living room")]

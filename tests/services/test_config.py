@@ -52,7 +52,7 @@ def test_defaults_pass_their_own_checks() -> None:
             "line 2: gateway.listen: 'nowhere:1' is no address",
         ),
         ("[gateway]\nlisten = [\n 1,\n]\n", "line 2: gateway.listen: must be a list of strings"),
-        ("[gateway]\nlisten = ['0.0.0.0:0']\n", "the port of '0.0.0.0:0' must be 1 to 65535"),
+        ("[gateway]\nlisten = ['0.0.0.0:0']\n", "0 is not one of 1 to 65535"),
         ("[gateway]\npool_ipv4 = '10.0.0.0/31'\n", "line 2: gateway.pool_ipv4: must be an IPv4"),
         ("[gateway]\nname =\n", "line 2, column 7"),
         ("[gateway]\nname = 'a'\nname = 'b'\n", "line 3"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import qrcode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vshp.uri import MAX_URI, Endpoint, PairingUri, UriError
+from vshp.uri import MAX_TEXT, MAX_URI, Endpoint, PairingUri, UriError, is_uri
 
 URI = PairingUri(
     bytes(range(32)),
@@ -26,6 +28,50 @@ def test_round_trip_in_any_case_with_blanks_around() -> None:
     assert PairingUri.decode(text) == URI
     assert PairingUri.decode(f"\n {text.lower()} ") == URI
     assert URI.endpoints[2].host == "fd00::1"
+
+
+def wrapped(text: str, width: int, end: str) -> str:
+    return end.join(text[at : at + width] for at in range(0, len(text), width))
+
+
+@pytest.mark.parametrize(
+    "came",
+    [
+        lambda text: wrapped(text, 45, "\n"),
+        lambda text: wrapped(text, 76, "\r\n> "),
+        lambda text: wrapped(text, 20, " \t\u00a0"),
+        lambda text: wrapped(text, 40, "\u200b"),
+        lambda text: "\ufeff" + wrapped(text, 9, "\u2060\u00ad"),
+        lambda text: f'"{text}"',
+        lambda text: f"“{text}”.",
+        lambda text: f"`{text}`",
+        lambda text: f"<{text}>\n",
+        lambda text: text.replace(":", "%3A"),
+        lambda text: "%22" + wrapped(text.replace(":", "%3a"), 30, "%0D%0A") + "%20",
+        lambda text: wrapped(text.lower(), 70, "=\n"),
+        lambda text: "\x1b" + text + "\x00",
+    ],
+)
+def test_what_comes_along_with_a_copy_changes_nothing(came: Callable[[str], str]) -> None:
+    text = came(URI.encode())
+    assert is_uri(text)
+    assert PairingUri.decode(text) == URI
+
+
+def test_a_cut_off_one_is_said_to_be_that() -> None:
+    """Wherever it was cut; one with a wrong character is not."""
+    for uri in (URI, PairingUri(URI.public_key, URI.secret, "", URI.endpoints[:1])):
+        text = uri.encode()
+        for cut in range(len("VSHP:"), len(text)):
+            with pytest.raises(UriError, match="cut off"):
+                PairingUri.decode(text[:cut])
+    text = URI.encode()
+    with pytest.raises(UriError, match="damaged"):
+        PairingUri.decode(text[:20] + ("A" if text[20] != "A" else "B") + text[21:])
+    with pytest.raises(UriError, match="'0', which does not belong there"):
+        PairingUri.decode(text[:20] + "0" + text[21:])
+    with pytest.raises(UriError, match="too long"):
+        PairingUri.decode("VSHP:" + " " * MAX_TEXT)
 
 
 def test_fits_a_45_column_terminal() -> None:

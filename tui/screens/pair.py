@@ -81,8 +81,8 @@ def offer_lines(card: Painted, state: Offer, app: ConsoleApp, width: int) -> lis
         prose("Asking the service for a code…")
         return made
     left = state.left(app.now)
-    prose("Scan the QR code with the other device, or run there:")
-    made.append(Text('  vpnshare connect "URI"', card.tone("accent")))
+    prose("Scan the QR code with the other device, or paste the URI there into:")
+    made.append(Text("  vpnshare connect -", card.tone("accent")))
     made.append(Text())
     made.append(Text.assemble(
         card.span("Expires  ", "quiet"),
