@@ -55,9 +55,9 @@ apt_install() {
 # works PYTHON: is it of a version we run on, and able to make environments?
 works() {
     command -v "$1" >/dev/null 2>&1 &&
-        "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' \
+        "$1" -I -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' \
             >/dev/null 2>&1 &&
-        "$1" -c 'import ensurepip, ssl, venv' >/dev/null 2>&1
+        "$1" -I -c 'import ensurepip, ssl, venv' >/dev/null 2>&1
 }
 
 # find_python: sets `python`.
@@ -70,7 +70,7 @@ find_python() {
 
 get_python() {
     if is_termux; then
-        if ! find_python || ! "$python" -c 'import cryptography' >/dev/null 2>&1; then
+        if ! find_python || ! "$python" -I -c 'import cryptography' >/dev/null 2>&1; then
             say "installing with pkg: python python-cryptography"
             pkg install -y python python-cryptography >"$setup_log" 2>&1 ||
                 { tail -n 15 "$setup_log" >&2; fail "pkg install python python-cryptography failed"; }
@@ -120,7 +120,7 @@ end_turn() {
 pip_install() {
     {
         code=0
-        "$venv/bin/python" -m pip install --disable-pip-version-check --no-input \
+        "$venv/bin/python" -I -m pip install --disable-pip-version-check --no-input \
             --prefer-binary --progress-bar off "$@" 2>&1 9>&- || code=$?
         echo "exit $code"
     } | {
@@ -180,7 +180,7 @@ make_environment() {
         return 0
     fi
     : >"$setup_log"
-    if [ -e "$venv/.incomplete" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    if [ -e "$venv/.incomplete" ] || ! "$venv/bin/python" -I -m pip --version >/dev/null 2>&1; then
         get_python
         say "setting up once, in $venv ($("$python" --version 2>&1))"
         find "$venv" -mindepth 1 -maxdepth 1 ! -name .lock ! -name .turn ! -name setup.log \
@@ -189,7 +189,7 @@ make_environment() {
         site=
         if is_termux; then site=--system-site-packages; fi
         # shellcheck disable=SC2086  # empty, or one word
-        "$python" -m venv $site "$venv" >>"$setup_log" 2>&1 ||
+        "$python" -I -m venv $site "$venv" >>"$setup_log" 2>&1 ||
             { tail -n 5 "$setup_log" >&2; fail "The environment could not be made in $venv."; }
     fi
     : >"$venv/.incomplete"

@@ -33,12 +33,12 @@ from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import ClientStatus
 from services.demo_traffic import RESOLVER, addresses
+from services.start import isolated
 
 PREFIX = "vpnshare-demo-"
 ETC = Path("/etc/netns")
 """`ip netns exec` mounts the files of ETC/NAME over those of /etc."""
 PLACES = ("internet", "gateway", "device")
-ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 20.0
 END_SECONDS = 5.0
 """Until a process that was asked to end is killed."""
@@ -160,15 +160,14 @@ class Demo:
 
     def _python(self, place: str, module: str, *words: str) -> subprocess.Popen[bytes]:
         """Run a module of ours in a namespace."""
-        search = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         with (self.home / f"{place}-{words[0]}.log").open("ab") as log:
             process = subprocess.Popen(
-                ["ip", "netns", "exec", self._names[place], sys.executable, "-m", module, *words],
+                ["ip", "netns", "exec", self._names[place], *isolated(module, *words)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env=os.environ | {"PYTHONPATH": search, "VPNSHARE_HOME": str(self.home)},
+                env=os.environ | {"VPNSHARE_HOME": str(self.home)},
             )
         self._processes.append(process)
         return process

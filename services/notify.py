@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from services.paths import is_termux
-from services.programs import TIMEOUT, own_command, run
+from services.programs import TIMEOUT, run
+from services.start import own_command
 from services.tasks import create_task
 
 _log = logging.getLogger(__name__)

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
-from pathlib import Path
 
 TIMEOUT = 10.0
 """Seconds a program may take. Termux's hang where the Termux:API app is missing."""
 MAX_OUTPUT = 64 * 1024
-
-
-def own_command() -> list[str]:
-    """How this very installation's `vpnshare` is run, absolute."""
-    script = Path(sys.executable).parent / "vpnshare"
-    if script.exists():
-        return [str(script)]
-    return [sys.executable, "-P", "-m", "services.cli.main"]
 
 
 async def run(*command: str, timeout: float | None = None) -> None:

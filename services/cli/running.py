@@ -25,6 +25,7 @@ from services.control.oneshot import OneShot
 from services.control.schema import GatewayStatus
 from services.encoding import can_show
 from services.logs import keep_trace
+from services.start import own_command
 
 START_TIMEOUT = 20.0
 """Seconds until a service that `up` started must answer."""
@@ -82,8 +83,7 @@ def _start_gateway(args: argparse.Namespace) -> OneShot:
     """Start the service in a session of its own, and wait until it answers."""
     place = paths.find()
     place.make()
-    # -P: a folder named `services` where the user happens to stand is not ours.
-    command = [sys.executable, "-P", "-m", "services.cli.main", "gateway", "--share"]
+    command = [*own_command(), "gateway", "--share"]
     for option, values in (
         ("--listen", args.listen or []),
         ("--vpn-interface", [args.vpn_interface] if args.vpn_interface else []),
@@ -94,8 +94,6 @@ def _start_gateway(args: argparse.Namespace) -> OneShot:
     log = place.log("gateway")
     before = _rotate(log)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    root = str(Path(__file__).resolve().parents[2])
-    search = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     try:
         process = subprocess.Popen(
             command,
@@ -103,7 +101,6 @@ def _start_gateway(args: argparse.Namespace) -> OneShot:
             stdout=descriptor,
             stderr=descriptor,
             start_new_session=True,
-            env=os.environ | {"PYTHONPATH": search},
         )
     finally:
         os.close(descriptor)

@@ -12,7 +12,7 @@ from services import paths
 from services.cli.exits import Exit
 from services.cli.output import complain, paint, print_json
 from services.control.errors import Code, ControlError
-from services.programs import own_command
+from services.start import own_command
 from services.units import Manager, Plan, Unit, UnitError, below, carry_out
 
 

@@ -20,6 +20,16 @@ SCRIPTS = ("vpnshare", "check", ".ci/run", "scripts/environment.sh")
 
 PYTHON = r"""#!/bin/sh
 # -c SCRIPT: a good Python. -m venv DIR: an environment with this Python. -m pip: as told.
+# -m services.cli.main: the command. All but --version isolated.
+if [ "$1" = -I ]; then shift; else [ "$1" = --version ] || exit 99; fi
+case "$*" in
+"-m services.cli.main"*)
+    [ -e "${0%/*}/installed" ] || exit 98
+    shift 2
+    echo "ran $*"
+    exit 7
+    ;;
+esac
 echo "python $*" >>"$LOG"
 case "$*" in
 "-c import sys; sys.exit("*) exit "${OLD:-0}" ;;
@@ -36,8 +46,7 @@ case "$*" in
     sleep "${SLOW:-0}"
     case "$*" in *client*) [ -z "${NO_CLIENT:-}" ] || exit 1 ;; esac
     [ -z "${NO_NETWORK:-}" ] || exit 1
-    printf '#!/bin/sh\necho "ran $*"\nexit 7\n' >"$(dirname "$0")/vpnshare"
-    chmod +x "$(dirname "$0")/vpnshare"
+    : >"$(dirname "$0")/installed"
     ;;
 esac
 """
@@ -158,7 +167,7 @@ def test_a_moved_clone_is_set_up_again(clone: Clone, tmp_path: Path) -> None:
 
 def test_another_folder_for_the_environment(clone: Clone, tmp_path: Path) -> None:
     assert clone.run("x", VPNSHARE_VENV=str(tmp_path / "elsewhere"))[0] == 7
-    assert (tmp_path / "elsewhere" / "bin" / "vpnshare").exists() and not clone.venv.exists()
+    assert (tmp_path / "elsewhere" / "bin" / "installed").exists() and not clone.venv.exists()
 
 
 def test_an_interrupted_set_up_is_repaired(clone: Clone) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from services.cli.exits import Exit
 from services.cli.main import main
-from services.programs import own_command
+from services.start import own_command
 from services.units import Manager, Unit, UnitError, carry_out
 
 PREFIX = "/data/data/com.termux/files/usr"

@@ -1,0 +1,32 @@
+"""How a Python with our code is started, and what such a Python runs first.
+
+    python -I services/start.py MODULE ARGUMENTS
+
+Isolated (`-I`): neither the folder where the user happens to stand, nor
+PYTHONPATH, nor the user's own site-packages have a say in what is imported, as
+root at that. An isolated Python finds only what is installed; a child has to be
+of the same tree as its parent, whatever else is installed under our names.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def isolated(module: str, *words: str) -> list[str]:
+    """The command that runs a module of ours."""
+    return [sys.executable, "-I", __file__, module, *words]
+
+
+def own_command() -> list[str]:
+    """How this very installation's `vpnshare` is run, absolute."""
+    return isolated("services.cli.main")
+
+
+if __name__ == "__main__":
+    import runpy
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
