@@ -14,8 +14,8 @@ A link that was silent for `HOLD_SECONDS` after it broke is no pause any more:
 traffic is then taken off the NIC and becomes unreachable at once (or flows
 outside, if `block_while_reconnecting` is off), until a link is back.
 
-While a run holds a lease, a file in the state folder says so; a start that
-finds it comes after a crash, and connects again by itself.
+While a run holds a lease, the store says so; a start that finds it comes after a
+crash, and connects again by itself.
 """
 
 from __future__ import annotations
@@ -63,8 +63,6 @@ log = logging.getLogger(__name__)
 
 HOLD_SECONDS = 10.0
 """A broken link is a pause for this long; afterwards applications are told."""
-WANTED_NAME = "client-connected"
-"""The file that says that a run holds a lease; its text is the gateway's fingerprint."""
 CONNECT_STEP = 2.0
 """Seconds for a connect in the first round after a break; each further round has as much more."""
 RESOLVER_PAUSE = 1.0
@@ -106,7 +104,6 @@ class Client:
         self._settled = asyncio.Event()
         self._search = Search(self._ways, self._usb_changed)
         self._pinged = 0.0
-        self._wanted = config.state_dir / WANTED_NAME
 
     # --- verbs -----------------------------------------------------------------------------
 
@@ -126,7 +123,7 @@ class Client:
         await self._tunnel.recover()
         self._watch.start()
         self._resolver_watch.start()
-        crashed = self._take_wanted()
+        crashed = self._store.wanted()
         if crashed is not None:
             try:
                 await self.connect(crashed)
@@ -185,7 +182,7 @@ class Client:
         """Close the session and undo every change to the system; state `idle`."""
         run, self._run = self._run, None
         await cancel(run)
-        self._forget_wanted()
+        self._store.save_wanted(None)
         self._report.end()
         self._step(Step.DISCONNECT)
 
@@ -227,7 +224,7 @@ class Client:
             await cancel(self._hold)
             await cancel(self._keeping)
             await self._tunnel.undo()
-        self._forget_wanted()
+        self._store.save_wanted(None)
         self._report.end()
         self._fail(verdict)
 
@@ -366,7 +363,7 @@ class Client:
         ).seen_at(link.endpoint, seen)
         self._store.save_gateway(known)
         plan.endpoints, plan.known = known.endpoints, known
-        self._want(known.fingerprint)
+        self._store.save_wanted(known.fingerprint)
 
     def connected(self, link: LinkDriver, lease: LeaseConfig) -> None:
         hold, self._hold = self._hold, None
@@ -448,20 +445,6 @@ class Client:
     def _fail(self, verdict: Verdict) -> None:
         self._report.error, self._report.reason = verdict.error, verdict.sentence
         self._step(Step.REFUSED)
-
-    def _want(self, gateway: str) -> None:
-        if not self._wanted.exists():
-            self._config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._wanted.write_text(gateway + "\n")
-
-    def _forget_wanted(self) -> None:
-        self._wanted.unlink(missing_ok=True)
-
-    def _take_wanted(self) -> str | None:
-        try:
-            return self._wanted.read_text().strip() or None
-        except FileNotFoundError:
-            return None
 
 
 def _second_way(plan: Plan, ending: Ending) -> bool:

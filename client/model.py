@@ -104,7 +104,9 @@ class KnownGateway:
 class ClientStore(Protocol):
     """What the client needs kept. The services' store is one; `MemoryStore` another.
 
-    The methods are quick (a local database) and are called on the loop's thread.
+    The methods are quick and are called on the loop's thread. What is saved counts at once
+    for all that is asked afterwards; none raises because something cannot be written: keeping
+    it until it can be, and telling the user, is the store's.
     """
 
     def identity(self) -> bytes | None:
@@ -116,10 +118,16 @@ class ClientStore(Protocol):
         """All known gateways, the one seen last first."""
 
     def save_gateway(self, gateway: KnownGateway) -> None:
-        """Insert or replace, keyed by public key. Durable on return: tickets are single use."""
+        """Insert or replace, keyed by public key. Tickets are single use: written at once."""
 
     def forget_gateway(self, public_key: bytes) -> None:
         """Remove; an unknown key is no error."""
+
+    def wanted(self) -> str | None:
+        """The fingerprint of the gateway that the user wants to be connected to, if any."""
+
+    def save_wanted(self, gateway: str | None) -> None:
+        """Note the user's wish: what a start after a crash goes on with."""
 
 
 @dataclass(slots=True)
@@ -128,6 +136,7 @@ class MemoryStore:
 
     _identity: bytes | None = None
     _gateways: dict[bytes, KnownGateway] = field(default_factory=dict)
+    _wanted: str | None = None
 
     def identity(self) -> bytes | None:
         return self._identity
@@ -145,6 +154,12 @@ class MemoryStore:
 
     def forget_gateway(self, public_key: bytes) -> None:
         self._gateways.pop(public_key, None)
+
+    def wanted(self) -> str | None:
+        return self._wanted
+
+    def save_wanted(self, gateway: str | None) -> None:
+        self._wanted = gateway
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ class Entrance:
     ) -> None:
         self.links: dict[int, Link] = {}
         """Open links, by `id`."""
+        self.datagram_counters: dict[str, int] = {}
+        """What became of the datagrams that began no session, at all doors there have been."""
         self.doorman = Doorman(counters, clock())
         self._owner = owner
         self._poller = poller
@@ -72,11 +74,13 @@ class Entrance:
         return StreamListener(host, port, self._poller, self._accepted, early)
 
     def _open_door(self, host: str, port: int, early: bool) -> DatagramDoor:
+        listener = DatagramListener(self._identity, self._secret, self._clock())
+        listener.counters = self.datagram_counters
         return DatagramDoor(
             host,
             port,
             self._poller,
-            DatagramListener(self._identity, self._secret, self._clock()),
+            listener,
             self.doorman,
             self._counters,
             self._owner,

@@ -248,13 +248,15 @@ class Gateway:
     def revoke(self, peer_id: str) -> PeerDevice:
         """Trust the device no longer; its session and flows end at once. Raises NoSuchPeer."""
         now = self._loop.time()
-        peer = self.registry.revoke(self.registry.find(peer_id))
+        peer = self.registry.find(peer_id)
         tunnel = self._tunnels.of_key(peer.public_key)
         if tunnel is not None:
             self._tunnels.end(tunnel, now)
         for link in list(self._entrance.links.values()):
             if link.public_key == peer.public_key:
                 link.close(CloseReason.REVOKED, now)
+        # The device is out; now for the books, which may take their time.
+        peer = self.registry.revoke(peer)
         self._changed()
         return peer
 
@@ -381,6 +383,7 @@ class Gateway:
 
     def _all_counters(self) -> dict[str, int]:
         counts = self.counters.snapshot() | self.guard.counters | self._dns.counters
+        counts |= self._entrance.datagram_counters
         for link in self._entrance.links.values():
             for name, n in link.session.counters.items():
                 counts[name] = counts.get(name, 0) + n

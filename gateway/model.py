@@ -108,7 +108,12 @@ class PairingRequest:
 
 
 class GatewayStore(Protocol):
-    """What the gateway needs kept. The services' store is one; `MemoryStore` another."""
+    """What the gateway needs kept. The services' store is one; `MemoryStore` another.
+
+    What is saved counts at once for all that is asked afterwards. No method raises because
+    something cannot be written, and none waits for long: keeping it until it can be, telling
+    the owner, and seeing to it that no restart forgets a revocation is the store's.
+    """
 
     def identity(self) -> bytes | None:
         """The gateway's static private key (32 bytes), or None on first start."""

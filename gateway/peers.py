@@ -1,8 +1,9 @@
 """The approved devices: who may have a lease without asking again.
 
-A thin registry in front of the store: every change is written through before
-it takes effect here, so that an approval or a revocation, once answered, is
-never lost. Usage is collected in memory and written at intervals by the gateway.
+A thin registry in front of the store. A change takes effect here first and is then
+given to the store, which keeps what it cannot write (`gateway.model.GatewayStore`):
+who may come in never waits for a disk. Usage is collected in memory and given to the
+store at intervals by the gateway.
 """
 
 from __future__ import annotations
@@ -68,12 +69,12 @@ class PeerRegistry:
 
     def add_usage(self, public_key: bytes, from_tunnel: int, to_tunnel: int) -> None:
         """Add bytes to a device's usage, in the store and here."""
-        day = time.strftime("%Y-%m-%d")
-        self._store.add_usage(public_key, day, from_tunnel, to_tunnel)
         peer = self._peers.get(public_key)
         if peer is not None:
             peer.from_tunnel_bytes += from_tunnel
             peer.to_tunnel_bytes += to_tunnel
+        day = time.strftime("%Y-%m-%d")
+        self._store.add_usage(public_key, day, from_tunnel, to_tunnel)
 
     def usage_today(self, public_key: bytes) -> tuple[int, int]:
         return self._store.usage(public_key, time.strftime("%Y-%m-%d"))
@@ -82,6 +83,6 @@ class PeerRegistry:
         return self._store.lease_number(public_key)
 
     def _save(self, peer: PeerDevice) -> PeerDevice:
-        self._store.save_peer(peer)
         self._peers[peer.public_key] = peer
+        self._store.save_peer(peer)
         return peer

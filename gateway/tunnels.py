@@ -340,7 +340,6 @@ class Tunnels:
 
     def end(self, tunnel: Tunnel, now: float) -> None:
         """Close the flows and forget the tunnel; its link, if any, is the caller's to close."""
-        self.save_usage(tunnel)
         self._ended_up += tunnel.nat_peer.from_tunnel_bytes
         self._ended_down += tunnel.nat_peer.to_tunnel_bytes
         if tunnel.link is not None:
@@ -350,6 +349,7 @@ class Tunnels:
         self._tickets.forget(tunnel.session_id)
         del self._by_key[tunnel.peer.public_key]
         del self._by_peer[id(tunnel.nat_peer)]
+        self.save_usage(tunnel)
 
     def get_timer(self) -> float | None:
         """When the next waiting tunnel's grace time is over, or a lease is to be renewed."""

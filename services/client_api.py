@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from client.client import Client
 from client.endpoints import EndpointRecord
@@ -43,8 +44,11 @@ class ClientApi:
         shut_down: Callable[[], None],
         settings: Settings,
         doctor: Doctor,
+        told: Callable[[], list[s.Unwritten]] = list,
     ) -> None:
+        """`told`: what is in force and not stored (`Books.told`)."""
         self._client = client
+        self._told = told
         self._settings = settings
         self._doctor = doctor
         self._store = store
@@ -71,7 +75,7 @@ class ClientApi:
         return Registry("client", VERSION, m.CLIENT, handlers)
 
     def status(self) -> s.ClientStatus:
-        return _status(self._client.status())
+        return replace(_status(self._client.status()), unwritten=self._told())
 
     async def connect(self, params: m.ConnectParams) -> s.ClientStatus:
         try:
@@ -104,7 +108,7 @@ class ClientApi:
             self._client.forget(params.id)
         except ClientError as exc:
             raise _error(exc) from exc
-        return m.Done(params.id, params.id)
+        return m.Done(params.id, params.id, self._told())
 
     def shutdown(self, _: m.NoParams) -> m.Done:
         self._shut_down()

@@ -12,6 +12,7 @@ from typing import Any
 
 from client.client import Client
 from client.model import ClientConfig, ClientError
+from services.books import Books
 from services.client_api import ClientApi
 from services.config import Config
 from services.control.registry import Registry
@@ -37,17 +38,21 @@ class ClientService:
         ring: Ring,
         shut_down: Callable[[], None],
     ) -> None:
-        self._store = store
+        self._books = Books(store)
         self._client = Client(store, client_config(settings.config, paths))
         settings.apply = _apply
-        examine = partial(of_client, self._client, Machine("client", paths), settings.config)
-        self._api = ClientApi(self._client, store, ring, shut_down, settings, Doctor(examine))
+        machine = Machine("client", paths, told=self._books.told)
+        examine = partial(of_client, self._client, machine, settings.config)
+        self._api = ClientApi(
+            self._client, store, ring, shut_down, settings, Doctor(examine), self._books.told
+        )
 
     def registry(self) -> Registry:
         return self._api.registry()
 
     async def start(self, changed: Callable[[], None]) -> None:
         self._client.on_change = changed
+        self._books.start(changed)
         try:
             await self._client.start()
         except ClientError as exc:
@@ -55,15 +60,15 @@ class ClientService:
 
     async def stop(self) -> None:
         await self._client.stop()
-        self._store.close()
+        self._books.close()
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve in the foreground; the exit code."""
 
     def build(paths: Paths, config: Config, ring: Ring, shut_down: Callable[[], None]) -> Service:
-        settings = Settings("client", paths.config, config, _options(args))
         store = ClientDatabase(paths.store("client"))
+        settings = Settings("client", paths.config, config, _options(args), store.ledger)
         return ClientService(paths, settings, store, ring, shut_down)
 
     return serve("client", build, args.log_level, args.log_format)

@@ -174,10 +174,13 @@ def single_instance(paths: Paths, role: str) -> Iterator[None]:
             raise AlreadyRunning(
                 f"A {role} service runs here already{_holder(descriptor)}."
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):
+            # For people; the lock holds without it, also where there is no room for a number.
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
-        os.ftruncate(descriptor, 0)
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 

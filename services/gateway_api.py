@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from gateway.gateway import Gateway
 from gateway.listeners import ListenError
-from gateway.model import PairingRequest, PeerDevice, VpnNetwork, fingerprint, peer_id
+from gateway.model import PairingRequest, PeerDevice, VpnNetwork, fingerprint
 from gateway.pairing import NoSuchRequest
 from gateway.peers import NoSuchPeer
 from gateway.proof import EgressReport
@@ -44,8 +44,11 @@ class GatewayApi:
         settings: Settings,
         wake: WakeLock,
         doctor: Doctor,
+        told: Callable[[], list[s.Unwritten]] = list,
     ) -> None:
+        """`told`: what is in force and not stored (`Books.told`)."""
         self._gateway = gateway
+        self._told = told
         self._settings = settings
         self._wake = wake
         self._doctor = doctor
@@ -108,6 +111,7 @@ class GatewayApi:
             bypass=now.bypass,
             egress=_egress(now.egress),
             wake_lock=self._wake.state,
+            unwritten=self._told(),
         )
 
     def share(self, _: m.NoParams) -> s.GatewayStatus:
@@ -158,7 +162,7 @@ class GatewayApi:
 
     def approve(self, params: m.IdParams) -> m.Done:
         try:
-            return _done(self._gateway.approve(params.id))
+            return self._done(self._gateway.approve(params.id))
         except NoSuchRequest:
             raise self._no_request(params.id) from None
 
@@ -207,7 +211,7 @@ class GatewayApi:
 
     def revoke(self, params: m.IdParams) -> m.Done:
         try:
-            return _done(self._gateway.revoke(params.id))
+            return self._done(self._gateway.revoke(params.id))
         except NoSuchPeer:
             raise self._no_peer(params.id) from None
 
@@ -217,9 +221,12 @@ class GatewayApi:
                 Code.INVALID_PARAMS, f"A name has at most {MAX_LABEL} printable characters."
             )
         try:
-            return _done(self._gateway.rename(params.id, params.label))
+            return self._done(self._gateway.rename(params.id, params.label))
         except NoSuchPeer:
             raise self._no_peer(params.id) from None
+
+    def _done(self, peer: PeerDevice) -> m.Done:
+        return m.Done(peer.id, peer.label, self._told())
 
     def _no_peer(self, id: str) -> ControlError:
         fitting = sum(p.id.startswith(id) or p.label == id for p in self._gateway.peers())
@@ -366,7 +373,3 @@ def _lease(tunnel: Tunnel, now: float) -> s.Lease:
 
 def _host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _done(peer: PeerDevice) -> m.Done:
-    return m.Done(peer_id(peer.public_key), peer.label)

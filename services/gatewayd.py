@@ -17,6 +17,7 @@ from gateway.leases import PoolError
 from gateway.listeners import ListenError
 from gateway.records import GatewayConfig
 from services.announcing import Announcing
+from services.books import Books
 from services.config import FILTERING, Config, parse_listen
 from services.control.registry import Registry
 from services.daemon import Service, StartError, serve
@@ -54,19 +55,23 @@ class GatewayService:
         share: bool = False,
     ) -> None:
         self._store = store
-        self._share = share
+        self._books = Books(store)
+        self._share = share and store.held is None
         self._notifier = notifier
         self._wake = wake
         notifier.on_stop = self.stop_sharing
-        self._gateway = Gateway(gateway_config(settings.config, share), store)
+        self._gateway = Gateway(gateway_config(settings.config, self._share), store)
         self._gateway.on_alarm = self._alarm
         settings.apply = self._apply
         notifier.enable(settings.config.flag("notify", "enabled"))
         wake.enable(settings.config.flag("gateway", "wake_lock"))
         examine = partial(
-            of_gateway, self._gateway, Machine("gateway", paths), settings, wake, Awake()
+            of_gateway, self._gateway, Machine("gateway", paths, told=self._books.told), settings,
+            wake, Awake(),
+        )  # fmt: skip
+        self._api = GatewayApi(
+            self._gateway, ring, shut_down, settings, wake, Doctor(examine), self._books.told
         )
-        self._api = GatewayApi(self._gateway, ring, shut_down, settings, wake, Doctor(examine))
         self._announcing = Announcing(self._gateway.fingerprint)
         self._announcing.enable(settings.config.flag("gateway", "announce"))
         self._invited: asyncio.TimerHandle | None = None
@@ -87,6 +92,8 @@ class GatewayService:
         except (ListenError, PoolError) as exc:
             raise StartError(clean(str(exc))) from exc
         self._started = True
+        self._store.prepare()
+        self._books.start(on_change)
         listen = ", ".join(self._gateway.status().listen)
         self.ready = f"gateway {self._gateway.config.name!r} ready on {listen}"
         self._show()
@@ -100,7 +107,7 @@ class GatewayService:
         await self._announcing.stop()
         await self._notifier.stop()
         await self._wake.stop()
-        self._store.close()
+        self._books.close()
 
     def stop_sharing(self) -> None:
         """The notification's button."""
@@ -129,6 +136,8 @@ class GatewayService:
     def _show(self) -> None:
         """Keep the notification true: there while sharing is wanted, with the device count."""
         status = self._gateway.status()
+        if status.sharing != "off":
+            self._store.release()
         self._announce(status.sharing != "off")
         self._wake.want(status.sharing != "off")
         if status.sharing == "off":
@@ -138,6 +147,8 @@ class GatewayService:
         text = f"{devices} connected"
         if status.sharing == "unavailable":
             text += "; waiting for the VPN"
+        if self._books.told():
+            text += "; changes cannot be stored (vpnshare doctor)"
         self._notifier.show(text)
 
     def _announce(self, sharing: bool) -> None:
@@ -161,8 +172,9 @@ def run(args: argparse.Namespace) -> int:
     """Serve in the foreground; the exit code."""
 
     def build(paths: Paths, config: Config, ring: Ring, shut_down: Callable[[], None]) -> Service:
-        settings = Settings("gateway", paths.config, config, _options(args))
-        store = GatewayDatabase(paths.store("gateway"))
+        options = _options(args)
+        store = GatewayDatabase(paths.store("gateway"), slates=paths.slates("gateway"))
+        settings = Settings("gateway", paths.config, config, options, store.ledger)
         return GatewayService(
             paths, settings, store, Notifier(find_backend()), WakeLock(), ring, shut_down,
             args.share,

@@ -41,6 +41,10 @@ class Paths:
     def store(self, role: str) -> Path:
         return self.state_dir / f"{role}.db"
 
+    def slates(self, role: str) -> tuple[Path, ...]:
+        """Where what must not be forgotten is recorded when the store cannot be written."""
+        return tuple(folder / f"{role}.slate" for folder in (self.state_dir, self.run_dir))
+
     def log(self, role: str) -> Path:
         """Where a service that `vpnshare up` started writes its log."""
         return self.state_dir / f"{role}.log"

@@ -1,8 +1,9 @@
 """Settings as a running service shows and changes them.
 
-A change is checked, written into `config.toml`, and then applied: the file
-first, so that what a service does is always what it would do after a restart.
-What cannot be applied (an address that cannot be listened on) is taken back.
+A change is checked, applied, and then written into `config.toml` by way of the ledger:
+what the owner wants is in force whatever the disk says, and what could not be written
+waits there and is told. What cannot be applied (an address that cannot be listened on) is
+not written.
 Comments and order in the file stay as their owner wrote them. An option of the
 command line goes before the file until the setting is changed here: then the
 owner's latest word counts.
@@ -16,6 +17,8 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ from services.config import SECTIONS, Between, Config, ConfigError, OneOf, Setti
 from services.control import schema as s
 from services.control.errors import Code, ControlError
 from services.control.methods import SetParams
+from services.ledger import Ledger, Unwritable
+from services.room import refusal
 
 _TRUE = frozenset({"true", "on", "yes", "1"})
 _FALSE = frozenset({"false", "off", "no", "0"})
@@ -39,9 +44,15 @@ class Settings:
     """The settings of one running service."""
 
     def __init__(
-        self, role: str, path: Path, config: Config, options: Mapping[Place, Any] | None = None
+        self,
+        role: str,
+        path: Path,
+        config: Config,
+        options: Mapping[Place, Any] | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         """`config` is the file's; `options` are those of the command line, which go before it."""
+        self._ledger = Ledger() if ledger is None else ledger
         self.apply: Apply = lambda config, place: None
         self._path = path
         self._file = dict(config.given)
@@ -61,7 +72,7 @@ class Settings:
         return [self._record(setting, config) for setting in self._settings]
 
     def set(self, params: SetParams) -> s.Setting:
-        """Change one: check, write, apply. Raises `ControlError`."""
+        """Change one: check, apply, write. Raises `ControlError`."""
         try:
             setting = conf.find(params.key)
         except ConfigError as exc:
@@ -70,8 +81,8 @@ class Settings:
             raise ControlError(Code.NOT_FOUND, f"{setting.name} is a setting of the other service.")
         place = setting.section, setting.key
         before = self._file, self._options
-        text = self._path.read_bytes() if self._path.exists() else b""
-        value = write(self._path, setting, params.value)
+        value = None if params.value is None else accept(setting, params.value)
+        _changed(self._path, setting, value)  # a file that cannot be changed is said now
         self._file = {name: old for name, old in self._file.items() if name != place}
         if value is not None:
             self._file[place] = value
@@ -80,18 +91,30 @@ class Settings:
         if setting.live:
             try:
                 self.apply(config, place)
-            except ControlError as refused:
+            except ControlError:
                 self._file, self._options = before
-                self._put_back(text, refused)
                 raise
-        return self._record(setting, config)
+        self._ledger.put(
+            (self._path, setting.name),
+            f"the setting {setting.name}",
+            self._path,
+            partial(self._write, setting),
+        )
+        waiting = [each for each in self._ledger.unwritten if each.place == self._path]
+        told = [s.Unwritten(each.sentence, each.fix) for each in waiting]
+        return replace(self._record(setting, config), unwritten=told)
 
-    def _put_back(self, text: bytes, refused: ControlError) -> None:
-        """The file as it was, comments and all, for a change that the service refused."""
+    def _write(self, setting: Setting) -> None:
+        """Have the file agree. Raises `Unwritable`."""
+        value = self._file.get((setting.section, setting.key))
         try:
-            _replace(self._path, text.decode())
+            text, changed = _changed(self._path, setting, value)
+            if changed != text:
+                _replace(self._path, changed)
         except OSError as exc:
-            refused.message += f" {self._path} has it already: {exc.strerror or exc}."
+            raise Unwritable(*refusal(exc, self._path)) from exc
+        except ControlError as exc:
+            raise Unwritable(exc.message, exc.hint or "Mend the file.") from exc
 
     def _record(self, setting: Setting, config: Config) -> s.Setting:
         place = setting.section, setting.key
@@ -129,18 +152,25 @@ def write(path: Path, setting: Setting, given: Any) -> Any:
     """
     value = None if given is None else accept(setting, given)
     try:
-        text = _read(path)
-        conf.parse(text, str(path))
-        changed = edit(text, setting, value)
+        text, changed = _changed(path, setting, value)
         if changed != text:
             _replace(path, changed)
-    except ConfigError as exc:
-        raise ControlError(Code.FAILED, str(exc), "Mend the file, then try again.") from None
     except OSError as exc:
+        why, fix = refusal(exc, path)
         raise ControlError(
-            Code.FAILED, f"{path} cannot be written: {exc.strerror or exc}.", "Nothing was changed."
+            Code.FAILED, f"{path} cannot be written: {why}. Nothing was changed.", fix
         ) from None
     return value
+
+
+def _changed(path: Path, setting: Setting, value: Any) -> tuple[str, str]:
+    """The file's text, as it is and as it is to be. Raises `ControlError`, `OSError`."""
+    try:
+        text = _read(path)
+        conf.parse(text, str(path))
+        return text, edit(text, setting, value)
+    except ConfigError as exc:
+        raise ControlError(Code.FAILED, str(exc), "Mend the file, then try again.") from None
 
 
 def accept(setting: Setting, given: Any) -> Any:

@@ -1,34 +1,42 @@
-"""The state that outlives the services, in SQLite.
+"""The state that outlives the services: a mirror in memory, and a file that follows it.
 
-One file for each role, mode 0600 from its first byte on, as it holds private
-keys. Write-ahead logging with `synchronous=FULL`: what a call has stored is
-there after a power cut, which pairing, revocation and single-use tickets need.
-Usage counters are written often and matter less, so they go through with
-`synchronous=NORMAL` (consistent, but the last seconds may be lost).
+Theory of operation. What the file holds is read once, at start. From then on memory is
+what is true: a call that changes something changes it there and gives the ledger a write
+that makes the file's row equal to memory's (`services.ledger`). So a call here never fails and
+never waits for more than one refusal: approving, revoking, coming back and going on with a
+ticket do not depend on the disk, and what it could not take is told, kept, and written when
+it can.
 
-A file that is no database, is damaged, belongs to the other role or was
-written by a newer version is refused with a sentence and left untouched.
-`PRAGMA user_version` counts the schema; migrations run in one transaction.
+The one exception is what must not be forgotten: a revocation that the file did not take
+is recorded on a slate (`services.slate`), and counts at the next start. Where even that
+fails it is told as `unrecorded`; where a slate was lost, `held` keeps sharing off.
+
+Usage counters are written often and matter less: their transactions may lose the last
+seconds at a power cut.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
+import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from client.model import MAX_KNOWN_GATEWAYS, EndpointKind, KnownGateway, TransportEndpoint
 from gateway.model import PeerDevice
+from services.database import Database, StoreError
+from services.ledger import Key, Ledger
+from services.room import refusal
+from services.slate import Slate, SlateLost
 
-_APPLICATION_IDS = {"gateway": 0x56534847, "client": 0x56534843}
-"""Tells the two roles' files apart ("VSHG" and "VSHC"), and both from other databases."""
+__all__ = ["ClientDatabase", "GatewayDatabase", "Store", "StoreError"]
+
+_log = logging.getLogger(__name__)
+
 FIRST_LEASE_NUMBER = 2
 """Host numbers 0 and 1 of the pool are the network's and the gateway's own."""
-BUSY_TIMEOUT = 5.0
-"""Seconds to wait for another process that has the file: a back-up, say."""
 
 _COMMON = """
 CREATE TABLE secret (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -72,10 +80,12 @@ CREATE TABLE gateway (
 """
     ],
 }
-
-
-class StoreError(Exception):
-    """The file cannot be used; the text says why and what to do."""
+_WORDS = {
+    "identity": "this device's identity",
+    "ticket_key": "the key of resume tickets",
+    "wanted": "the wish to be connected or not",
+}
+"""What the secrets are, for people."""
 
 
 class Store:
@@ -83,13 +93,37 @@ class Store:
 
     role = ""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, ledger: Ledger | None = None) -> None:
         """Open or create. Raises `StoreError`."""
         self.path = path
-        self._db = _open(path, self.role)
+        self.ledger = Ledger() if ledger is None else ledger
+        self._file = Database(path, self.role, _MIGRATIONS[self.role])
+        self._secrets: dict[str, bytes] = {}
+        try:
+            for name, value in self._file.rows("SELECT name, value FROM secret"):
+                self._secrets[name] = bytes(value)
+            self._load()
+        except BaseException:
+            self._file.close()
+            raise
+        self._file.refill = self._write_all
+        if self._file.fault is not None:
+            # It was read only; told, and tried again, before anything has changed.
+            self.ledger.put(self._key("file"), "what changes from now on", path, self._touch)
 
     def close(self) -> None:
-        self._db.close()
+        """Write what waits, if it can be written now, and let go of the file."""
+        if not self.ledger.flush():
+            for place in self.ledger.unwritten:
+                _log.error("not stored: %s", place.sentence)
+        self._file.close()
+
+    def alarms(self) -> list[tuple[str, str]]:
+        """What the owner must know beside what the ledger tells: what is wrong, what to do."""
+        return []
+
+    def settle(self) -> None:
+        """The ledger has tried: follow."""
 
     def identity(self) -> bytes | None:
         return self.secret("identity")
@@ -98,26 +132,34 @@ class Store:
         self.save_secret("identity", private_key)
 
     def secret(self, name: str) -> bytes | None:
-        row = self._db.execute("SELECT value FROM secret WHERE name = ?", (name,)).fetchone()
-        return None if row is None else bytes(row[0])
+        return self._secrets.get(name)
 
     def save_secret(self, name: str, value: bytes) -> None:
-        with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO secret VALUES (?, ?)", (name, value))
+        self._secrets[name] = value
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All of it or nothing, on disk at its end. Raises `StoreError`."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-        except sqlite3.Error as exc:
-            raise StoreError(f"{self.path} cannot be written: {exc}.") from exc
+        def write() -> None:
+            with self._file.transaction() as db:
+                self._write_secret(db, name)
+
+        self.ledger.put(self._key("secret", name), _WORDS.get(name, name), self.path, write)
+
+    def _touch(self) -> None:
+        with self._file.transaction():
+            pass
+
+    def _key(self, *row: str | bytes) -> Key:
+        return (self.path, *row)
+
+    def _load(self) -> None:
+        """Read the role's own tables."""
+
+    def _write_all(self, db: sqlite3.Connection) -> None:
+        """Into a file that is new (`Database.refill`)."""
+        for name in self._secrets:
+            self._write_secret(db, name)
+
+    def _write_secret(self, db: sqlite3.Connection, name: str) -> None:
+        db.execute("INSERT OR REPLACE INTO secret VALUES (?, ?)", (name, self._secrets[name]))
 
 
 class GatewayDatabase(Store):
@@ -125,68 +167,214 @@ class GatewayDatabase(Store):
 
     role = "gateway"
 
+    def __init__(
+        self, path: Path, ledger: Ledger | None = None, slates: Sequence[Path] = ()
+    ) -> None:
+        """`slates`: where revocations are recorded that the file does not take, in this order."""
+        self._peers: dict[bytes, PeerDevice] = {}
+        self._stored: dict[bytes, PeerDevice] = {}
+        """The devices as the file has them."""
+        self._numbers: dict[bytes, int] = {}
+        self._usage: dict[tuple[bytes, str], list[int]] = {}
+        """Bytes of a device and day that are not in the file yet: from and to its tunnel."""
+        self._slates = [Slate(slate) for slate in dict.fromkeys(slates)]
+        self._recorded: frozenset[bytes] = frozenset()
+        """What stands on a slate now."""
+        self.unrecorded: frozenset[bytes] = frozenset()
+        """Devices whose revocation a restart would forget."""
+        self.held: str | None = None
+        """Why sharing has to stay off until the owner has looked: a sentence."""
+        super().__init__(path, ledger)
+        self._read_slates()
+
     def peers(self) -> list[PeerDevice]:
-        rows = self._db.execute(
-            "SELECT public_key, label, platform, first_seen, last_seen, revoked,"
-            " from_tunnel, to_tunnel FROM peer ORDER BY first_seen"
-        )
-        return [
-            PeerDevice(bytes(key), label, platform, first, last, bool(revoked), up, down)
-            for key, label, platform, first, last, revoked, up, down in rows
-        ]
+        known = sorted(self._peers.values(), key=lambda peer: peer.first_seen)
+        return [replace(peer) for peer in known]
 
     def save_peer(self, peer: PeerDevice) -> None:
-        with self._transaction():
-            self._db.execute(
-                "INSERT OR REPLACE INTO peer VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    peer.public_key,
-                    peer.label,
-                    peer.platform,
-                    peer.first_seen,
-                    peer.last_seen,
-                    int(peer.revoked),
-                    peer.from_tunnel_bytes,
-                    peer.to_tunnel_bytes,
-                ),
-            )
+        """Revocations that are not stored when it returns are on a slate, or `unrecorded`."""
+        self._peers[peer.public_key] = replace(peer)
+
+        def write() -> None:
+            with self._file.transaction() as db:
+                self._write_peer(db, peer.public_key)
+            self._stored[peer.public_key] = replace(self._peers[peer.public_key])
+
+        news = _news(self._stored.get(peer.public_key), peer)
+        what = f"{news or 'the last visit'} of {peer.label} ({peer.id})"
+        self.ledger.put(self._key("peer", peer.public_key), what, self.path, write, lesser=not news)
+        self._note_revocations()
 
     def lease_number(self, public_key: bytes) -> int:
-        with self._transaction():
-            row = self._db.execute(
-                "SELECT number FROM lease_number WHERE public_key = ?", (public_key,)
-            ).fetchone()
-            if row is not None:
-                return int(row[0])
-            (top,) = self._db.execute("SELECT max(number) FROM lease_number").fetchone()
-            number = FIRST_LEASE_NUMBER if top is None else int(top) + 1
-            self._db.execute("INSERT INTO lease_number VALUES (?, ?)", (number, public_key))
+        number = self._numbers.get(public_key)
+        if number is not None:
             return number
+        number = max(self._numbers.values(), default=FIRST_LEASE_NUMBER - 1) + 1
+        self._numbers[public_key] = number
+
+        def write() -> None:
+            with self._file.transaction() as db:
+                self._write_number(db, public_key)
+
+        self.ledger.put(self._key("lease_number", public_key), "an address", self.path, write)
+        return number
 
     def add_usage(self, public_key: bytes, day: str, from_tunnel: int, to_tunnel: int) -> None:
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        try:
-            with self._transaction():
-                self._db.execute(
-                    "INSERT INTO usage VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                    " from_tunnel = from_tunnel + excluded.from_tunnel,"
-                    " to_tunnel = to_tunnel + excluded.to_tunnel",
-                    (public_key, day, from_tunnel, to_tunnel),
-                )
-                self._db.execute(
-                    "UPDATE peer SET from_tunnel = from_tunnel + ?, to_tunnel = to_tunnel + ?"
-                    " WHERE public_key = ?",
-                    (from_tunnel, to_tunnel, public_key),
-                )
-        finally:
-            self._db.execute("PRAGMA synchronous=FULL")
+        fresh = self._usage.setdefault((public_key, day), [0, 0])
+        fresh[0] += from_tunnel
+        fresh[1] += to_tunnel
+        peer = self._peers.get(public_key)
+        if peer is not None:
+            peer.from_tunnel_bytes += from_tunnel
+            peer.to_tunnel_bytes += to_tunnel
+
+        def write() -> None:
+            with self._file.transaction(durable=False) as db:
+                self._write_usage(db, public_key, day)
+            self._usage.pop((public_key, day), None)
+
+        key = self._key("usage", public_key, day)
+        self.ledger.put(key, f"the usage of {day}", self.path, write, lesser=True)
 
     def usage(self, public_key: bytes, day: str) -> tuple[int, int]:
-        row = self._db.execute(
-            "SELECT from_tunnel, to_tunnel FROM usage WHERE public_key = ? AND day = ?",
-            (public_key, day),
-        ).fetchone()
-        return (0, 0) if row is None else (int(row[0]), int(row[1]))
+        fresh = self._usage.get((public_key, day), (0, 0))
+        try:
+            ((up, down),) = self._file.rows(
+                "SELECT from_tunnel, to_tunnel FROM usage WHERE public_key = ? AND day = ?",
+                (public_key, day),
+            ) or [(0, 0)]
+        except StoreError:
+            up, down = 0, 0
+        return int(up) + fresh[0], int(down) + fresh[1]
+
+    # --- revocations -------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Take the slates' room while there is some."""
+        for slate in self._slates:
+            try:
+                slate.prepare()
+            except OSError as exc:
+                why, fix = refusal(exc, slate.path)
+                _log.warning("%s cannot be made: %s. %s", slate.path, why, fix)
+
+    def settle(self) -> None:
+        """What the file has taken need not stand on a slate."""
+        self._note_revocations()
+
+    def alarms(self) -> list[tuple[str, str]]:
+        found = []
+        if self.held is not None:
+            advice = "Look through the devices (vpnshare peers), then: vpnshare share"
+            found.append((f"Sharing was not begun: {self.held}", advice))
+        if self.unrecorded:
+            names = ", ".join(self._peers[key].label for key in self.unrecorded)
+            found.append(
+                (
+                    f"The revocation of {names} is in force, but could be recorded nowhere: after "
+                    "a restart the device would be let in again.",
+                    "Mend the disk before the service or the machine restarts.",
+                )
+            )
+        return found
+
+    def release(self) -> None:
+        """The owner shares in spite of a lost slate: begin a new one."""
+        if self.held is not None:
+            self.held, self._recorded = None, frozenset({b""})
+            self._note_revocations()
+
+    def _read_slates(self) -> None:
+        """Devices on a slate are revoked, whatever the file says."""
+        for slate in self._slates:
+            try:
+                self._recorded |= slate.read()
+            except SlateLost as lost:
+                self.held = f"{lost}, and a device that was revoked may have stood there."
+                _log.error("%s", self.held)
+        for key in self._recorded:
+            peer = self._peers.get(key)
+            if peer is not None and not peer.revoked:
+                self.save_peer(replace(peer, revoked=True))
+        if self.held is None:
+            self._note_revocations()
+
+    def _note_revocations(self) -> None:
+        """Have exactly those on a slate that wait for the file."""
+        waiting = frozenset(
+            key for key, peer in self._peers.items()
+            if peer.revoked and self.ledger.waits(self._key("peer", key))
+        )  # fmt: skip
+        if waiting == self._recorded and not self.unrecorded:
+            return
+        self.unrecorded = waiting
+        for slate in self._slates:
+            try:
+                slate.write(waiting) if waiting else slate.blank()
+            except OSError as exc:
+                _log.warning("%s cannot be written: %s", slate.path, exc.strerror or exc)
+            else:
+                self._recorded, self.unrecorded = waiting, frozenset()
+                if waiting:
+                    break
+        if self.unrecorded:
+            _log.error("a revocation is recorded nowhere: a restart would let the device in again")
+
+    # --- rows --------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        for key, label, platform, first, last, revoked, up, down in self._file.rows(
+            "SELECT public_key, label, platform, first_seen, last_seen, revoked,"
+            " from_tunnel, to_tunnel FROM peer"
+        ):
+            self._peers[bytes(key)] = peer = PeerDevice(
+                bytes(key), label, platform, first, last, bool(revoked), up, down
+            )
+            self._stored[peer.public_key] = replace(peer)
+        for number, key in self._file.rows("SELECT number, public_key FROM lease_number"):
+            self._numbers[bytes(key)] = int(number)
+
+    def _write_all(self, db: sqlite3.Connection) -> None:
+        super()._write_all(db)
+        for key in self._peers:
+            self._write_peer(db, key)
+        for key in self._numbers:
+            self._write_number(db, key)
+
+    def _write_peer(self, db: sqlite3.Connection, key: bytes) -> None:
+        peer = self._peers[key]
+        db.execute(
+            "INSERT OR REPLACE INTO peer VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                peer.public_key,
+                peer.label,
+                peer.platform,
+                peer.first_seen,
+                peer.last_seen,
+                int(peer.revoked),
+                peer.from_tunnel_bytes,
+                peer.to_tunnel_bytes,
+            ),
+        )
+
+    def _write_number(self, db: sqlite3.Connection, key: bytes) -> None:
+        db.execute("INSERT OR REPLACE INTO lease_number VALUES (?, ?)", (self._numbers[key], key))
+
+    def _write_usage(self, db: sqlite3.Connection, key: bytes, day: str) -> None:
+        """Add what is new of the day, and bring the device's sums up to it."""
+        up, down = self._usage.get((key, day), (0, 0))
+        db.execute(
+            "INSERT INTO usage VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " from_tunnel = from_tunnel + excluded.from_tunnel,"
+            " to_tunnel = to_tunnel + excluded.to_tunnel",
+            (key, day, up, down),
+        )
+        peer = self._peers.get(key)
+        if peer is not None:
+            db.execute(
+                "UPDATE peer SET from_tunnel = ?, to_tunnel = ? WHERE public_key = ?",
+                (peer.from_tunnel_bytes, peer.to_tunnel_bytes, key),
+            )
 
 
 class ClientDatabase(Store):
@@ -194,38 +382,76 @@ class ClientDatabase(Store):
 
     role = "client"
 
+    def __init__(self, path: Path, ledger: Ledger | None = None) -> None:
+        self._gateways: dict[bytes, KnownGateway] = {}
+        super().__init__(path, ledger)
+
     def gateways(self) -> list[KnownGateway]:
-        rows = self._db.execute(
-            "SELECT public_key, name, endpoints, last_seen, resume"
-            " FROM gateway ORDER BY last_seen DESC"
-        )
-        return [
-            KnownGateway(bytes(key), name, _endpoints(endpoints), seen, resume)
-            for key, name, endpoints, seen, resume in rows
-        ]
+        return sorted(self._gateways.values(), key=lambda known: known.last_seen, reverse=True)
 
     def save_gateway(self, gateway: KnownGateway) -> None:
-        endpoints = json.dumps([[e.transport, e.host, e.port, e.kind] for e in gateway.endpoints])
-        with self._transaction():
-            self._db.execute(
-                "INSERT OR REPLACE INTO gateway VALUES (?, ?, ?, ?, ?)",
-                (
-                    gateway.public_key,
-                    gateway.name,
-                    endpoints,
-                    gateway.last_seen,
-                    gateway.resume,
-                ),
-            )
-            self._db.execute(
-                "DELETE FROM gateway WHERE public_key NOT IN"
-                " (SELECT public_key FROM gateway ORDER BY last_seen DESC LIMIT ?)",
-                (MAX_KNOWN_GATEWAYS,),
-            )
+        self._gateways[gateway.public_key] = gateway
+        self._put(gateway.public_key, f"the way back to {gateway.name or gateway.fingerprint}")
+        for stale in self.gateways()[MAX_KNOWN_GATEWAYS:]:
+            self.forget_gateway(stale.public_key)
 
     def forget_gateway(self, public_key: bytes) -> None:
-        with self._transaction():
-            self._db.execute("DELETE FROM gateway WHERE public_key = ?", (public_key,))
+        known = self._gateways.pop(public_key, None)
+        if known is not None:
+            self._put(public_key, f"that {known.name or known.fingerprint} is forgotten")
+
+    def wanted(self) -> str | None:
+        value = self.secret("wanted")
+        return value.decode() if value else None
+
+    def save_wanted(self, gateway: str | None) -> None:
+        text = (gateway or "").encode()
+        if self.secret("wanted") != text:
+            self.save_secret("wanted", text)
+
+    def _put(self, key: bytes, what: str) -> None:
+        def write() -> None:
+            with self._file.transaction() as db:
+                self._write_gateway(db, key)
+
+        self.ledger.put(self._key("gateway", key), what, self.path, write)
+
+    def _load(self) -> None:
+        for key, name, endpoints, seen, resume in self._file.rows(
+            "SELECT public_key, name, endpoints, last_seen, resume FROM gateway"
+        ):
+            try:
+                ways = _endpoints(endpoints)
+            except (ValueError, TypeError) as exc:
+                _log.warning("%s: the endpoints of %r are not readable: %s", self.path, name, exc)
+                ways = ()
+            self._gateways[bytes(key)] = KnownGateway(bytes(key), name, ways, seen, resume)
+
+    def _write_all(self, db: sqlite3.Connection) -> None:
+        super()._write_all(db)
+        for key in self._gateways:
+            self._write_gateway(db, key)
+
+    def _write_gateway(self, db: sqlite3.Connection, key: bytes) -> None:
+        """The row as memory has it, which may be none."""
+        known = self._gateways.get(key)
+        if known is None:
+            db.execute("DELETE FROM gateway WHERE public_key = ?", (key,))
+            return
+        endpoints = json.dumps([[e.transport, e.host, e.port, e.kind] for e in known.endpoints])
+        db.execute(
+            "INSERT OR REPLACE INTO gateway VALUES (?, ?, ?, ?, ?)",
+            (known.public_key, known.name, endpoints, known.last_seen, known.resume),
+        )
+
+
+def _news(stored: PeerDevice | None, peer: PeerDevice) -> str | None:
+    """What of a device the file does not have yet, if it matters."""
+    if peer.revoked and not (stored and stored.revoked):
+        return "the revocation"
+    if not peer.revoked and (stored is None or stored.revoked):
+        return "the approval"
+    return "the name" if stored and stored.label != peer.label else None
 
 
 def _endpoints(text: str) -> tuple[TransportEndpoint, ...]:
@@ -233,61 +459,3 @@ def _endpoints(text: str) -> tuple[TransportEndpoint, ...]:
         TransportEndpoint(transport, host, port, EndpointKind(kind))
         for transport, host, port, kind in json.loads(text)
     )
-
-
-def _open(path: Path, role: str) -> sqlite3.Connection:
-    try:
-        # SQLite gives its journal files the mode of the database, so creating this one suffices.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        os.chmod(path, 0o600)
-    except OSError as exc:
-        raise StoreError(f"{path} cannot be opened: {exc.strerror}.") from exc
-    try:
-        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
-    except sqlite3.Error as exc:
-        raise StoreError(f"{path} cannot be opened: {exc}.") from exc
-    try:
-        _check(db, path, role)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        _migrate(db, role)
-    except StoreError:
-        db.close()
-        raise
-    except sqlite3.OperationalError as exc:
-        db.close()
-        raise StoreError(f"{path} cannot be used: {exc}.") from exc
-    except sqlite3.DatabaseError as exc:
-        db.close()
-        raise StoreError(
-            f"{path} is damaged or no database ({exc}). It was left as it is: move it away to "
-            "start anew (devices must then be paired again), or put a back-up in its place."
-        ) from exc
-    return db
-
-
-def _check(db: sqlite3.Connection, path: Path, role: str) -> None:
-    """Refuse what is not ours before anything is written."""
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application != _APPLICATION_IDS[role] and (application or version or tables):
-        raise StoreError(f"{path} is a database of something else than the {role}. Move it away.")
-    newest = len(_MIGRATIONS[role])
-    if version > newest:
-        raise StoreError(
-            f"{path} was written by a newer VPN Share (its schema is {version}, this one knows "
-            f"{newest}). Update VPN Share; the file was left as it is."
-        )
-    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
-
-
-def _migrate(db: sqlite3.Connection, role: str) -> None:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    for number, script in enumerate(_MIGRATIONS[role][version:], start=version + 1):
-        db.executescript(
-            f"BEGIN IMMEDIATE; {script} PRAGMA application_id={_APPLICATION_IDS[role]};"
-            f" PRAGMA user_version={number}; COMMIT;"
-        )

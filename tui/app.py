@@ -302,11 +302,13 @@ class ConsoleApp(App[int]):
     async def carry_out(self, method: str, done: str, **params: Any) -> bool:
         """The same, for those who wait for it. Whether it succeeded."""
         try:
-            await self.link.call(method, **params)
+            answer = await self.link.call(method, **params)
         except ControlError as error:
             self.tell(" ".join(filter(None, (error.message, error.hint))), "error")
             return False
         self.tell(done)
+        for each in getattr(answer, "unwritten", ()):
+            self.tell(f"{each.found} {each.advice}", "warning")
         return True
 
     # Actions

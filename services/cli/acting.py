@@ -69,4 +69,6 @@ def _change(role: str, method: str, args: argparse.Namespace, text: str, **param
         print_json(done)
     else:
         print(text.format(label=printable(done.label or args.id)))
+    for each in done.unwritten:
+        complain(each.found, each.advice)
     return Exit.OK

@@ -28,6 +28,7 @@ from services.control.schema import (
     GatewayStatus,
     KillSwitch,
     LogLine,
+    Unwritten,
 )
 from services.version import VERSION
 
@@ -101,6 +102,12 @@ def _print_gateway(status: GatewayStatus) -> None:
         print(paint("▲ Bypass is on: traffic may leave outside the VPN.", "yellow"))
     for alarm in status.alarms:
         print(paint(f"▲ {printable(alarm)}", "yellow"))
+    _print_unwritten(status.unwritten)
+
+
+def _print_unwritten(unwritten: list[Unwritten]) -> None:
+    for each in unwritten:
+        print(paint(f"▲ {printable(each.found)}\n  {printable(each.advice)}", "yellow"))
 
 
 def _proof(status: GatewayStatus) -> str | None:
@@ -153,6 +160,7 @@ def _print_client(status: ClientStatus) -> None:
             ("running    ", f"pid {status.pid}"),
         ]
     )
+    _print_unwritten(status.unwritten)
 
 
 def _kill_switch(switch: KillSwitch) -> str:

@@ -41,6 +41,8 @@ def change(args: argparse.Namespace) -> int:
         complain("Give a value, or --default.", f"vpnshare set {args.key} VALUE")
         return Exit.USAGE
     setting = _changed(args.key, args.value)
+    for each in setting.unwritten:
+        complain(each.found, each.advice)
     if args.json:
         print_json(setting)
         return Exit.OK

@@ -204,6 +204,8 @@ class Done:
 
     id: str | None = None
     label: str | None = None
+    unwritten: list[schema.Unwritten] = field(default_factory=list)
+    """The change is in force; what could not be stored, this or something else."""
 
 
 @dataclass(frozen=True, slots=True)

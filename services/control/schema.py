@@ -53,6 +53,15 @@ class Egress:
 
 
 @dataclass(frozen=True, slots=True)
+class Unwritten:
+    """Something is in force that is not stored, so that a restart would forget it."""
+
+    found: str
+    """Which place cannot be written, why, and what waits: a sentence."""
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayStatus:
     """All that fits on one screen about the sharing side."""
 
@@ -82,6 +91,7 @@ class GatewayStatus:
     egress: Egress = field(default_factory=Egress)
     wake_lock: str = "none"
     """On a phone: `held`, `free`, or why it cannot be held. Elsewhere `none`."""
+    unwritten: list[Unwritten] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +315,7 @@ class ClientStatus:
     to_tunnel_rate: float = 0.0
     counters: dict[str, int] = field(default_factory=dict)
     kill_switch: KillSwitch = field(default_factory=KillSwitch)
+    unwritten: list[Unwritten] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,6 +402,8 @@ class Setting:
     low: float | None = None
     """Bounds of a number, both allowed."""
     high: float | None = None
+    unwritten: list[Unwritten] = field(default_factory=list)
+    """After a change: what of it could not be stored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ class ClientFacts:
     resolver: bool = True
     kill_switch: bool = False
     mtu: int | None = None
-    undone: bool = True
-    """Whether nothing of an earlier run is left to be undone."""
+    undone: bool | None = True
+    """Whether nothing of an earlier run is left to be undone; None: it cannot be told."""
 
     @property
     def connected(self) -> bool:
@@ -133,17 +133,23 @@ async def routes(facts: ClientFacts) -> Outcome:
         return skipped("Not connected.")
     if not facts.routes:
         return skipped("client.routes is off: only the addresses are set.")
+    into = []
     for family, address in ELSEWHERE.items():
+        name = {"ipv4": "IPv4", "ipv6": "IPv6"}[family]
         said = await facts.machine.system.said("ip", "-j", "route", "get", address)
         device = _device(said)
-        if device is not None and device != now.interface:
-            name = {"ipv4": "IPv4", "ipv6": "IPv6"}[family]
+        if device is not None and device == now.interface:
+            into.append(name)
+        elif device is not None:
             return broken(
                 f"{name} goes to {device} and not into the tunnel ({now.interface}).",
                 "Connect again (vpnshare disconnect, vpnshare connect); if it stays so, another "
                 "VPN or network manager sets routes here: stop it.",
             )
-    return ok(f"IPv4 and IPv6 go into {now.interface}.")
+    if not into:
+        return skipped("ip shows no route, neither for IPv4 nor for IPv6.")
+    seen = f"{' and '.join(into)} {'go' if len(into) > 1 else 'goes'} into {now.interface}"
+    return ok(f"{seen}{'' if len(into) > 1 else '; the other shows no route'}.")
 
 
 def _device(said: str | None) -> str | None:
@@ -163,14 +169,19 @@ async def resolver(facts: ClientFacts) -> Outcome:
     if not facts.resolver:
         return skipped("client.dns is off: the resolver is left alone.")
     system = facts.machine.system
+    text = system.read(RESOLV_CONF)
+    if text is None:
+        return skipped(f"{RESOLV_CONF} cannot be read.")
     servers = [
         words[1]
-        for line in (system.read(RESOLV_CONF) or "").splitlines()
+        for line in text.splitlines()
         if len(words := line.split()) > 1 and words[0] == "nameserver"
     ]
     if any(server in RESOLVED_STUBS for server in servers):
         said = await system.said("resolvectl", "dns", now.interface or "")
-        servers = (said or "").split(":", 1)[-1].split()
+        if said is None:
+            return skipped("systemd-resolved does not say whom it asks (resolvectl).")
+        servers = said.split(":", 1)[-1].split()
     if not set(servers) & set(now.lease.dns):
         return broken(
             f"Names are asked of {', '.join(servers) or 'nobody'}, not of the gateway "
@@ -218,6 +229,8 @@ def client_mtu(facts: ClientFacts) -> Outcome:
 def leftovers(facts: ClientFacts) -> Outcome:
     if facts.now is not None and facts.now.state not in (ClientState.IDLE, ClientState.FAILED):
         return ok("Those of this connection; they are undone when it ends.")
+    if facts.undone is None:
+        return skipped("The journal of changes cannot be read by this user.")
     if not facts.undone:
         return warn(
             "Something of an earlier connection was not undone.",

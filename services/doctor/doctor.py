@@ -13,9 +13,10 @@ import os
 import resource
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
 from client.client import Client
-from client.system.journal import Journal
+from client.system.journal import MAX_JOURNAL_BYTES
 from gateway.dns.forwarder import DnsConfig, DnsForwarder, Reply
 from gateway.dns.upstreams import parse_server
 from gateway.gateway import Gateway
@@ -39,6 +40,11 @@ from services.wake import WakeLock
 ANSWER_SECONDS = 4.0
 """Seconds the resolver may take; less than a check may."""
 JOURNAL_NAME = "client-undo.jsonl"
+VERSION_REFUSED = (
+    "session__version_unsupported",
+    "initiation__version_unsupported__refused",
+)
+"""What a gateway counts for a device of another version, by stream and by datagram."""
 _RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 
 
@@ -81,7 +87,7 @@ async def of_gateway(
         vpn_mtu=subject.system.mtu(detector.network.interface),
         lease_mtu=settings.config["gateway", "mtu"],
         descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-        version_refused=status.counters.get("session__version_unsupported", 0),
+        version_refused=sum(status.counters.get(name, 0) for name in VERSION_REFUSED),
         wake_lock=wake.state,
         slept=awake.slept(),
         ask=partial(ask, gateway.resolve),
@@ -94,7 +100,6 @@ async def of_client(
     client: Client | None, subject: Machine, settings: conf.Config
 ) -> list[Finding]:
     """Examine a client that runs, or (None) what one would need."""
-    journal = Journal(subject.paths.state_dir / JOURNAL_NAME)
     facts = ClientFacts(
         machine=subject,
         now=None if client is None else client.status(),
@@ -102,9 +107,22 @@ async def of_client(
         resolver=settings.flag("client", "dns"),
         kill_switch=settings.flag("client", "kill_switch"),
         mtu=settings["client", "mtu"] or None,
-        undone=not journal.entries(),
+        undone=_undone(subject.paths.state_dir / JOURNAL_NAME),
     )
     return await machine.CHECKS.run(subject) + await client_checks.CHECKS.run(facts)
+
+
+def _undone(journal: Path) -> bool | None:
+    """Whether the journal has nothing left to be undone; None where it cannot be read.
+
+    Only whether there are lines: what they mean is for the client to know.
+    """
+    try:
+        return not journal.read_bytes()[:MAX_JOURNAL_BYTES].strip()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return None
 
 
 async def outside(subject: Machine) -> list[Finding]:

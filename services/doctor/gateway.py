@@ -83,7 +83,9 @@ CHECKS: Checks[GatewayFacts] = Checks("gateway")
 @CHECKS.check("vpn", "VPN")
 def vpn(facts: GatewayFacts) -> Outcome:
     network = facts.vpn
-    if network.state is VpnState.ACTIVE or facts.bypass:
+    if network.state is not VpnState.ACTIVE and facts.bypass:
+        return skipped("Bypass is on: no VPN is asked for, and none was found.")
+    if network.state is VpnState.ACTIVE:
         kind = f" ({network.kind})" if network.kind else ""
         return ok(f"The VPN is {network.interface}{kind}, and this app's traffic goes into it.")
     if network.state is VpnState.EXCLUDED:
@@ -298,6 +300,8 @@ def descriptors(facts: GatewayFacts) -> Outcome:
 
 @CHECKS.check("client-versions", "Versions of devices")
 def client_versions(facts: GatewayFacts) -> Outcome:
+    if facts.sharing == "stopped":
+        return skipped("The gateway service does not run.")
     if facts.version_refused:
         return warn(
             f"{facts.version_refused} connections were refused: the device speaks another version "
@@ -309,6 +313,8 @@ def client_versions(facts: GatewayFacts) -> Outcome:
 
 @CHECKS.check("wake-lock", "Wake lock")
 def wake_lock(facts: GatewayFacts) -> Outcome:
+    if facts.sharing == "stopped":
+        return skipped("The gateway service does not run.")
     if facts.wake_lock == "none":
         return skipped("Phones only.")
     if facts.sharing == "off":
@@ -328,6 +334,8 @@ def wake_lock(facts: GatewayFacts) -> Outcome:
 def battery(facts: GatewayFacts) -> Outcome:
     if not facts.machine.system.termux:
         return skipped("Phones only.")
+    if facts.sharing == "stopped":
+        return skipped("The gateway service does not run.")
     if facts.slept > 5.0 and facts.wake_lock == "held":
         return warn(
             f"The phone slept for {facts.slept:.0f} s in spite of the wake lock.",

@@ -1,19 +1,24 @@
-"""Checks of either side: packages, configuration, store, clock, version."""
+"""Checks of either side: packages, configuration, store, room and rights, clock, version."""
 
 from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from services import config
+from services.control.schema import Unwritten
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.system import System
 from services.paths import Paths
 from services.version import VERSION
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)
+LITTLE_ROOM = 16 * 1024 * 1024
+"""Bytes: a state of months and a log fit into that."""
 SLACK = 86400.0
 """Seconds that a clock may be behind what it has shown before: time zones are set wrong, too."""
 
@@ -25,6 +30,8 @@ class Machine:
     role: str
     paths: Paths
     system: System = field(default_factory=System)
+    told: Callable[[], list[Unwritten]] | None = None
+    """What the running service could not store (`Books.told`); None: it does not run."""
 
 
 CHECKS: Checks[Machine] = Checks("both")
@@ -93,61 +100,128 @@ def store(machine: Machine) -> Outcome:
     if mode & 0o077:
         return broken(f"Others may read {path}, which holds keys.", f"chmod 600 {path}")
     try:
-        fault = _integrity(path)
-    except sqlite3.Error as exc:
+        fault = _ask(path, "PRAGMA quick_check(1)")
+    except sqlite3.DatabaseError as exc:
+        if isinstance(exc, sqlite3.OperationalError):
+            return skipped(f"{path} could not be looked at: {exc}.")
         fault = str(exc)
-    if fault is not None:
+    if fault != "ok":
         return broken(
             f"{path} is damaged: {fault}.",
-            f"Stop the service, move {path} away, and pair the devices again.",
+            f"Move {path} away while the service runs: it writes it anew, from memory."
+            if machine.told is not None
+            else f"Move {path} away, and pair the devices again; or put a back-up in its place.",
         )
     return ok(f"{path} is sound.")
 
 
-def _integrity(path: Path) -> str | None:
-    """What SQLite's own check says; None when all is well. Raises `sqlite3.Error`."""
+@CHECKS.check("unwritten", "What waits to be stored")
+def unwritten(machine: Machine) -> Outcome:
+    if machine.told is None:
+        return skipped(f"The {machine.role} service does not run.")
+    waiting = machine.told()
+    if waiting:
+        return broken(" ".join(each.found for each in waiting), waiting[0].advice)
+    return ok("Nothing: all that is in force is stored.")
+
+
+@CHECKS.check("room", "Room on disk")
+def room_on_disk(machine: Machine) -> Outcome:
+    paths = machine.paths
+    least: tuple[int, Path] | None = None
+    for folder in dict.fromkeys((paths.state_dir, paths.run_dir, paths.config_dir)):
+        there = machine.system.room(folder)
+        if there is None:
+            return skipped(f"The file system under {folder} cannot be looked at.")
+        if there.read_only and folder != paths.config_dir:
+            return broken(
+                f"The file system under {folder} is read-only.",
+                "See why (dmesg), then mount it writable: mount -o remount,rw MOUNT-POINT",
+            )
+        if there.files == 0:
+            return broken(
+                f"The file system under {folder} can hold no more files.",
+                f"Remove some: df -i {folder}",
+            )
+        if there.full:
+            return broken(f"No space is left under {folder}.", f"Make room: df -h {folder}")
+        if least is None or there.free < least[0]:
+            least = there.free, folder
+    assert least is not None
+    free, folder = least[0] // 1024**2, least[1]
+    if least[0] < LITTLE_ROOM:
+        return warn(f"Only {free} MiB are left under {folder}.", f"Make room: df -h {folder}")
+    return ok(f"{free:,} MiB are free under {folder}.")
+
+
+@CHECKS.check("rights", "Rights to its files")
+def rights(machine: Machine) -> Outcome:
+    paths, system = machine.paths, machine.system
+    folder = paths.state_dir
+    own = (paths.store(machine.role), *paths.slates(machine.role), paths.config)
+    looked = [path for path in (folder, *own) if system.mode(path) is not None]
+    if folder not in looked:
+        return skipped("Nothing has been stored yet.")
+    for path in looked:
+        if system.owner(path) not in (system.user(), 0):
+            return broken(
+                f"{path} belongs to another user, who can change what the service does.",
+                f"Stop the service, then: chown $(id -u) {path}",
+            )
+        if (system.mode(path) or 0) & 0o022:
+            return broken(f"Others may write {path}.", f"chmod go-w {path}")
+        if path != paths.config and not system.usable(str(path)):
+            return broken(
+                f"This user may not read and write {path}.",
+                f"Run it as the user whose it is, or give it back: chown -R $(id -u) {folder}",
+            )
+    return ok(f"{folder} and what is in it are this user's, and no other's to write.")
+
+
+def _ask(path: Path, question: str) -> Any:
+    """A single value of the store, without changing it. Raises `sqlite3.Error`."""
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2.0)
     try:
-        (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        (said,) = connection.execute(question).fetchone()
     finally:
         connection.close()
-    return None if said == "ok" else str(said)
+    return said
 
 
 @CHECKS.check("clock", "Clock")
 def clock(machine: Machine) -> Outcome:
     now = machine.system.wall()
-    known = machine.system.installed_at(), _last_seen(machine.paths.store(machine.role), machine)
+    seen = _last_seen(machine.paths.store(machine.role), machine)
+    known = [time for time in (machine.system.installed_at(), seen) if time is not None]
     if now < max(known) - SLACK:
         return broken(
             "The clock is behind: it shows a time before this software was installed or a device "
             "was seen. Certificates and tickets will be refused.",
             "Set the date and time to automatic.",
         )
-    return ok("The clock is plausible.")
+    since = "this software was installed" if seen is None else "the last device was seen"
+    return ok(f"The clock shows a time after {since}.")
 
 
-def _last_seen(path: Path, machine: Machine) -> float:
-    """The newest time in the store, 0 if there is none."""
+def _last_seen(path: Path, machine: Machine) -> float | None:
+    """The newest time in the store; None if there is none or it cannot be read."""
     if machine.system.mode(path) is None:
-        return 0.0
+        return None
     table = "peer" if machine.role == "gateway" else "gateway"
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2.0)
-        try:
-            (newest,) = connection.execute(f"SELECT max(last_seen) FROM {table}").fetchone()
-        finally:
-            connection.close()
+        newest = _ask(path, f"SELECT max(last_seen) FROM {table}")
     except sqlite3.Error:
-        return 0.0
-    return float(newest or 0.0)
+        return None
+    return None if newest is None else float(newest)
 
 
 @CHECKS.check("version", "Version")
 def version(machine: Machine) -> Outcome:
     text = machine.system.read(str(Path(config.__file__).with_name("version.py"))) or ""
     installed = re.search(r'^VERSION = "([^"]+)"$', text, re.MULTILINE)
-    if installed is not None and installed[1] != VERSION:
+    if installed is None:
+        return skipped(f"VPN Share {VERSION}; what is installed could not be read.")
+    if installed[1] != VERSION:
         return warn(
             f"The {machine.role} service runs {VERSION}, and {installed[1]} is installed.",
             "Restart the service.",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from services.paths import is_termux
 from services.programs import ask
+from services.room import Room, room
 
 SEARCH = "/usr/local/sbin:/usr/sbin:/sbin"
 """Appended to PATH: a user's shell often lacks the sbin folders."""
@@ -56,6 +57,21 @@ class System:
             return path.stat().st_mode & 0o777
         except OSError:
             return None
+
+    def owner(self, path: Path) -> int | None:
+        """The user whose it is, or None if it is not there."""
+        try:
+            return path.stat().st_uid
+        except OSError:
+            return None
+
+    def user(self) -> int:
+        """Who this process is."""
+        return os.geteuid()
+
+    def room(self, folder: Path) -> Room | None:
+        """Of the folder's file system; None where that cannot be told."""
+        return room(folder)
 
     def read(self, path: str) -> str | None:
         """The beginning of a text file, or None."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from client.client import WANTED_NAME, Client
+from client.client import Client
 from client.model import ClientConfig, ClientError, ClientState, MemoryStore, fingerprint
 from tests.client.fakes import MemoryHost
 from tests.client.gateway_double import LEASE, GatewayDouble, Guest
@@ -90,7 +90,7 @@ async def test_a_uri_connects_and_disconnecting_undoes(tmp_path: Path) -> None:
         await gateway.until(lambda: gateway.guests[0].closed is not None)
         closed = gateway.guests[0].closed
         assert closed is not None and closed.reason is CloseReason.DISCONNECTED
-        assert not (tmp_path / WANTED_NAME).exists()
+        assert device.store.wanted() is None
 
 
 async def test_packets_pass_whole_both_ways(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ async def test_revoked_while_connected_undoes_everything(tmp_path: Path) -> None
         assert device.client.status().error == "revoked"
         assert device.client.status().lease is None
         assert device.host.log[-1] == "undo"
-        assert not (tmp_path / WANTED_NAME).exists()
+        assert device.store.wanted() is None
 
 
 async def test_a_used_uri_works_again_for_who_is_paired_and_is_refused_by_name_to_others(
@@ -358,7 +358,7 @@ async def test_after_a_crash_the_next_start_connects_again(tmp_path: Path) -> No
         await first.client.start()
         await first.client.connect(gateway.uri())
         await first.client.wait(5)
-        assert (tmp_path / WANTED_NAME).exists()
+        assert first.store.wanted() is not None
         async with Device(tmp_path, first.store) as second:
             await second.until(lambda: second.state is ClientState.CONNECTED)
             assert second.host.log[0] == "recover"

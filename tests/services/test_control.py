@@ -348,6 +348,7 @@ async def test_what_did_not_change_is_not_sent_again(service: ServedGateway) -> 
     assert (await raw.say(call(2, "unsubscribe", subscription=1)))["result"] == {
         "id": None,
         "label": None,
+        "unwritten": [],
     }
     assert (await raw.say(call(3, "unsubscribe", subscription=1)))["error"]["code"] == 4
 

@@ -22,7 +22,8 @@ from gateway.vpn.snapshot import Address, Interface
 from services import paths
 from services.cli.exits import Exit
 from services.cli.main import main
-from services.control.schema import Finding
+from services.config import Config
+from services.control.schema import Finding, Unwritten
 from services.doctor import checks, machine
 from services.doctor import client as client_side
 from services.doctor import doctor as whole
@@ -33,6 +34,7 @@ from services.doctor.doctor import Doctor
 from services.doctor.gateway import SWITCHES, GatewayFacts
 from services.doctor.machine import Machine
 from services.doctor.system import System
+from services.room import Room
 from services.store import ClientDatabase, GatewayDatabase
 from tests.fakes.services import PretendClient, PretendGateway
 
@@ -62,6 +64,15 @@ class Pretended(System):
 
     def exists(self, path: str) -> bool:
         return path not in self.what.get("absent", ())
+
+    def owner(self, path: Path) -> int | None:
+        owners: dict[str, int] = self.what.get("owners", {})
+        return owners.get(path.name, super().owner(path))
+
+    def room(self, folder: Path) -> Room | None:
+        default = Room(1 << 30, 1000, read_only=False)
+        there: Room | None = self.what.get("room", {}).get(folder.name, default)
+        return there
 
     def usable(self, path: str) -> bool:
         return path not in self.what.get("unusable", ())
@@ -307,6 +318,138 @@ async def test_a_clock_behind_what_was_seen(subject: Machine) -> None:
         db.execute("INSERT INTO peer VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     finding = await machine.CHECKS.run_one("clock", subject)
     assert finding.status == "broken" and finding.advice == "Set the date and time to automatic."
+
+
+ROOM = Room(1 << 30, 1000, read_only=False)
+
+
+@pytest.mark.parametrize(
+    ("id", "status", "system", "advice"),
+    [
+        ("room", "broken", {"room": {"state": replace(ROOM, free=0)}}, "Make room: df -h"),
+        ("room", "broken", {"room": {"run": replace(ROOM, files=0)}}, "df -i"),
+        ("room", "broken", {"room": {"state": replace(ROOM, read_only=True)}}, "remount,rw"),
+        ("room", "warn", {"room": {"state": replace(ROOM, free=9 << 20)}}, "Make room: df -h"),
+        ("rights", "broken", {"owners": {"state": 4321}}, "chown"),
+        ("rights", "broken", {"owners": {"gateway.db": 4321}}, "chown"),
+    ],
+)
+async def test_room_and_rights(
+    tmp_path: Path, id: str, status: str, system: dict[str, Any], advice: str
+) -> None:
+    folders = [tmp_path / name for name in ("config", "state", "run")]
+    there = paths.Paths(*folders)
+    there.make()
+    GatewayDatabase(there.store("gateway")).close()
+    healthy = await machine.CHECKS.run_one(id, Machine("gateway", there, Pretended()))
+    assert healthy.status == "ok"
+    finding = await machine.CHECKS.run_one(id, Machine("gateway", there, Pretended(**system)))
+    assert finding.status == status
+    assert finding.advice is not None and advice in finding.advice
+
+
+async def test_files_that_others_may_write(subject: Machine) -> None:
+    path = subject.paths.store("gateway")
+    GatewayDatabase(path).close()
+    path.chmod(0o666)
+    finding = await machine.CHECKS.run_one("rights", subject)
+    assert (finding.status, finding.advice) == ("broken", f"chmod go-w {path}")
+    unusable = replace(subject, system=Pretended(unusable=[str(path.parent)]))
+    path.chmod(0o600)
+    finding = await machine.CHECKS.run_one("rights", unusable)
+    assert finding.status == "broken" and "may not read and write" in finding.found
+
+
+async def test_what_waits_to_be_stored(subject: Machine) -> None:
+    told = [Unwritten("In force, but not stored yet: the revocation of TV.", "Make room.")]
+    finding = await machine.CHECKS.run_one("unwritten", replace(subject, told=lambda: told))
+    assert (finding.status, finding.found, finding.advice) == (
+        "broken", told[0].found, told[0].advice,
+    )  # fmt: skip
+    told.clear()
+    finding = await machine.CHECKS.run_one("unwritten", replace(subject, told=lambda: told))
+    assert finding.status == "ok"
+
+
+# Nothing good is said of what was not looked at
+
+
+async def test_a_locked_store_is_neither_sound_nor_damaged(subject: Machine) -> None:
+    path = subject.paths.store("gateway")
+    GatewayDatabase(path).close()
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        finding = await machine.CHECKS.run_one("store", subject)
+        assert finding.status == "skipped" and "could not be looked at" in finding.found
+    other.close()
+
+
+async def test_without_a_service_nothing_is_said_of_one(subject: Machine) -> None:
+    for id in ("unwritten", "store"):
+        assert (await machine.CHECKS.run_one(id, subject)).status == "skipped", id
+
+
+async def test_what_is_installed_and_cannot_be_read(subject: Machine) -> None:
+    blind = replace(subject, system=Pretended(files={"version.py": ""}))
+    assert (await machine.CHECKS.run_one("version", blind)).status == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("id", "system"),
+    [
+        ("routes", {"said": {}}),
+        ("routes", {"said": {"ip": "[]"}}),
+        ("resolver", {"files": {"resolv.conf": None}}),
+        ("resolver", {"files": {"resolv.conf": "nameserver 127.0.0.53\n"}, "said": {}}),
+    ],
+)
+async def test_a_client_that_cannot_be_looked_at(
+    connected: ClientFacts, id: str, system: dict[str, Any]
+) -> None:
+    blind = replace(connected.machine, system=Pretended(**GOOD | system))
+    finding = await client_side.CHECKS.run_one(id, replace(connected, machine=blind))
+    assert finding.status == "skipped"
+
+
+async def test_one_family_without_a_route_is_not_called_good(connected: ClientFacts) -> None:
+    said = {"ip": '[{"dev": "vshp0"}]', "ip -j route get 2001:db8::1": "[]"}
+    system = Pretended(**GOOD | {"said": said})
+    facts = replace(connected, machine=replace(connected.machine, system=system))
+    finding = await client_side.CHECKS.run_one("routes", facts)
+    assert finding.found == "IPv4 goes into vshp0; the other shows no route."
+
+
+async def test_a_journal_of_changes_is_read_and_not_judged(
+    subject: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Entries mean something to the client only; the doctor sees that there are some."""
+    journal = subject.paths.state_dir / whole.JOURNAL_NAME
+    client = replace(subject, role="client")
+
+    async def leftovers() -> Finding:
+        found = await whole.of_client(None, client, Config({}))
+        return next(each for each in found if each.id == "leftovers")
+
+    assert (await leftovers()).status == "ok"
+    journal.write_text('{"kind": "rule", "preference": 51830}\n')
+    assert (await leftovers()).status == "warn"
+    journal.unlink()
+    journal.mkdir()
+    assert (await leftovers()).status == "skipped"
+    assert caplog.text == ""
+
+
+async def test_without_a_vpn_bypass_is_no_vpn(facts: GatewayFacts) -> None:
+    none = VpnNetwork(VpnState.ABSENT, reason="There is no VPN.")
+    finding = await gateway_side.CHECKS.run_one("vpn", replace(facts, vpn=none, bypass=True))
+    assert finding.status == "skipped"
+
+
+@pytest.mark.parametrize("id", ["client-versions", "wake-lock"])
+async def test_a_gateway_that_does_not_run(facts: GatewayFacts, id: str) -> None:
+    finding = await gateway_side.CHECKS.run_one(id, replace(facts, sharing="stopped"))
+    assert finding.status == "skipped" and "does not run" in finding.found
 
 
 # The client

@@ -176,9 +176,29 @@ def test_a_file_that_cannot_be_written(path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("tempfile.mkstemp", refuse)
     recorder = Recorder(path)
-    with pytest.raises(ControlError, match="Read-only file system"):
-        recorder.set("gateway.name", "x")
-    assert recorder.get("gateway.name").value == "phone" and recorder.applied == []
+    done = recorder.set("gateway.name", "x")
+    assert done.value == "x" and recorder.applied == [("gateway", "name")], "it is in force"
+    (told,) = done.unwritten
+    assert "the setting gateway.name" in told.found and "read-only" in told.found
+    assert path.read_text() == FILE
+    recorder.set("gateway.mtu", 1400)
+    monkeypatch.undo()
+    assert recorder.settings._ledger.flush()
+    assert load(path)["gateway", "name"] == "x" and load(path)["gateway", "mtu"] == 1400
+    assert recorder.set("gateway.name", "y").unwritten == []
+
+
+def test_without_a_service_a_file_that_cannot_be_written_is_an_error(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    with pytest.raises(ControlError, match=r"no space is left.*Nothing was changed") as caught:
+        write(path, find("gateway.name"), "x")
+    assert caught.value.hint == f"Make room: df -h {path.parent}"
+    assert path.read_text() == FILE
 
 
 def test_changes_made_by_hand_meanwhile_stay(path: Path) -> None:

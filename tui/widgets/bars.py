@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.cells import cell_len
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from tui.app import ConsoleApp
 
 NARROW = 72
+MAX_TROUBLE = 300
+"""Cells that are looked at of a sentence of which two lines are shown."""
 STATE_ROOM = 5
 """Cells that the tabs leave for the state, whatever it costs them."""
 BRAND = " VPN Share  "
@@ -167,7 +170,7 @@ def _worst(parts: list[_State]) -> list[tuple[str, Tone]]:
 
 
 class Notices(Painted):
-    """What must be seen in every section: no service, a bypass, a device that waits."""
+    """What must be seen in every section: no service, a bypass, unwritten books, a request."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES) | {"notices--banner", "notices--bad"}
     DEFAULT_CSS = (
@@ -198,6 +201,11 @@ class Notices(Painted):
         if status is not None and status.bypass:
             text = f" {app.glyphs.warn} BYPASS IS ON: traffic may leave outside the VPN."
             found.append(_filled(text, bad, width))
+        for service in (status, app.store.client):
+            for trouble in () if service is None else service.unwritten[:1]:
+                text = f"{app.glyphs.warn} {formats.clean(trouble.found, MAX_TROUBLE)}"
+                lines = textwrap.wrap(text, width - 2, max_lines=2, placeholder=" …")
+                found += [_filled(f" {line}", bad, width) for line in lines]
         request = app.current_request
         if request is not None:
             found += [_filled(line, banner, width) for line in self._request(app, request, width)]

@@ -1,0 +1,41 @@
+"""A service's book-keeping as one thing: the store, when it tries again, what people are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from services.control.schema import Unwritten
+from services.ledger import Retries
+from services.store import Store
+
+
+class Books:
+    """Follows the store's ledger: tries again when it is due, and tells what waits."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._ledger = store.ledger
+        self._retries = Retries(self._ledger)
+        self._changed: Callable[[], None] = lambda: None
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """Follow from now on; `changed` is called when there is something else to tell."""
+        self._changed = changed
+        self._ledger.on_change = self._look
+        self._look()
+
+    def close(self) -> None:
+        """Try a last time, and let go of the files."""
+        self._retries.stop()
+        self._ledger.on_change = lambda: None
+        self._store.close()
+
+    def told(self) -> list[Unwritten]:
+        """What is in force and not stored, place by place, and what to do about it."""
+        found = [Unwritten(place.sentence, place.fix) for place in self._ledger.unwritten]
+        return [Unwritten(text, advice) for text, advice in self._store.alarms()] + found
+
+    def _look(self) -> None:
+        self._store.settle()
+        self._retries.look()
+        self._changed()
