@@ -55,6 +55,7 @@ from client.system.files import FileWatch
 from client.system.host import Host, LinuxHost
 from client.system.watch import NetworkWatch
 from client.tasks import cancel, create_task
+from client.trust import Trust
 from client.tunnel import Tunnel
 from sealing.identity import generate_identity, public_key
 from vshp.config import Capability, GatewayStatus, Hello, LeaseConfig, Resume, Suite
@@ -84,6 +85,9 @@ class Client:
         self._store = store
         self._config = config
         self._tunnel = Tunnel(LinuxHost(config) if host is None else host, config)
+        self._trust = Trust(self._tunnel, lambda name: self._report.count(name))
+        self._looking: asyncio.Task[None] | None = None
+        self._look_due = False
         self._watch = NetworkWatch(self._network_changed)
         self._resolver_watch = FileWatch(config.resolv_conf, self._resolver_changed)
         self._keeping: asyncio.Task[None] | None = None
@@ -223,6 +227,8 @@ class Client:
         finally:
             await cancel(self._hold)
             await cancel(self._keeping)
+            await cancel(self._looking)
+            self._trust.drop()
             await self._tunnel.undo()
         self._store.save_wanted(None)
         self._report.end()
@@ -237,7 +243,8 @@ class Client:
             # While nothing is known of the path, short attempts find its return sooner.
             timeout = min(self._config.connect_timeout, CONNECT_STEP * backoff.rounds)
             ways = await self._ways(plan)
-            current = Round(self, plan, ways, self._tunnel, self._session_maker(plan), timeout)
+            sessions, ingress = self._session_maker(plan), self._trust.ingress
+            current = Round(self, plan, ways, self._tunnel, sessions, ingress, timeout)
             self._plan, self._round = plan, current
             searching = create_task(self._search.run(plan, current), "client-search")
             ended = CLOSED_HERE
@@ -296,8 +303,9 @@ class Client:
 
     async def _ways(self, plan: Plan) -> tuple[TransportEndpoint, ...]:
         """Where the gateway may be reached now, the best first; the book learns of them."""
+        await self._tunnel.look()
         # A phone that was on the cable once is believed to be there when adb says so.
-        found = [e for e in plan.endpoints if plan.by_address or e.transport != "usb"]
+        found = [e for e in self._trust.dialled(plan) if plan.by_address or e.transport != "usb"]
         if plan.transport in ("auto", "usb"):
             found += await usb_endpoints(plan.port)
         ways = in_order(classify(found, self._tunnel.mark), plan.transport)
@@ -341,6 +349,9 @@ class Client:
         self._report.code = code
         self._step(Step.ASKED)
 
+    async def judged(self, link: LinkDriver, lease: LeaseConfig) -> Ending | None:
+        return await self._trust.take(lease, link.endpoint)
+
     def leased(self, link: LinkDriver, lease: LeaseConfig) -> None:
         """Keep what coming back needs: the ticket is new, and good once."""
         plan = self._plan
@@ -357,7 +368,7 @@ class Client:
         known = KnownGateway(
             plan.public_key,
             plan.name,
-            known_ways(lease.endpoints, plan.endpoints),
+            known_ways(self._trust.told(lease), plan.endpoints),
             seen,
             resuming.encode(lease),
         ).seen_at(link.endpoint, seen)
@@ -400,6 +411,9 @@ class Client:
         """Do not wait for time-outs: try again now, or see whether the link still works."""
         self._nudge.set()
         self._search.hurry()
+        self._look_due = True
+        if self._run is not None and (self._looking is None or self._looking.done()):
+            self._looking = create_task(self._look_at_host(), "client-look-at-host")
         if self._round is None:
             return
         self._round.look_again()
@@ -414,6 +428,15 @@ class Client:
             # The gateway learns a new address from what comes from it.
             self._pinged = now
             link.ping()
+
+    async def _look_at_host(self) -> None:
+        """What the gateway named may be this host's own by now."""
+        while self._look_due:
+            self._look_due = False
+            refused = await self._trust.look_again()
+            link = self._round.link if self._round is not None else None
+            if refused is not None and link is not None:
+                link.fail(refused)
 
     def _resolver_changed(self) -> None:
         """Somebody wrote resolv.conf, perhaps we ourselves: look, once they are done."""

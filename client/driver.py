@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from client.ingress import Ingress
 from client.model import TransportEndpoint
 from client.nic import Nic
 from client.reconnect import Ending
@@ -45,8 +46,9 @@ class LinkDriver(Protocol):
     def local_address(self) -> str:
         """This end's address on the network."""
 
-    def attach(self, nic: Nic, lease: LeaseConfig) -> None:
-        """Carry packets between the NIC and the session from now on."""
+    def attach(self, nic: Nic, lease: LeaseConfig, ingress: Ingress) -> None:
+        """Carry packets between the NIC and the session from now on; into the NIC only those
+        that `ingress` lets pass."""
 
     def detach(self) -> None:
         """Leave the NIC alone."""

@@ -12,6 +12,8 @@ watched on the loop's fast lane (`eventloop.poller`), carry the packets:
   and it is written to the NIC from where it lies. The virtio header, where
   there is one, is the ten bytes before it.
 
+  What may not enter this device (`ingress`) is dropped first.
+
 A NIC that refuses a packet (a stranger's garbage, a full queue) loses that
 packet, and a counter says so; nothing is raised. Life-cycle events go to the
 owner. A link that ends says why, once, and is done; the NIC lives on for the
@@ -26,12 +28,14 @@ import select
 from time import monotonic
 
 from client.driver import LinkOwner
+from client.ingress import IPV4_START, IPV6_HEADER, Ingress, ipv4_head, ipv6_pair
 from client.model import TransportEndpoint
 from client.nic import VNET_HEADER_SIZE, Nic
 from client.reconnect import Ending
 from eventloop.poller import running_poller
 from sealing.errors import ProtocolError
 from vshp.config import CloseReason, LeaseConfig
+from vshp.core import PacketHandler
 from vshp.datagram_session import DatagramClientSession
 from vshp.events import LinkDead, PeerClosed
 from vshp.session import ClientSession
@@ -61,6 +65,7 @@ class Link:
     __slots__ = (
         "_closed",
         "_counters",
+        "_ingress",
         "_loop",
         "_nic",
         "_nic_fd",
@@ -93,6 +98,7 @@ class Link:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._poller = running_poller()
+        self._ingress = Ingress()
         self._nic: Nic | None = None
         self._nic_fd = -1
         self._nic_reader = _NicReader(self)
@@ -117,10 +123,11 @@ class Link:
         """The session's and ours; names do not overlap."""
         return self.session.counters | self._counters
 
-    def attach(self, nic: Nic, lease: LeaseConfig) -> None:
+    def attach(self, nic: Nic, lease: LeaseConfig, ingress: Ingress) -> None:
         """See `LinkDriver`."""
         if self._closed or self._nic is nic:
             return
+        self._ingress = ingress
         self._nic = nic
         self._nic_fd = nic.fileno()
         self._vnet_header = nic.vnet_header
@@ -144,7 +151,7 @@ class Link:
             return
         self._offload = lease.offload and nic.vnet_header
         nic.set_offload(self._offload, self._offload and lease.offload_udp and nic.offload_udp)
-        self.session.on_packet = self._packet
+        self.session.on_packet = self._into_nic()
 
     def ping(self) -> None:
         """See `LinkDriver`."""
@@ -251,23 +258,38 @@ class Link:
             else:
                 self._poller.watch(self._nic_fd, self._nic_reader, select.EPOLLIN)
 
-    def _packet(self, buf: memoryview, start: int, end: int, offload: bool) -> None:
-        """One packet from the gateway (PacketHandler)."""
-        self.received_packets_bytes += end - start
-        try:
-            if offload:
-                if not self._vnet_header:
-                    self._count("nic__offload_unsupported__dropped")
+    def _into_nic(self) -> PacketHandler:
+        """What takes packets from the gateway: a function of its own, whose names are at hand."""
+        write, fd, vnet_header = os.write, self._nic_fd, self._vnet_header
+        passed, judge = self._ingress.passed, self._ingress.judge
+
+        def packet(buf: memoryview, start: int, end: int, offload: bool) -> None:
+            self.received_packets_bytes += end - start
+            first, pair = ipv4_head(buf, start)
+            if first != IPV4_START:
+                short = first >> 4 != 6 or end - start < IPV6_HEADER
+                pair = None if short else ipv6_pair(buf, start)[0]
+            if pair not in passed:
+                why = judge(buf, start, end)
+                if why is not None:
+                    self._count(why)
                     return
-                os.write(self._nic_fd, buf[start - VNET_HEADER_SIZE : end])
-            elif self._vnet_header:
-                os.writev(self._nic_fd, (_ZERO_HEADER, buf[start:end]))
-            else:
-                os.write(self._nic_fd, buf[start:end])
-        except BlockingIOError:
-            self._count("nic__queue_full__dropped")
-        except OSError:
-            self._count("nic__write_refused__dropped")
+            try:
+                if offload:
+                    if not vnet_header:
+                        self._count("nic__offload_unsupported__dropped")
+                        return
+                    write(fd, buf[start - VNET_HEADER_SIZE : end])
+                elif vnet_header:
+                    os.writev(fd, (_ZERO_HEADER, buf[start:end]))
+                else:
+                    write(fd, buf[start:end])
+            except BlockingIOError:
+                self._count("nic__queue_full__dropped")
+            except OSError:
+                self._count("nic__write_refused__dropped")
+
+        return packet
 
     def _no_nic(self, buf: memoryview, start: int, end: int, offload: bool) -> None:
         """Before the NIC is set up, packets go nowhere."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from client import resume as resuming
@@ -47,6 +47,8 @@ class Plan:
     """What the store has about this gateway, if anything."""
     by_address: bool = False
     """The user named an address: a gateway that has forgotten us may be asked anew."""
+    given: frozenset[str] = frozenset()
+    """The hosts that the user typed: these may be this device itself."""
     met: bytes | None = field(default=None, repr=False)
     """The key that the first contact showed; believed once the owner has approved."""
 
@@ -160,28 +162,17 @@ def _check_spelling(target: str) -> None:
 
 
 def known_ways(
-    told: tuple[Endpoint, ...], before: tuple[TransportEndpoint, ...]
+    told: Iterable[TransportEndpoint], before: tuple[TransportEndpoint, ...]
 ) -> tuple[TransportEndpoint, ...]:
-    """What is known of a gateway that has said where it listens now; the rest is kept behind.
-
-    Addresses that lead nowhere or to this host itself are not believed.
-    """
-    fresh = [
-        endpoint
-        for endpoint in _by_transport(told)
-        if not (
-            (address := ipaddress.ip_address(endpoint.host)).is_loopback
-            or address.is_unspecified
-            or address.is_multicast
-        )
-    ]
+    """What is known of a gateway that has said where it listens now; the rest is kept behind."""
     unique: dict[str, TransportEndpoint] = {}
-    for endpoint in (*fresh, *before):
+    for endpoint in (*told, *before):
         unique.setdefault(str(endpoint), endpoint)
     return tuple(unique.values())[:MAX_KNOWN_ENDPOINTS]
 
 
-def _by_transport(endpoints: tuple[Endpoint, ...]) -> list[TransportEndpoint]:
+def by_transport(endpoints: tuple[Endpoint, ...]) -> list[TransportEndpoint]:
+    """What a pairing URI or CONFIG names, one for each transport."""
     return [
         TransportEndpoint(carrier, endpoint.host, endpoint.port)
         for endpoint in endpoints
@@ -194,7 +185,7 @@ def _from_uri(store: ClientStore, target: str, transport: str) -> Plan:
         uri = PairingUri.decode(target)
     except UriError as error:
         raise ClientError("uri_invalid", str(error), "Ask for a new one: vpnshare pair.") from error
-    endpoints = _by_transport(uri.endpoints)
+    endpoints = by_transport(uri.endpoints)
     known = next((g for g in store.gateways() if g.public_key == uri.public_key), None)
     if known is not None:
         endpoints += known.endpoints
@@ -206,13 +197,14 @@ def _from_uri(store: ClientStore, target: str, transport: str) -> Plan:
 def _from_address(store: ClientStore, there: tuple[TransportEndpoint, ...], transport: str) -> Plan:
     """A gateway that was met there before keeps its key: another that answers is refused."""
     places = {str(endpoint) for endpoint in there}
+    given = frozenset(endpoint.host for endpoint in there)
     for known in store.gateways():
         if places & {str(endpoint) for endpoint in known.endpoints}:
             plan = _from_known(known, transport)
             plan.endpoints = (*there, *(e for e in known.endpoints if str(e) not in places))
-            plan.by_address = True
+            plan.by_address, plan.given = True, given
             return plan
-    return Plan(None, "", there, transport, by_address=True)
+    return Plan(None, "", there, transport, by_address=True, given=given)
 
 
 def _from_known(known: KnownGateway, transport: str) -> Plan:

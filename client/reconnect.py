@@ -138,6 +138,16 @@ REASONS: dict[str, Rule] = {
     "ticket_invalid": Rule(False, "The session could not be resumed; a new one is begun."),
     "ticket_used": Rule(False, "The session could not be resumed; a new one is begun."),
     "ticket_expired": Rule(False, "The session could not be resumed; a new one is begun."),
+    "lease_forbidden": Rule(
+        True,
+        "The gateway gives out addresses that no device may take; nothing was changed for it. "
+        "Do not use this gateway unless its owner can explain that.",
+    ),
+    "lease_clashes": Rule(
+        False,
+        "The gateway's addresses clash with this device's own network, so they are not used. "
+        "Another pool helps, on the gateway: vpnshare set gateway.pool_ipv4 NETWORK.",
+    ),
     "handshake_timeout": Rule(False, "The gateway did not answer in time."),
     "link_dead": Rule(False, "The gateway has gone silent."),
     "link_lost": Rule(False, "The connection to the gateway broke."),

@@ -76,6 +76,10 @@ class Report:
         self._lease = self._interface = self._sharing = self._connected_at = None
         self.error = self.reason = self.code = self.rtt = None
 
+    def count(self, name: str) -> None:
+        """Something happened that no link counts."""
+        self._counters[name] = self._counters.get(name, 0) + 1
+
     def add(self, link: LinkDriver | None) -> None:
         """A link has ended: keep its counts."""
         if link is None:

@@ -20,6 +20,7 @@ from client.datagram_link import DatagramLink
 from client.dial import AllUnreachable, Race, open_datagram
 from client.driver import LinkDriver, SessionMaker
 from client.endpoints import Outcome
+from client.ingress import Ingress
 from client.model import TransportEndpoint
 from client.plan import Plan
 from client.reconnect import REASONS, Ending, most_telling
@@ -72,8 +73,11 @@ class RoundOwner(Protocol):
     def asked(self, code: str | None) -> None:
         """The gateway's owner is being asked; `code` is to be compared, if any."""
 
+    async def judged(self, link: LinkDriver, lease: LeaseConfig) -> Ending | None:
+        """A lease came: how the link ends, when this device does not take it."""
+
     def leased(self, link: LinkDriver, lease: LeaseConfig) -> None:
-        """A lease came: what coming back needs must be durable now."""
+        """A gateway has granted a lease: what coming back needs must be durable now."""
 
     def connected(self, link: LinkDriver, lease: LeaseConfig) -> None:
         """The host is set up and packets flow."""
@@ -96,6 +100,7 @@ class Round:
         endpoints: tuple[TransportEndpoint, ...],
         tunnel: Tunnel,
         sessions: SessionMaker,
+        ingress: Ingress,
         timeout: float,
     ) -> None:
         self._owner = owner
@@ -103,6 +108,7 @@ class Round:
         self._endpoints = endpoints
         self._tunnel = tunnel
         self._sessions = sessions
+        self._ingress = ingress
         self._timeout = timeout
         self._news: asyncio.Queue[tuple[LinkDriver, Event | Ending]] = asyncio.Queue()
         self.link: LinkDriver | None = None
@@ -211,7 +217,10 @@ class Round:
                 case ApprovalPending(code=code):
                     self._owner.asked(code)
                 case LeaseGranted(lease=lease) | LeaseChanged(lease=lease):
-                    await self._use(link, lease)
+                    refused = await self._use(link, lease)
+                    if refused is not None:
+                        link.close(CloseReason.DISCONNECTED)
+                        return refused
                 case _:
                     continue
 
@@ -221,13 +230,18 @@ class Round:
             return DATAGRAM_PATIENCE if race.more else max(DATAGRAM_PATIENCE, self._timeout)
         return PATIENCE if race.more else None
 
-    async def _use(self, link: LinkDriver, lease: LeaseConfig) -> None:
+    async def _use(self, link: LinkDriver, lease: LeaseConfig) -> Ending | None:
+        """Have the host use the lease, unless it is refused."""
+        refused = await self._owner.judged(link, lease)
         self._owner.leased(link, lease)
+        if refused is not None:
+            return refused
         nic = await self._tunnel.apply(lease, link.endpoint)
-        link.attach(nic, lease)
+        link.attach(nic, lease, self._ingress)
         link.change(lease)
         self.granted = True
         self._owner.connected(link, lease)
+        return None
 
     # --- a better way ------------------------------------------------------------------------
 
@@ -311,7 +325,7 @@ class Round:
         """A resumed lease finds the host as it left it: its packets may be in this very read."""
         nic = self._tunnel.nic
         if nic is not None and self._tunnel.fits(lease):
-            link.attach(nic, lease)
+            link.attach(nic, lease, self._ingress)
 
     def link_over(self, link: LinkDriver, ending: Ending) -> None:
         """See `LinkOwner`."""

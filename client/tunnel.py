@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from client.guard import Guards
+from client.judgement import HostFacts
 from client.model import ClientConfig, ClientError, TransportEndpoint
 from client.nic import MIN_MTU, Nic
 from client.system.host import Host
@@ -37,6 +38,8 @@ class Tunnel:
         self._addresses: TunnelAddresses | None = None
         self._gateway = ""
         self._held = False
+        self.facts = HostFacts()
+        """What the host was at the last look."""
         self.mark = 0
         self.mtu = 0
         self.nic: Nic | None = None
@@ -58,6 +61,14 @@ class Tunnel:
         if self.nic is None:
             self.mark = self._host.prepare()
             self.nic = self._host.open_nic()
+
+    async def look(self) -> HostFacts:
+        """Look at what the host is now."""
+        await self._do(self._look)
+        return self.facts
+
+    def _look(self) -> None:
+        self.facts = self._host.look(self.nic)
 
     def fits(self, lease: LeaseConfig) -> bool:
         """Whether the host is set up for the lease's addresses already."""

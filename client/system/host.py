@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 from client.guard import Guards
+from client.judgement import HostFacts
 from client.model import ClientConfig, ClientError
 from client.nic import Nic, TunDevice
+from client.system.facts import FactsReader
 from client.system.journal import Journal
 from client.system.killswitch import KillSwitch
 from client.system.resolver import RESOLVER_KINDS, Resolver
@@ -36,6 +38,9 @@ class Host(Protocol):
 
     def open_nic(self) -> Nic:
         """Create the virtual NIC."""
+
+    def look(self, nic: Nic | None) -> HostFacts:
+        """What this host is at this moment, but for `nic`, which is the tunnel's."""
 
     def set_up(self, nic: Nic, addresses: TunnelAddresses, gateway: str) -> None:
         """Addresses, routes and resolver; `gateway` is the link's far address."""
@@ -82,6 +87,7 @@ class LinuxHost:
         self._routes = Routes(runner, self.journal)
         self._resolver = Resolver(runner, self.journal, resolv_conf or config.resolv_conf)
         self._kill_switch = KillSwitch(runner, self.journal)
+        self._facts = FactsReader(runner, resolv_conf or config.resolv_conf)
         self._mark = 0
         self._guards = Guards()
 
@@ -105,6 +111,9 @@ class LinuxHost:
     def open_nic(self) -> Nic:
         """See `Host`. Raises ClientError `nic_unavailable`."""
         return self._tun(self._config.interface, self._config.offload)
+
+    def look(self, nic: Nic | None) -> HostFacts:
+        return self._facts.read(None if nic is None else nic.name)
 
     def set_up(self, nic: Nic, addresses: TunnelAddresses, gateway: str) -> None:
         """See `Host`. Raises ClientError; the caller then calls `undo`."""

@@ -97,7 +97,7 @@ class Resolver:
             return False
         if self._path.is_symlink():
             return self._resolved in Path(os.path.realpath(self._path)).parents
-        return any(stub in _servers(self._read()) for stub in _RESOLVED_STUBS)
+        return any(stub in nameservers(self._read()) for stub in _RESOLVED_STUBS)
 
     def _is_openresolv(self) -> bool:
         found = self._runner.which("resolvconf")
@@ -184,7 +184,7 @@ class Resolver:
             return None
 
 
-def _servers(text: str) -> list[str]:
+def nameservers(text: str) -> list[str]:
     words = (line.split() for line in text.splitlines())
     return [w[1] for w in words if len(w) >= 2 and w[0] == "nameserver"]
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from client.guard import Guards
+from client.judgement import HostFacts
 from client.model import ClientError
 from client.nic import MemoryTun, Nic
 from client.system.routes import TunnelAddresses
@@ -49,6 +50,10 @@ class MemoryHost:
         self.on_step: Callable[[str], None] = lambda step: None
         self._offload = offload
         self.guarding = Guards()
+        self.facts = HostFacts()
+
+    def look(self, nic: Nic | None) -> HostFacts:
+        return self.facts
 
     def _step(self, step: str) -> None:
         self.log.append(step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -94,6 +95,7 @@ class GatewayDouble:
         self.changed = asyncio.Event()
         self.decide: Callable[[Guest, HelloReceived], None] = self.grant
         self.lease = LEASE
+        self.host = "127.0.0.1"
         self.port = 0
         self._server: asyncio.Server | None = None
 
@@ -106,8 +108,13 @@ class GatewayDouble:
         for guest in self.guests:
             guest.writer.close()
 
-    async def listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+    async def listen(self, sock: socket.socket | None = None) -> None:
+        """On this host's loopback, or with a socket that listens already."""
+        if sock is None:
+            self._server = await asyncio.start_server(self._serve, self.host, self.port)
+        else:
+            self._server = await asyncio.start_server(self._serve, sock=sock)
+            self.host = sock.getsockname()[0]
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def deafen(self) -> None:
@@ -118,7 +125,7 @@ class GatewayDouble:
 
     def uri(self, *more: Endpoint) -> str:
         secret = self.secrets.issue(time.monotonic())
-        here = Endpoint.of("tcp", "127.0.0.1", self.port)
+        here = Endpoint.of("tcp", self.host, self.port)
         return PairingUri(self.public_key, secret, "phone", (*more, here)).encode()
 
     def lookup(self, secret_id: bytes) -> bytes:

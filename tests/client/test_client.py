@@ -28,6 +28,8 @@ UDP = (
     + bytes((10, 77, 0, 2, 192, 0, 2, 1))
     + b"x" * 13
 )
+DOWN = UDP[:12] + UDP[16:20] + UDP[12:16] + UDP[20:]
+"""The same from the far side."""
 
 
 class Device:
@@ -95,7 +97,8 @@ async def test_a_uri_connects_and_disconnecting_undoes(tmp_path: Path) -> None:
 
 async def test_packets_pass_whole_both_ways(tmp_path: Path) -> None:
     header = struct.pack("<BBHHHH", 1, 1, 54, 1448, 20, 16)
-    big = bytes(range(256)) * 250
+    big = UDP[:20] + bytes(range(256)) * 250
+    answer = DOWN[:20] + big[20:]
     async with GatewayDouble() as gateway, Device(tmp_path) as device:
         await device.client.connect(gateway.uri())
         await device.client.wait(5)
@@ -104,11 +107,11 @@ async def test_packets_pass_whole_both_ways(tmp_path: Path) -> None:
         await gateway.until(lambda: len(gateway.packets) == 2)
         assert gateway.packets == [(header, big), (bytes(10), UDP)]
         gateway.guests[0].send_packet(
-            big, gso_type=1, gso_size=1448, hdr_len=54, csum_start=20, csum_offset=16
+            answer, gso_type=1, gso_size=1448, hdr_len=54, csum_start=20, csum_offset=16
         )
-        gateway.guests[0].send_packet(UDP)
-        assert await device.read() == header + big
-        assert await device.read() == bytes(10) + UDP
+        gateway.guests[0].send_packet(DOWN)
+        assert await device.read() == header + answer
+        assert await device.read() == bytes(10) + DOWN
         now = device.client.status()
         assert now.from_tunnel_bytes == now.to_tunnel_bytes == len(big) + len(UDP)
 
@@ -126,8 +129,8 @@ async def test_without_offload_packets_are_plain(tmp_path: Path, offload: bool) 
         device.write(head + UDP)
         await gateway.until(lambda: len(gateway.packets) == 1)
         assert gateway.packets == [(None, UDP)]
-        gateway.guests[0].send_packet(UDP)
-        assert await device.read() == head + UDP
+        gateway.guests[0].send_packet(DOWN)
+        assert await device.read() == head + DOWN
         assert device.client.status().to_tunnel_bytes == len(UDP)
 
 

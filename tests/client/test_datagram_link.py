@@ -16,7 +16,7 @@ from client.link import Link
 from client.model import ClientState
 from tests.client.datagram_double import DatagramDouble
 from tests.client.gateway_double import GatewayDouble
-from tests.client.test_client import UDP, Device
+from tests.client.test_client import DOWN, UDP, Device
 from vshp.uri import Endpoint, PairingUri
 
 
@@ -57,8 +57,8 @@ async def test_packets_go_both_ways_over_datagrams(tmp_path: Path) -> None:
             device.write(bytes(10) + UDP[:-1] + bytes((number,)))
         await gateway.until(lambda: len(gateway.packets) == 40)
         assert gateway.packets[7] == (None, UDP[:-1] + b"\x07")
-        double.send_packet(double.sessions[0], UDP)
-        assert await device.read() == bytes(10) + UDP
+        double.send_packet(double.sessions[0], DOWN)
+        assert await device.read() == bytes(10) + DOWN
 
 
 async def test_what_was_queued_before_offload_ended_is_dropped_by_name(tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ async def test_another_address_keeps_the_session(tmp_path: Path) -> None:
         await gateway.until(lambda: session.address != before)
         device.write(bytes(10) + UDP)
         await gateway.until(lambda: gateway.packets == [(None, UDP)])
-        double.send_packet(session, UDP)
-        assert await device.read() == bytes(10) + UDP
+        double.send_packet(session, DOWN)
+        assert await device.read() == bytes(10) + DOWN
         assert len(double.hellos) == 1
         assert device.client.status().reconnects == 0
 
@@ -181,8 +181,8 @@ async def test_tcp_is_moved_to_when_it_appears_and_nothing_is_lost(tmp_path: Pat
         assert gateway.resumes[-1] is not None
         device.write(bytes(10) + UDP)
         await gateway.until(lambda: gateway.packets == [(bytes(10), UDP)])
-        gateway.guests[-1].send_packet(UDP)
-        assert await device.read() == bytes(10) + UDP
+        gateway.guests[-1].send_packet(DOWN)
+        assert await device.read() == bytes(10) + DOWN
         now = device.client.status()
         assert (now.state, now.reconnects) == (ClientState.CONNECTED, 0)
         assert double.sessions[0].closed

@@ -17,7 +17,7 @@ from client.round import MAX_NEWS
 from client.stream_link import StreamLink
 from sealing.identity import generate_identity, public_key
 from tests.client.gateway_double import LEASE, GatewayDouble
-from tests.client.test_client import UDP, Device
+from tests.client.test_client import DOWN, UDP, Device
 from vshp.config import CloseReason, Hello
 from vshp.constants import MAX_QUEUED, MAX_RECORD_PLAINTEXT
 from vshp.events import Event
@@ -63,7 +63,7 @@ async def test_a_nic_that_is_full_loses_packets_by_name_and_nothing_else(tmp_pat
         await device.client.connect(gateway.uri())
         await device.client.wait(5)
         for _ in range(20):
-            gateway.guests[0].send_packet(BIG[10:])
+            gateway.guests[0].send_packet(DOWN[:20] + BIG[30:])
         await device.until(lambda: device.client.status().from_tunnel_bytes == 20 * (len(BIG) - 10))
         assert device.client.status().counters["nic__queue_full__dropped"] > 0
         assert device.state is ClientState.CONNECTED

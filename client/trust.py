@@ -1,0 +1,90 @@
+"""What a run takes from its gateway: leases and endpoints, judged on this host as it is now.
+
+The judgement's driver: it looks at the host when a lease comes and when the host has changed,
+counts what is refused, and keeps the links' packet filter (`ingress`) in step.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from client.ingress import Ingress
+from client.judgement import HostFacts, LeaseAddresses, Source, judge_endpoint, judge_lease
+from client.model import TransportEndpoint
+from client.plan import Plan, by_transport
+from client.reconnect import Ending
+from client.tunnel import Tunnel
+from vshp.config import LeaseConfig
+
+log = logging.getLogger(__name__)
+
+
+class Trust:
+    """The lease in force, and what was refused."""
+
+    def __init__(self, tunnel: Tunnel, count: Callable[[str], None]) -> None:
+        """`count` is told a counter's name for each refusal."""
+        self.ingress = Ingress()
+        """What passes from a link into the NIC."""
+        self._tunnel = tunnel
+        self._count = count
+        self._lease: LeaseConfig | None = None
+        self._peer = ""
+
+    async def take(self, lease: LeaseConfig, endpoint: TransportEndpoint) -> Ending | None:
+        """Judge a lease that came over a link to `endpoint`: None when it is in force now, else
+        how the link ends. Nothing may be done with a lease before."""
+        peer = "" if endpoint.transport == "usb" else endpoint.host
+        return self._judged_lease(lease, peer, await self._tunnel.look())
+
+    async def look_again(self) -> Ending | None:
+        """The host may have changed: judge the lease in force anew."""
+        facts = await self._tunnel.look()
+        return None if self._lease is None else self._judged_lease(self._lease, self._peer, facts)
+
+    def _judged_lease(self, lease: LeaseConfig, peer: str, facts: HostFacts) -> Ending | None:
+        refusal = judge_lease(lease, facts, peer)
+        if refusal is not None:
+            self._count(f"{refusal.name.replace('_', '__')}__refused")
+            self.drop()
+            return Ending(refusal.name, refusal.sentence)
+        self._lease, self._peer = lease, peer
+        self.ingress.admit(lease, facts)
+        return None
+
+    def drop(self) -> None:
+        """There is no lease any more: nothing passes."""
+        self._lease = None
+        self.ingress.admit(None, self._tunnel.facts)
+
+    def told(self, lease: LeaseConfig) -> list[TransportEndpoint]:
+        """Where the gateway says it listens, as far as it is believed."""
+        return self._judged(by_transport(lease.endpoints), lambda _: Source.GATEWAY, lease)
+
+    def dialled(self, plan: Plan) -> list[TransportEndpoint]:
+        """The plan's endpoints that may be dialled on this host as it is now."""
+
+        def source(endpoint: TransportEndpoint) -> Source:
+            return Source.USER if endpoint.host in plan.given else Source.KEPT
+
+        return self._judged(plan.endpoints, source, self._lease)
+
+    def _judged(
+        self,
+        endpoints: Iterable[TransportEndpoint],
+        source: Callable[[TransportEndpoint], Source],
+        lease: LeaseConfig | None,
+    ) -> list[TransportEndpoint]:
+        addresses = LeaseAddresses.of(lease)
+        taken = []
+        for endpoint in endpoints:
+            if endpoint.transport != "usb":
+                facts = self._tunnel.facts
+                refusal = judge_endpoint(endpoint.host, facts, addresses, source(endpoint))
+                if refusal is not None:
+                    log.debug("%s is not dialled: %s", endpoint, refusal.sentence)
+                    self._count(f"{refusal.name.replace('_', '__')}__refused")
+                    continue
+            taken.append(endpoint)
+        return taken
