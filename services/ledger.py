@@ -17,7 +17,6 @@ Nothing here raises for a place that cannot be written. What waits is told: in t
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Hashable
@@ -201,30 +200,3 @@ class Ledger:
             victim = next(iter(self._waiting)) if victim is None else victim
             del self._waiting[victim]
             self.missed += 1
-
-
-class Retries:
-    """Has a ledger try again when it is due. No timer while all is written."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._timer: asyncio.TimerHandle | None = None
-
-    def look(self) -> None:
-        """Something may have begun to wait, or waits no more."""
-        due = self._ledger.due()
-        if due is None:
-            self.stop()
-        elif self._timer is None or self._timer.when() > due:
-            self.stop()
-            self._timer = asyncio.get_running_loop().call_at(due, self._again)
-
-    def stop(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
-
-    def _again(self) -> None:
-        self._timer = None
-        self._ledger.retry()
-        self.look()

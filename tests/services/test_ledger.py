@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from services import ledger as module
-from services.ledger import FIRST_PAUSE, LAST_PAUSE, MAX_WAITING, Ledger, Retries, Unwritable
+from services.books import Retries
+from services.ledger import FIRST_PAUSE, LAST_PAUSE, MAX_WAITING, Ledger, Unwritable
 
 HERE, THERE = Path("/here"), Path("/there")
 
