@@ -74,6 +74,14 @@ class SystemRunner:
             ) from error
         if done.returncode != 0:
             stderr = done.stderr.strip()
+            if stderr.startswith(_BUSYBOX):
+                raise CommandError(
+                    "tool_unsuitable",
+                    f"The program {argv[0]} here is BusyBox's, which knows too little of it.",
+                    f"Install {_PACKAGES.get(argv[0], argv[0])} with the system's package "
+                    "manager (on Alpine: apk add iproute2).",
+                    stderr,
+                )
             refused = "Operation not permitted" in stderr or "Permission denied" in stderr
             raise CommandError(
                 "not_permitted" if refused else "tool_failed",
@@ -84,7 +92,25 @@ class SystemRunner:
         return done.stdout
 
     def which(self, program: str) -> str | None:
-        return shutil.which(program, path=self._environment["PATH"])
+        return find_program(program, self._environment["PATH"])
 
 
+def find_program(program: str, path: str) -> str | None:
+    """Where a program is in PATH; one that is whole goes before BusyBox's, wherever they are."""
+    found = None
+    for folder in path.split(":"):
+        there = shutil.which(program, path=folder) if folder else None
+        if there is not None and not is_busybox(there):
+            return there
+        found = found or there
+    return found
+
+
+def is_busybox(program: str) -> bool:
+    """Whether the program at this path is a name of BusyBox."""
+    return os.path.basename(os.path.realpath(program)) == "busybox"
+
+
+_BUSYBOX = "BusyBox v"
+"""How its usage begins, which it says when it does not know an option."""
 _PACKAGES = {"ip": "iproute2", "nft": "nftables"}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import os
-import shutil
 import socket
 import struct
 import sys
 import time
 from pathlib import Path
 
+from client.system.run import find_program
 from services.paths import is_termux
 from services.programs import ask
 from services.room import Room, room
@@ -42,7 +42,7 @@ class System:
         return importlib.util.find_spec(module) is not None
 
     def which(self, program: str) -> str | None:
-        return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{SEARCH}")
+        return find_program(program, f"{os.environ.get('PATH', '')}:{SEARCH}")
 
     def exists(self, path: str) -> bool:
         return os.path.exists(path)
