@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from client.judgement import Address, Attached, HostFacts, Network
-from client.system.resolver import MARKER, nameservers
+from client.system.resolv_conf import is_ours, nameservers
 from client.system.run import CommandError, Runner
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class FactsReader:
                 texts.append(path.read_text(errors="replace"))
             except OSError:
                 texts.append("")
-        if MARKER in texts[0]:
+        if is_ours(texts[0]):
             return None
         servers = (_address(server) for text in texts for server in nameservers(text))
         return frozenset(s for s in servers if s is not None and not s.is_loopback)

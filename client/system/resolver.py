@@ -15,6 +15,11 @@ Theory of operation. Three ways, the first that fits is taken:
    comes back at undo, unless somebody else has written the file meanwhile:
    then theirs stays.
 
+What the old text says about the network (search domains, options) goes into ours. An older
+run's text, or another instance's, is no original: ours says where what it replaced is kept, and
+that is followed; where it is lost, a sentence is put back. A systemd-resolved that is
+named but does not answer is passed by: then way 3 is taken.
+
 While connected somebody else may write it, a DHCP client above all. `held`
 says whether ours is still there; if not, `set` is simply called again: what was
 written meanwhile is then what comes back in the end.
@@ -24,18 +29,30 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import secrets
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from client.model import ClientError
 from client.system.journal import Journal
+from client.system.resolv_conf import (
+    LOST,
+    Original,
+    compose,
+    is_ours,
+    manners,
+    nameservers,
+    original_of,
+)
 from client.system.run import CommandError, Runner
 
-MARKER = "# Written by VPN Share while it is connected:"
+log = logging.getLogger(__name__)
+
 RESOLVER_KINDS = frozenset({"resolvectl", "resolvconf", "resolv.conf"})
 """The journal's kinds that are ours."""
 MAX_RESOLV_CONF = 1 << 20
@@ -44,7 +61,12 @@ _IN_PLACE = (errno.EBUSY, errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM)
 """What renaming says at a mount point, or in a folder where only this file may be written."""
 _RESOLVED_STUBS = ("127.0.0.53", "127.0.0.54")
 _GONE_LINK = ("Failed to resolve interface", "No such device", "is not a valid interface",
-              "not known", "No such file or directory")  # fmt: skip
+              "not known", "No such file or directory", "Failed to connect to bus",
+              "Could not activate remote peer", "not provided by any .service files",
+              "dbus-org.freedesktop.resolve1.service not found")  # fmt: skip
+"""What they say when the interface is gone, or the service itself, and its settings with it."""
+MAX_CHAIN = 8
+"""Texts of ours that replaced one another: instances beside each other."""
 
 
 class Resolver:
@@ -74,7 +96,7 @@ class Resolver:
 
         Raises ClientError: `tool_failed`, `resolver_unwritable`.
         """
-        if self._is_resolved():
+        if self._is_resolved() and self._answers():
             self._journal.record("resolvectl", interface=interface)
             self._runner.run(["resolvectl", "dns", interface, *servers])
             self._runner.run(["resolvectl", "domain", interface, "~."])
@@ -82,7 +104,10 @@ class Resolver:
             return "systemd-resolved"
         if self._is_openresolv():
             self._journal.record("resolvconf", interface=interface)
-            lines = "".join(f"nameserver {server}\n" for server in servers)
+            lines = "".join(
+                f"{line}\n"
+                for line in (*(f"nameserver {s}" for s in servers), *manners(self._read()))
+            )
             self._runner.run(["resolvconf", "-a", interface, "-m", "0", "-x"], lines)
             return "resolvconf"
         self._replace_file(servers)
@@ -99,6 +124,16 @@ class Resolver:
             return self._resolved in Path(os.path.realpath(self._path)).parents
         return any(stub in nameservers(self._read()) for stub in _RESOLVED_STUBS)
 
+    def _answers(self) -> bool:
+        """Whether systemd-resolved is there to be told; its files outlive it."""
+        try:
+            self._runner.run(["resolvectl", "dns"])
+        except CommandError as error:
+            log.warning("systemd-resolved is named in %s and does not answer (%s); "
+                        "the file is replaced", self._path, error)  # fmt: skip
+            return False
+        return True
+
     def _is_openresolv(self) -> bool:
         found = self._runner.which("resolvconf")
         if found is None or self._classic.exists():
@@ -107,12 +142,18 @@ class Resolver:
 
     def _replace_file(self, servers: Sequence[str]) -> None:
         token = secrets.token_hex(8)
-        lines = [f"nameserver {server}" for server in servers]
-        text = "\n".join([f"{MARKER} {token}", *lines, f"# {token}", ""])
-        link = os.readlink(self._path) if self._path.is_symlink() else None
-        before = None if link is not None else self._read_bytes()
-        mode = 0o644 if before is None else self._path.stat().st_mode & 0o777
         backup = self._journal.path.with_name(f"resolv.conf.{token}")
+        mode = 0o644
+        link: str | None
+        if self._path.is_symlink():
+            link, before = os.readlink(self._path), None
+        else:
+            found = self._read_bytes()
+            link, before = self._original(found)
+            mode = mode if found is None else self._path.stat().st_mode & 0o777
+        kept = self._read() if link is not None else (before or b"").decode(errors="replace")
+        original = Original(link, None if before is None else str(backup))
+        text = compose(token, list(servers), kept, original)
         try:
             self._journal.record(
                 "resolv.conf",
@@ -132,6 +173,29 @@ class Resolver:
                 "Make it writable, or set dns = false under [client] in the configuration "
                 "(then names are still asked of the old resolver).",
             ) from error
+
+    def _original(self, found: bytes | None) -> tuple[str | None, bytes | None]:
+        """What was there before anything of ours: a link, or a text, or neither."""
+        for _ in range(MAX_CHAIN):
+            text = (found or b"").decode(errors="replace")
+            if not is_ours(text):
+                return None, found
+            original = original_of(text) or Original(backup=self._kept_here(text))
+            if original.link is not None:
+                return original.link, None
+            if original.backup is None:
+                return None, None
+            try:
+                found = _read_own(Path(original.backup))
+            except OSError:
+                break
+        log.warning("%s was an earlier run's, and what was there before is lost", self._path)
+        return None, LOST.encode()
+
+    def _kept_here(self, text: str) -> str:
+        """Where this state folder would keep what a text of ours replaced."""
+        token = text.splitlines()[0].rpartition(" ")[2]
+        return str(self._journal.path.with_name(f"resolv.conf.{token}"))
 
     def _undo_file(self, entry: Mapping[str, Any]) -> None:
         token, link, mode = entry.get("token"), entry.get("link"), entry.get("mode")
@@ -184,9 +248,15 @@ class Resolver:
             return None
 
 
-def nameservers(text: str) -> list[str]:
-    words = (line.split() for line in text.splitlines())
-    return [w[1] for w in words if len(w) >= 2 and w[0] == "nameserver"]
+def _read_own(path: Path) -> bytes:
+    """A backup, if only we can have written it. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        status = os.fstat(file.fileno())
+        others = stat.S_IMODE(status.st_mode) & 0o022
+        if status.st_uid != os.geteuid() or others or not stat.S_ISREG(status.st_mode):
+            raise PermissionError(errno.EPERM, "could have been written by someone else")
+        return file.read(MAX_RESOLV_CONF)
 
 
 def _interface(entry: Mapping[str, Any]) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from client.model import ClientSnapshot, ClientState
+from client.system.resolv_conf import LOST, is_ours, nameservers
+from client.system.run import is_busybox
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.machine import Machine
 
@@ -73,6 +75,11 @@ def tools(facts: ClientFacts) -> Outcome:
     system = facts.machine.system
     if system.which("ip") is None:
         return broken("ip is missing: no addresses, no routes.", "apt install iproute2")
+    if is_busybox(system.which("ip") or ""):
+        return broken(
+            "ip is BusyBox's, which knows neither tables nor rules by mark.",
+            "Install iproute2: apk add iproute2, or: apt install iproute2",
+        )
     if system.which("nft") is None:
         if facts.kill_switch:
             return broken("nft is missing: there is no kill switch.", "apt install nftables")
@@ -164,24 +171,28 @@ def _device(said: str | None) -> str | None:
 @CHECKS.check("resolver", "Resolver")
 async def resolver(facts: ClientFacts) -> Outcome:
     now = facts.now
-    if not facts.connected or now is None or now.lease is None:
+    system = facts.machine.system
+    text = system.read(RESOLV_CONF)
+    if now is None or now.state is ClientState.IDLE:
+        return _left_resolver(text or "")
+    if not facts.connected or now.lease is None:
         return skipped("Not connected.")
     if not facts.resolver:
         return skipped("client.dns is off: the resolver is left alone.")
-    system = facts.machine.system
-    text = system.read(RESOLV_CONF)
     if text is None:
         return skipped(f"{RESOLV_CONF} cannot be read.")
-    servers = [
-        words[1]
-        for line in text.splitlines()
-        if len(words := line.split()) > 1 and words[0] == "nameserver"
-    ]
+    servers = nameservers(text)
     if any(server in RESOLVED_STUBS for server in servers):
         said = await system.said("resolvectl", "dns", now.interface or "")
         if said is None:
             return skipped("systemd-resolved does not say whom it asks (resolvectl).")
         servers = said.split(":", 1)[-1].split()
+    if not set(servers) & set(now.lease.dns) and is_ours(text):
+        return broken(
+            f"Names are asked of {', '.join(servers) or 'nobody'}: {RESOLV_CONF} is another "
+            "instance's of VPN Share, or was left by an earlier run.",
+            "Disconnect the other (VPNSHARE_HOME=FOLDER vpnshare disconnect), or connect again.",
+        )
     if not set(servers) & set(now.lease.dns):
         return broken(
             f"Names are asked of {', '.join(servers) or 'nobody'}, not of the gateway "
@@ -190,6 +201,23 @@ async def resolver(facts: ClientFacts) -> Outcome:
             f"manager rewrites {RESOLV_CONF}.",
         )
     return ok(f"Names are asked of the gateway ({', '.join(now.lease.dns)}).")
+
+
+def _left_resolver(text: str) -> Outcome:
+    """The resolver's file while this client does not use it."""
+    if is_ours(text):
+        return broken(
+            f"{RESOLV_CONF} was left by a connection of VPN Share that is over: names are asked of "
+            f"{', '.join(nameservers(text)) or 'nobody'}.",
+            "Start the client service, which puts back what was there (sudo vpnshare client); if "
+            "it stays so, connect to your network anew.",
+        )
+    if text == LOST:
+        return broken(
+            f"{RESOLV_CONF} names no server: what was there before VPN Share is lost.",
+            "Connect to your network anew, or write into it: nameserver ADDRESS",
+        )
+    return skipped("Not connected.")
 
 
 @CHECKS.check("kill-switch", "Kill switch")

@@ -12,7 +12,8 @@ import pytest
 from client.model import ClientError
 from client.system.files import FileWatch
 from client.system.journal import Journal
-from client.system.resolver import MARKER, RESOLVER_KINDS, Resolver
+from client.system.resolv_conf import LOST, MARKER, manners
+from client.system.resolver import RESOLVER_KINDS, Resolver
 from tests.client.fakes import RecordingRunner
 
 SERVERS = ["10.7.0.1", "fd07::1"]
@@ -48,7 +49,7 @@ def test_the_file_is_replaced_and_comes_back(tmp_path: Path) -> None:
     assert etc.resolver.set("vshp0", SERVERS) == str(etc.conf)
     lines = etc.conf.read_text().splitlines()
     assert lines[0].startswith(MARKER)
-    assert lines[1:3] == ["nameserver 10.7.0.1", "nameserver fd07::1"]
+    assert lines[2:5] == ["nameserver 10.7.0.1", "nameserver fd07::1", "search lan"]
     etc.again()
     assert etc.journal.undo_all() == []
     assert etc.conf.read_text() == BEFORE
@@ -132,6 +133,7 @@ def test_systemd_resolved(tmp_path: Path, stub_by: str) -> None:
         etc.conf.write_text("nameserver 127.0.0.53\n")
     etc.resolver.set("vshp0", SERVERS)
     assert etc.runner.take() == [
+        ("resolvectl dns", ""),
         ("resolvectl dns vshp0 10.7.0.1 fd07::1", ""),
         ("resolvectl domain vshp0 ~.", ""),
         ("resolvectl default-route vshp0 yes", ""),
@@ -147,11 +149,114 @@ def test_resolved_that_does_not_answer_for_the_system_is_passed_by(tmp_path: Pat
     assert etc.resolver.set("vshp0", SERVERS) == str(etc.conf)
 
 
+def test_resolved_that_is_linked_and_dead_is_passed_by(tmp_path: Path) -> None:
+    etc = Etc(tmp_path, "resolvectl")
+    etc.resolved.mkdir(parents=True)
+    target = etc.resolved / "stub-resolv.conf"
+    target.write_text("nameserver 127.0.0.53\nsearch corp.example\noptions edns0 trust-ad\n")
+    etc.conf.unlink()
+    etc.conf.symlink_to(target)
+    etc.runner.errors = {"resolvectl": "Failed to connect to bus: No such file or directory"}
+    assert etc.resolver.set("vshp0", SERVERS) == str(etc.conf)
+    lines = etc.conf.read_text().splitlines()
+    assert lines[2:6] == ["nameserver 10.7.0.1", "nameserver fd07::1", "search corp.example",
+                          "options edns0"]  # fmt: skip
+    assert etc.journal.undo_all() == []
+    assert os.readlink(etc.conf) == str(target)
+
+
+def test_resolved_that_dies_later_stands_in_no_ones_way(tmp_path: Path) -> None:
+    etc = Etc(tmp_path, "resolvectl")
+    etc.resolved.mkdir(parents=True)
+    etc.conf.write_text("nameserver 127.0.0.53\n")
+    assert etc.resolver.set("vshp0", SERVERS) == "systemd-resolved"
+    etc.runner.errors = {
+        "revert": "Failed to revert interface: Could not activate remote peer: activation failed"
+    }
+    assert etc.journal.undo_all() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("search a.example b.example\noptions ndots:2 timeout:1\nnameserver 192.0.2.1\n",
+         ["search a.example b.example", "options ndots:2 timeout:1"]),
+        ("domain a.example\nsearch\toffice  lan\n", ["search office lan"]),
+        ("search office\ndomain lan\noptions rotate\noptions trust-ad\noptions edns0\n",
+         ["domain lan", "options rotate", "options edns0"]),
+        ("# search nothing\nsearch\nsortlist 10.0.0.0\nsearch \x1b[31m\n", []),
+        ("search " + "x" * 2000 + "\n", []),
+    ],
+)  # fmt: skip
+def test_what_concerns_the_network_is_kept(text: str, kept: list[str]) -> None:
+    assert manners(text) == kept
+
+
+def test_another_instances_text_is_no_original(tmp_path: Path) -> None:
+    first = Etc(tmp_path)
+    first.resolver.set("vshp0", SERVERS)
+    other = Journal(tmp_path / "other" / "undo")
+    second = Resolver(first.runner, other, first.conf, first.resolved, tmp_path / "order")
+    second.set("vshp1", ["10.8.0.1"])
+    assert first.journal.undo_all() == []
+    assert "nameserver 10.8.0.1" in first.conf.read_text()
+    assert other.undo_all() == []
+    assert first.conf.read_text() == BEFORE
+
+
+def test_nor_is_it_where_a_link_was(tmp_path: Path) -> None:
+    first = Etc(tmp_path)
+    first.conf.rename(first.conf.with_name("elsewhere"))
+    first.conf.symlink_to("elsewhere")
+    first.resolver.set("vshp0", SERVERS)
+    other = Journal(tmp_path / "other" / "undo")
+    second = Resolver(first.runner, other, first.conf, first.resolved, tmp_path / "order")
+    second.set("vshp1", ["10.8.0.1"])
+    assert "search lan" in first.conf.read_text()
+    first.journal.undo_all()
+    other.undo_all()
+    assert os.readlink(first.conf) == "elsewhere"
+
+
+def test_a_text_of_a_run_whose_journal_is_lost_is_followed_to_the_original(tmp_path: Path) -> None:
+    etc = Etc(tmp_path)
+    etc.resolver.set("vshp0", SERVERS)
+    (etc.state / "undo").unlink()
+    etc.again()
+    etc.resolver.set("vshp0", ["10.8.0.1"])
+    assert "search lan" in etc.conf.read_text()
+    assert etc.journal.undo_all() == []
+    assert etc.conf.read_text() == BEFORE
+
+
+def test_an_original_that_is_lost_is_replaced_by_a_sentence(tmp_path: Path) -> None:
+    etc = Etc(tmp_path)
+    etc.resolver.set("vshp0", SERVERS)
+    for file in etc.state.iterdir():
+        file.unlink()
+    etc.again()
+    etc.resolver.set("vshp0", ["10.8.0.1"])
+    assert etc.journal.undo_all() == []
+    assert etc.conf.read_text() == LOST
+
+
+def test_a_backup_that_others_can_write_is_not_followed(tmp_path: Path) -> None:
+    etc = Etc(tmp_path)
+    etc.resolver.set("vshp0", SERVERS)
+    (etc.state / "undo").unlink()
+    (backup,) = etc.state.iterdir()
+    backup.chmod(0o666)
+    etc.again()
+    etc.resolver.set("vshp0", ["10.8.0.1"])
+    etc.journal.undo_all()
+    assert etc.conf.read_text() == LOST
+
+
 def test_openresolv(tmp_path: Path) -> None:
     etc = Etc(tmp_path, "resolvconf")
     etc.resolver.set("vshp0", SERVERS)
     assert etc.runner.take() == [
-        ("resolvconf -a vshp0 -m 0 -x", "nameserver 10.7.0.1\nnameserver fd07::1\n")
+        ("resolvconf -a vshp0 -m 0 -x", "nameserver 10.7.0.1\nnameserver fd07::1\nsearch lan\n")
     ]
     assert etc.journal.undo_all() == []
     assert etc.runner.take() == [("resolvconf -d vshp0 -f", "")]

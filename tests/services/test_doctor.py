@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from client.model import ClientSnapshot, ClientState, LeaseSnapshot
+from client.system.resolv_conf import LOST, MARKER
 from gateway.model import VpnNetwork, VpnState
 from gateway.proof import EgressReport
 from gateway.records import Knocks
@@ -60,7 +61,9 @@ class Pretended(System):
         return module not in self.what.get("missing", ())
 
     def which(self, program: str) -> str | None:
-        return None if program in self.what.get("missing", ()) else f"/bin/{program}"
+        places: dict[str, str] = self.what.get("places", {})
+        default = places.get(program, f"/bin/{program}")
+        return None if program in self.what.get("missing", ()) else default
 
     def exists(self, path: str) -> bool:
         return path not in self.what.get("absent", ())
@@ -522,6 +525,25 @@ def state(state: ClientState, **what: Any) -> dict[str, Any]:
              "said": {"resolvectl": "Link 7 (vshp0): 8.8.8.8\n"}},
             "network manager rewrites",
         ),
+        (
+            "resolver", "broken", {},
+            {"files": {"resolv.conf": f"{MARKER} 77\nnameserver 10.9.9.1\n"}},
+            "Disconnect the other",
+        ),
+        (
+            "resolver", "broken", state(ClientState.IDLE),
+            {"files": {"resolv.conf": f"{MARKER} 77\nnameserver 10.47.0.1\n"}},
+            "puts back what was there",
+        ),
+        (
+            "resolver", "broken", {"now": None},
+            {"files": {"resolv.conf": f"{MARKER} 77\nnameserver 10.47.0.1\n"}},
+            "puts back what was there",
+        ),
+        (
+            "resolver", "broken", {"now": None}, {"files": {"resolv.conf": LOST}},
+            "nameserver ADDRESS",
+        ),
         ("kill-switch", "broken", {"kill_switch": True}, {"said": {"nft": "\n"}}, "Connect again"),
         (
             "client-mtu", "warn", {"now": replace(CONNECTED, lease=replace(LEASE, mtu=1000))}, {},
@@ -543,6 +565,15 @@ async def test_what_is_wrong_with_a_client(
     finding = await client_side.CHECKS.run_one(id, facts)
     assert finding.status == status
     assert finding.advice is not None and advice in finding.advice
+
+
+async def test_the_ip_of_busybox_is_named(connected: ClientFacts, tmp_path: Path) -> None:
+    (tmp_path / "busybox").touch()
+    (tmp_path / "ip").symlink_to("busybox")
+    system = Pretended(**GOOD, places={"ip": str(tmp_path / "ip")})
+    facts = replace(connected, machine=replace(connected.machine, system=system))
+    finding = await client_side.CHECKS.run_one("tools", facts)
+    assert finding.status == "broken" and "apk add iproute2" in (finding.advice or "")
 
 
 async def test_the_resolver_of_systemd_is_asked_for_its_own(connected: ClientFacts) -> None:
