@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import secrets
 import socket
 from struct import Struct
 
@@ -27,6 +28,7 @@ from gateway.dns.message import (
     MalformedMessage,
     Query,
     parse_answer,
+    whole_error,
 )
 from gateway.dns.relay import Done
 from gateway.dns.streams import MAX_ANSWER, StreamAttempt
@@ -107,7 +109,8 @@ class NetdExchange:
         done: Done,
     ) -> None:
         self._relay = relay
-        self._wire = wire
+        # The ID is what netd may use on its own way.
+        self._wire = wire = secrets.token_bytes(2) + wire[2:]
         self._query = query
         self._done = done
         self._timer = asyncio.get_running_loop().call_later(TIMEOUT, self._on_timeout)
@@ -130,6 +133,9 @@ class NetdExchange:
             if wire is None:
                 raise MalformedMessage("no answer")
             answer = parse_answer(wire)
+            if answer.bare:  # netd is on no network: nobody else can have said that.
+                wire = whole_error(wire, self._wire[HEADER_SIZE:end])
+                answer = parse_answer(wire)
             name, asked = wire[HEADER_SIZE:end].lower(), self._wire[HEADER_SIZE:end].lower()
             if name != asked:
                 raise MalformedMessage("not the answer to this question")

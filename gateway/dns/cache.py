@@ -2,10 +2,16 @@
 
 Kept is the message as the server sent it, less its EDNS record, which belongs
 to one hop, with the places of its TTLs; a hit copies it, counts the TTLs down
-and writes the asker's ID and spelling of the name in. The key is the question
-in lower case with the bits that change an answer (AD, CD, DO).
+and writes the asker's ID and spelling of the name in. The key is the client
+and the question in its canonical bits.
 
-Bounds: entries, and bytes in all; the least recently used go first. TTLs are
+Each client has a cache of its own. In one that all share, the time that an
+answer takes and the age of its TTLs would tell every device what the others
+look at. Two devices that ask the same cost one question and one entry more.
+
+Bounds, for all clients together: entries, and bytes. Who holds the most bytes
+gives way, by his least recently used entry: a client that asks for thousands
+of names forgets his own. TTLs are
 capped (RFC 8767 4: a week at most; a day here), negative ones at an hour (RFC
 2308 5 advises one to three). With `stale` > 0 an entry is kept that many
 seconds past its end, for use when no server answers (RFC 8767).
@@ -29,6 +35,7 @@ from gateway.dns.message import (
     edns_record,
     without_edns,
 )
+from gateway.shares import Shares
 
 MAX_ENTRIES = 10_000
 MAX_BYTES = 8 << 20
@@ -39,8 +46,11 @@ MAX_NEGATIVE_TTL = 3_600
 STALE_TTL = 30
 """Seconds given out with a stale answer (RFC 8767 4)."""
 
-Key = tuple[bytes, int]
+Key = tuple[str, bytes]
+"""Whose answer it is, and the canonical question (`message.canonical_query`) without EDNS's
+presence, which changes nothing but the form of an answer."""
 
+_NONE: OrderedDict[bytes, Entry] = OrderedDict()
 _U16 = Struct("!H")
 _U32 = Struct("!I")
 _ID_FLAGS = Struct("!HH")
@@ -64,17 +74,23 @@ class Cache:
         self, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES, stale: float = 0.0
     ) -> None:
         self.stale = stale
-        self.bytes = 0
         self._max_entries = max_entries
-        self._max_bytes = max_bytes
-        self._entries: OrderedDict[Key, Entry] = OrderedDict()
+        self._held = Shares(max_bytes)
+        self._clients: dict[str, OrderedDict[bytes, Entry]] = {}
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._count
+
+    @property
+    def size(self) -> int:
+        """Bytes that all entries take."""
+        return self._held.taken
 
     def clear(self) -> None:
-        self._entries.clear()
-        self.bytes = 0
+        self._clients.clear()
+        self._held.clear()
+        self._count = 0
 
     def store(self, key: Key, wire: bytes, answer: Answer, now: float) -> bool:
         """Keep an answer if it may be kept; whether it was."""
@@ -87,30 +103,36 @@ class Cache:
                 return False  # Compression pointers may cross it: it cannot be cut out.
             wire = without_edns(wire, answer.edns)
         cost = len(wire) + ENTRY_OVERHEAD
-        if cost > self._max_bytes:
+        if cost > self._held.total:
             return False
         self._drop(key)
-        self._entries[key] = Entry(wire, answer.flags, answer.ttls, now, now + ttl)
-        self.bytes += cost
-        while len(self._entries) > self._max_entries or self.bytes > self._max_bytes:
-            self._drop(next(iter(self._entries)))
+        client, question = key
+        entry = Entry(wire, answer.flags, answer.ttls, now, now + ttl)
+        self._clients.setdefault(client, OrderedDict())[question] = entry
+        self._count += 1
+        self._held.add(client, cost)
+        while self._count > self._max_entries or self._held.taken > self._held.total:
+            richest = self._held.richest()
+            assert richest is not None
+            self._drop((richest, next(iter(self._clients[richest]))))
         return True
 
     def fetch(self, key: Key, query: Query, question: bytes, now: float) -> bytearray | None:
         """The answer for this asker, or None. `question` is spelled as the asker did."""
-        entry = self._entries.get(key)
-        if entry is None:
+        entries = self._clients.get(key[0])
+        entry = None if entries is None else entries.get(key[1])
+        if entries is None or entry is None:
             return None
         if now >= entry.expires:
             if now >= entry.expires + self.stale:
                 self._drop(key)
             return None
-        self._entries.move_to_end(key)
+        entries.move_to_end(key[1])
         return self._render(entry, query, question, int(now - entry.stored), None)
 
     def fetch_stale(self, key: Key, query: Query, question: bytes, now: float) -> bytearray | None:
         """The answer even past its end, within the bound; None if there is none."""
-        entry = self._entries.get(key)
+        entry = self._clients.get(key[0], _NONE).get(key[1])
         if entry is None or now >= entry.expires + self.stale:
             return None
         return self._render(entry, query, question, 0, STALE_TTL)
@@ -136,6 +158,12 @@ class Cache:
         return message
 
     def _drop(self, key: Key) -> None:
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self.bytes -= len(entry.wire) + ENTRY_OVERHEAD
+        client, question = key
+        entries = self._clients.get(client)
+        entry = None if entries is None else entries.pop(question, None)
+        if entries is None or entry is None:
+            return
+        if not entries:
+            del self._clients[client]
+        self._count -= 1
+        self._held.remove(client, len(entry.wire) + ENTRY_OVERHEAD)

@@ -1,12 +1,21 @@
-"""The lease's resolver: cache, joining of equal questions, limits, and a relay behind.
+"""The lease's resolver: caches, joining of equal questions, limits, and a relay behind.
 
 Theory of operation. The NAT hands over each DNS message that a client sent to
 its gateway address. What the cache holds is answered at once, in the call.
 Otherwise the question goes to the relay (the VPN's resolvers, or Android's
-netd), and equal questions that arrive meanwhile wait for the same answer. The
-message is relayed as it is, any type and class, EDNS and DNSSEC bits included;
-changed are the ID, the case of the name (restored in the answer) and EDNS
-options that only concern two neighbours (cookies, keep-alive, padding).
+netd), and equal questions of that client that arrive meanwhile wait for the
+same answer. Any type and class is relayed, EDNS and DNSSEC bits included, but
+only the bits that may change an answer (`message.canonical_query`): what goes
+upstream is what cache and flights are keyed by, so that no question has its
+answer spoiled by bits that its key does not show. What has more than a question
+and an EDNS record (a signed one) goes as it is, and is neither kept nor joined.
+
+Clients share nothing but the resolvers and what all may have under way: caches
+and flights are each client's own, and when all places are taken, who holds most
+gives one back to who has less.
+
+When a flight fails, who joined it is asked for once more: what was left of
+another's time is not his.
 
 Every question gets an answer: the resolvers', or FORMERR, NOTIMP, REFUSED or
 SERVFAIL of our own, with a counter that says why. A UDP answer longer than its
@@ -36,7 +45,9 @@ from gateway.dns.message import (
     FLAG_RD,
     FORMERR,
     HEADER_SIZE,
+    NOERROR,
     NOTIMP,
+    NXDOMAIN,
     OPCODE_MASK,
     REFUSED,
     SERVFAIL,
@@ -46,14 +57,15 @@ from gateway.dns.message import (
     Answer,
     MalformedMessage,
     Query,
+    canonical_query,
     error_reply,
     name_text,
     parse_query,
     truncated_reply,
-    without_hop_by_hop,
 )
 from gateway.dns.relay import Done, Relay
 from gateway.dns.upstreams import Server, Upstreams
+from gateway.shares import Shares
 from gateway.vpn.guard import EgressGuard
 
 MIN_UDP = 512
@@ -61,7 +73,7 @@ MIN_UDP = 512
 MAX_UDP = 4096
 """What we send at most over UDP, whatever the asker says it takes."""
 MAX_WAITERS = 64
-"""Who may wait for one answer."""
+"""Equal questions of one client that may wait for one answer."""
 FAILURE_TTL = 1.0
 """Seconds that a failure of all resolvers is remembered (RFC 9520 3.2: at least one)."""
 MAX_FAILURES = 1024
@@ -69,6 +81,9 @@ STALE_TIMER = 1.8
 """Seconds after which a stale answer is given if there is one (RFC 8767 5)."""
 
 Reply = Callable[[bytes], None]
+Place = tuple[Key, bool]
+"""A question's key, and whether it came with EDNS: an asker without it may not be sent an OPT
+record (RFC 6891 7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +147,13 @@ class _Waiter:
 class _Flight:
     """One question under way and all who wait for it."""
 
-    place: tuple[Key, bool]
+    place: Place
     """Where it stands in the table; only a plain question's place is found by others."""
-    key: Key
     wire: bytes
     query: Query
     waiters: list[_Waiter] = field(default_factory=list)
+    last: bool = False
+    """Its failure is that of all who wait."""
     asking: Asking | None = None
     stale_timer: asyncio.TimerHandle | None = None
 
@@ -157,8 +173,9 @@ class DnsForwarder:
             self.config.cache_entries, self.config.cache_bytes, stale=self.config.stale
         )
         self._limits = Limits(self.config.rate, self.config.burst)
-        self._flights: dict[tuple[Key, bool], _Flight] = {}
-        self._failures: dict[Key, float] = {}
+        self._flights: dict[Place, _Flight] = {}
+        self._shares = Shares(MAX_TOTAL)
+        self._failures: dict[Place, float] = {}
         self._recent: deque[RecentQuestion] = deque(maxlen=max(1, self.config.recent))
         self._backend = backend if backend is not None else self._choose_backend()
 
@@ -187,7 +204,7 @@ class DnsForwarder:
             self._refuse(wire, REFUSED, "type", reply)
             return
         name = wire[HEADER_SIZE : query.name_end]
-        key = cache_key(wire, query, name)
+        key = cache_key(client, wire, query)
         if query.plain:
             answer = self._cache.fetch(key, query, name, now)
             if answer is not None:
@@ -236,6 +253,7 @@ class DnsForwarder:
             if flight.stale_timer is not None:
                 flight.stale_timer.cancel()
         self._flights.clear()
+        self._shares.clear()
 
     def resolvers(self) -> tuple[str, ...]:
         """Whom questions go to now, for people; empty when the VPN names nobody."""
@@ -249,40 +267,65 @@ class DnsForwarder:
         """Gauges: answers and bytes in the cache, questions under way."""
         return {
             "dns_cache_entries": len(self._cache),
-            "dns_cache_bytes": self._cache.bytes,
+            "dns_cache_bytes": self._cache.size,
             "dns_in_flight": len(self._flights),
         }
 
     def _miss(self, waiter: _Waiter, key: Key, now: float) -> None:
-        failed = self._failures.get(key)
+        query, client = waiter.query, waiter.client
+        place = (key, query.edns is not None)
+        failed = self._failures.get(place) if query.plain else None
         if failed is not None and now < failed:
             self._refuse(waiter.wire, SERVFAIL, "failed_before", waiter.reply)
             return
-        limit = self._limits.take(waiter.client, now)
+        limit = self._limits.take(client, now)
         if limit is not None:
             self._refuse(waiter.wire, REFUSED, f"limit_{limit}", waiter.reply)
             return
-        # An asker without EDNS may not be sent an OPT record (RFC 6891 7), so it waits apart.
-        place = (key, waiter.query.edns is not None)
-        flight = self._flights.get(place) if waiter.query.plain else None
+        flight = self._flights.get(place) if query.plain else None
         if flight is not None and len(flight.waiters) < MAX_WAITERS:
             flight.waiters.append(waiter)
             self._outcome(waiter, "joined", now)
             return
-        if flight is not None or len(self._flights) >= MAX_TOTAL:
-            self._limits.give_back(waiter.client)
+        if flight is not None or not self._room_for(client):
+            self._limits.give_back(client)
             self._refuse(waiter.wire, SERVFAIL, "busy", waiter.reply)
             return
-        query, wire = waiter.query, waiter.wire
-        if query.edns is not None and query.edns.hop_by_hop and query.plain:
-            wire = without_hop_by_hop(wire, query.edns)
-        if not query.plain:
+        wire = waiter.wire
+        if query.plain:
+            wire = canonical_query(wire, query)
+        else:
             # It must not be joined: a key of its own.
-            place = ((key[0] + id(waiter).to_bytes(8, "big"), -1), True)
-        flight = _Flight(place, key, wire, query, [waiter])
-        self._flights[place] = flight
+            place = ((client, b"\xff" + id(waiter).to_bytes(8, "big")), True)
         self._outcome(waiter, "asked", now)
-        self._ask(flight)
+        self._ask(self._take_off(_Flight(place, wire, query, [waiter])))
+
+    def _room_for(self, client: str) -> bool:
+        """Whether a question more of the client's may be asked, after who holds most has given
+        back its oldest if need be."""
+        if not self._shares.full:
+            return True
+        richest = self._shares.gives_way_to(client)
+        if richest is None:
+            return False
+        oldest = next(f for f in self._flights.values() if f.place[0][0] == richest)
+        self._land(oldest)
+        self._turn_away(oldest, "taken_back")
+        return True
+
+    def _take_off(self, flight: _Flight) -> _Flight:
+        self._flights[flight.place] = flight
+        self._shares.add(flight.place[0][0])
+        return flight
+
+    def _land(self, flight: _Flight) -> None:
+        """Nothing is under way for the flight any more; its waiters are the caller's."""
+        del self._flights[flight.place]
+        self._shares.remove(flight.place[0][0])
+        if flight.asking is not None:
+            flight.asking.close()
+        if flight.stale_timer is not None:
+            flight.stale_timer.cancel()
 
     def _ask(self, flight: _Flight) -> None:
         flight.asking = self._backend.ask(
@@ -295,33 +338,41 @@ class DnsForwarder:
             flight.stale_timer = loop.call_later(STALE_TIMER, self._serve_stale, flight)
 
     def _answered(self, flight: _Flight, wire: bytes | None, answer: Answer | None) -> None:
-        del self._flights[flight.place]
-        if flight.stale_timer is not None:
-            flight.stale_timer.cancel()
+        self._land(flight)
         now = asyncio.get_running_loop().time()
+        failed = wire is None or answer is None or answer.rcode not in (NOERROR, NXDOMAIN)
+        joined = flight.waiters[1:] if failed and not flight.last else []
         if wire is None or answer is None:
             self._serve_stale(flight)
+            joined = [waiter for waiter in joined if waiter in flight.waiters]
+        if joined and flight.asking is not None:
+            del flight.waiters[-len(joined) :]
+            again = _Flight(flight.place, flight.wire, joined[0].query, joined, last=True)
+            self._ask(self._take_off(again))
+        if wire is None or answer is None:
             if flight.waiters:
                 self._fail(flight, now)
             return
         if flight.query.plain:
-            self._cache.store(flight.key, wire, answer, now)
+            self._cache.store(flight.place[0], wire, answer, now)
         for waiter in flight.waiters:
             self._limits.give_back(waiter.client)
-            message = wire
-            if waiter.query is not flight.query:
-                end = waiter.query.name_end
-                message = waiter.wire[0:2] + wire[2:HEADER_SIZE] + waiter.name + wire[end:]
+            message = waiter.wire[0:2] + wire[2:HEADER_SIZE] + waiter.name
+            message += wire[waiter.query.name_end :]
             waiter.reply(self._fit(message, waiter.query, waiter.over_tcp))
 
     def _fail(self, flight: _Flight, now: float) -> None:
         if len(self._failures) >= MAX_FAILURES:
             self._failures.clear()
-        if self._guard.network.usable:
-            self._failures[flight.key] = now + FAILURE_TTL
+        known = flight.query.plain and flight.place not in self._flights
+        if self._guard.network.usable and known:
+            self._failures[flight.place] = now + FAILURE_TTL
+        self._turn_away(flight, "unanswered")
+
+    def _turn_away(self, flight: _Flight, why: str) -> None:
         for waiter in flight.waiters:
             self._limits.give_back(waiter.client)
-            self._refuse(waiter.wire, SERVFAIL, "unanswered", waiter.reply)
+            self._refuse(waiter.wire, SERVFAIL, why, waiter.reply)
 
     def _serve_stale(self, flight: _Flight) -> None:
         """Give those who wait an answer past its end, if one is kept; the question goes on."""
@@ -330,7 +381,7 @@ class DnsForwarder:
         now = asyncio.get_running_loop().time()
         waiting, flight.waiters = flight.waiters, []
         for waiter in waiting:
-            answer = self._cache.fetch_stale(flight.key, waiter.query, waiter.name, now)
+            answer = self._cache.fetch_stale(flight.place[0], waiter.query, waiter.name, now)
             if answer is None:
                 flight.waiters.append(waiter)
                 continue
@@ -366,14 +417,15 @@ class DnsForwarder:
         self.counters[name] = self.counters.get(name, 0) + 1
 
 
-def cache_key(wire: bytes, query: Query, name: bytes) -> Key:
-    """The question in lower case, its EDNS options, and the bits that change an answer."""
+def cache_key(client: str, wire: bytes, query: Query) -> Key:
+    """Whose answer, and all that a canonical question holds: as bytes."""
     # Length bytes are below 64, so `lower` leaves them alone; type and class it would not.
-    question = name.lower() + wire[query.name_end : query.question_end]
+    question = wire[HEADER_SIZE : query.name_end].lower()
+    question += wire[query.name_end : query.question_end]
     bits = query.flags & (FLAG_RD | FLAG_AD | FLAG_CD)
     edns = query.edns
     if edns is not None:
-        bits |= edns.flags & EDNS_DO
+        bits |= (edns.flags & EDNS_DO) << 16
         if edns.options:
             question += edns.options
-    return question, bits
+    return client, bits.to_bytes(4, "big") + question

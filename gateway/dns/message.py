@@ -114,6 +114,13 @@ class Answer:
     ttl: int
     """Seconds that it may be kept: the least of its TTLs; -1 when it may not be kept."""
     edns: Edns | None
+    records: int
+    """How many answer the question."""
+
+    @property
+    def bare(self) -> bool:
+        """Whether the question is not repeated, as servers may leave it out of an error."""
+        return self.question_end == HEADER_SIZE
 
 
 def skip_name(wire: bytes, offset: int) -> int:
@@ -222,18 +229,23 @@ def _edns_at(wire: bytes, offset: int) -> Edns | None:
 
 
 def parse_answer(wire: bytes) -> Answer:
-    """Walk an answer from end to end. Raises MalformedMessage."""
+    """Walk an answer from end to end. Raises MalformedMessage.
+
+    An error may come as a header alone, with an EDNS record at most, from servers that gave
+    the question up before they had read it (RFC 6891 7, RFC 1035 4.1.1).
+    """
     if len(wire) < HEADER_SIZE:
         raise MalformedMessage("shorter than a header")
     id_, flags, questions, answers, authorities, additionals = _HEADER.unpack_from(wire)
     if not flags & FLAG_QR:
         raise MalformedMessage("a question where an answer is due")
-    if questions != 1:
+    rcode = flags & RCODE_MASK
+    bare = not questions and not answers and not authorities and rcode not in (NOERROR, NXDOMAIN)
+    if questions != 1 and not bare:
         raise MalformedMessage("not one question")
     if answers + authorities + additionals > MAX_RECORDS:
         raise MalformedMessage("too many records")
-    offset = question_end = skip_name(wire, HEADER_SIZE) + 4
-    rcode = flags & RCODE_MASK
+    offset = question_end = HEADER_SIZE if bare else skip_name(wire, HEADER_SIZE) + 4
     ttls: list[int] = []
     least = -1
     soa = -1
@@ -271,6 +283,7 @@ def parse_answer(wire: bytes) -> Answer:
         tuple(ttls),
         _keep(flags, rcode, answers, least, soa),
         edns,
+        answers,
     )
 
 
@@ -331,10 +344,29 @@ def without_edns(wire: bytes, edns: Edns) -> bytes:
     return bytes(message)
 
 
-def without_hop_by_hop(wire: bytes, edns: Edns) -> bytes:
-    """The message with its OPT record relieved of options meant for a neighbour."""
-    record = edns_record(edns.flags, edns.size, edns.options)
-    return wire[: edns.start] + record + wire[edns.end :]
+def canonical_query(wire: bytes, query: Query) -> bytes:
+    """A plain question in the bits that may change its answer, and in no others.
+
+    That is: the name in lower case, type, class, RD, AD and CD, and of an EDNS record DO and
+    the options that are not hop by hop. All else is set as by ourselves, so that equal
+    canonical questions have equal answers.
+    """
+    edns = query.edns
+    header = _HEADER.pack(
+        0, query.flags & (FLAG_RD | FLAG_AD | FLAG_CD), 1, 0, 0, 0 if edns is None else 1
+    )
+    name = wire[HEADER_SIZE : query.name_end].lower()
+    tail = b"" if edns is None else edns_record(edns.flags & EDNS_DO, options=edns.options)
+    # Length bytes are below 64, so `lower` leaves them alone; type and class it would not.
+    return header + name + wire[query.name_end : query.question_end] + tail
+
+
+def whole_error(wire: bytes, question: bytes) -> bytes:
+    """A bare error with the question (name, type and class) put in."""
+    id_, flags, *_counts = _HEADER.unpack_from(wire)
+    if not flags & RCODE_MASK:
+        flags |= SERVFAIL  # An extended code, whose other half stood in the EDNS record.
+    return _HEADER.pack(id_, flags & ~(FLAG_AA | FLAG_TC), 1, 0, 0, 0) + question
 
 
 def name_text(wire: bytes) -> str:

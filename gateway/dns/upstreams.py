@@ -37,6 +37,12 @@ REST = 30.0
 """Seconds that a server which did not answer stands behind the others."""
 FAILURES = 2
 """Time-outs in a row until then."""
+CASE_PROOFS = 3
+"""Times in a row that a server must have shown how it treats letters' case to be believed."""
+PLAIN_TIME = 600.0
+"""Seconds that it is then asked in lower case, before it is tried again."""
+NO_TCP_TIME = 60.0
+"""Seconds that a server whose TCP failed is not waited for there, if there is another way."""
 
 ETC_RESOLV_CONF = "etc/resolv.conf"
 RESOLVED_LINK = "run/systemd/resolve/netif/{index}"
@@ -70,12 +76,46 @@ class Server:
 
 @dataclass(slots=True)
 class Health:
-    """How a server has served of late."""
+    """How a server has served of late, and how it treats the letters' case of a name.
+
+    It is asked in lower case, which costs a part of what makes an answer hard to forge, only
+    after what nobody off the path can bring about: it writes every question in lower case
+    (none came back as it was sent meanwhile), or it has never yet found a name in mixed case
+    but several in lower case. Who owns a name can have it denied in mixed case, and that must
+    not count: one name that was found in mixed case rules the second out for good.
+    """
 
     failures: int = 0
     rest_until: float = 0.0
-    lowers_case: int = 0
-    """Times in a row that a TCP answer proved that it does not keep the name's case."""
+    plain_until: float = 0.0
+    no_tcp_until: float = 0.0
+    lowered: int = 0
+    """Exchanges in a row that proved that it does not keep the name's case."""
+    lower_only: int = 0
+    """Names that it found in lower case only."""
+    found_mixed: bool = False
+    """It has found a name in mixed case."""
+
+    def keeps_case(self, found: bool) -> None:
+        """It repeated a name in mixed case to the letter, and `found` it or not."""
+        self.lowered = 0
+        if found:
+            self.found_mixed, self.lower_only = True, 0
+
+    def lowers_case(self, now: float) -> None:
+        """It is proven to have changed the case of a question."""
+        self.lowered += 1
+        if self.lowered >= CASE_PROOFS:
+            # One more proof will do at the end of that time.
+            self.plain_until, self.lowered = now + PLAIN_TIME, CASE_PROOFS - 1
+
+    def finds_lower_only(self, now: float) -> None:
+        """It is proven to have found a name in lower case that it had not in mixed case."""
+        if self.found_mixed:
+            return
+        self.lower_only += 1
+        if self.lower_only >= CASE_PROOFS:
+            self.plain_until, self.lower_only = now + PLAIN_TIME, CASE_PROOFS - 1
 
 
 def parse_server(text: str) -> Server:
@@ -146,11 +186,12 @@ class Upstreams:
         seen = (identity, self._times())
         if seen == self._seen:
             return
+        if self._seen is not None and self._seen[0] != identity:
+            self._health.clear()  # An address may be another server's in another network.
         self._seen = seen
         servers = self._setting or self._read()
-        if servers != self._servers:
-            self._servers = servers
-            self._health = {s: self._health.get(s, Health()) for s in servers}
+        self._servers = servers
+        self._health = {s: self._health.get(s, Health()) for s in servers}
 
     def _candidates(self) -> Iterator[tuple[str, bool]]:
         """(path below the root, whether it is resolved's own format), in order."""

@@ -93,16 +93,18 @@ def test_a_truncated_answer_is_fetched_whole_from_the_resolver(names: Names) -> 
 def test_a_denial_is_remembered_for_the_time_its_soa_says(names: Names) -> None:
     with dns_load.far_resolver(names.world, 0) as resolver:
         first = names.dig("nobody.test")
+        asked = resolver.tail().splitlines().count("udp nobody.test")
+        assert asked in (1, 2), "in mixed case, and once in lower case if that is another"
         time.sleep(1.1)
         second = names.dig("nobody.test")
         for printed in (first, second):
             assert "status: NXDOMAIN" in printed
             assert "AUTHORITY: 1" in printed
         assert soa_ttl(second) < soa_ttl(first) <= 900
-        assert resolver.tail().splitlines().count("udp nobody.test") == 1
+        assert resolver.tail().splitlines().count("udp nobody.test") == asked
         # Another type of a name that does not exist is another question.
         assert "status: NXDOMAIN" in names.dig("AAAA", "nobody.test")
-        assert resolver.tail().splitlines().count("udp nobody.test") == 2
+        assert resolver.tail().splitlines().count("udp nobody.test") > asked
 
 
 def soa_ttl(printed: str) -> int:

@@ -81,7 +81,8 @@ async def test_any_type_is_asked_of_netd(tmp_path: Path, piece: int) -> None:
         asked = wires.question("Phone.test", wires.HTTPS, id_=77, edns=wires.opt(do=True))
         answer = await ask(forwarder, asked)
         assert answer == wires.address_reply(asked)[0]
-        assert netd.asked == [asked]
+        canonical = wires.question("phone.test", wires.HTTPS, edns=wires.opt(do=True))
+        assert [q[2:] for q in netd.asked] == [canonical[2:]]
         assert netd.commands == [[b"resnsend", b"0", b"0"]]
         await ask(forwarder, asked)
         assert len(netd.asked) == 1, "the second one is a hit"
@@ -102,6 +103,13 @@ async def test_refusals_and_nonsense_are_servfail(tmp_path: Path, output: bytes)
     async with phone(tmp_path, Netd(lambda m: output)) as (forwarder, _):
         assert wires.rcode(await ask(forwarder, wires.question("a.test"))) == 2
         assert forwarder.counters["dns__netd__failed"] == 1
+
+
+async def test_an_error_without_the_question_is_passed_on(tmp_path: Path) -> None:
+    netd = Netd(lambda m: framed(m[0:2] + struct.pack("!5H", 0x8185, 0, 0, 0, 0)))
+    async with phone(tmp_path, netd) as (forwarder, _):
+        asked = wires.question("Bare.test")
+        assert await ask(forwarder, asked) == wires.reply(asked, rcode=5)
 
 
 async def test_netd_is_not_asked_without_the_vpn(tmp_path: Path) -> None:

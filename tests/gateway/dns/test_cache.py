@@ -14,9 +14,8 @@ def put(cache: Cache, asked: bytes, answer: bytes, now: float = 0.0) -> bool:
     return cache.store(key_of(asked), answer, parse_answer(answer), now)
 
 
-def key_of(asked: bytes) -> Key:
-    query = parse_query(asked)
-    return cache_key(asked, query, asked[12 : query.name_end])
+def key_of(asked: bytes, client: str = "peer") -> Key:
+    return cache_key(client, asked, parse_query(asked))
 
 
 def get(cache: Cache, asked: bytes, now: float) -> bytes | None:
@@ -38,7 +37,7 @@ def test_ttl_counts_down_to_the_end() -> None:
     assert get(cache, asked, 1099.9) == address(asked, 1)
     assert get(cache, asked, 1100.0) is None
     assert len(cache) == 0
-    assert cache.bytes == 0
+    assert cache.size == 0
 
 
 def test_ttls_are_capped() -> None:
@@ -91,7 +90,7 @@ def test_bounds_push_out_the_least_used() -> None:
     small = Cache(max_bytes=2 * size)
     for question in asked:
         put(small, question, address(question, 100))
-    assert (len(small), small.bytes) == (2, 2 * size)
+    assert (len(small), small.size) == (2, 2 * size)
     assert not put(Cache(max_bytes=size - 1), asked[0], address(asked[0], 100))
 
 
@@ -104,3 +103,26 @@ def test_stale_answers_stay_for_their_time() -> None:
     stale = cache.fetch_stale(key_of(asked), query, asked[12 : query.name_end], 11.0)
     assert bytes(stale or b"") == address(asked, 30)
     assert cache.fetch_stale(key_of(asked), query, b"", 70.0) is None
+
+
+def test_who_holds_most_gives_way() -> None:
+    def keep(cache: Cache, client: str, number: int) -> None:
+        asked = wires.question(f"n{number}.test")
+        answer = address(asked, 100)
+        assert cache.store(key_of(asked, client), answer, parse_answer(answer), 0.0)
+
+    def kept(cache: Cache, client: str, number: int) -> bool:
+        asked = wires.question(f"n{number}.test")
+        query = parse_query(asked)
+        return (
+            cache.fetch(key_of(asked, client), query, asked[12 : query.name_end], 1.0) is not None
+        )
+
+    cache = Cache(max_entries=20)
+    for number in range(3):
+        keep(cache, "modest", number)
+    for number in range(100):
+        keep(cache, "greedy", number)
+    assert len(cache) == 20
+    assert all(kept(cache, "modest", n) for n in range(3))
+    assert [kept(cache, "greedy", n) for n in range(100)] == [False] * 83 + [True] * 17

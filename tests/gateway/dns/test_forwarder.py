@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import struct
 
+import pytest
+
+from gateway.dns import relay
 from gateway.dns.forwarder import DnsConfig
-from gateway.dns.limits import MAX_OUTSTANDING
+from gateway.dns.limits import MAX_OUTSTANDING, MAX_TOTAL
 from tests.gateway.dns import wires
 from tests.gateway.dns.world import NO_VPN, VPN, world
 
@@ -35,7 +38,7 @@ async def test_equal_questions_in_flight_are_joined() -> None:
     async with world(wires.address_reply) as w:
         spellings = ["join.test", "JOIN.test", "Join.Test"]
         asked = [wires.question(text, id_=n) for n, text in enumerate(spellings)]
-        answers = await asyncio.gather(*(w.ask(q, client=f"p{n}") for n, q in enumerate(asked)))
+        answers = await asyncio.gather(*(w.ask(q) for q in asked))
         assert len(w.resolvers[0].udp) == 1
         assert answers == [wires.address_reply(q)[0] for q in asked]
         assert w.forwarder.counters["dns__query__joined"] == 2
@@ -71,21 +74,23 @@ async def test_type_65_is_not_type_97() -> None:
     async with world(lambda q, tcp: [wires.reply(q, authority=[wires.soa()])]) as w:
         await w.ask(wires.question("t.test", 65))
         await w.ask(wires.question("t.test", 97))
-        assert len(w.resolvers[0].udp) == 2
+        assert w.forwarder.counters["dns__query__asked"] == 2
+        assert {q[wires.question_end(q) - 3] for q in w.resolvers[0].udp} == {65, 97}
 
 
 async def test_nxdomain_is_kept_for_the_soa_minimum() -> None:
     async with world(lambda q, tcp: [wires.reply(q, authority=[wires.soa()], rcode=3)]) as w:
         for _ in range(3):
             assert wires.rcode(await w.ask(wires.question("no.test"))) == 3
-        assert len(w.resolvers[0].udp) == 1
+        assert w.forwarder.counters["dns__query__asked"] == 1
+        assert w.forwarder.counters[HIT] == 2
 
 
 async def test_denials_without_soa_and_failures_are_not_kept() -> None:
     async with world(lambda q, tcp: [wires.reply(q, rcode=3 if q[13] == 110 else 2)]) as w:
         for text in ("no.test", "no.test", "fail.test", "fail.test"):
             await w.ask(wires.question(text))
-        assert len(w.resolvers[0].udp) == 4
+        assert w.forwarder.counters["dns__query__asked"] == 4
 
 
 async def test_cookies_are_not_passed_on_but_other_options_are() -> None:
@@ -245,3 +250,132 @@ async def test_close_leaves_nothing_behind() -> None:
         await asyncio.sleep(0.05)
         w.forwarder.close()
         assert w.forwarder.sizes()["dns_in_flight"] == 0
+
+
+# ---- one client against the others
+
+
+MEANINGLESS = 0x0400 | 0x0200 | 0x0080 | 0x0040 | 0x000F
+"""AA, TC, RA, Z and the response code: bits that a question has no use for."""
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        wires.question("chosen.test", flags=0x0300),
+        wires.question("chosen.test", flags=0x0100 | MEANINGLESS),
+        wires.question("chosen.test", edns=wires.opt(size=0)),
+        wires.question("chosen.test", edns=wires.opt(size=65535)),
+        wires.question("chosen.test", edns=b"\0" + struct.pack("!HHIH", wires.OPT, 1232, 1, 0)),
+    ],
+    ids=["TC", "all bits", "no size", "all size", "EDNS bits"],
+)
+async def test_bits_that_are_not_of_the_key_do_not_go_upstream(odd: bytes) -> None:
+    """A server that drops or refuses odd questions is asked none, so that an honest question
+    which joins one, or follows it, is answered."""
+
+    def script(q: bytes, tcp: bool) -> list[bytes]:
+        flags = struct.unpack_from("!H", q, 2)[0]
+        opt = q[wires.question_end(q) :]
+        sound = not flags & MEANINGLESS and opt in (b"", wires.opt())
+        return wires.address_reply(q) if sound else []
+
+    async with world(script) as w:
+        edns = wires.opt() if wires.counts(odd)[3] else b""
+        honest = wires.question("chosen.test", edns=edns)
+        answers = await asyncio.gather(w.ask(odd), w.ask(honest), w.ask(honest))
+        assert [wires.counts(a)[1] for a in answers] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("attack", ["odd bits", "signed"])
+async def test_no_client_makes_a_name_unresolvable_for_another(
+    attack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "DEADLINE", 0.05)
+    odd = wires.question("chosen.test", flags=0x0100 | MEANINGLESS)
+    if attack == "signed":
+        signed = bytearray(odd + wires.record(250, bytes(20), 0, b"\0"))
+        signed[11] = 1
+        odd = bytes(signed)
+
+    def script(q: bytes, tcp: bool) -> list[bytes]:
+        strange = struct.unpack_from("!H", q, 2)[0] & MEANINGLESS or wires.counts(q)[3]
+        return [] if strange else wires.address_reply(q, ttl=0)
+
+    async with world(script) as w:
+        for _ in range(5):
+            hostile = asyncio.ensure_future(w.ask(odd, client="hostile"))
+            await asyncio.sleep(0)
+            for _ in range(2):  # While that is under way, and after it has failed.
+                answer = await w.ask(wires.question("chosen.test"), client="honest")
+                assert wires.counts(answer)[1] == 1
+                await hostile
+
+
+async def test_a_failure_is_not_that_of_who_joined() -> None:
+    """He had a part of the time only, and gets a turn of his own."""
+    answered = 0
+
+    def script(q: bytes, tcp: bool) -> list[bytes]:
+        nonlocal answered
+        answered += 1
+        return [wires.reply(q, rcode=2)] if answered <= 2 else wires.address_reply(q)
+
+    async with world(script) as w:
+        first, second, third = await asyncio.gather(
+            *(w.ask(wires.question("12.34", id_=n)) for n in range(3))
+        )
+        # Digits have no case: each exchange is one question, and `answered` counts exchanges.
+        assert wires.rcode(first) == 2
+        assert wires.rcode(second) == wires.rcode(third) == 2
+        assert answered == 2, "one turn more for all who joined, and no third"
+        await asyncio.sleep(0.05)
+        answered = 1
+        first, second = await asyncio.gather(
+            *(w.ask(wires.question("12.34", id_=n)) for n in range(2))
+        )
+        assert (wires.rcode(first), wires.rcode(second)) == (2, 0)
+
+
+async def test_a_client_learns_nothing_of_what_another_asked() -> None:
+    """Neither by an answer that comes at once, nor by TTLs that have aged, nor by joining."""
+    async with world(lambda q, tcp: wires.address_reply(q, tcp, ttl=600)) as w:
+        asked = wires.question("private.test")
+        await w.ask(asked, client="one")
+        await asyncio.sleep(1.1)
+        seen = await w.ask(asked, client="other")
+        assert seen == wires.address_reply(asked, ttl=600)[0]
+        assert HIT not in w.forwarder.counters
+        without_recursion = wires.question("private.test", flags=0)
+        await w.ask(without_recursion, client="other")
+        assert HIT not in w.forwarder.counters
+        await w.ask(asked, client="one")
+        assert w.forwarder.counters[HIT] == 1
+        again = wires.question("later.test")
+        await asyncio.gather(w.ask(again, client="one"), w.ask(again, client="other"))
+        assert "dns__query__joined" not in w.forwarder.counters
+
+
+async def test_two_clients_cannot_hold_all_questions() -> None:
+    """While nothing is answered: all others still have their questions asked, and lastly all
+    hold the same."""
+    async with world(lambda q, tcp: wires.address_reply(q) if b"modest" in q.lower() else []) as w:
+        turned_away: dict[str, list[bytes]] = {"a": [], "b": []}
+        for number in range(MAX_OUTSTANDING):
+            for greedy, answers in turned_away.items():
+                asked = wires.question(f"{greedy}{number}.test")
+                w.forwarder.query(asked, False, greedy, answers.append)
+        assert w.forwarder.sizes()["dns_in_flight"] == MAX_TOTAL
+        for number in range(50):
+            answer = await w.ask(wires.question(f"n{number}.modest.test"), client="c")
+            assert wires.counts(answer)[1] == 1
+        assert len(turned_away["a"]) + len(turned_away["b"]) == 1, "each place was used again"
+        counters = w.forwarder.counters
+        assert counters["dns__query__taken_back"] == 1
+        # A third as greedy gets a third, not more.
+        answers = []
+        for number in range(MAX_OUTSTANDING):
+            w.forwarder.query(wires.question(f"d{number}.test"), False, "d", answers.append)
+        assert len(answers) == MAX_OUTSTANDING - MAX_TOTAL // 3
+        assert counters["dns__query__busy"] == len(answers)
+        assert w.forwarder.sizes()["dns_in_flight"] == MAX_TOTAL

@@ -6,8 +6,8 @@ import asyncio
 import socket
 
 from gateway.dns.forwarder import DnsConfig, DnsForwarder
-from gateway.dns.relay import CASE_PROOFS, MAX_JUNK
-from gateway.dns.upstreams import Server
+from gateway.dns.relay import MAX_JUNK
+from gateway.dns.upstreams import CASE_PROOFS, Server
 from tests.fakes.waiting import settle
 from tests.gateway.dns import wires
 from tests.gateway.dns.world import NO_VPN, Script, world

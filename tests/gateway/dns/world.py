@@ -39,6 +39,8 @@ class Resolver(asyncio.DatagramProtocol):
         self.tcp: list[bytes] = []
         self.ports: list[int] = []
         self.server = Server("127.0.0.1")
+        self.holds_tcp = False
+        """Takes connections and questions over TCP, and never says a word."""
         self.transport: asyncio.DatagramTransport | None = None
 
     async def start(self, host: str = "127.0.0.1") -> Resolver:
@@ -53,6 +55,7 @@ class Resolver(asyncio.DatagramProtocol):
         return self
 
     async def stop(self) -> None:
+        self.holds_tcp = False
         self._streams.close()
         if self.transport is not None:
             self.transport.close()
@@ -69,6 +72,8 @@ class Resolver(asyncio.DatagramProtocol):
             length = int.from_bytes(await reader.readexactly(2), "big")
             data = await reader.readexactly(length)
             self.tcp.append(data)
+            while self.holds_tcp:
+                await asyncio.sleep(0.1)
             for message in self.script(data, True):
                 writer.write(len(message).to_bytes(2, "big") + message)
             await writer.drain()
