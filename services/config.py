@@ -24,6 +24,8 @@ MAX_LISTEN = 16
 MAX_FILE = 256 * 1024
 """Bytes of a configuration file; more is some other file."""
 MAX_RESOLVERS = 6
+MAX_EXEMPT = 100
+"""Names that may have private addresses."""
 MAX_KEYS = 200
 """Actions of the console that have keys of the owner's."""
 MIN_MTU = 1280
@@ -157,6 +159,18 @@ def _resolvers(value: list[Any]) -> list[str]:
     return value
 
 
+def _exempt(value: list[Any]) -> list[str]:
+    if not all(isinstance(item, str) for item in value):
+        raise ValueError('must be a list of names like "corp.example.com"')
+    if len(value) > MAX_EXEMPT:
+        raise ValueError(f"must hold at most {MAX_EXEMPT} names")
+    from gateway.dns.rebinding import parse_name
+
+    for item in value:
+        parse_name(item)
+    return value
+
+
 def _keys(value: dict[str, Any]) -> dict[str, str]:
     """Actions have dots in their names, which TOML may spell as tables in tables."""
     found = dict(_flat(value, ""))
@@ -209,6 +223,10 @@ SETTINGS: tuple[Setting, ...] = (
             Between(0, 604800), live=True),
     Setting("dns", "recent", int, 0, "how many of the last questions can be seen; 0: none",
             Between(0, 1000), live=True),
+    Setting("dns", "rebinding_protection", bool, True,
+            "withhold answers that lead a public name to a private address", live=True),
+    Setting("dns", "rebinding_exempt", list, [],
+            "names that may have private addresses, each with all below it", _exempt, live=True),
     Setting("client", "label", str, "", "name shown to the gateway; empty: the host's", _name),
     Setting("client", "interface", str, "vshp%d", "the virtual NIC's name", _interface),
     Setting("client", "offload", bool, True, "let the kernel segment and sum"),

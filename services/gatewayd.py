@@ -219,5 +219,7 @@ def gateway_config(config: Config, share: bool) -> GatewayConfig:
             servers=tuple(parse_server(entry) for entry in config["dns", "servers"]),
             stale=config["dns", "stale"],
             recent=config["dns", "recent"],
+            rebinding_protection=config.flag("dns", "rebinding_protection"),
+            rebinding_exempt=tuple(config["dns", "rebinding_exempt"]),
         ),
     )

@@ -14,6 +14,8 @@ Clients share nothing but the resolvers and what all may have under way: caches
 and flights are each client's own, and when all places are taken, who holds most
 gives one back to who has less.
 
+An answer that gives a public name a private address is withheld (`rebinding`).
+
 When a flight fails, who joined it is asked for once more: what was left of
 another's time is not his.
 
@@ -40,6 +42,7 @@ from gateway.dns.cache import MAX_BYTES, MAX_ENTRIES, Cache, Key
 from gateway.dns.limits import BURST, MAX_TOTAL, RATE, Limits
 from gateway.dns.message import (
     EDNS_DO,
+    FILTERED,
     FLAG_AD,
     FLAG_CD,
     FLAG_RD,
@@ -60,9 +63,12 @@ from gateway.dns.message import (
     canonical_query,
     error_reply,
     name_text,
+    parse_answer,
     parse_query,
     truncated_reply,
+    without_additional,
 )
+from gateway.dns.rebinding import Exemptions, Verdict, judge
 from gateway.dns.relay import Done, Relay
 from gateway.dns.upstreams import Server, Upstreams
 from gateway.shares import Shares
@@ -79,6 +85,8 @@ FAILURE_TTL = 1.0
 MAX_FAILURES = 1024
 STALE_TIMER = 1.8
 """Seconds after which a stale answer is given if there is one (RFC 8767 5)."""
+WITHHELD = "a private address for a public name; dns.rebinding_exempt on the gateway allows it"
+"""What the asker is told of an answer that is withheld (RFC 8914's text for people)."""
 
 Reply = Callable[[bytes], None]
 Place = tuple[Key, bool]
@@ -96,6 +104,10 @@ class DnsConfig:
     """Seconds past their end that answers may serve while no resolver does; 0: never."""
     recent: int = 0
     """How many of the last questions are kept for the owner to see; 0: none."""
+    rebinding_protection: bool = True
+    """Withhold private addresses of public names."""
+    rebinding_exempt: tuple[str, ...] = ()
+    """Names that may have them, with all below."""
     rate: float = RATE
     burst: float = BURST
     max_udp: int = MAX_UDP
@@ -175,6 +187,7 @@ class DnsForwarder:
         self._limits = Limits(self.config.rate, self.config.burst)
         self._flights: dict[Place, _Flight] = {}
         self._shares = Shares(MAX_TOTAL)
+        self._exempt = Exemptions(self.config.rebinding_exempt)
         self._failures: dict[Place, float] = {}
         self._recent: deque[RecentQuestion] = deque(maxlen=max(1, self.config.recent))
         self._backend = backend if backend is not None else self._choose_backend()
@@ -240,6 +253,13 @@ class DnsForwarder:
             self._recent = deque(self._recent, maxlen=max(1, config.recent))
             if not config.recent:
                 self._recent.clear()
+        exempt = config.rebinding_exempt
+        if (config.rebinding_protection, exempt) != (
+            before.rebinding_protection,
+            before.rebinding_exempt,
+        ):
+            self._exempt = Exemptions(exempt)
+            self._cache.clear()  # It holds what was judged by the rules until now.
         if config.servers != before.servers:
             self._cache.clear()
             self._failures.clear()
@@ -353,6 +373,16 @@ class DnsForwarder:
             if flight.waiters:
                 self._fail(flight, now)
             return
+        name = flight.wire[HEADER_SIZE : flight.query.name_end]
+        if self.config.rebinding_protection and not self._exempt.cover(name):
+            verdict = judge(wire, answer)
+            if verdict is Verdict.PRIVATE:
+                self._withhold(flight, now)
+                return
+            if verdict is Verdict.BESIDE:
+                self._count("dns__reply__additional_cut")
+                wire = without_additional(wire, answer.edns)
+                answer = parse_answer(wire)
         if flight.query.plain:
             self._cache.store(flight.place[0], wire, answer, now)
         for waiter in flight.waiters:
@@ -360,6 +390,17 @@ class DnsForwarder:
             message = waiter.wire[0:2] + wire[2:HEADER_SIZE] + waiter.name
             message += wire[waiter.query.name_end :]
             waiter.reply(self._fit(message, waiter.query, waiter.over_tcp))
+
+    def _withhold(self, flight: _Flight, now: float) -> None:
+        """Tell those who wait that there is no such address, and why to who understands."""
+        for waiter in flight.waiters:
+            self._limits.give_back(waiter.client)
+            self._count("dns__reply__private_withheld")
+            if self.config.recent:
+                self._note(waiter.client, waiter.wire, waiter.query, "private", now)
+            reply = error_reply(waiter.wire, NOERROR, FILTERED, WITHHELD)
+            if reply is not None:
+                waiter.reply(reply)
 
     def _fail(self, flight: _Flight, now: float) -> None:
         if len(self._failures) >= MAX_FAILURES:

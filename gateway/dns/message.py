@@ -38,8 +38,12 @@ NXDOMAIN = 3
 NOTIMP = 4
 REFUSED = 5
 
+TYPE_A = 1
 TYPE_SOA = 6
+TYPE_AAAA = 28
 TYPE_OPT = 41
+TYPE_SVCB = 64
+TYPE_HTTPS = 65
 TYPE_TKEY = 249
 TYPE_TSIG = 250
 TYPE_IXFR = 251
@@ -51,8 +55,15 @@ OPTION_PADDING = 12
 HOP_BY_HOP = frozenset((OPTION_COOKIE, OPTION_KEEPALIVE, OPTION_PADDING))
 """EDNS options between two neighbours (RFC 7873, 7828, 7830): a relay must not pass them on."""
 
+OPTION_ERROR = 15
+"""Extended DNS Errors (RFC 8914)."""
+FILTERED = 17
+"""Its code for an answer that policy withholds (RFC 8914 4.18)."""
+
 EDNS_DO = 0x8000
 EDNS_VERSION = 0x00FF0000
+
+_ADDRESSES = frozenset((TYPE_A, TYPE_AAAA, TYPE_SVCB, TYPE_HTTPS))
 
 _HEADER = Struct("!6H")
 _TYPE_CLASS = Struct("!HH")
@@ -116,6 +127,9 @@ class Answer:
     edns: Edns | None
     records: int
     """How many answer the question."""
+    addresses: tuple[tuple[bool, int, int, int], ...]
+    """Records that hold addresses: whether in the additional section, type, data's start and
+    end."""
 
     @property
     def bare(self) -> bool:
@@ -247,6 +261,7 @@ def parse_answer(wire: bytes) -> Answer:
         raise MalformedMessage("too many records")
     offset = question_end = HEADER_SIZE if bare else skip_name(wire, HEADER_SIZE) + 4
     ttls: list[int] = []
+    addresses: list[tuple[bool, int, int, int]] = []
     least = -1
     soa = -1
     edns: Edns | None = None
@@ -274,6 +289,8 @@ def parse_answer(wire: bytes) -> Answer:
             least = seconds if least < 0 else min(least, seconds)
             if type_ == TYPE_SOA and answers <= number < answers + authorities:
                 soa = min(seconds, _soa_minimum(wire, data, data + length))
+            elif type_ in _ADDRESSES:
+                addresses.append((number >= answers + authorities, type_, data, data + length))
         offset = data + length
     return Answer(
         id_,
@@ -284,6 +301,7 @@ def parse_answer(wire: bytes) -> Answer:
         _keep(flags, rcode, answers, least, soa),
         edns,
         answers,
+        tuple(addresses),
     )
 
 
@@ -303,10 +321,13 @@ def _soa_minimum(wire: bytes, start: int, end: int) -> int:
     return int(_U32.unpack_from(wire, offset + 16)[0])
 
 
-def error_reply(wire: bytes, rcode: int) -> bytes | None:
+def error_reply(
+    wire: bytes, rcode: int, extended: int | None = None, text: str = ""
+) -> bytes | None:
     """A reply without records to whatever has a header; None where none is due.
 
-    The question is returned if it can be read, else left out.
+    The question is returned if it can be read, else left out. Who understands EDNS is
+    given the `extended` error (RFC 8914), if any, and the text for people that goes with it.
     """
     if len(wire) < HEADER_SIZE:
         return None
@@ -318,7 +339,11 @@ def error_reply(wire: bytes, rcode: int) -> bytes | None:
         query = parse_query(wire)
     except MalformedMessage:
         return _HEADER.pack(id_, FLAG_QR | FLAG_RA | kept | rcode, 0, 0, 0, 0)
-    tail = b"" if query.edns is None else edns_record(query.edns.flags & EDNS_DO)
+    tail = options = b""
+    if extended is not None:
+        options = _OPTION.pack(OPTION_ERROR, 2 + len(text)) + _U16.pack(extended) + text.encode()
+    if query.edns is not None:
+        tail = edns_record(query.edns.flags & EDNS_DO, options=options)
     header = _HEADER.pack(id_, FLAG_QR | FLAG_RA | kept | rcode, 1, 0, 0, 1 if tail else 0)
     return header + wire[HEADER_SIZE : query.question_end] + tail
 
@@ -341,6 +366,23 @@ def without_edns(wire: bytes, edns: Edns) -> bytes:
     message = bytearray(wire[: edns.start])
     count = _U16.unpack_from(message, 10)[0]
     _U16.pack_into(message, 10, count - 1)
+    return bytes(message)
+
+
+def without_additional(wire: bytes, edns: Edns | None) -> bytes:
+    """The message with nothing in its additional section but its own EDNS record.
+
+    Compression pointers point backward, so what comes before needs no change.
+    """
+    _id, _flags, _questions, answers, authorities, _ = _HEADER.unpack_from(wire)
+    end = skip_name(wire, HEADER_SIZE) + 4
+    for _ in range(answers + authorities):
+        end = skip_name(wire, end)
+        end += 10 + int(_U16.unpack_from(wire, end + 8)[0])
+    message = bytearray(wire[:end])
+    if edns is not None:
+        message += wire[edns.start : edns.end]
+    _U16.pack_into(message, 10, 0 if edns is None else 1)
     return bytes(message)
 
 

@@ -30,6 +30,8 @@ FAR_RESOLVER = SERVER_OTHER
 FAR_MILLISECONDS = 30
 NAMES = 1000
 HIT_PASSES = 30
+PRIVATE_NAME = "rebind.attacker.com"
+"""A public name that leads to a private address."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ def resolver(world: World, address: str = SERVER) -> Iterator[None]:
     """dnsmasq on the server, at one address only: the zone of test_dig, and `NAMES` names."""
     config = world.directory / "zone.conf"
     names = "".join(f"host-record={name(n)},10.99.{n // 250}.{n % 250}\n" for n in range(NAMES))
-    config.write_text(f"{ZONE}\nlocal=/load.test/\n{names}")
+    config.write_text(
+        f"{ZONE}\nhost-record={PRIVATE_NAME},192.168.77.1\nlocal=/load.test/\n{names}"
+    )
     process = world.server.start(
         ["dnsmasq", "--keep-in-foreground", f"--conf-file={config}", f"--listen-address={address}",
          "--bind-interfaces", "--user=root", "--pid-file=", "--log-facility=-"]

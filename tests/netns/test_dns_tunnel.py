@@ -112,6 +112,17 @@ def soa_ttl(printed: str) -> int:
     return int(line.split()[1])
 
 
+def test_a_public_name_is_given_no_private_address(names: Names) -> None:
+    """Unless the owner says so, which takes effect at once."""
+    printed = names.dig(dns_load.PRIVATE_NAME)
+    assert "status: NOERROR" in printed and "ANSWER: 0" in printed, printed
+    assert "EDE: 17 (Filtered)" in printed, printed
+    names.gateway.command("set", "dns.rebinding_exempt", "attacker.com")
+    assert names.dig("+short", dns_load.PRIVATE_NAME).split() == ["192.168.77.1"]
+    names.gateway.command("set", "dns.rebinding_exempt", "")
+    assert "ANSWER: 0" in names.dig(dns_load.PRIVATE_NAME)
+
+
 # ---- forgeries
 
 

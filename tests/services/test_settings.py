@@ -148,6 +148,8 @@ def test_an_option_goes_before_the_file_until_it_is_changed_here(path: Path) -> 
         ("logs.level", "loud", Code.INVALID_PARAMS, "must be one of: debug"),
         ("dns.servers", "resolver.example", Code.INVALID_PARAMS, "not a resolver's address"),
         ("dns.servers", ["9.9.9.9"] * 7, Code.INVALID_PARAMS, "at most 6"),
+        ("dns.rebinding_exempt", "corp..example", Code.INVALID_PARAMS, "is no name"),
+        ("dns.rebinding_exempt", ["a.b"] * 101, Code.INVALID_PARAMS, "at most 100"),
         ("console.keys", {"quit": 7}, Code.INVALID_PARAMS, "quit must be keys"),
         ("gateway.listen", "", Code.INVALID_PARAMS, "must name 1 to 16"),
     ],
