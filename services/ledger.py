@@ -182,7 +182,7 @@ class Ledger:
         resting = self._resting.get(write.place)
         if resting is None or resting.why != failure.why:
             _log.warning(
-                "%s cannot be written: %s. %s What is in force goes on and is kept in memory: %s",
+                "%s cannot be written: %s (%s). In force all the same, and kept in memory: %s",
                 write.place, failure.why, failure.fix, write.what,
             )  # fmt: skip
         if resting is None:
