@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vshp.spelling import SpellingError, parse_place
+from services.room import explain
+from storage import own
 
 DEFAULT_PORT = 47800
 DEFAULT_LISTEN = (f"0.0.0.0:{DEFAULT_PORT}", f"[::]:{DEFAULT_PORT}")
@@ -62,6 +63,8 @@ class Setting:
 
 def parse_listen(text: str) -> tuple[str, int]:
     """`ADDRESS:PORT`, `[IPV6]:PORT` or `ADDRESS` as address and port. Raises ValueError."""
+    from vshp.spelling import SpellingError, parse_place
+
     try:
         place = parse_place(text)
     except SpellingError as error:
@@ -294,12 +297,11 @@ class Config:
 def load(path: Path) -> Config:
     """Read the file; no file is an empty one. Raises `ConfigError`."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE + 1)
+        raw = own.read(own.target(path), MAX_FILE + 1)
     except FileNotFoundError:
         return Config({})
     except OSError as exc:
-        raise ConfigError(f"{path} cannot be read: {exc.strerror}.") from exc
+        raise ConfigError(" ".join(filter(None, explain(exc)))) from exc
     if len(raw) > MAX_FILE:
         raise ConfigError(f"{path} is larger than {MAX_FILE} bytes: is it the right file?")
     try:

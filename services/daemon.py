@@ -33,7 +33,9 @@ from services.control.server import ControlServer, SocketInUse
 from services.paths import Paths
 from services.paths import find as find_paths
 from services.readiness import notify
+from services.room import explain
 from services.store import StoreError
+from storage import own
 
 _log = logging.getLogger(__name__)
 
@@ -91,8 +93,7 @@ def serve(role: str, build: Build, level: str | None, style: str | None) -> int:
     except (ConfigError, StoreError, SocketInUse) as exc:
         complain(str(exc))
     except OSError as exc:
-        what = exc.strerror or str(exc)
-        complain(f"{exc.filename}: {what}." if exc.filename else what)
+        complain(*explain(exc))
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     return Exit.FAILED
@@ -166,7 +167,7 @@ def single_instance(paths: Paths, role: str) -> Iterator[None]:
     The lock is the kernel's (flock), so none is left over from a crash. The
     file stays: removing it would let two processes lock two files of one name.
     """
-    descriptor = os.open(paths.lock(role), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = own.open_own(paths.lock(role), os.O_RDWR | os.O_CREAT)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from services.ledger import Unwritable
-from services.room import refusal
+from services.room import explain, refusal
+from storage import own
 
 APPLICATION_IDS = {"gateway": 0x56534847, "client": 0x56534843}
 """Tells the two roles' files apart ("VSHG" and "VSHC"), and both from other databases."""
@@ -122,11 +123,11 @@ class Database:
         """Open for writing. Raises `StoreError` (not ours to use) and `Unwritable`."""
         try:
             # SQLite gives its journal files the mode of the database: creating this one suffices.
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            os.close(os.open(self.path, flags, 0o600))
-            os.chmod(self.path, 0o600)
-        except FileNotFoundError as exc:
-            raise StoreError(f"{self.path} cannot be opened: {exc.strerror}.") from exc
+            descriptor = own.open_own(self.path, os.O_RDWR | os.O_CREAT)
+            os.fchmod(descriptor, own.FILE_MODE)
+            os.close(descriptor)
+        except (FileNotFoundError, own.NotOurs) as exc:
+            raise StoreError(" ".join(filter(None, explain(exc)))) from exc
         except OSError as exc:
             raise Unwritable(*refusal(exc, self.path)) from exc
         try:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from services.control.methods import LogsParams
 from services.control.schema import LogLine, LogPage
+from storage import own
 
 RING_SIZE = 2000
 """Lines that `vpnshare logs` can look back on."""
@@ -99,10 +100,8 @@ def keep_trace(path: Path, what: str, error: BaseException) -> bool:
     """Append the trace of an unexpected failure to a file; False where that cannot be."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     trace = "".join(traceback.format_exception(error))
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, flags, 0o600)
+        descriptor = own.open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, make=True)
         with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
             if file.tell() > MAX_CRASH_FILE:
                 file.truncate(0)

@@ -13,10 +13,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-NAME = "vpnshare"
-MAX_SOCKET_PATH = 107
-"""Bytes of a Unix socket's path: 108 with the terminating NUL (unix(7))."""
+from storage import own
 
+NAME = "vpnshare"
 ROLES = ("gateway", "client")
 
 
@@ -54,9 +53,10 @@ class Paths:
         return self.state_dir / f"{role}.crash.log"
 
     def make(self) -> None:
-        """Create the folders, for the owner only. Raises `OSError`."""
+        """Create the folders, for the owner only. Raises `OSError`, also as `own.NotOurs`."""
         for folder in (self.state_dir, self.run_dir):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with own.folder(folder, make=True):
+                pass
 
 
 def find(env: dict[str, str] | None = None) -> Paths:
@@ -100,6 +100,9 @@ def _absolute(env: dict[str, str], name: str) -> Path | None:
 
 
 def _systemd(env: dict[str, str], name: str) -> Path | None:
-    """systemd.exec(5): several folders may be named, with colons between."""
+    """systemd.exec(5): several folders may be named, with colons between.
+
+    For a dynamic user it is a link to a folder that nobody else reaches.
+    """
     first = env.get(name, "").split(":")[0]
-    return Path(first) if first.startswith("/") else None
+    return Path(os.path.realpath(first)) if first.startswith("/") else None

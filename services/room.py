@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage import own
+
 LEAST_ROOM = 64 * 1024
 """Bytes below which a file system counts as full: what SQLite takes for a transaction."""
 
@@ -46,6 +48,8 @@ def refusal(error: Exception, path: Path) -> tuple[str, str]:
 
     Errors that name no cause (SQLite's) are read from the state of the file system.
     """
+    if isinstance(error, own.NotOurs):
+        return error.strerror or "it is not ours", error.hint
     number = error.errno if isinstance(error, OSError) else None
     there = room(path)
     if number in (errno.ENOSPC, errno.EDQUOT) or (number is None and there and there.full):
@@ -61,6 +65,27 @@ def refusal(error: Exception, path: Path) -> tuple[str, str]:
         return "this user may not write it", f"Give it back: chown -R $(id -un) {path.parent}"
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return f"{said[0].lower()}{said[1:]}", f"Look at the disk under {path.parent}: dmesg"
+
+
+_OTHER_CAUSES = {
+    errno.ENOENT: ("it is not there", ""),
+    errno.ENOTDIR: ("something on the way to it is no folder", "Look at {folder}"),
+    errno.EISDIR: ("it is a folder", "Move it away: {path}"),
+    errno.ENAMETOOLONG: ("its name is too long", "Choose a shorter VPNSHARE_HOME."),
+    errno.EMFILE: ("too many files are open", "Raise the limit: ulimit -n"),
+    errno.ENFILE: ("the system has too many files open", "Raise fs.file-max (sysctl)."),
+}
+
+
+def explain(error: OSError) -> tuple[str, str | None]:
+    """What the system refused, as a sentence, and what to do about it."""
+    path = error.filename
+    if not isinstance(path, str):
+        said = error.strerror or str(error)
+        return f"{said.rstrip('.')}.", None
+    why, fix = _OTHER_CAUSES.get(error.errno or 0) or refusal(error, Path(path))
+    fix = fix.replace("{folder}", os.path.dirname(path)).replace("{path}", path)
+    return f"{path} cannot be used: {why}.", fix or None
 
 
 def _permitted(path: Path) -> bool:

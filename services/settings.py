@@ -14,8 +14,6 @@ What cannot change live waits for the next start, and is shown as pending.
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -29,6 +27,7 @@ from services.control.errors import Code, ControlError
 from services.control.methods import SetParams
 from services.ledger import Ledger, Unwritable
 from services.room import refusal
+from storage import own
 
 _TRUE = frozenset({"true", "on", "yes", "1"})
 _FALSE = frozenset({"false", "off", "no", "0"})
@@ -230,8 +229,7 @@ def _from_text(setting: Setting, value: Any) -> Any:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            raw = file.read(conf.MAX_FILE + 1)
+        raw = own.read(own.target(path), conf.MAX_FILE + 1)
     except FileNotFoundError:
         return ""
     if len(raw) > conf.MAX_FILE:
@@ -244,18 +242,4 @@ def _read(path: Path) -> str:
 
 def _replace(path: Path, text: str) -> None:
     """Write the whole file or nothing of it. Raises `OSError`."""
-    path = path.resolve()  # a link to a file kept elsewhere stays a link
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            with contextlib.suppress(FileNotFoundError):
-                os.fchmod(file.fileno(), path.stat().st_mode & 0o777)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    own.replace(own.target(path), text.encode())

@@ -21,6 +21,8 @@ import struct
 from collections.abc import Collection
 from pathlib import Path
 
+from storage import own
+
 SIZE = 4096
 """Bytes: one block, so that one write is all of it."""
 _HEAD = struct.Struct("<8sH")
@@ -45,7 +47,7 @@ class Slate:
     def read(self) -> frozenset[bytes]:
         """The devices' keys; none where there is no file. Raises `SlateLost`."""
         try:
-            text = self.path.read_bytes()[: SIZE + 1]
+            text = own.read(self.path, SIZE + 1)
         except FileNotFoundError:
             return frozenset()
         except OSError as exc:
@@ -77,7 +79,7 @@ class Slate:
         count = len(keys) if len(keys) <= MAX_KEYS else _TOO_MANY
         body = _HEAD.pack(_MAGIC, count) + b"".join(sorted(keys)[:MAX_KEYS])
         body = body.ljust(SIZE - _DIGEST, b"\0")
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = own.open_own(self.path, os.O_WRONLY | os.O_CREAT)
         try:
             block = body + _digest(body)
             if os.pwrite(descriptor, block, 0) != SIZE:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from client.model import ClientError
+from storage import own
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +51,7 @@ class Journal:
             raise ValueError(f"no undo for {kind}")
         line = json.dumps({"kind": kind, **fields}) + "\n"
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-            fd = os.open(self.path, flags, 0o600)
+            fd = own.open_own(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, make=True)
             try:
                 self._check_owner(os.fstat(fd))
                 os.write(fd, line.encode())
@@ -70,7 +69,7 @@ class Journal:
     def entries(self) -> list[dict[str, Any]]:
         """What is recorded and not undone, in the order of the changes."""
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = own.open_own(self.path, os.O_RDONLY)
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -111,13 +110,8 @@ class Journal:
         if not entries:
             self.path.unlink(missing_ok=True)
             return
-        fresh = self.path.with_name(self.path.name + ".new")
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "w") as file:
-            file.writelines(json.dumps(entry) + "\n" for entry in entries)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, self.path)
+        lines = "".join(json.dumps(entry) + "\n" for entry in entries)
+        own.replace(self.path, lines.encode())
 
     def _parse(self, line: bytes) -> dict[str, Any] | None:
         """An entry, or None for a torn line (its change was not made) or an unknown kind."""

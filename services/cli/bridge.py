@@ -21,6 +21,7 @@ from services.control.oneshot import unavailable
 from services.control.protocol import GREETING
 from services.control.schema import API_VERSION
 from services.version import VERSION
+from storage.sockets import reachable
 
 PIECE = 65536
 
@@ -39,7 +40,8 @@ def control(args: argparse.Namespace) -> int:
     path = str(paths.find().socket(args.role))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
-            sock.connect(path)
+            with reachable(path) as name:
+                sock.connect(name)
         except OSError as exc:
             raise unavailable(path, args.role, exc) from None
         _write(1, GREETING + b"\n")

@@ -6,14 +6,12 @@ import argparse
 import sys
 import time
 
-from services.cli.asking import ask_for_uri, hide_from_others
 from services.cli.exits import Exit
 from services.cli.output import complain, paint, print_json, printable
 from services.cli.services import dial
 from services.control.errors import ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import ClientStatus
-from vshp.uri import is_uri
 
 DEFAULT_WAIT = 60.0
 """Seconds to connect when --wait does not say."""
@@ -31,8 +29,10 @@ def connect(args: argparse.Namespace) -> int:
     target = _target(args.target)
     with _dial(args.wait) as service:
         if target is None and sys.stdin.isatty() and not service.call("gateways"):
-            target = ask_for_uri()
+            target = _ask()
         if target is not None:
+            from vshp.uri import is_uri
+
             params["uri" if is_uri(target) else "gateway"] = target
         status: ClientStatus = service.call("connect", **params)
         if args.wait != 0:
@@ -44,8 +44,13 @@ def connect(args: argparse.Namespace) -> int:
 
 def _target(words: list[str]) -> str | None:
     """What to connect to; a URI may have been typed without quotes around its blanks."""
+    if not words:
+        return None
     if words == ["-"]:
-        return ask_for_uri()
+        return _ask()
+    from services.cli.asking import hide_from_others
+    from vshp.uri import is_uri
+
     target = " ".join(words)
     if is_uri(target):
         for word in words:
@@ -55,7 +60,13 @@ def _target(words: list[str]) -> str | None:
                 "The URI's secret stands in the shell's history now, and others could read it.",
                 "vpnshare connect - asks for the URI instead.",
             )
-    return target or None
+    return target
+
+
+def _ask() -> str:
+    from services.cli.asking import ask_for_uri
+
+    return ask_for_uri()
 
 
 def _dial(wait: float | None) -> OneShot:

@@ -15,6 +15,7 @@ from services.cli.commands import COMMANDS, GROUPS, Command, parser_for
 from services.cli.exits import MEANINGS, Exit, exit_code
 from services.cli.output import complain, paint
 from services.control.errors import ControlError
+from services.room import explain
 from services.version import VERSION
 
 
@@ -71,8 +72,7 @@ def _unknown(name: str) -> int:
 def _unexpected(error: Exception) -> int:
     """A fault of ours, or of the system: a sentence, and the trace only where it was asked for."""
     if isinstance(error, OSError) and error.strerror:
-        about = f"{error.filename}: " if error.filename else ""
-        complain(f"{about}{error.strerror}.")
+        complain(*explain(error))
     else:
         complain(
             f"The command failed unexpectedly ({type(error).__name__}: {error}).",

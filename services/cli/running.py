@@ -26,6 +26,7 @@ from services.control.schema import GatewayStatus
 from services.encoding import can_show
 from services.logs import keep_trace
 from services.start import own_command
+from storage import own
 
 START_TIMEOUT = 20.0
 """Seconds until a service that `up` started must answer."""
@@ -93,7 +94,7 @@ def _start_gateway(args: argparse.Namespace) -> OneShot:
             command.append(f"{option}={value}")
     log = place.log("gateway")
     before = _rotate(log)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    descriptor = own.open_own(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         process = subprocess.Popen(
             command,
@@ -131,7 +132,7 @@ def _rotate(log: Path) -> int:
 
 def _last_line(log: Path, begin: int) -> str:
     """What the service said before it ended."""
-    with log.open("rb") as file:
+    with os.fdopen(own.open_own(log, os.O_RDONLY), "rb") as file:
         file.seek(begin)
         lines = file.read(65536).decode("utf-8", "replace").splitlines()
     said = [line.removeprefix("vpnshare:").strip() for line in lines if "vpnshare:" in line]

@@ -39,6 +39,7 @@ from services.control.methods import (
 from services.control.oneshot import unavailable
 from services.control.remote import Command
 from services.tasks import create_task
+from storage.sockets import reachable
 
 CALL_TIMEOUT = 30.0
 """Seconds until a call is given up; answers are immediate by design."""
@@ -108,7 +109,8 @@ class ControlClient:
     async def connect(cls, path: str, client: str = "console", read_only: bool = False) -> Self:
         """Connect to the service's socket and agree on a version. Raises `ControlError`."""
         try:
-            reader, writer = await asyncio.open_unix_connection(path)
+            with reachable(path) as name:
+                reader, writer = await asyncio.open_unix_connection(name)
         except OSError as exc:
             raise unavailable(path, cls.role, exc) from None
         return await cls(path, reader, writer)._agree(client, read_only)

@@ -21,6 +21,7 @@ from services.control.codec import (
 from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.methods import CLIENT, COMMON, GATEWAY, Hello
 from services.control.schema import API_VERSION
+from storage.sockets import reachable
 
 TIMEOUT = 10.0
 """Seconds to wait for an answer: the service never takes one second by design."""
@@ -58,7 +59,8 @@ class OneShot:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout)
         try:
-            self._socket.connect(path)
+            with reachable(path) as name:
+                self._socket.connect(name)
         except OSError as exc:
             self._socket.close()
             raise unavailable(path, role, exc) from None

@@ -50,8 +50,9 @@ from services.control.readings import Readings
 from services.control.registry import SESSION_METHODS, Registry
 from services.control.schema import API_VERSION
 from services.control.subscriptions import Subscription
-from services.paths import MAX_SOCKET_PATH
 from services.tasks import create_task
+from storage import own
+from storage.sockets import reachable
 
 _log = logging.getLogger(__name__)
 
@@ -116,30 +117,25 @@ class ControlServer:
 
 def bind_private(path: Path) -> socket.socket:
     """A listening Unix socket at `path`, mode 0600. Raises `SocketInUse` or `OSError`."""
-    name = os.fspath(path)
-    if len(os.fsencode(name)) > MAX_SOCKET_PATH:
-        raise OSError(
-            f"The control socket's path is longer than {MAX_SOCKET_PATH} bytes: {name}. "
-            "Set VPNSHARE_HOME to a folder with a shorter name."
-        )
-    _remove_stale(name)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listener.bind(name)
-    except BaseException:
-        listener.close()
-        raise
-    finally:
-        os.umask(before)
+    with own.folder(path.parent), reachable(os.fspath(path)) as name:
+        _remove_stale(path, name)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)
+        try:
+            listener.bind(name)
+        except BaseException:
+            listener.close()
+            raise
+        finally:
+            os.umask(before)
     listener.setblocking(False)
     return listener
 
 
-def _remove_stale(name: str) -> None:
+def _remove_stale(path: Path, name: str) -> None:
     try:
         if not stat.S_ISSOCK(os.lstat(name).st_mode):
-            raise OSError(f"{name} is there and is no socket: move it away.")
+            raise own.NotOurs(path, "it is there and is no socket", "Move it away.")
     except FileNotFoundError:
         return
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -151,9 +147,9 @@ def _remove_stale(name: str) -> None:
     except FileNotFoundError:
         return
     except OSError as exc:
-        raise SocketInUse(f"{name} is held by something that does not answer: {exc}.") from None
+        raise SocketInUse(f"{path} is held by something that does not answer: {exc}.") from None
     else:
-        raise SocketInUse(f"Another service answers on {name}.")
+        raise SocketInUse(f"Another service answers on {path}.")
     finally:
         probe.close()
 

@@ -36,6 +36,7 @@ from services.doctor.system import Awake
 from services.settings import Settings
 from services.tasks import create_task
 from services.wake import WakeLock
+from storage import own
 
 ANSWER_SECONDS = 4.0
 """Seconds the resolver may take; less than a check may."""
@@ -118,7 +119,7 @@ def _undone(journal: Path) -> bool | None:
     Only whether there are lines: what they mean is for the client to know.
     """
     try:
-        return not journal.read_bytes()[:MAX_JOURNAL_BYTES].strip()
+        return not own.read(journal, MAX_JOURNAL_BYTES).strip()
     except FileNotFoundError:
         return True
     except OSError:

@@ -176,7 +176,7 @@ def test_a_file_that_cannot_be_written(path: Path, monkeypatch: pytest.MonkeyPat
     def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    monkeypatch.setattr("storage.own.replace", refuse)
     recorder = Recorder(path)
     done = recorder.set("gateway.name", "x")
     assert done.value == "x" and recorder.applied == [("gateway", "name")], "it is in force"
@@ -196,7 +196,7 @@ def test_without_a_service_a_file_that_cannot_be_written_is_an_error(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    monkeypatch.setattr("storage.own.replace", refuse)
     with pytest.raises(ControlError, match=r"no space is left.*Nothing was changed") as caught:
         write(path, find("gateway.name"), "x")
     assert caught.value.hint == f"Make room: df -h {path.parent}"
