@@ -201,6 +201,8 @@ class Poller(selectors.BaseSelector):
                         owner.alarm(now)
                     finally:
                         self.in_batch = False
+                        # The batch is over: what it opened is as good as any other from now on.
+                        self._fresh.clear()
                 if due or handled:
                     owner.after_batch(now)
             except Exception:

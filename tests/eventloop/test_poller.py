@@ -190,6 +190,24 @@ def test_an_alarm_is_called_in_time_once_and_may_be_set_again(poller: Poller) ->
     assert len(owner.alarms) == 3
 
 
+def test_what_an_alarm_begins_to_watch_is_heard_from_the_first_event_on(
+    poller: Poller, pair: Pair
+) -> None:
+    near, far = pair
+    watcher = Watcher()
+
+    class Opener(Owner):
+        def alarm(self, now: float) -> None:
+            poller.watch(near.fileno(), watcher)
+
+    poller.attach(Opener(at=monotonic()))
+    poller.select(0)
+    far.send(b"x")
+    poller.select(0)
+    assert watcher.masks
+    assert watcher.masks[-1] & select.EPOLLIN
+
+
 def test_select_waits_as_long_as_it_was_told_with_the_fast_lane_busy(
     poller: Poller, pair: Pair
 ) -> None:
