@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from gateway.nat import errors
 from gateway.nat.icmp import EchoSession
 from gateway.nat.outcomes import outcome_of
-from gateway.nat.verdicts import barred, evict, full
+from gateway.nat.shares import claim
+from gateway.nat.verdicts import barred
 from netstack import icmp
 from netstack.ip import IPV4_HEADER, IPV6_HEADER, PROTO_UDP, IpPacket, PacketError
 
@@ -36,11 +37,10 @@ def take_icmp(peer: TunnelPeer, ip: IpPacket, buf: Buffer, fragment: bool, now: 
     quote = errors.quote_packet(buf, ip.start, ip.end)
     session = peer.echo.get((ip.version, echo.ident))
     if session is None:
-        bound = full(peer)
-        if len(peer.echo) >= peer.limits.echo_per_peer or (bound and peer.echo):
-            evict(peer.echo.values(), now)
+        if len(peer.echo) >= peer.limits.echo_per_peer:
+            min(peer.echo.values(), key=lambda other: other.last_used).give_way(now)
             peer.counts["icmp__session__evicted"] += 1
-            bound = full(peer)
+        bound = claim(peer, now)
         if bound:
             code = icmp.ADMIN_PROHIBITED if ip.version == 4 else icmp.ADMIN_PROHIBITED6
             return peer.refuse(f"icmp__{bound}", ip.version, code, quote, now)

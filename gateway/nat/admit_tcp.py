@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from gateway.nat import errors
 from gateway.nat.dns import DnsStream
+from gateway.nat.shares import claim
 from gateway.nat.tcp import TcpFlow
 from gateway.nat.udp import DNS_PORT
-from gateway.nat.verdicts import barred, full
+from gateway.nat.verdicts import barred
 from netstack.checksum import pseudo_header
 from netstack.ip import PROTO_TCP, IpPacket, PacketError, is_unicast, parse_ip
 from netstack.tcp.errors import MalformedSegment
@@ -60,25 +61,23 @@ def _no_connection(
         reason = barred(peer, ip, buf, "tcp", now)
         if reason:
             return reason
-    nat, limits = peer.nat, peer.limits
-    bound = full(peer)
+    # A bound of ours is no answer of the host's: the SYN is dropped, and comes again.
+    if len(peer.tcp) >= 2 * peer.limits.flows_per_peer:
+        return "tcp__connection_limit__dropped"
+    bound = claim(peer, now) if to_gateway else ""
     if bound:
-        return _reset(peer, ip, seg, f"tcp__{bound}", now)
-    if len(peer.tcp) >= 2 * limits.flows_per_peer:
-        return _reset(peer, ip, seg, "tcp__connection_limit", now)
-    if len(peer.half_open) >= limits.half_open_per_peer:
-        oldest = next(iter(peer.half_open.values()))
-        peer.counts["tcp__half_open__evicted"] += 1
-        oldest.shut(now)
+        return f"tcp__{bound}__dropped"
+    if not (to_gateway or peer.connects.has_place()):
+        return "tcp__connects_waiting__dropped"
     source = (ip.src, seg.source_port)
     flow = TcpFlow(peer, ip.version, key, source, ip.dst, seg.destination_port, now)
     peer.tcp[key] = flow
     if to_gateway:
-        stream = DnsStream(nat.dns, peer)
+        stream = DnsStream(peer.nat.dns, peer)
         stream.attach(flow)
         return flow.begin_local(stream, seg, DNS_IDLE_TIMEOUT, now)
-    peer.half_open[key] = flow
-    return flow.begin(nat.outward, seg, errors.quote_packet(buf, ip.start, ip.end), now)
+    flow.hold(seg, errors.quote_packet(buf, ip.start, ip.end), now)
+    return peer.connects.admit(flow, now)
 
 
 def syn_in_time_wait(

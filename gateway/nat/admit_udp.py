@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from gateway.nat import errors
 from gateway.nat.emission import BUFFER, emit_udp
 from gateway.nat.outcomes import outcome_of
+from gateway.nat.shares import claim
 from gateway.nat.udp import DNS_PORT, UdpMapping
-from gateway.nat.verdicts import barred, evict, full
+from gateway.nat.verdicts import barred
 from netstack import icmp
 from netstack.ip import IpPacket, PacketError
 from netstack.udp import UdpDatagram, UdpPath, parse_udp, sum_ok
@@ -60,11 +61,13 @@ def take_udp(
 def _open_mapping(
     peer: TunnelPeer, ip: IpPacket, buf: Buffer, port: int, now: float
 ) -> UdpMapping | str:
-    bound = full(peer)
-    if len(peer.mappings) >= peer.limits.udp_per_peer or (bound and peer.mappings):
-        evict(peer.mappings.values(), now)
-        peer.counts["udp__mapping__evicted"] += 1
-        bound = full(peer)
+    bound = "" if len(peer.mappings) >= peer.limits.udp_per_peer else claim(peer, now)
+    if bound or len(peer.mappings) >= peer.limits.udp_per_peer:
+        idle = peer.spare_mappings.take(now)
+        if idle is not None:
+            peer.counts["udp__mapping__evicted"] += 1
+            idle.give_way(now)
+            bound = claim(peer, now)
     if bound:
         code = icmp.ADMIN_PROHIBITED if ip.version == 4 else icmp.ADMIN_PROHIBITED6
         quote = errors.quote_packet(buf, ip.start, ip.end)

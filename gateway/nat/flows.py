@@ -4,9 +4,10 @@ Life of a flow, whatever its kind:
 
     created     by a packet from the tunnel, which passed policy and bounds;
                 it may fail to open its socket and is then never in a table
-    open        in its peer's table and in `Nat.open_flows`; may be in the
+    open        in its peer's table and in `Nat.open_flows`, with a socket unless
+                it still waits for one or needs none any more; may be in the
                 peer's fair queue (`Member`) and in the timer heap (`timer`)
-    closed      `dispose` ran: no socket, in no table, in no queue; a stale
+    closed      no socket, in no table, in no queue; a stale
                 entry in the timer heap is skipped when its time comes
 
 Only the flow's own class moves it; the peer and the NAT call `ready`,
@@ -74,6 +75,14 @@ class Flow(Member):
         self.from_tunnel_bytes = 0
         self.to_tunnel_bytes = 0
 
+    sock: object | None
+    """The one socket; None before and after."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the far side has ever been heard."""
+        raise NotImplementedError
+
     def ready(self, mask: int, now: float) -> None:
         """The socket has news; see ports.py."""
         raise NotImplementedError
@@ -100,6 +109,10 @@ class Flow(Member):
     def shut(self, now: float) -> None:
         """Close it by our own decision, truthfully toward both sides as far as they are there."""
         raise NotImplementedError
+
+    def give_way(self, now: float) -> None:
+        """Close it because its socket is wanted for another flow."""
+        self.shut(now)
 
     def info(self) -> FlowInfo:
         raise NotImplementedError

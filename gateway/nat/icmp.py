@@ -43,6 +43,10 @@ class EchoSession(DatagramFlow):
         DatagramFlow.__init__(self, peer, client, ident, now)
         self._hosts: dict[bytes, object] = {}
 
+    @property
+    def answered(self) -> bool:
+        return self.to_tunnel_bytes > 0
+
     def open(self) -> None:
         """Open the socket; OSError when that fails."""
         self.sock = self.peer.nat.outward.open_echo(self.version, self)

@@ -2,7 +2,7 @@
 
 They are derived from how many descriptors the process may open, because a
 flow is a descriptor; memory bounds are fixed. One peer never gets more than
-its share, so that a second one always finds room.
+its share, so that a second one always finds room; `shares.py` sees to it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ class Limits:
     """Sockets of all peers together."""
     flows_per_peer: int = 22_500
     half_open_per_peer: int = 512
-    """TCP connects under way. The oldest gives way to the newest."""
+    """TCP connects under way; further ones wait their turn."""
+    connects_waiting_per_peer: int = 1_024
+    """TCP connects that wait. Beyond, a SYN is dropped and comes again."""
     udp_per_peer: int = 4_096
     """UDP mappings. The longest idle gives way to the newest."""
     echo_per_peer: int = 128
@@ -43,6 +45,11 @@ class Limits:
     fragments_per_peer: int = 1024 * 1024
     """Bytes held in reassembly (RFC 815); the oldest datagram gives way."""
 
+    @property
+    def reserve(self) -> int:
+        """Sockets of `flows` that are for peers with few only."""
+        return self.flows // 16
+
 
 def limits_for(max_descriptors: int) -> Limits:
     """Limits for a process that may open `max_descriptors` files (RLIMIT_NOFILE, soft)."""
@@ -52,6 +59,7 @@ def limits_for(max_descriptors: int) -> Limits:
         flows=flows,
         flows_per_peer=per_peer,
         half_open_per_peer=min(512, max(16, per_peer // 4)),
+        connects_waiting_per_peer=min(1_024, max(32, per_peer // 2)),
         udp_per_peer=min(4_096, max(16, per_peer // 2)),
         echo_per_peer=min(128, max(8, per_peer // 16)),
     )

@@ -14,11 +14,14 @@ are which outcome.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from struct import Struct
 from typing import TYPE_CHECKING
 
 from gateway.nat import admission, errors
 from gateway.nat.admit_tcp import syn_in_time_wait
+from gateway.nat.connects import Connects
 from gateway.nat.counters import FROM_TUNNEL
 from gateway.nat.dns import Questions
 from gateway.nat.emission import emit_fragments
@@ -27,6 +30,7 @@ from gateway.nat.icmp import EchoSession
 from gateway.nat.mtu import mss_for
 from gateway.nat.pace import QueuePace
 from gateway.nat.scheduler import FairQueue
+from gateway.nat.shares import Spares
 from gateway.nat.tcp import TcpFlow
 from gateway.nat.udp import Remote, UdpMapping
 from gateway.nat.windows import WindowBudget, first_window
@@ -82,13 +86,13 @@ class TunnelPeer:
         "backlog_bytes",
         "batch",
         "buffers",
+        "connects",
         "counts",
         "draining",
         "echo",
         "from_tunnel_bytes",
         "gateway_ipv4",
         "gateway_ipv6",
-        "half_open",
         "held",
         "held_until",
         "id",
@@ -108,6 +112,8 @@ class TunnelPeer:
         "removed",
         "resending",
         "sockets",
+        "spare_mappings",
+        "spares",
         "tcp",
         "timer",
         "to_tunnel_bytes",
@@ -145,11 +151,13 @@ class TunnelPeer:
         """IP packets' bytes from the client; payload bytes toward it in `to_tunnel_bytes`."""
         self.to_tunnel_bytes = 0
         self.tcp: dict[bytes, TcpFlow] = {}
-        self.half_open: dict[bytes, TcpFlow] = {}
+        self.connects = Connects(self)
         self.draining: set[TcpFlow] = set()
         self.udp_remotes: dict[bytes, Remote] = {}
         self.mappings: dict[tuple[int, int], UdpMapping] = {}
         self.echo: dict[tuple[int, int], EchoSession] = {}
+        self.spares = Spares(self._flows)
+        self.spare_mappings = Spares(self.mappings.values)
         self.questions = Questions(limits.dns_per_peer)
         self.reassembler = Reassembler(limits.fragments_per_peer)
         self.queue = FairQueue()
@@ -459,7 +467,7 @@ class TunnelPeer:
         """A connection is over: out of the tables that find it."""
         if self.tcp.get(flow.key) is flow:
             del self.tcp[flow.key]
-        self.half_open.pop(flow.key, None)
+        self.connects.leave(flow)
         self.resending.pop(flow, None)
         self.held.pop(flow, None)
         self.queue.remove(flow)
@@ -485,10 +493,16 @@ class TunnelPeer:
             return NEVER
         reassembly = self.reassembler.get_timer()
         held = self.held_until if self.held else NEVER
-        return min(self.windows.due(), held, NEVER if reassembly is None else reassembly)
+        return min(
+            self.windows.due(),
+            self.connects.due(),
+            held,
+            NEVER if reassembly is None else reassembly,
+        )
 
     def handle_timer(self, now: float) -> None:
         self.windows.handle_timer(now)
+        self.connects.handle_timer(now)
         if self.held and now >= self.held_until:
             held, self.held = self.held, {}
             for flow in held:
@@ -502,8 +516,11 @@ class TunnelPeer:
 
     # Closing.
 
+    def _flows(self) -> Iterator[Flow]:
+        return chain(self.tcp.values(), self.draining, self.mappings.values(), self.echo.values())
+
     def all_flows(self) -> list[Flow]:
-        return [*self.tcp.values(), *self.draining, *self.mappings.values(), *self.echo.values()]
+        return list(self._flows())
 
     def close_all(self, now: float) -> None:
         """The client has gone for good."""

@@ -26,6 +26,7 @@ from gateway.nat.limits import Limits
 from gateway.nat.peer import TunnelPeer
 from gateway.nat.policy import EgressPolicy
 from gateway.nat.ports import DnsPort, Outward
+from gateway.nat.shares import LITTLE
 from gateway.nat.tcp import TcpFlow
 from gateway.nat.udp import UdpMapping
 from netstack.out import PacketOut
@@ -35,8 +36,6 @@ __all__ = ["FlowInfo", "Nat", "NatConfig", "TunnelPeer"]
 
 HEAP_SLACK = 256
 """Stale timer entries that are tolerated, besides as many as there are good ones."""
-LEAST_SHARE = 32
-"""Sockets that a peer may have however many peers there are."""
 RETRY = 0.001
 """A deadline that has passed and was not moved is looked at again after so many seconds."""
 
@@ -138,7 +137,7 @@ class Nat:
     def share(self) -> int:
         """Sockets that one peer may have now."""
         limits = self.config.limits
-        fair = max(LEAST_SHARE, limits.flows // max(1, len(self.peers)))
+        fair = max(LITTLE, limits.flows // max(1, len(self.peers)))
         return min(limits.flows_per_peer, fair)
 
     # The way out.

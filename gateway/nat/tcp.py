@@ -2,10 +2,12 @@
 
 Theory of operation.
 
-*Opening.* The client's SYN is held. A connect goes out; what comes of it is
-what the client is told: SYN-ACK, RST for a refusal, an ICMP error for a host
-or net that cannot be reached. So the client's application sees the network's
-own answer, and as late or early as the network gave it.
+*Opening.* The client's SYN is held. A connect goes out when it has its turn
+(`connects.py`); what comes of it is what the client is told: SYN-ACK, RST for
+a refusal, an ICMP error for a host or net that cannot be reached. So the
+client's application sees the network's own answer, and as late or early as the
+network gave it. What fails for want of room here is told to nobody: the
+client's system sends the SYN again.
 
 *From the network* bytes are pulled, not pushed: the socket is read when the
 link has room, it is this flow's turn, and the client's window takes what
@@ -48,8 +50,8 @@ if TYPE_CHECKING:
     from netstack.out import PacketOut
     from netstack.tcp_segment import TcpSegment
 
-CONNECTING, OPEN, DRAINING, CLOSED = range(4)
-_STAGES = ("connecting", "open", "draining", "closed")
+WAITING, CONNECTING, OPEN, DRAINING, CLOSED = range(5)
+_STAGES = ("waiting", "connecting", "open", "draining", "closed")
 
 DIRECT = 8 * 1024
 """From this size on a piece goes to the socket by itself; smaller ones are joined."""
@@ -107,7 +109,7 @@ class TcpFlow(Flow):
         self.port = port
         self.pseudo = pseudo_header(source[0], host, PROTO_TCP, 0)
         """The checksum's residue over the pseudo-header but for the length."""
-        self.stage = CONNECTING
+        self.stage = WAITING
         self.conn = TcpConnection(
             version, host, port, source[0], source[1], self, peer.tcp_config(version),
             peer.nat.initial_sequence(), peer.out,
@@ -134,17 +136,26 @@ class TcpFlow(Flow):
         self.idle_timeout = NEVER
         """Seconds without data after which a local service hangs up."""
 
+    @property
+    def answered(self) -> bool:
+        return self.stage >= OPEN
+
     # Opening.
 
-    def begin(self, outward: Outward, seg: TcpSegment, quote: bytes, now: float) -> str:
-        """Take the SYN and connect. Returns what became of the SYN, a counter's name."""
+    def hold(self, seg: TcpSegment, quote: bytes, now: float) -> None:
+        """Take the SYN, of which `quote` is the beginning; `connect` is for later."""
         self.conn.syn_arrived(seg, now)
         self.quote = quote
+        self.settle(now)
+
+    def connect(self, outward: Outward, now: float) -> str:
+        """Connect. Returns what became of the SYN, a counter's name."""
+        self.stage = CONNECTING
+        self.last_used = now
         try:
             self._take_socket(outward.connect(self.version, self.host, self.port, self))
         except OSError as error:
             return self._connect_failed(outcome_of(error), now)
-        self.settle(now)
         return "tcp__syn__forwarded"
 
     def begin_local(
@@ -164,8 +175,9 @@ class TcpFlow(Flow):
         self.peer.opened()
 
     def _connected(self, now: float) -> None:
-        self.peer.half_open.pop(self.key, None)
+        self.peer.connects.leave(self)
         self.stage = OPEN
+        self.last_used = now
         self.quote = b""
         self.conn.accept(now)
         self.settle(now)
@@ -174,6 +186,9 @@ class TcpFlow(Flow):
         """Tell the client why there is no connection."""
         peer = self.peer
         peer.counts[f"tcp__connect__{outcome.label}"] += 1
+        if outcome is Outcome.NO_DESCRIPTORS:
+            self.vanish()
+            return "tcp__no_descriptors__dropped"
         if outcome.resets:
             # Ends in `closed`, which disposes.
             self.conn.refuse(now)
@@ -448,8 +463,15 @@ class TcpFlow(Flow):
         self.conn.abort(now)
         self.dispose(abort=True)
 
+    def give_way(self, now: float) -> None:
+        """Close it for want of its socket. Who was not answered yet will send the SYN again."""
+        if self.stage <= CONNECTING:
+            self.vanish()
+        else:
+            self.shut(now)
+
     def vanish(self) -> None:
-        """The client has gone for good: no word to it, RST to the host."""
+        """No word to the client, which has gone or will ask again; RST to the host."""
         self.conn.drop()
         self.dispose(abort=True)
 

@@ -108,6 +108,10 @@ class UdpMapping(DatagramFlow):
         self._only_dns = True
         self._both_ways = False
 
+    @property
+    def answered(self) -> bool:
+        return self._both_ways
+
     def open(self) -> None:
         """Open the socket; OSError when that fails."""
         self.sock = self.peer.nat.outward.open_datagram(self.version, self)

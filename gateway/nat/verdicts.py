@@ -1,21 +1,15 @@
-"""May something new be opened? Policy, the VPN's families, TTL, bounds: asked by all protocols."""
+"""May something new be opened? Policy, the VPN's families, TTL: asked by all protocols."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from gateway.nat import errors
-from gateway.nat.flows import Flow
 from netstack import icmp
 from netstack.ip import IpPacket, is_unicast
 
 if TYPE_CHECKING:
     from gateway.nat.peer import Buffer, TunnelPeer
-
-EVICTION_SAMPLE = 16
-"""Oldest flows of a kind among which the longest idle gives way."""
 
 
 def barred(peer: TunnelPeer, ip: IpPacket, buf: Buffer, kind: str, now: float) -> str:
@@ -42,18 +36,3 @@ def expired(peer: TunnelPeer, ip: IpPacket, buf: Buffer, kind: str, now: float) 
     packet = errors.time_exceeded(peer.gateway(ip.version), ip.src, 0, quote)
     sent = peer.send_error(packet, now)
     return f"{kind}__ttl_expired__" + ("icmp_sent" if sent else "dropped")
-
-
-def full(peer: TunnelPeer) -> str:
-    """Which bound forbids one more socket: its name, or empty."""
-    if peer.sockets >= peer.nat.share():
-        return "peer_flow_limit"
-    if peer.nat.sockets >= peer.limits.flows:
-        return "flow_limit"
-    return ""
-
-
-def evict(flows: Iterable[Flow], now: float) -> None:
-    """Close the longest idle of the first few of `flows`, which are in order of age."""
-    candidates = list(islice(flows, EVICTION_SAMPLE))
-    min(candidates, key=lambda flow: flow.last_used).shut(now)

@@ -94,6 +94,7 @@ class Shape:
     vpn_mtu: int = 1500
     vpn_ipv6: bool = True
     second_client: bool = False
+    third_client: bool = False
 
 
 class World:
@@ -158,16 +159,8 @@ class World:
             f"-4 route add default via {GATEWAY_LAN}", f"-6 route add default via {GATEWAY_LAN6}"
         )
         self.client.resolver(GATEWAY_LAN)
-        self.second: Host | None = None
-        if self.shape.second_client:
-            self.second = self._host("c2")
-            _link(self.second, "lan0", self.gateway, "lan1")
-            _address(self.second, "lan0", "10.1.1.2/24", "fd01:1::2/64")
-            _address(self.gateway, "lan1", "10.1.1.1/24", "fd01:1::1/64")
-            self.second.ip(
-                "-4 route add default via 10.1.1.1", "-6 route add default via fd01:1::1"
-            )
-            self.second.resolver("10.1.1.1")
+        self.second = self._another_client(1) if self.shape.second_client else None
+        self.third = self._another_client(2) if self.shape.third_client else None
 
         _link(self.gateway, "under0", self.underlay, "under0")
         _address(self.gateway, "under0", "10.7.0.2/24", "fd07::2/64")
@@ -224,6 +217,17 @@ class World:
         self.server.resolver("127.0.0.1")
         for host in self._open_hosts:
             host.inside(_wait_for_network)
+
+    def _another_client(self, number: int) -> Host:
+        """A client on a LAN of its own: 10.1.1.0/24 is the second's, 10.1.2.0/24 the third's."""
+        host = self._host(f"c{number + 1}")
+        _link(host, "lan0", self.gateway, f"lan{number}")
+        four, six = f"10.1.{number}", f"fd01:{number}::"
+        _address(host, "lan0", f"{four}.2/24", f"{six}2/64")
+        _address(self.gateway, f"lan{number}", f"{four}.1/24", f"{six}1/64")
+        host.ip(f"-4 route add default via {four}.1", f"-6 route add default via {six}1")
+        host.resolver(f"{four}.1")
+        return host
 
     def vpn_up(self, interface: str = "g1", routes: bool = True) -> None:
         """Make the VPN, as a VPN application does when it connects."""

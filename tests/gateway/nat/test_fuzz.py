@@ -20,7 +20,8 @@ EVENTS = ["", "open", "connect", "refuse", "receive", "finish", "break", "time",
 LIMITS = Limits(
     flows=40,
     flows_per_peer=30,
-    half_open_per_peer=6,
+    half_open_per_peer=4,
+    connects_waiting_per_peer=3,
     udp_per_peer=6,
     echo_per_peer=3,
     remotes_per_mapping=5,
@@ -159,7 +160,8 @@ def test_anything(script: list[tuple[bytes, bytes | None, str]], offload: bool) 
         world.balanced()
         assert world.nat.sockets == world.outward.open_sockets() + open_dns(world)
         assert world.nat.sockets <= LIMITS.flows_per_peer
-        assert len(world.peer.half_open) <= LIMITS.half_open_per_peer
+        assert len(world.peer.connects.under_way) <= LIMITS.half_open_per_peer
+        assert len(world.peer.connects.waiting) <= LIMITS.connects_waiting_per_peer
         assert len(world.peer.mappings) <= LIMITS.udp_per_peer
         assert len(world.peer.echo) <= LIMITS.echo_per_peer
         assert world.peer.reassembler.held <= LIMITS.fragments_per_peer

@@ -10,6 +10,7 @@ from scapy.layers.inet6 import ICMPv6DestUnreach
 
 from gateway.nat.limits import Limits
 from gateway.nat.peer import ACK_DELAY
+from gateway.nat.shares import OWN_IDLE, PATIENCE
 from gateway.nat.tcp import DRAIN_TIMEOUT
 from tests.gateway.nat.world import CLIENT4, GATEWAY4, GATEWAY6, Client, World, packed
 
@@ -110,7 +111,6 @@ def test_a_refused_connect_is_a_reset(version: int, when: str) -> None:
         (errno.ENODEV, 0, 0, "net_unreachable"),
         (errno.ETIMEDOUT, 1, 3, "timed_out"),
         (errno.EACCES, 13, 1, "prohibited"),
-        (errno.EMFILE, 13, 1, "no_descriptors"),
         (errno.EIO, 1, 3, "failed"),
     ],
 )
@@ -176,7 +176,7 @@ def test_a_client_that_gives_up_while_connecting_closes_the_connect() -> None:
     client.send("S")
     client.send("R")
     assert world.outward.streams[0].closed
-    assert world.peer.half_open == {}
+    assert world.peer.connects.under_way == {}
 
 
 def test_a_send_that_fails_is_a_reset() -> None:
@@ -392,26 +392,118 @@ def test_a_segment_of_no_connection_is_reset() -> None:
     world.balanced()
 
 
-def test_half_open_connects_are_bounded_and_the_oldest_gives_way() -> None:
+def under_way(world: World) -> list[int]:
+    return [flow.source[1] for flow in world.peer.connects.under_way.values()]
+
+
+def test_more_connects_than_may_be_under_way_wait_their_turn_in_order() -> None:
     world = World(limits=Limits(half_open_per_peer=3))
-    for port in range(5):
-        Client(world, sport=5000 + port).send("S")
-    assert len(world.peer.half_open) == 3
-    resets = world.got()
-    assert [packet[TCP].dport for packet in resets] == [5000, 5001]
-    assert all(packet[TCP].flags.R for packet in resets)
-    assert world.count("tcp__half_open__evicted") == 2
+    for n in range(6):
+        Client(world, sport=5000 + n).send("S")
+    assert under_way(world) == [5000, 5001, 5002]
     assert world.outward.open_sockets() == 3
+    streams = world.outward.streams
+    for n in (1, 0, 2, 3, 4, 5):
+        # They begin in order: the socket of number n is the n-th.
+        streams[n].connected(world.now)
+        world.pass_time(0)
+        answer = world.one()[TCP]
+        assert (answer.dport, answer.flags) == (5000 + n, "SA")
+    assert under_way(world) == []
+    assert world.count("tcp__syn__held") == 3
     world.balanced()
 
 
-def test_flows_are_bounded_by_a_reset() -> None:
+def test_connects_without_an_answer_give_way_to_those_that_wait_and_get_another_turn() -> None:
+    world = World(limits=Limits(half_open_per_peer=3))
+    clients = [Client(world, sport=5000 + n) for n in range(4)]
+    for client in clients:
+        client.send("S")
+    world.pass_time(PATIENCE - 0.1)
+    assert under_way(world) == [5000, 5001, 5002]
+    world.pass_time(0.2)
+    assert under_way(world) == [5001, 5002, 5003]
+    assert world.outward.streams[0].closed == "abort"
+    # Its SYN comes again, as nobody has told it anything.
+    clients[0].seq -= 1
+    clients[0].send("S")
+    assert under_way(world) == [5002, 5003, 5000]
+    assert world.got() == []
+    world.outward.streams[-1].connected(world.now)
+    assert (world.one()[TCP].dport, world.count("tcp__connect__gave_way")) == (5000, 2)
+    world.balanced()
+
+
+def test_without_others_that_wait_a_slow_connect_has_all_the_time() -> None:
+    world = World(limits=Limits(half_open_per_peer=1))
+    Client(world).send("S")
+    world.pass_time(100)
+    world.outward.streams[0].connected(world.now)
+    assert world.one()[TCP].flags == "SA"
+
+
+def test_connects_that_wait_are_bounded_and_a_syn_beyond_is_dropped() -> None:
+    world = World(limits=Limits(half_open_per_peer=1, connects_waiting_per_peer=2))
+    clients = [Client(world, sport=5000 + n) for n in range(5)]
+    for client in clients:
+        client.send("S")
+    assert world.got() == []
+    assert world.count("tcp__connects_waiting__dropped") == 2
+    assert len(world.peer.tcp) == 3
+    # Who gives up leaves the queue.
+    clients[1].send("R")
+    assert [flow.source[1] for flow in world.peer.connects.waiting.values()] == [5002]
+    clients[4].seq -= 1
+    clients[4].send("S")
+    for _ in range(3):
+        world.outward.streams[-1].connected(world.now)
+        world.pass_time(0)
+    assert [packet[TCP].dport for packet in world.got()] == [5000, 5002, 5004]
+    world.balanced()
+
+
+def test_many_that_wait_may_fail_at_once() -> None:
+    world = World(limits=Limits(half_open_per_peer=1))
+    for n in range(1000):
+        Client(world, sport=5000 + n).send("S")
+    world.outward.refusals.extend([errno.ENETUNREACH] * 999)
+    world.pass_time(PATIENCE)
+    assert (len(world.peer.tcp), world.nat.sockets) == (0, 0)
+    assert world.count("tcp__connect__net_unreachable") == 999
+    assert world.nat.get_timer() is None
+
+
+def test_flows_are_bounded_and_a_syn_beyond_is_dropped() -> None:
     world = World(limits=Limits(flows_per_peer=2))
-    for port in range(3):
-        Client(world, sport=5000 + port).send("S")
-    assert world.one()[TCP].flags == "RA"
-    assert world.count("tcp__peer_flow_limit__rst_sent") == 1
+    clients = [Client(world, sport=5000 + n) for n in range(3)]
+    for client in clients[:2]:
+        client.connect()
+    clients[2].send("S")
+    assert world.got() == []
+    assert world.count("tcp__peer_flow_limit__dropped") == 1
     assert world.nat.sockets == 2
+    # When one has rested for long it gives way, and both of its ends are told.
+    world.pass_time(OWN_IDLE / 2)
+    clients[1].send("PA", b"in use")
+    world.pass_time(OWN_IDLE / 2)
+    world.got()
+    clients[2].seq -= 1
+    clients[2].send("S")
+    reset = world.one()[TCP]
+    assert (reset.dport, reset.flags) == (5000, "RA")
+    assert [stream.closed for stream in world.outward.streams] == ["abort", "", ""]
+    world.balanced()
+
+
+def test_no_descriptor_is_no_answer_of_the_hosts() -> None:
+    world = World()
+    world.outward.refusals.append(errno.EMFILE)
+    client = Client(world)
+    client.send("S")
+    assert world.got() == []
+    assert world.count("tcp__no_descriptors__dropped") == 1
+    client.seq -= 1
+    client.connect()
     world.balanced()
 
 
