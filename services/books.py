@@ -34,6 +34,8 @@ class Retries:
     def _again(self) -> None:
         self._timer = None
         self._ledger.retry()
+        # Also when nothing was written: what stands beside the ledger may have changed.
+        self._ledger.on_change()
         self.look()
 
 

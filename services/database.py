@@ -19,6 +19,7 @@ the service has in memory.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -234,6 +235,8 @@ class Database:
             )
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             return self._rewritable(f"it is damaged ({exc})")
+        if name == "SQLITE_FULL":
+            return Unwritable(*refusal(OSError(errno.ENOSPC, str(exc)), self.path))
         return Unwritable(*refusal(exc, self.path))
 
     def _rewritable(self, why: str) -> Unwritable:

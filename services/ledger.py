@@ -55,7 +55,7 @@ class Unwritten:
     since: float
     """Unix time of the first failure."""
     waiting: tuple[str, ...]
-    """What is in force and not stored, in words, the oldest first."""
+    """What is in force and not stored, in words: what matters first, the newest first."""
 
     @property
     def sentence(self) -> str:
@@ -146,7 +146,9 @@ class Ledger:
         """The places that cannot be written, each with what waits for it."""
         found = []
         for place, resting in self._resting.items():
-            words = tuple(w.what for w in self._waiting.values() if w.place == place)
+            writes = [write for write in reversed(self._waiting.values()) if write.place == place]
+            writes.sort(key=lambda write: write.lesser)
+            words = tuple(write.what for write in writes)
             found.append(Unwritten(place, resting.why, resting.fix, resting.since, words))
         return found
 

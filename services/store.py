@@ -25,7 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from client.model import MAX_KNOWN_GATEWAYS, EndpointKind, KnownGateway, TransportEndpoint
-from gateway.model import PeerDevice
+from gateway.model import PeerDevice, peer_id
 from services.database import Database, StoreError
 from services.ledger import Key, Ledger
 from services.room import refusal
@@ -216,7 +216,9 @@ class GatewayDatabase(Store):
             with self._file.transaction() as db:
                 self._write_number(db, public_key)
 
-        self.ledger.put(self._key("lease_number", public_key), "an address", self.path, write)
+        key = self._key("lease_number", public_key)
+        what = f"the address of {peer_id(public_key)}"
+        self.ledger.put(key, what, self.path, write, lesser=True)
         return number
 
     def add_usage(self, public_key: bytes, day: str, from_tunnel: int, to_tunnel: int) -> None:

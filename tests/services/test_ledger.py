@@ -56,8 +56,8 @@ def test_the_newest_word_waits_and_is_written_when_it_can_be(disk: Disk) -> None
     assert not disk.put("b", "1")
     assert not disk.put("a", "2")
     (told,) = disk.ledger.unwritten
-    assert told.waiting == ("b=1", "a=2") and told.place == HERE
-    assert "b=1, a=2" in told.sentence and "no space is left" in told.sentence
+    assert told.waiting == ("a=2", "b=1") and told.place == HERE
+    assert "a=2, b=1" in told.sentence and "no space is left" in told.sentence
     assert disk.ledger.waits(("a",)) and disk.news == 2
     disk.full = set()
     disk.now += FIRST_PAUSE
@@ -106,6 +106,16 @@ def test_one_write_that_is_always_refused_keeps_no_other_from_being_written(disk
     assert [told.waiting for told in disk.ledger.unwritten] == [("odd",)]
 
 
+def test_what_matters_and_is_new_is_named_first_and_the_rest_is_counted(disk: Disk) -> None:
+    disk.full = {HERE}
+    for number in range(4):
+        disk.put(f"k{number}", "1")
+    disk.put("usage", "1", lesser=True)
+    disk.put("revoked", "1")
+    (told,) = disk.ledger.unwritten
+    assert "revoked=1, k3=1, k2=1, k1=1 and 2 more." in told.sentence
+
+
 def test_a_mistake_of_ours_is_logged_and_given_up(
     disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -127,7 +137,7 @@ def test_what_waits_is_bounded_and_the_lesser_goes_first(
     disk.put("usage", "1", lesser=True)
     disk.put("approved", "1")
     disk.put("named", "1")
-    assert disk.ledger.unwritten[0].waiting == ("revoked=1", "approved=1", "named=1")
+    assert disk.ledger.unwritten[0].waiting == ("named=1", "approved=1", "revoked=1")
     assert disk.ledger.missed == 1
 
 
