@@ -68,6 +68,8 @@ CONNECT_STEP = 2.0
 """Seconds for a connect in the first round after a break; each further round has as much more."""
 RESOLVER_PAUSE = 1.0
 """Seconds from somebody's writing of resolv.conf to our own: two who insist do not race."""
+REFUSAL_SECONDS = 5.0
+"""For an attempt to end whose digits were refused."""
 PING_PAUSE = 1.0
 """Seconds between pings for news of the network, however much of it there is."""
 
@@ -142,7 +144,13 @@ class Client:
         await self.flows.stop()
         self._tunnel.close()
 
-    async def connect(self, target: str | None = None, transport: str = "auto") -> None:
+    async def connect(
+        self,
+        target: str | None = None,
+        transport: str = "auto",
+        code: str | None = None,
+        unseen: bool = False,
+    ) -> None:
         """Begin connecting; returns as soon as the attempt runs.
 
         `target` is a pairing URI, a gateway's address (`HOST:PORT`, or `usb` for
@@ -152,8 +160,19 @@ class Client:
         tried at all: `uri_invalid`, `gateway_unknown`, `gateway_ambiguous`,
         `transport_unavailable`, `nic_unavailable`. What goes wrong later is in
         the snapshot.
+
+        A first contact without a URI waits in state `asked` until `confirm` is called with the
+        digits that the gateway shows. A `code` given here is that call, for the attempt
+        at `target` that waits (`code_unasked` if none does); with `unseen` whoever answers
+        is believed, without a look at the digits.
         """
+        if code is not None and self._asked_about(target):
+            await self.confirm(code)
+            return
         plan = make_plan(self._store, target, transport)
+        plan.unseen = unseen
+        if code is not None and plan.expected is None:
+            raise ClientError(*_NOTHING_ASKED)
         await self.disconnect()
         try:
             nic = await self._tunnel.prepare()
@@ -189,6 +208,36 @@ class Client:
         self._store.save_wanted(None)
         self._report.end()
         self._step(Step.DISCONNECT)
+
+    async def confirm(self, code: str) -> None:
+        """The user says that the gateway shows these digits: right ones let it go on, others
+        end the attempt. Raises ClientError `code_unasked` when no digits are shown."""
+        given = "".join(digit for digit in code if digit.isdecimal())
+        if self._state is ClientState.WAITING and given == self._report.code:
+            return
+        if self._state is not ClientState.ASKED or self._round is None:
+            raise ClientError(*_NOTHING_ASKED)
+        if given == self._report.code:
+            self._agree()
+            self._round.agree()
+        else:
+            await self.refuse()
+
+    async def refuse(self) -> None:
+        """The user says that the gateway shows other digits: the attempt is over on return.
+
+        Raises ClientError `code_unasked`.
+        """
+        if self._state is not ClientState.ASKED or self._round is None:
+            raise ClientError(*_NOTHING_ASKED)
+        self._round.refuse()
+        await self.wait(REFUSAL_SECONDS)
+
+    def _asked_about(self, target: str | None) -> bool:
+        """Whether digits are shown, or were agreed to, in the run toward `target`."""
+        plan = self._plan if self._run is not None else None
+        shown = self._state in (ClientState.ASKED, ClientState.WAITING) and self._report.code
+        return plan is not None and bool(shown) and target in (None, plan.target)
 
     def forget(self, target: str) -> None:
         """Remove a known gateway by name or fingerprint; ClientError `gateway_unknown`."""
@@ -268,6 +317,9 @@ class Client:
                 await self._tunnel.renew()
             elif ending.reason in _NOT_RESUMABLE:
                 plan.resume = None
+            elif not leased and ending.reason == "link_lost" and _look_who_is_there(plan):
+                log.info("what answered has not proven its key: looking which one it shows")
+                continue
             elif not leased and _second_way(plan, ending):
                 log.info("%s: trying what else is known of the gateway", ending.reason)
                 backoff.reset()
@@ -335,15 +387,42 @@ class Client:
     ) -> None:
         self._book.note(endpoint, outcome, why, seconds, time.time())
 
-    def met(self, gateway_key: bytes) -> bool:
+    def met(self, gateway_key: bytes) -> Ending | None:
         """On first contact: note who is there; later: nobody else will do."""
         plan = self._plan
         assert plan is not None
-        plan.met = gateway_key
-        expected = plan.public_key or (plan.known.public_key if plan.known else None)
+        expected = plan.expected
         if expected is None:
             self._report.met(fingerprint(gateway_key))
-        return expected is None or expected == gateway_key
+        elif expected != gateway_key:
+            shown, known = fingerprint(gateway_key), fingerprint(expected)
+            return Ending("handshake_failed", f"known here: {known}; there now: {shown}")
+        if plan.probing:
+            plan.probing = False
+            return Ending("link_lost", authenticated=False)
+        plan.met = gateway_key
+        return None
+
+    def shown(self, code: str) -> bool:
+        plan = self._plan
+        assert plan is not None
+        self._report.code = code
+        vouched = plan.met == plan.expected
+        if plan.unseen and not vouched:
+            log.warning("the digits %s are not compared: whoever answers is believed", code)
+        elif not vouched:
+            self._report.error, self._report.reason = "code_unconfirmed", _COMPARE
+        self._step(Step.SHOWN)
+        if vouched or plan.unseen:
+            self._agree()
+        return vouched or plan.unseen
+
+    def _agree(self) -> None:
+        """The user vouches for the key that is met, here and in later rounds of this run."""
+        assert self._plan is not None
+        self._plan.agreed = self._plan.met
+        self._report.error = self._report.reason = None
+        self._step(Step.AGREED)
 
     def asked(self, code: str | None) -> None:
         self._report.code = code
@@ -485,6 +564,24 @@ def _second_way(plan: Plan, ending: Ending) -> bool:
     return False
 
 
+def _look_who_is_there(plan: Plan) -> bool:
+    """Have the next round ask for the key alone, once: a known gateway hung up unproven."""
+    if plan.probed or plan.public_key is None or plan.secret is not None:
+        return False
+    plan.probed = plan.probing = True
+    return True
+
+
+_COMPARE = (
+    "Compare the digits with those on the gateway's screen. If they are the same, confirm them: "
+    "vpnshare connect --code DIGITS, or a key in vpnshare console."
+)
+_NOTHING_ASKED = (
+    "code_unasked",
+    "No first contact waits for its digits here.",
+    "Begin one: vpnshare connect ADDRESS. Then give what the gateway's screen shows: "
+    "vpnshare connect ADDRESS --code DIGITS.",
+)
 _SPENT = frozenset({"secret_used", "secret_expired", "secret_unknown"})
 _SETTLED = frozenset({ClientState.CONNECTED, ClientState.FAILED, ClientState.IDLE})
 _NOT_RESUMABLE = frozenset({"ticket_invalid", "ticket_used", "ticket_expired", "lease_expired"})

@@ -39,6 +39,7 @@ from vshp.core import PacketHandler
 from vshp.datagram_session import DatagramClientSession
 from vshp.events import LinkDead, PeerClosed
 from vshp.session import ClientSession
+from vshp.states import State
 
 NIC_BUDGET = 256 * 1024
 """Bytes read from the NIC before the socket gets its turn."""
@@ -162,6 +163,13 @@ class Link:
             except ProtocolError:
                 # Keys are not agreed on yet; the handshake's own time-out watches.
                 return
+            self._send()
+            self._arm()
+
+    def agree(self) -> None:
+        """See `LinkDriver`."""
+        if not self._closed and self.session.state is State.CONSENT:
+            self.session.agree(monotonic())
             self._send()
             self._arm()
 

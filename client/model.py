@@ -27,6 +27,8 @@ class ClientState(StrEnum):
 
     IDLE = "idle"
     CONNECTING = "connecting"
+    ASKED = "asked"
+    """First contact without a QR code: this device's own user is asked to compare the digits."""
     WAITING = "waiting"
     CONNECTED = "connected"
     RECONNECTING = "reconnecting"

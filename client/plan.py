@@ -45,12 +45,28 @@ class Plan:
     """The session to go on with, until a gateway will not have it."""
     known: KnownGateway | None = None
     """What the store has about this gateway, if anything."""
+    target: str | None = None
+    """What the user named."""
     by_address: bool = False
     """The user named an address: a gateway that has forgotten us may be asked anew."""
     given: frozenset[str] = frozenset()
     """The hosts that the user typed: these may be this device itself."""
+    unseen: bool = False
+    """The user gave up comparing the digits (`--yes`): whoever answers is believed."""
     met: bytes | None = field(default=None, repr=False)
-    """The key that the first contact showed; believed once the owner has approved."""
+    """The key that the first contact showed; believed once the user has agreed to its digits."""
+    agreed: bytes | None = field(default=None, repr=False)
+    """The key whose digits the user has agreed to: also if the link breaks meanwhile."""
+    probing: bool = False
+    """Somebody answered and would not prove the known key: look, as nobody, whose it shows."""
+
+    probed: bool = False
+
+    @property
+    def expected(self) -> bytes | None:
+        """The only key that will do; None while any may answer."""
+        known = self.known.public_key if self.known else None
+        return self.public_key or known or self.agreed
 
     @property
     def port(self) -> int:
@@ -74,6 +90,7 @@ def make_plan(store: ClientStore, target: str | None, transport: str) -> Plan:
     else:
         plan = _from_known(find_gateway(store, wanted), transport)
     plan.endpoints = plan.endpoints[:MAX_KNOWN_ENDPOINTS]
+    plan.target = wanted
     # USB endpoints are found when they are needed.
     if transport != "usb" and plan.endpoints and not in_order(plan.endpoints, transport):
         raise ClientError(

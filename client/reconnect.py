@@ -26,6 +26,10 @@ class Step(StrEnum):
 
     CONNECT = "connect"
     """The user asked to connect."""
+    SHOWN = "shown"
+    """The digits are shown: this device's own user is being asked."""
+    AGREED = "agreed"
+    """... and said that the gateway shows the same, or has said so of this gateway before."""
     ASKED = "asked"
     """The gateway's owner is being asked."""
     GRANTED = "granted"
@@ -42,8 +46,17 @@ _S = ClientState
 TRANSITIONS: dict[ClientState, dict[Step, ClientState]] = {
     _S.IDLE: {Step.CONNECT: _S.CONNECTING, Step.DISCONNECT: _S.IDLE},
     _S.CONNECTING: {
+        Step.SHOWN: _S.ASKED,
         Step.ASKED: _S.WAITING,
         Step.GRANTED: _S.CONNECTED,
+        Step.BROKEN: _S.CONNECTING,
+        Step.REFUSED: _S.FAILED,
+        Step.DISCONNECT: _S.IDLE,
+    },
+    _S.ASKED: {
+        Step.SHOWN: _S.ASKED,
+        Step.AGREED: _S.WAITING,
+        Step.ASKED: _S.ASKED,
         Step.BROKEN: _S.CONNECTING,
         Step.REFUSED: _S.FAILED,
         Step.DISCONNECT: _S.IDLE,
@@ -61,6 +74,7 @@ TRANSITIONS: dict[ClientState, dict[Step, ClientState]] = {
         Step.DISCONNECT: _S.IDLE,
     },
     _S.RECONNECTING: {
+        Step.SHOWN: _S.ASKED,
         Step.ASKED: _S.RECONNECTING,
         Step.GRANTED: _S.CONNECTED,
         Step.BROKEN: _S.RECONNECTING,
@@ -122,7 +136,23 @@ REASONS: dict[str, Rule] = {
     "handshake_failed": Rule(
         True,
         "What answers there is not the gateway of this pairing: its key is another. "
-        "Pair again, and beware of an impostor.",
+        "Beware of an impostor. If its owner has set it up anew: vpnshare forget it, "
+        "connect again, and compare the digits.",
+    ),
+    "code_refused": Rule(
+        True,
+        "The digits are not those that the gateway showed here: nothing was taken from it. "
+        "Somebody may be between the two. Pair with a QR code, or connect again and compare.",
+    ),
+    "config_before_consent": Rule(
+        True,
+        "What answered there gave out a lease before anybody had compared the digits, as no "
+        "honest gateway does. Nothing was taken from it. Pair with a QR code.",
+    ),
+    "code_expired": Rule(
+        True,
+        "Nobody said here in time that both sides show the same digits. Connect again, and "
+        "compare them.",
     ),
     "unreachable": Rule(
         False,

@@ -30,6 +30,7 @@ from client.tunnel import Tunnel
 from vshp.config import CloseReason, GatewayStatus, LeaseConfig
 from vshp.events import (
     ApprovalPending,
+    CodeShown,
     Event,
     Handshaken,
     LeaseChanged,
@@ -50,7 +51,6 @@ MAX_NEWS = 64
 """Events of a gateway that wait for the host to be set up; a gateway that sends more misbehaves."""
 
 _NO_ANSWER = Ending("handshake_timeout", authenticated=False)
-_ANOTHER_KEY = Ending("handshake_failed")
 _OUTCOMES = {
     "handshake_timeout": Outcome.TIMED_OUT,
     "link_dead": Outcome.TIMED_OUT,
@@ -67,8 +67,12 @@ class RoundOwner(Protocol):
     ) -> None:
         """What became of an endpoint (see `endpoints.Tell`)."""
 
-    def met(self, gateway_key: bytes) -> bool:
-        """Keys are agreed on with the holder of this key; False when it is the wrong one."""
+    def met(self, gateway_key: bytes) -> Ending | None:
+        """Keys are agreed on with the holder of this key; how it ends if that will not do."""
+
+    def shown(self, code: str) -> bool:
+        """First contact: these digits are to be compared with the gateway's; True when that is
+        not to be waited for. Nothing is taken from the gateway before `Round.agree`."""
 
     def asked(self, code: str | None) -> None:
         """The gateway's owner is being asked; `code` is to be compared, if any."""
@@ -149,6 +153,17 @@ class Round:
                 self.link.close(CloseReason.DISCONNECTED)
             await race.close()
 
+    def agree(self) -> None:
+        """This device's user says that the gateway shows the same digits."""
+        if self.link is not None:
+            self.link.agree()
+
+    def refuse(self) -> None:
+        """... that they differ: the gateway is told, and the round is over."""
+        if self.link is not None:
+            self.link.close(CloseReason.CODE_REFUSED)
+            self._news.put_nowait((self.link, Ending("code_refused")))
+
     def look_again(self) -> None:
         """The network has changed: a connect that has hung for a while is begun anew.
 
@@ -205,15 +220,19 @@ class Round:
                         self._failed(race, link.endpoint, news)
                     return news
                 case Handshaken(gateway_key=key):
-                    if not self._owner.met(key):
+                    wrong = self._owner.met(key)
+                    if wrong is not None:
                         link.close(CloseReason.HANDSHAKE_TIMEOUT)
-                        self._failed(race, link.endpoint, _ANOTHER_KEY)
-                        return _ANOTHER_KEY
+                        self._failed(race, link.endpoint, wrong)
+                        return wrong
                     shaken = True
                     seconds = race.seconds(link.endpoint)
                     self._owner.tried(link.endpoint, Outcome.WON, "", seconds)
                     # The secret is spent now, whatever comes of it.
                     await race.close(decided=True)
+                case CodeShown(code=code):
+                    if self._owner.shown(code):
+                        link.agree()
                 case ApprovalPending(code=code):
                     self._owner.asked(code)
                 case LeaseGranted(lease=lease) | LeaseChanged(lease=lease):

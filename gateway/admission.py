@@ -4,6 +4,9 @@ A trusted key gets its lease at once. A device that proved a one-time secret, or
 that shows a pairing code, waits at the desk until the owner answers, gives up,
 or time runs out. A key that claims to be paired and is not, or is revoked, is
 told so. Secrets are spent by their first use, whatever comes of it.
+
+At a first contact without a QR code the device's own user has to say yes to the digits
+as well. Who of the two is first does not matter; the lease is given when both have.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from gateway.offers import OfferBook
 from gateway.pairing import REQUEST_SECONDS, PairingDesk, RequestRefused
 from gateway.peers import PeerRegistry
 from vshp.config import CloseReason
+from vshp.constants import CONSENT_SECONDS
 from vshp.events import HelloReceived
 from vshp.pairing import OneTimeSecrets
 
@@ -29,6 +33,8 @@ Grant = Callable[[Link, HelloReceived, PeerDevice, float], None]
 class _Waiting:
     link: Link
     hello: HelloReceived
+    peer: PeerDevice | None = None
+    """Once it is trusted: then only its own user's yes is missing."""
 
 
 class Admission:
@@ -62,8 +68,7 @@ class Admission:
         if hello.secret_id is not None:
             self._offers.used(hello.secret_id, hello.label if peer is None else peer.label)
         if peer is not None:
-            self._grant(link, hello, self._registry.seen(peer, hello.platform), now)
-            return False
+            return self._trust(link, hello, self._registry.seen(peer, hello.platform), now)
         if hello.proof == "known":
             revoked = self._registry.is_revoked(key)
             self._refuse(link, CloseReason.REVOKED if revoked else CloseReason.NOT_PAIRED, now)
@@ -75,13 +80,21 @@ class Admission:
             return True
         return self._ask_owner(link, hello, via, now)
 
+    def agreed(self, link: Link, now: float) -> None:
+        """The user of the device at this link says that both sides show the same digits."""
+        key = link.public_key
+        waiting = None if key is None else self._waiting.get(key)
+        if key is not None and waiting is not None and waiting.link is link and waiting.peer:
+            del self._waiting[key]
+            self._grant(link, waiting.hello, waiting.peer, now)
+
     def approve(self, request_id: str, now: float) -> PeerDevice:
         """Trust the device that waits, and give it its lease. Raises NoSuchRequest."""
         request = self.desk.approve(request_id)
         peer = self._registry.approve(request.public_key, request.label, request.platform)
         waiting = self._waiting.pop(request.public_key, None)
         if waiting is not None and not waiting.link.closed:
-            self._grant(waiting.link, waiting.hello, peer, now)
+            self._trust(waiting.link, waiting.hello, peer, now)
         return peer
 
     def deny(self, request_id: str, now: float) -> PairingRequest:
@@ -122,6 +135,19 @@ class Admission:
         if earlier is not None:
             earlier.link.close(CloseReason.REPLACED, now)
         link.session.pending(REQUEST_SECONDS, now)
+        return True
+
+    def _trust(self, link: Link, hello: HelloReceived, peer: PeerDevice, now: float) -> bool:
+        """Grant, or have the device's user asked; True when that is waited for."""
+        if link.session.agreed:
+            self._grant(link, hello, peer, now)
+            return False
+        earlier = self._waiting.get(hello.public_key)
+        self._waiting[hello.public_key] = _Waiting(link, hello, peer)
+        if earlier is not None:
+            earlier.link.close(CloseReason.REPLACED, now)
+        link.session.approved(CONSENT_SECONDS, now)
+        link.pump(now)
         return True
 
     def _turn_away(self, public_key: bytes, reason: CloseReason, now: float) -> None:

@@ -442,6 +442,8 @@ class Gateway:
                 if self._admission.hello(link, event, now):
                     self._entrance.admitted(link)
                     self._changed()
+            case ev.CodeAgreed():
+                self._admission.agreed(link, now)
             case ev.Confirmed():
                 link.confirmed = True
                 if self._tunnels.confirmed(link, now):
@@ -452,6 +454,9 @@ class Gateway:
                     tunnel.rtt = event.smoothed
             case ev.PathPayloadFound():
                 self._tunnels.path_found(link, event.payload, now)
+            case ev.PeerClosed(reason=CloseReason.CODE_REFUSED):
+                # Its user sees other digits: somebody is between us, or a typing error was.
+                self.counters.counts["pairing__code__refused_by_device"] += 1
             case ev.PeerClosed(reason=CloseReason.DISCONNECTED):
                 # It said goodbye: no grace for what it no longer wants.
                 tunnel = self._tunnels.of_link(link)

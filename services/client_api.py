@@ -27,6 +27,7 @@ _CODES = {
     "gateway_ambiguous": Code.CONFLICT,
     "uri_invalid": Code.INVALID_PARAMS,
     "bad_address": Code.INVALID_PARAMS,
+    "code_unasked": Code.CONFLICT,
     "denied": Code.REFUSED,
     "revoked": Code.REFUSED,
 }
@@ -59,6 +60,8 @@ class ClientApi:
         handlers: dict[str, Handler] = {
             "status": lambda _: self.status(),
             "connect": self.connect,
+            "confirm": self.confirm,
+            "refuse": self.refuse,
             "disconnect": self.disconnect,
             "flows": self.flows,
             "endpoints": self.endpoints,
@@ -79,7 +82,23 @@ class ClientApi:
 
     async def connect(self, params: m.ConnectParams) -> s.ClientStatus:
         try:
-            await self._client.connect(params.uri or params.gateway, params.transport)
+            await self._client.connect(
+                params.uri or params.gateway, params.transport, params.code, params.unseen
+            )
+        except ClientError as exc:
+            raise _error(exc) from exc
+        return self.status()
+
+    async def confirm(self, params: m.ConfirmParams) -> s.ClientStatus:
+        try:
+            await self._client.confirm(params.code)
+        except ClientError as exc:
+            raise _error(exc) from exc
+        return self.status()
+
+    async def refuse(self, _: m.NoParams) -> s.ClientStatus:
+        try:
+            await self._client.refuse()
         except ClientError as exc:
             raise _error(exc) from exc
         return self.status()

@@ -159,7 +159,11 @@ ACTIONS: tuple[Action, ...] = (
     # Everywhere, gateway
     Action("share.toggle", "s", "Share", "Start or stop sharing", roles=GATEWAY, write=True),
     Action("pair.open", "p", "Pair", "Pair a device: show the QR code", roles=GATEWAY),
-    # Everywhere, client
+    # Everywhere, client: a first contact waits for its own user
+    Action("code.agree", "a", "Same digits", "Say that the gateway shows the same digits",
+           roles=CLIENT, write=True),
+    Action("code.refuse", "d", "Other digits", "Say that the gateway shows other digits",
+           roles=CLIENT, write=True),
     Action("tunnel.toggle", "c", "Connect", "Connect to the last gateway, or disconnect",
            roles=CLIENT, write=True),
     # Everywhere

@@ -322,6 +322,8 @@ class ConsoleApp(App[int]):
             return False
         if known.id in ("request.approve", "request.deny"):
             return self.current_request is not None
+        if known.id in ("code.agree", "code.refuse"):
+            return self.shown_code is not None
         if known.id == "pair.open":
             return self.section != "pair"
         if known.id == "role.switch":
@@ -369,6 +371,20 @@ class ConsoleApp(App[int]):
 
     def action_pair_open(self) -> None:
         self.open_section("pair")
+
+    @property
+    def shown_code(self) -> str | None:
+        """The digits of a first contact that wait for this device's user."""
+        status = self.store.client
+        return status.code if status is not None and status.state == "asked" else None
+
+    def action_code_agree(self) -> None:
+        if (code := self.shown_code) is not None:
+            self.start("confirm", "The digits are the same: the gateway is believed.", code=code)
+
+    def action_code_refuse(self) -> None:
+        if self.shown_code is not None:
+            self.start("refuse", "Other digits: nothing was taken from what answered.")
 
     def action_tunnel_toggle(self) -> None:
         status = self.store.client

@@ -2,6 +2,8 @@
 
 IK, IKpsk1:  HELLO (and RESUME) in message one; the gateway's answer in message two.
 XX:          keys first; HELLO and the commitment to our share of the pairing code in message three.
+             Whoever answers may be anybody: nothing is granted to us before our own user has
+             compared the digits and said so (`agree`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from vshp.constants import HANDSHAKE_TIMEOUT, NONCE_SIZE, SECRET_SIZE
 from vshp.core import COMMON_HANDLERS, Handler, SessionCore
 from vshp.events import (
     ApprovalPending,
+    CodeShown,
     Handshaken,
     LeaseChanged,
     LeaseGranted,
@@ -111,6 +114,8 @@ class ClientRole(SessionCore):
             raise PeerViolation("handshake_message_unexpected")
         payload = handshake.read(message)
         if self.pattern is Pattern.XX:
+            if payload:
+                raise PeerViolation("payload_unexpected")
             self.peer_key = handshake.remote_static
             self._share = self._rng(NONCE_SIZE)
             commit = encode_frame(FrameType.CODE_COMMIT, code_commitment(self._share))
@@ -144,16 +149,37 @@ class ClientRole(SessionCore):
         self.code = pairing_code(self._hash, self._share, gateway_share)
         self._send_frame(FrameType.CODE_REVEAL, self._share)
         self._move(Step.CODE_DONE)
+        self._event(CodeShown(self.code))
 
     def _on_auth(self, body: bytes, now: float) -> None:
         status, expires_in = decode_auth(body)
+        if self.state is State.CONSENT:
+            # Approved or not: so long is our user's yes waited for.
+            self._deadline = now + expires_in + APPROVAL_GRACE
+            self._deadline_reason = CloseReason.CODE_EXPIRED
         if status == AUTH_PENDING:
             self._move(Step.ASKED)
-            self._deadline = now + expires_in + APPROVAL_GRACE
-            self._deadline_reason = CloseReason.APPROVAL_EXPIRED
+            if self.state is State.PENDING:
+                self._deadline = now + expires_in + APPROVAL_GRACE
+                self._deadline_reason = CloseReason.APPROVAL_EXPIRED
             self._event(ApprovalPending(self.code, float(expires_in)))
 
+    def agree(self, now: float) -> None:
+        """Our own user says that the gateway shows the same digits: a lease may come now.
+
+        Good as soon as CodeShown has come, before or after the owner's yes. To say no, close with
+        `CODE_REFUSED`.
+        """
+        self._move(Step.AGREED)
+        if self._deadline_reason is CloseReason.CODE_EXPIRED:
+            self._deadline_reason = CloseReason.APPROVAL_EXPIRED
+        self._send_frame(FrameType.CODE_AGREED, b"")
+        self._flush(now)
+
     def _on_config(self, body: bytes, now: float) -> None:
+        if self.state in (State.CODE, State.CONSENT):
+            # Nothing vouches for who grants this.
+            raise PeerViolation("config_before_consent", self.state.name)
         fresh = self.state is not State.OPEN
         lease = decode_config(body, self._base if fresh else self.lease)
         self._move(Step.GRANTED)
@@ -171,11 +197,14 @@ class ClientRole(SessionCore):
         self._event(StatusReceived(self.status))
 
 
-_TALKING = frozenset({State.WAITING, State.PENDING, State.OPEN})
+_TALKING = frozenset({State.CONSENT, State.WAITING, State.PENDING, State.OPEN})
 
 ClientRole.handlers = COMMON_HANDLERS | {
-    FrameType.AUTH: (frozenset({State.WAITING, State.PENDING}), ClientRole._on_auth),
-    FrameType.CONFIG: (_TALKING, ClientRole._on_config),
+    FrameType.AUTH: (
+        frozenset({State.CONSENT, State.WAITING, State.PENDING}),
+        ClientRole._on_auth,
+    ),
+    FrameType.CONFIG: (_TALKING | {State.CODE}, ClientRole._on_config),
     FrameType.STATUS: (_TALKING, ClientRole._on_status),
     FrameType.CODE_NONCE: (frozenset({State.CODE}), ClientRole._on_code_nonce),
 }

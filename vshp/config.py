@@ -102,6 +102,10 @@ class CloseReason(StrEnum):
     SHARING_OFF = "sharing_off"
     LISTENER_CLOSED = "listener_closed"
     """The gateway listens elsewhere, or anew: come back by another of its endpoints."""
+    CODE_REFUSED = "code_refused"
+    """The device's user says that the gateway shows other digits: somebody may be in the middle."""
+    CODE_EXPIRED = "code_expired"
+    """The device's user did not say in time whether the digits are alike."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,8 @@ HANDSHAKE_TIMEOUT = 10.0
 """From the first byte to HELLO (gateway) or to the gateway's answer (client)."""
 DECISION_TIMEOUT = 30.0
 """How long the gateway's own code may sit on a HELLO before the session gives up."""
+CONSENT_SECONDS = 120.0
+"""How long a device that the owner has approved may wait for its own user's yes to the digits."""
 
 SILENCE_BEFORE_PING = 2.0
 """Traffic goes out and nothing comes back for this long: ask."""

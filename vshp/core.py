@@ -51,7 +51,9 @@ Handler = tuple[frozenset[State], Callable[[Any, bytes, float], None]]
 
 MAX_EVENTS = 64
 """Events waiting to be taken: RTT samples beyond are dropped, other news is a flood."""
-KEYED = frozenset({State.CODE, State.WAITING, State.DECIDING, State.PENDING, State.OPEN})
+KEYED = frozenset(
+    {State.CODE, State.CONSENT, State.WAITING, State.DECIDING, State.PENDING, State.OPEN}
+)
 """States in which records can be exchanged."""
 
 

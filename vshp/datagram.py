@@ -60,6 +60,7 @@ _RELIABLE = frozenset(
         FrameType.STATUS,
         FrameType.CODE_NONCE,
         FrameType.CODE_REVEAL,
+        FrameType.CODE_AGREED,
     }
 )
 _CLOSE_COPIES = 3

@@ -78,6 +78,14 @@ class HelloReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class CodeAgreed:
+    """First contact: the device's own user says that both sides show the same digits.
+
+    Only from here on may `approve` be called. It comes before or after the owner's decision.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Confirmed:
     """The client's first record under the new keys: the handshake was no replay.
 
@@ -93,6 +101,14 @@ class Handshaken:
     """Keys are agreed on with the holder of this static key."""
 
     gateway_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CodeShown:
+    """First contact: these digits are to be compared with the gateway's, and a lease is refused
+    until `agree` was called."""
+
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +154,10 @@ Event = (
     | LinkDead
     | RttMeasured
     | HelloReceived
+    | CodeAgreed
     | Confirmed
     | Handshaken
+    | CodeShown
     | ApprovalPending
     | LeaseGranted
     | LeaseChanged

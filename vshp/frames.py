@@ -63,6 +63,7 @@ class FrameType(IntEnum):
     ACK = 0x10
     PROBE = 0x11
     PROBE_ACK = 0x12
+    CODE_AGREED = 0x13
     PADDING = 0x90
 
 

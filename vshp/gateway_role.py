@@ -4,6 +4,9 @@ It reads the client's proof and HELLO, hands both to its own side, and waits for
 the decision: `pending`, `approve` or `deny`. With IK and IKpsk1 the decision
 travels in message two, so a known device is connected after one round trip.
 Until then nothing large is allocated and nothing but this dialogue is accepted.
+
+With XX the device's own user decides, too: a lease before CODE_AGREED breaks the
+protocol, so what the owner grants earlier is said (`approved`) and given later.
 """
 
 from __future__ import annotations
@@ -15,8 +18,8 @@ from sealing.errors import LocalMisuse, PeerViolation
 from vshp.config import CloseReason, GatewayStatus, Hello, LeaseConfig, Pattern, Resume
 from vshp.constants import DECISION_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_HANDSHAKE_MESSAGE, NONCE_SIZE
 from vshp.core import COMMON_HANDLERS, Handler, SessionCore
-from vshp.errors import FrameMisplaced
-from vshp.events import Confirmed, HelloReceived
+from vshp.errors import FrameInvalid, FrameMisplaced
+from vshp.events import CodeAgreed, Confirmed, HelloReceived
 from vshp.frames import (
     AUTH_APPROVED,
     AUTH_PENDING,
@@ -80,6 +83,8 @@ class GatewayRole(SessionCore):
         self._commitment = b""
         self._share = b""
         self._hash = b""
+        self.agreed = True
+        """The device's user vouches for the digits, or something better does (not `XX`)."""
         self._deadline = now + HANDSHAKE_TIMEOUT
 
     # --- handshake ---------------------------------------------------------------------------
@@ -125,6 +130,7 @@ class GatewayRole(SessionCore):
             self._hash = handshake.hash()
             self._share = self._rng(NONCE_SIZE)
             self._handshake = None
+            self.agreed = False
             self._move(Step.CODE_STARTED)
             self._keys_agreed(*handshake.keys(), now)
             if not self.admit_code(now):
@@ -162,6 +168,14 @@ class GatewayRole(SessionCore):
             raise PeerViolation("code_commit_mismatch")
         self._move(Step.CODE_DONE)
         self._ask(now, pairing_code(self._hash, share, self._share))
+
+    def _on_code_agreed(self, body: bytes, now: float) -> None:
+        if body:
+            raise FrameInvalid("field_size")
+        if self.agreed:
+            raise FrameMisplaced("frame_misplaced", "CODE_AGREED")
+        self.agreed = True
+        self._event(CodeAgreed())
 
     def _ask(self, now: float, code: str | None = None) -> None:
         """Our own side decides."""
@@ -203,8 +217,20 @@ class GatewayRole(SessionCore):
         self._deadline_reason = CloseReason.APPROVAL_EXPIRED
         self._answer([(FrameType.AUTH, encode_auth(AUTH_PENDING, expires_in))], now)
 
+    def approved(self, expires_in: float, now: float) -> None:
+        """The owner said yes; the device's own user has so many seconds left for his."""
+        self._move(Step.ASKED)
+        self._deadline = now + expires_in
+        self._deadline_reason = CloseReason.CODE_EXPIRED
+        self._answer([(FrameType.AUTH, encode_auth(AUTH_APPROVED, expires_in))], now)
+
     def approve(self, lease: LeaseConfig, now: float, base: LeaseConfig | None = None) -> None:
-        """Grant the lease. With `base`, the lease as the client has it, a delta is sent."""
+        """Grant the lease. With `base`, the lease as the client has it, a delta is sent.
+
+        Raises LocalMisuse `not_agreed` on first contact before CodeAgreed.
+        """
+        if not self.agreed:
+            raise LocalMisuse("not_agreed")
         config = encode_config(lease, base)
         self._move(Step.GRANTED)
         self._deadline = None
@@ -275,4 +301,8 @@ class GatewayRole(SessionCore):
 
 GatewayRole.handlers = COMMON_HANDLERS | {
     FrameType.CODE_REVEAL: (frozenset({State.CODE}), GatewayRole._on_code_reveal),
+    FrameType.CODE_AGREED: (
+        frozenset({State.DECIDING, State.PENDING}),
+        GatewayRole._on_code_agreed,
+    ),
 }

@@ -6,7 +6,7 @@ state does not have raises and changes nothing. Which frame may arrive in which
 state stands with the roles' handlers.
 
 Client:   HANDSHAKE -> WAITING -> (PENDING ->) OPEN -> CLOSED
-          with XX a CODE state lies between HANDSHAKE and WAITING
+          with XX: HANDSHAKE -> CODE -> CONSENT -> PENDING -> OPEN -> CLOSED
 Gateway:  PREAMBLE -> HANDSHAKE -> DECIDING -> (PENDING ->) OPEN -> CLOSED
           with XX a CODE state lies between HANDSHAKE and DECIDING
 """
@@ -25,6 +25,8 @@ class State(Enum):
     """Noise messages are under way."""
     CODE = auto()
     """Keys are agreed on; the shares of the pairing code are exchanged."""
+    CONSENT = auto()
+    """Client: the digits are shown, and its own user has not said yes to them."""
     WAITING = auto()
     """Client: said HELLO, nothing heard yet."""
     DECIDING = auto()
@@ -40,6 +42,8 @@ class Step(Enum):
     PREAMBLE_READ = auto()
     CODE_STARTED = auto()
     CODE_DONE = auto()
+    AGREED = auto()
+    """The client's own user said yes to the digits."""
     GREETED = auto()
     """HELLO was sent (client) or read (gateway) and keys or a decision follow."""
     ASKED = auto()
@@ -59,7 +63,12 @@ TABLE: dict[Role, dict[State, dict[Step, State]]] = {
             Step.CODE_STARTED: State.CODE,
             Step.ENDED: State.CLOSED,
         },
-        State.CODE: {Step.CODE_DONE: State.WAITING, Step.ENDED: State.CLOSED},
+        State.CODE: {Step.CODE_DONE: State.CONSENT, Step.ENDED: State.CLOSED},
+        State.CONSENT: {
+            Step.ASKED: State.CONSENT,
+            Step.AGREED: State.PENDING,
+            Step.ENDED: State.CLOSED,
+        },
         State.WAITING: {
             Step.ASKED: State.PENDING,
             Step.GRANTED: State.OPEN,

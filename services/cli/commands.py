@@ -110,6 +110,15 @@ def _connect(parser: argparse.ArgumentParser) -> None:
                         "ADDRESS:PORT, usb for the phone on the cable, or a known gateway "
                         "(default: the last)")  # fmt: skip
     parser.add_argument("--transport", choices=TRANSPORTS, default="auto", help="(default: auto)")
+    consent = parser.add_mutually_exclusive_group()
+    consent.add_argument("--code", metavar="DIGITS",
+                         help="by address: the digits that the gateway's screen shows for the "
+                         "attempt that waits")  # fmt: skip
+    consent.add_argument(
+        "--yes",
+        action="store_true",
+        help="by address: do not compare digits. Whoever answers is believed",
+    )
     parser.add_argument("--wait", type=_seconds, metavar="SECONDS",
                         help="give up after so long; 0: do not wait (default: 60, and longer "
                         "while the owner is asked)")  # fmt: skip
@@ -326,11 +335,14 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "connect", "Receive", "connect to a gateway", "services.cli.connecting:connect", _connect,
         ("vpnshare connect -", "vpnshare connect 192.168.1.20:47800",
-         "vpnshare connect", "vpnshare connect phone --wait 20",
+         "vpnshare connect 192.168.1.20:47800 --code 483920", "vpnshare connect",
+         "vpnshare connect phone --wait 20",
          "ssh phone vpnshare pair --json | jq -r .uri | vpnshare connect -"),
         "Exits with 0 when connected. A URI on the command line works, too, but stands in the\n"
-        "shell's history, and other users of this machine can read it there. By address, compare\n"
-        "the six digits that both sides show before the gateway's owner approves.",
+        "shell's history, and other users of this machine can read it there. By address, both\n"
+        "sides show six digits, and both have to say that they are the same. Without a terminal\n"
+        "the command then ends with 8, and the attempt waits for --code with the digits of the\n"
+        "gateway's screen. With --yes nobody compares: whoever answers is believed.",
     ),
     Command(
         "discover", "Receive", "gateways that announce themselves on this network",

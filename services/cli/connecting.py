@@ -7,9 +7,9 @@ import sys
 import time
 
 from services.cli.exits import Exit
-from services.cli.output import complain, paint, print_json, printable
+from services.cli.output import complain, digits, paint, print_json, printable
 from services.cli.services import dial
-from services.control.errors import ServiceUnavailable
+from services.control.errors import ControlError, ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import ClientStatus
 
@@ -21,14 +21,19 @@ START_WAIT = 5.0
 """Seconds for the client service to appear: `vpnshare client &` and this may be one script."""
 _INTERVAL = 0.2
 
-_REFUSALS = ("denied", "revoked", "secret_unknown", "secret_used", "secret_expired")
+_REFUSALS = ("denied", "revoked", "secret_unknown", "secret_used", "secret_expired", "code_refused")
 
 
 def connect(args: argparse.Namespace) -> int:
     params = {"transport": args.transport}
     target = _target(args.target)
+    if args.code is not None:
+        params["code"] = args.code
+    if args.yes:
+        params["unseen"] = True
     with _dial(args.wait) as service:
-        if target is None and sys.stdin.isatty() and not service.call("gateways"):
+        unknown = target is None and args.code is None and not service.call("gateways")
+        if unknown and sys.stdin.isatty():
             target = _ask()
         if target is not None:
             from vshp.uri import is_uri
@@ -36,7 +41,7 @@ def connect(args: argparse.Namespace) -> int:
             params["uri" if is_uri(target) else "gateway"] = target
         status: ClientStatus = service.call("connect", **params)
         if args.wait != 0:
-            status = _wait(service, status, args.wait, quiet=args.json)
+            status = _wait(service, status, args.wait, args)
     if args.json:
         print_json(status)
     return _outcome(status, args)
@@ -81,18 +86,30 @@ def _dial(wait: float | None) -> OneShot:
             time.sleep(0.1)
 
 
-def _wait(service: OneShot, status: ClientStatus, limit: float | None, quiet: bool) -> ClientStatus:
-    """Follow the client's state until it is decided, or the time is over."""
+def _wait(
+    service: OneShot, status: ClientStatus, limit: float | None, args: argparse.Namespace
+) -> ClientStatus:
+    """Follow the client's state until it is decided, the time is over, or it takes a person."""
+    quiet, asks = args.json, not args.json and sys.stdin.isatty() and sys.stderr.isatty()
     begin = time.monotonic()
     shown: tuple[str, str | None] | None = None
+    answered: str | None = None
     deadline = begin + (APPROVAL_WAIT if limit is None else limit)
     for status in service.watch("status", _INTERVAL, deadline):
         if (status.state, status.code) != shown and not quiet:
             shown = (status.state, status.code)
             _progress(status)
+            if status.code and args.yes:
+                _unseen(status)
+        if status.state == "asked" and status.code:
+            if not asks:
+                break
+            if status.code != answered:
+                answered = status.code
+                _compare(status)
         if status.state in ("connected", "failed", "idle"):
             break
-        waiting = status.state == "waiting"
+        waiting = status.state in ("asked", "waiting")
         if limit is None and not waiting and time.monotonic() > begin + DEFAULT_WAIT:
             break
     return status
@@ -102,15 +119,51 @@ def _progress(status: ClientStatus) -> None:
     gateway = printable(status.gateway or "the gateway")
     if status.state == "connecting":
         text = f"Connecting to {gateway}..."
+    elif status.state == "asked" and status.code:
+        text = f"First contact with {gateway}. Here the code is {_code(status)}."
     elif status.state == "waiting":
         text = f"Waiting for {gateway}'s owner to approve."
         if status.code:
-            text += f" Both sides show the code {paint(status.code, 'bold', stream=sys.stderr)}."
+            text += f" Both sides show the code {_code(status)}."
     elif status.state == "reconnecting":
         text = f"Trying again: {printable(status.reason or 'the link broke')}"
     else:
         return
     print(text, file=sys.stderr, flush=True)
+
+
+def _code(status: ClientStatus) -> str:
+    return paint(digits(status.code or ""), "bold", stream=sys.stderr)
+
+
+def _unseen(status: ClientStatus) -> None:
+    gateway = printable(status.gateway or "the gateway")
+    complain(
+        f"The digits are not compared (--yes): whoever answers at {gateway} is believed, "
+        "now and whenever this device comes back.",
+        "If that was somebody else: vpnshare forget, then connect again and compare.",
+    )
+
+
+def _compare(status: ClientStatus) -> None:
+    """The question to this device's own user. The service hears the answer.
+
+    By a connection of its own, since the one that watches is in the middle of it.
+    """
+    prompt = "Does the gateway's screen show the same? Then type the digits, or y. [y/N] "
+    print(prompt, end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline().strip().lower()
+    with dial("client") as service:
+        try:
+            if answer in ("y", "yes"):
+                service.call("confirm", code=status.code)
+            elif any(character.isdecimal() for character in answer):
+                service.call("confirm", code=answer)
+            else:
+                service.call("refuse")
+        except ControlError as exc:
+            # It was over meanwhile; the state says how.
+            complain(exc.message, exc.hint)
 
 
 def _outcome(status: ClientStatus, args: argparse.Namespace) -> int:
@@ -129,6 +182,14 @@ def _outcome(status: ClientStatus, args: argparse.Namespace) -> int:
     if status.state in ("failed", "idle"):
         complain(status.reason or "The connection was given up.")
         return Exit.REFUSED if status.error in _REFUSALS else Exit.FAILED
+    if status.state == "asked":
+        code = digits(status.code or "")
+        complain(
+            f"Not connected: nobody has said here that {gateway} shows the digits {code}, too.",
+            "If its screen (or vpnshare requests there) shows the same, confirm them: "
+            f"vpnshare connect {_named(args)}--code DIGITS.",
+        )
+        return Exit.UNCONFIRMED
     if args.wait == 0:
         if not args.json:
             print(f"Connecting to {gateway}. See: vpnshare status")
@@ -138,6 +199,10 @@ def _outcome(status: ClientStatus, args: argparse.Namespace) -> int:
         "The client keeps trying; vpnshare disconnect stops it.",
     )
     return Exit.TIMED_OUT
+
+
+def _named(args: argparse.Namespace) -> str:
+    return "".join(f"{word} " for word in args.target)
 
 
 def disconnect(args: argparse.Namespace) -> int:

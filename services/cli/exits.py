@@ -16,6 +16,7 @@ class Exit(IntEnum):
     REFUSED = 5
     TIMED_OUT = 6
     CONFLICT = 7
+    UNCONFIRMED = 8
     INTERRUPTED = 130
 
 
@@ -28,6 +29,7 @@ MEANINGS = {
     Exit.REFUSED: "refused: denied by the owner, secret expired, not permitted",
     Exit.TIMED_OUT: "timed out",
     Exit.CONFLICT: "ambiguous, or impossible in this state",
+    Exit.UNCONFIRMED: "first contact: nobody has said here that both sides show the same digits",
     Exit.INTERRUPTED: "interrupted by Ctrl-C",
 }
 

@@ -179,6 +179,11 @@ def rate(bytes_per_second: float) -> str:
     return f"{bits:.1f} Gbit/s"
 
 
+def digits(code: str) -> str:
+    """A pairing code in two groups, as people read it aloud: `123 456`."""
+    return f"{code[:3]} {code[3:]}"
+
+
 def duration(seconds: float) -> str:
     """Seconds for people: `45 s`, `3 min`, `2 h 5 min`, `4 d 1 h`."""
     whole = int(max(0.0, seconds))

@@ -8,7 +8,7 @@ import sys
 import time
 
 from services.cli.exits import Exit
-from services.cli.output import coloured, complain, paint, print_json, printable
+from services.cli.output import coloured, complain, digits, paint, print_json, printable
 from services.cli.qr import half_blocks, matrix, spaces
 from services.cli.services import dial
 from services.control.errors import ControlError
@@ -89,7 +89,7 @@ def _used_by(service: OneShot, offer: str) -> str | None:
 
 
 def _describe(request: Request) -> str:
-    code = f", code {request.code}" if request.code else ""
+    code = f", code {digits(request.code)}" if request.code else ""
     return f"{printable(request.label)} ({request.via}, {request.address}{code})"
 
 

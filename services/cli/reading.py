@@ -9,6 +9,7 @@ import time
 from services.cli.exits import Exit
 from services.cli.output import (
     Column,
+    digits,
     duration,
     paint,
     print_facts,
@@ -41,6 +42,7 @@ _STATES = {
     "excluded": ("▲ excluded", "yellow"),
     "idle": ("○ idle", "dim"),
     "connecting": ("▲ connecting", "yellow"),
+    "asked": ("▲ digits not confirmed", "yellow"),
     "waiting": ("▲ waiting for approval", "yellow"),
     "connected": ("● connected", "green"),
     "reconnecting": ("▲ reconnecting", "yellow"),
@@ -130,7 +132,7 @@ def _print_client(status: ClientStatus) -> None:
     print_facts(
         [
             ("reason     ", status.reason),
-            ("code       ", status.code),
+            ("code       ", digits(status.code) if status.code else None),
             ("gateway    ", status.gateway),
             ("identity   ", status.gateway_fingerprint),
             ("by         ", status.endpoint),
@@ -190,8 +192,8 @@ def requests(args: argparse.Namespace) -> int:
             Column("LEFT", 1, right=True),
         ],
         (
-            (r.id, r.label, r.code or "-", r.via, r.address, r.platform, r.fingerprint,
-             duration(r.expires_in))
+            (r.id, r.label, digits(r.code) if r.code else "-", r.via, r.address, r.platform,
+             r.fingerprint, duration(r.expires_in))
             for r in waiting
         ),
         "No device is waiting.",

@@ -384,6 +384,14 @@ class ClientControl(ControlClient):
         answer = await self.call("connect", uri=uri, gateway=gateway, transport=transport)
         return cast(schema.ClientStatus, answer)
 
+    async def confirm(self, code: str) -> schema.ClientStatus:
+        """Say that the gateway shows these digits (the method `confirm`)."""
+        return cast(schema.ClientStatus, await self.call("confirm", code=code))
+
+    async def refuse(self) -> schema.ClientStatus:
+        """Say that the gateway shows other digits."""
+        return cast(schema.ClientStatus, await self.call("refuse"))
+
     async def disconnect(self) -> schema.ClientStatus:
         return cast(schema.ClientStatus, await self.call("disconnect"))
 

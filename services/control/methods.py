@@ -144,14 +144,30 @@ class ConnectParams:
     gateway: str | None = None
     """Name, fingerprint, or the beginning of one."""
     transport: str = "auto"
+    code: str | None = None
+    """The digits that the gateway at the address shows: agrees to the attempt that waits."""
+    unseen: bool = False
+    """Believe whoever answers at the address, without a look at the digits."""
 
     def __post_init__(self) -> None:
+        if self.code is not None:
+            _check_text("code", self.code)
         if self.uri is not None and self.gateway is not None:
             raise ValueError("give either uri or gateway, not both")
         for name, value in (("uri", self.uri), ("gateway", self.gateway)):
             if value is not None:
                 _check_text(name, value)
         _check_choice("transport", self.transport, TRANSPORTS)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmParams:
+    """The digits that the gateway shows, as its user reads them; blanks do not matter."""
+
+    code: str
+
+    def __post_init__(self) -> None:
+        _check_text("code", self.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +281,8 @@ GATEWAY = COMMON | _table(
 CLIENT = COMMON | _table(
     Method("status", NoParams, schema.ClientStatus, topic=True),
     Method("connect", ConnectParams, schema.ClientStatus, _WRITE),
+    Method("confirm", ConfirmParams, schema.ClientStatus, _WRITE),
+    Method("refuse", NoParams, schema.ClientStatus, _WRITE),
     Method("disconnect", NoParams, schema.ClientStatus, _WRITE),
     Method("flows", FlowsParams, schema.Flows, topic=True),
     Method("endpoints", NoParams, list[schema.Endpoint], topic=True),

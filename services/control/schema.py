@@ -291,13 +291,14 @@ class ClientStatus:
     label: str
     fingerprint: str
     state: str
-    """`idle`, `connecting`, `waiting` (for approval), `connected`, `reconnecting`, `failed`."""
+    """`idle`, `connecting`, `asked` (for this device's own yes to the digits), `waiting` (for
+    approval), `connected`, `reconnecting`, `failed`."""
     reason: str | None = None
-    """Why it is `failed` or `reconnecting`: a sentence that names the fix."""
+    """Why it is `asked`, `failed` or `reconnecting`: a sentence that names the fix."""
     error: str | None = None
     """The reason's stable name, for scripts: `secret_expired`, `denied`..."""
     code: str | None = None
-    """The pairing code to compare, while `waiting` without a QR secret."""
+    """The pairing code to compare, while `asked`, and `waiting` without a QR secret."""
     gateway: str | None = None
     gateway_fingerprint: str | None = None
     endpoint: str | None = None

@@ -99,6 +99,11 @@ def link(facts: ClientFacts) -> Outcome:
         return skipped("Not connected, and not asked to be.")
     if now.state is ClientState.FAILED:
         return broken(now.reason or "The connection failed.", _after(now.error))
+    if now.state is ClientState.ASKED:
+        return warn(
+            "Nobody has said here yet that both sides show the same digits.",
+            "Compare them, and confirm here: vpnshare connect --code DIGITS",
+        )
     if now.state is ClientState.WAITING:
         return warn(
             "The gateway's owner has not answered yet.",

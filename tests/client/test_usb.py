@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from client.model import ClientState
-from tests.client.gateway_double import GatewayDouble
+from tests.client.gateway_double import LEASE, GatewayDouble
 from tests.client.test_client import UDP, Device
 from tests.fakes.adb import FakeAdb
 from vshp.config import Carrier
@@ -69,11 +70,16 @@ async def test_a_phone_on_the_cable_is_met_without_an_address(
     async with GatewayDouble() as gateway, FakeAdb(gateway.port) as fake:
         monkeypatch.setenv(adb.SERVER_VARIABLE, str(fake.port))
         async with Device(tmp_path) as device:
+            gateway.decide = lambda guest, hello: guest.session.pending(60, time.monotonic())
             await device.client.connect("usb")
-            now = await device.client.wait(5)
-            assert now.state is ClientState.CONNECTED
+            await device.until(lambda: device.state is ClientState.ASKED)
+            await gateway.heard(1)
             hello = gateway.guests[-1].hello
             assert hello is not None and hello.proof == "none"
-            assert hello.code is not None and len(hello.code) == 6
+            assert hello.code is not None and hello.code == device.client.status().code
+            await device.client.confirm(hello.code)
+            await gateway.until(lambda: gateway.guests[-1].session.agreed)
+            gateway.guests[-1].approve(LEASE)
+            assert (await device.client.wait(5)).state is ClientState.CONNECTED
             [known] = device.store.gateways()
             assert known.public_key == gateway.public_key

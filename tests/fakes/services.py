@@ -22,6 +22,7 @@ from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.methods import (
     CLIENT,
     GATEWAY,
+    ConfirmParams,
     ConnectParams,
     Done,
     FlowParams,
@@ -389,6 +390,8 @@ class PretendClient(Pretend):
         return super().handlers() | {
             "status": lambda _: self.status,
             "connect": self._connect,
+            "confirm": self._confirm,
+            "refuse": self._refuse,
             "disconnect": self._disconnect,
             "flows": lambda params: flows_page(self.flows, params),
             "endpoints": lambda _: self.endpoints,
@@ -401,6 +404,19 @@ class PretendClient(Pretend):
         self.status = replace(IDLE_CLIENT, state="connecting", gateway="Pixel 8")
         self.changed("status")
         return self.status
+
+    def _confirm(self, params: ConfirmParams) -> schema.ClientStatus:
+        right = params.code.replace(" ", "") == self.status.code
+        self.status = (
+            replace(self.status, state="waiting", reason=None, error=None)
+            if right
+            else replace(IDLE_CLIENT, state="failed", error="code_refused", reason="Other digits.")
+        )
+        self.changed("status")
+        return self.status
+
+    def _refuse(self, _: NoParams) -> schema.ClientStatus:
+        return self._confirm(ConfirmParams("none"))
 
     def _disconnect(self, _: NoParams) -> schema.ClientStatus:
         self.status = IDLE_CLIENT

@@ -14,7 +14,7 @@ from sealing.errors import ProtocolError
 from tests.fakes.waiting import settle
 from vshp.config import Carrier, Hello, LeaseConfig, Resume
 from vshp.datagram_session import DatagramClientSession
-from vshp.events import ApprovalPending, Event, LeaseGranted, RttMeasured
+from vshp.events import ApprovalPending, CodeShown, Event, LeaseGranted, RttMeasured
 from vshp.session import ClientSession
 from vshp.uri import PairingUri
 
@@ -121,6 +121,13 @@ class Device:
         self.session.ping(self.loop.time())
         self.session.writer.flush()
         await self.until(RttMeasured)
+
+    async def agree(self) -> str:
+        """First contact: its user says that the digits are alike; which they are."""
+        shown = await self.until(CodeShown)
+        self.session.agree(self.loop.time())
+        await self.flush()
+        return shown.code
 
     def leave(self) -> None:
         self.sock.close()

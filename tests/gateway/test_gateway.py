@@ -140,7 +140,51 @@ async def test_first_contact_shows_the_same_code_on_both_sides(gateway: Gateway)
     (request,) = gateway.requests()
     assert request.code == pending.code and request.code is not None and len(request.code) == 6
     gateway.approve(request.id)
+    device.session.agree(device.loop.time())
     await device.until(LeaseGranted)
+
+
+@pytest.mark.parametrize("udp", [False, True])
+@pytest.mark.parametrize("owner_first", [False, True])
+async def test_a_lease_needs_the_yes_of_both_in_any_order(
+    gateway: Gateway, udp: bool, owner_first: bool
+) -> None:
+    device = Device(gateway, key(), known=False, udp=udp)
+    await device.until(ApprovalPending)
+    if owner_first:
+        gateway.approve(gateway.requests()[0].id)
+        await device.alive()
+        assert device.session.lease is None and gateway.tunnels() == []
+        assert gateway.requests() == [] and len(gateway.peers()) == 1
+        device.session.agree(device.loop.time())
+    else:
+        device.session.agree(device.loop.time())
+        await device.alive()
+        assert device.session.lease is None and gateway.tunnels() == []
+        gateway.approve(gateway.requests()[0].id)
+    await device.until(LeaseGranted)
+    await device.alive()
+    assert gateway.status().connected == 1
+    device.leave()
+
+
+async def test_a_device_that_forgot_us_is_trusted_and_its_user_asked(gateway: Gateway) -> None:
+    first, _ = await paired(gateway)
+    first.leave()
+    device = Device(gateway, first.identity, known=False)
+    await device.agree()
+    lease = (await device.until(LeaseGranted)).lease
+    assert lease.ipv4 and gateway.requests() == []
+
+
+async def test_a_user_who_sees_other_digits_is_counted(gateway: Gateway) -> None:
+    device = Device(gateway, key(), known=False)
+    await device.until(ApprovalPending)
+    device.session.close(CloseReason.CODE_REFUSED, device.loop.time())
+    await device.flush()
+    await settle(lambda: not gateway.requests())
+    assert gateway.status().counters["pairing__code__refused_by_device"] == 1
+    assert gateway.peers() == []
 
 
 @pytest.mark.parametrize("udp", [False, True])

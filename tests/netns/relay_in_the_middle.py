@@ -10,12 +10,16 @@ import os
 import socket
 import threading
 import time
+from dataclasses import replace
+from enum import Enum, auto
 
 from sealing.errors import ProtocolError
 from sealing.identity import generate_identity
-from vshp.config import Capability, Hello
+from vshp.config import Capability, Hello, LeaseConfig
 from vshp.events import ApprovalPending, Event, HelloReceived
+from vshp.frames import FrameType, encode_config
 from vshp.session import ClientSession, GatewaySession
+from vshp.states import State
 
 
 class ManInTheMiddle:
@@ -64,6 +68,66 @@ class ManInTheMiddle:
         time.sleep(3.0)
         victim.close()
         self._upstream.close()
+
+
+class Moment(Enum):
+    """When he grants by himself."""
+
+    BEFORE_THE_CODE = auto()
+    WITH_THE_CODE = auto()
+    AFTER_THE_CODE = auto()
+    BY_DELTA = auto()
+
+
+class GrantingMan:
+    """Needs no gateway behind him: whoever comes is given a lease of his at once."""
+
+    def __init__(self, listener: socket.socket, moment: Moment) -> None:
+        self._listener = listener
+        self._moment = moment
+        self.granted = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        victim, _ = self._listener.accept()
+        session = GatewaySession(generate_identity(), lambda name: os.urandom(32), time.monotonic())
+        if self._moment is Moment.BEFORE_THE_CODE:
+            # In the place of his share of the code.
+            session.admit_code = lambda now: False
+            session.close = lambda *said: self._grant(session)  # type: ignore[method-assign]
+        try:
+            while not self.granted.is_set():
+                _push(session, victim)
+                if _pull(session, victim):
+                    return
+                if session.state is State.CODE and self._moment is Moment.WITH_THE_CODE:
+                    self._grant(session)
+                if any(isinstance(event, HelloReceived) for event in _events(session)):
+                    session.pending(60.0, time.monotonic())
+                    _push(session, victim)
+                    time.sleep(1.0)
+                    self._grant(session)
+            _push(session, victim)
+            time.sleep(3.0)
+        except (ProtocolError, OSError):
+            pass
+        finally:
+            victim.close()
+
+    def _grant(self, session: GatewaySession) -> None:
+        lease = LeaseConfig(
+            session_id=os.urandom(16),
+            ipv4=bytes((10, 66, 0, 2)),
+            ipv6=bytes.fromhex("fd66" + "00" * 13 + "02"),
+            gateway_ipv4=bytes((10, 66, 0, 1)),
+            gateway_ipv6=bytes.fromhex("fd66" + "00" * 13 + "01"),
+            name="phone",
+            ticket=bytes(80),
+        )
+        base = replace(lease, mtu=1300) if self._moment is Moment.BY_DELTA else None
+        session.writer.frame(FrameType.CONFIG, encode_config(lease, base))
+        self.granted.set()
 
 
 def _events(session: ClientSession | GatewaySession) -> list[Event]:

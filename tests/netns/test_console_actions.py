@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from services.cli.exits import Exit
 from tests.netns.conftest import opened
 from tests.netns.hosts import Host
 from tests.netns.processes import Failed, wait_for
@@ -132,7 +133,8 @@ def test_deny_from_wherever_one_is(desk: Desk) -> None:
     code = desk.gateway.wait_for_request()["code"]
     desk.console.wait_for_text(f"{code[:3]} {code[3:]}")
     desk.console.press("d")
-    assert attempt.popen.wait(20) != 0
+    assert attempt.popen.wait(20) == Exit.UNCONFIRMED
+    wait_for(lambda: desk.stranger.status()["error"] == "denied", "the stranger to be told")
     desk.console.wait_for_text(f"{STRANGER} is denied.")
     assert desk.gateway.requests() == []
     assert [peer["label"] for peer in desk.gateway.ask("peers")] == [LABEL]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
+from services.cli.exits import Exit
 from tests.netns.processes import wait_for
 from tests.netns.product import EXECUTABLE, PORT, Client, Gateway
 from tests.netns.world import GATEWAY_LAN, GATEWAY_LAN6, World
@@ -42,11 +44,17 @@ def test_a_gateway_is_found_while_it_shares_and_met_by_its_code(fresh_world: Wor
         attempt = client.begin_connect(seen["targets"][1])
         request = gateway.wait_for_request()
         assert (request["via"], len(request["code"])) == ("lan", 6)
-        wait_for(lambda: client.status()["code"], "the client to show the code")
-        assert client.status()["code"] == request["code"]
+        # Nobody sits there to say that they are the same.
+        assert attempt.popen.wait(20) == Exit.UNCONFIRMED
+        code: str = request["code"]
+        assert f"{code[:3]} {code[3:]}" in attempt.tail()
+        waiting = client.status()
+        assert (waiting["state"], waiting["code"], waiting["lease"]) == ("asked", code, None)
         gateway.command("approve", request["id"])
-        assert attempt.popen.wait(20) == 0
-        assert f"code {request['code']}" in attempt.tail()
+        time.sleep(1.0)
+        assert client.status()["state"] == "asked", "the owner's yes is not the user's"
+        agreed = client.begin_connect(seen["targets"][1], "--code", code)
+        assert agreed.popen.wait(20) == 0, agreed.tail()
         client.command("disconnect")
         again = client.begin_connect("Kitchen")
         assert again.popen.wait(20) == 0

@@ -13,14 +13,16 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from services.cli.exits import Exit
 from tests.netns.conftest import opened
 from tests.netns.hosts import Host
 from tests.netns.processes import wait_for
 from tests.netns.product import PORT, Client, Gateway
-from tests.netns.relay_in_the_middle import ManInTheMiddle
+from tests.netns.relay_in_the_middle import GrantingMan, ManInTheMiddle, Moment
 from tests.netns.world import PROJECT, SERVER, Shape, World
 
 FLOOD = int(os.environ.get("VPNSHARE_FLOOD", "2000"))
@@ -119,15 +121,25 @@ def test_a_flood_costs_little_and_the_owner_still_pairs(world: World, transport:
         assert gateway.status()["pid"] == gateway.pid
 
 
-def middle(world: World) -> ManInTheMiddle:
-    """On the second host, which the client takes for the gateway."""
-    second = second_host(world)
+def listening(second: Host) -> socket.socket:
+    """Where the client's packets to the gateway's door come."""
     listener = second.open_socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("10.1.1.2", PORT))
     listener.listen()
     listener.settimeout(30.0)
-    return ManInTheMiddle(listener, second.connect("10.1.1.1", PORT))
+    return listener
+
+
+def middle(world: World) -> ManInTheMiddle:
+    """On the second host, which the client takes for the gateway."""
+    second = second_host(world)
+    return ManInTheMiddle(listening(second), second.connect("10.1.1.1", PORT))
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What a client has changed on its host, but for sockets, which come and go."""
+    return [name for name in before if name != "sockets" and before[name] != after[name]]
 
 
 def divert(world: World) -> None:
@@ -155,9 +167,32 @@ def test_a_man_in_the_middle_shows_other_codes(world: World) -> None:
         assert request["code"] == man.code_of_gateway
         assert shown == man.code_of_client
         assert shown != request["code"]
+        assert attempt.popen.wait(20) == Exit.UNCONFIRMED
+        # Who types what the gateway's screen shows has compared them.
+        typed = client.begin_connect("10.1.0.1:47800", "--code", request["code"])
+        assert typed.popen.wait(20) == Exit.REFUSED
+        assert client.status()["error"] == "code_refused"
         gateway.command("deny", request["id"])
-        client.command("disconnect")
-        attempt.kill()
+
+
+@pytest.mark.parametrize("moment", Moment)
+def test_whoever_answers_and_grants_by_himself_takes_nothing(world: World, moment: Moment) -> None:
+    with Client(world) as client:
+        client.start()
+        divert(world)
+        second = second_host(world)
+        mallory = GrantingMan(listening(second), moment)
+        before = world.client.state()
+        attempt = client.begin_connect("10.1.0.1:47800", "--transport", "tcp")
+        assert attempt.popen.wait(20) in (Exit.FAILED, Exit.UNCONFIRMED), attempt.tail()
+        assert mallory.granted.wait(10)
+        wait_for(lambda: client.status()["state"] == "failed", "the client to leave him")
+        after = client.status()
+        assert (after["state"], after["lease"]) == ("failed", None)
+        assert after["error"] == "config_before_consent"
+        assert after["counters"]["session__config_before_consent__closed"] == 1
+        assert client.ask("gateways") == []
+        wait_for(lambda: changes(before, world.client.state()) == [], "the network as before")
 
 
 def test_with_a_qr_code_a_man_in_the_middle_is_refused(world: World) -> None:

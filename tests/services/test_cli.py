@@ -26,7 +26,7 @@ from services.cli.exits import Exit, exit_code
 from services.cli.main import main
 from services.control import schema
 from services.control.errors import Code, ControlError
-from services.control.methods import ConnectParams
+from services.control.methods import ConfirmParams, ConnectParams
 from services.control.registry import Handler
 from services.version import VERSION
 from tests.fakes import services as fakes
@@ -317,6 +317,7 @@ def test_connect_and_disconnect(client: PretendClient, capsys: Capture) -> None:
         ("failed", "secret_expired", Exit.REFUSED),
         ("failed", "unreachable", Exit.FAILED),
         ("idle", None, Exit.FAILED),
+        ("failed", "code_refused", Exit.REFUSED),
         ("waiting", None, Exit.TIMED_OUT),
         ("connecting", None, Exit.TIMED_OUT),
     ],
@@ -336,6 +337,67 @@ def test_connect_exit_codes(
     shown = capsys.readouterr()
     assert json.loads(shown.out)["state"] == state
     assert (reason or "") in shown.err
+
+
+class Strange(PretendClient):
+    """A first contact by address: it shows digits at once."""
+
+    def handlers(self) -> dict[str, Handler]:
+        return super().handlers() | {"connect": self.first_contact}
+
+    def first_contact(self, params: ConnectParams) -> schema.ClientStatus:
+        if params.code is not None:
+            return self._confirm(ConfirmParams(params.code))
+        state = "waiting" if params.unseen else "asked"
+        self.status = replace(
+            fakes.IDLE_CLIENT, state=state, code="483920", gateway="tcp:10.1.0.1:47800"
+        )
+        return self.status
+
+
+def test_without_a_terminal_digits_are_not_agreed_to(home: Path, capsys: Capture) -> None:
+    service = Strange()
+    with serve(service, home / "client.sock"):
+        assert main(["connect", "10.1.0.1", "--wait", "5"]) == Exit.UNCONFIRMED
+        shown = capsys.readouterr()
+        assert shown.out == "" and "483 920" in shown.err
+        assert "vpnshare connect 10.1.0.1 --code DIGITS" in shown.err
+        assert service.status.state == "asked", "nothing was agreed to"
+        assert main(["connect", "10.1.0.1", "--json"]) == Exit.UNCONFIRMED
+        assert json.loads(capsys.readouterr().out)["code"] == "483920"
+        assert main(["connect", "10.1.0.1", "--code", "483920", "--wait", "0.3"]) == Exit.TIMED_OUT
+        assert service.status.state == "waiting"
+        service.first_contact(ConnectParams())
+        assert main(["connect", "10.1.0.1", "--code", "111 111"]) == Exit.REFUSED
+
+
+def test_yes_says_what_it_gives_up(home: Path, capsys: Capture) -> None:
+    service = Strange()
+    with serve(service, home / "client.sock"):
+        assert main(["connect", "10.1.0.1", "--yes", "--wait", "0.3"]) == Exit.TIMED_OUT
+    assert "whoever answers at tcp:10.1.0.1:47800 is believed" in capsys.readouterr().err
+    assert main(["connect", "10.1.0.1", "--yes", "--code", "1"]) == Exit.USAGE
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (b"y", "waiting"),
+        (b"483 920", "waiting"),
+        (b"483921", "failed"),
+        (b"n", "failed"),
+        (b"", "failed"),
+    ],
+)
+def test_the_question_on_a_terminal(home: Path, answer: bytes, state: str) -> None:
+    service = Strange()
+    with serve(service, home / "client.sock"):
+        terminal = Terminal("connect", "10.1.0.1", "--wait", "3")
+        terminal.read_until(b"[y/N]")
+        assert b"483 920" in terminal.shown and service.status.state == "asked"
+        terminal.write(answer + b"\n")
+        assert terminal.end() == (Exit.TIMED_OUT if state == "waiting" else Exit.REFUSED)
+        assert service.status.state == state
 
 
 def test_follow_prints_new_lines(gateway: PretendGateway) -> None:

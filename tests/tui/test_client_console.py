@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.fakes.services import IDLE_CLIENT, URI
 from tests.tui.conftest import Console, OpenConsole
 
@@ -26,6 +28,43 @@ async def test_waiting_shows_the_code(console: OpenConsole) -> None:
         await c.settle()
         assert "waiting for approval" in c.text
         assert "123 456" in c.text
+
+
+@pytest.mark.parametrize(
+    ("key", "call", "state"),
+    [("a", ("confirm", {"code": "123456"}), "waiting"), ("d", ("refuse", {}), "failed")],
+)
+@pytest.mark.parametrize("size", [(45, 24), (80, 24)])
+@pytest.mark.parametrize("section", ["tunnel", "log"])
+async def test_the_digits_are_answered_with_a_key_in_every_section(
+    console: OpenConsole,
+    key: str,
+    call: tuple[str, dict[str, object]],
+    state: str,
+    size: tuple[int, int],
+    section: str,
+) -> None:
+    async with console("client", size=size, section=section) as c:
+        await c.press(key)
+        assert called(c, call[0]) == [], "without digits the key means nothing"
+        c.client.status = replace(IDLE_CLIENT, state="asked", code="123456")
+        c.client.changed()
+        await c.settle()
+        assert "compare the digits" in c.text or section == "log"
+        if section == "tunnel":
+            assert "123 456" in c.text and "a: the same" in c.text
+        await c.press(key)
+        assert call in c.client.calls
+        assert c.client.status.state == state
+
+
+async def test_connect_by_address(console: OpenConsole) -> None:
+    async with console("client", section="connect") as c:
+        await c.press("u")
+        named = {".": "full_stop", ":": "colon"}
+        await c.press(*(named.get(key, key) for key in "10.1.0.1:47800"))
+        await c.press("enter")
+        assert called(c, "connect") == [{"gateway": "10.1.0.1:47800"}]
 
 
 async def test_failure_shows_its_reason(console: OpenConsole) -> None:

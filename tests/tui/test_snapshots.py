@@ -195,6 +195,20 @@ def test_the_kill_switch_holds(
     assert snap_compare(make_app("client"), terminal_size=SIZES[size], run_before=after())
 
 
+@pytest.mark.parametrize("size", ["phone", "wide"])
+def test_the_client_asks_its_user(
+    snap_compare: Compare, make_app: MakeApp, client: PretendClient, size: str
+) -> None:
+    client.status = replace(
+        IDLE_CLIENT,
+        state="asked",
+        code="483920",
+        gateway="tcp:192.168.43.1:47800",
+        gateway_fingerprint="9f:2c:41:d7:aa:03:5b:e8",
+    )
+    assert snap_compare(make_app("client"), terminal_size=SIZES[size], run_before=after())
+
+
 def test_the_client_waits_with_its_code(
     snap_compare: Compare, make_app: MakeApp, client: PretendClient
 ) -> None:

@@ -141,6 +141,8 @@ def stream(pattern: str, suite: Suite) -> dict[str, Any]:
     else:
         gateway.pending(120.0, 0.0)
         turn(gateway)
+        if pattern == "XX":
+            client.agree(0.0)
         turn(client)
         gateway.approve(LEASE, 0.0)
     turn(gateway)

@@ -17,18 +17,28 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from sealing.errors import ProtocolError
-from sealing.identity import generate_identity
-from tests.vshp.dialogue import CLIENT_KEY, GATEWAY_KEY, HELLO, drain, events, feed
+from sealing.identity import generate_identity, public_key
+from tests.vshp.dialogue import (
+    CLIENT_KEY,
+    GATEWAY_KEY,
+    GATEWAY_PUBLIC,
+    HELLO,
+    LEASE,
+    drain,
+    events,
+    feed,
+)
 from vshp import pairing
 from vshp.client_role import ClientRole
+from vshp.config import LeaseConfig, Resume
 from vshp.constants import CODE_DIGITS
 from vshp.core import Handler
 from vshp.events import HelloReceived
-from vshp.frames import FrameType, decode_share
+from vshp.frames import FrameType, decode_share, encode_config, encode_frame
 from vshp.session import ClientSession, GatewaySession
 
 DIGITS = 2
@@ -310,6 +320,118 @@ STRATEGIES: dict[str, Callable[[], Iterator[Try]]] = {
         another_share_at_the_reveal,
         break_off_and_begin_anew,
         mirrored,
+    )
+}
+
+
+# --- strategies of who needs no codes: he grants by himself -----------------------------------
+#
+# Each ends with the victim's session, which must have no lease: its user has said nothing yet.
+
+HIS_LEASE = replace(LEASE, name="phone", ticket=b"h" * 80)
+
+
+class Granting(GatewaySession):
+    """A gateway of his that says CONFIG when he likes, whatever the protocol says."""
+
+    def __init__(self) -> None:
+        super().__init__(generate_identity(), lambda name: bytes(32), 0.0)
+
+    def grant(self, base: LeaseConfig | None = None) -> None:
+        self.writer.frame(FrameType.CONFIG, encode_config(HIS_LEASE, base))
+        self.writer.flush()
+
+
+def _tell(victim: ClientSession, data: bytes) -> None:
+    try:
+        feed(victim, data)
+    except ProtocolError:
+        pass
+
+
+def _code_shown() -> tuple[Client, Granting]:
+    client, mallory = Client(), Granting()
+    client.show(mallory, client.commit(mallory))
+    assert client.session.code is not None
+    return client, mallory
+
+
+def grants_in_message_two() -> ClientSession:
+    """With the first thing that he says."""
+    client, mallory = Client(), Granting()
+    feed(mallory, client.question[:-35])
+    handshake = mallory._handshake
+    assert handshake is not None
+    write = handshake.write
+    frame = encode_frame(FrameType.CONFIG, encode_config(HIS_LEASE))
+    handshake.write = lambda payload: write(payload + frame)  # type: ignore[method-assign]
+    feed(mallory, client.question[-35:])
+    _tell(client.session, drain(mallory))
+    return client.session
+
+
+def grants_before_the_code() -> ClientSession:
+    """As soon as there are keys, in the place of his share."""
+    client, mallory = Client(), Granting()
+    last = client.commit(mallory)
+    mallory.admit_code = lambda now: False
+    mallory.close = lambda *said: mallory.grant()  # type: ignore[method-assign]
+    feed(mallory, last)
+    _tell(client.session, drain(mallory))
+    return client.session
+
+
+def grants_after_the_code() -> ClientSession:
+    """The digits are on the screen, and nobody has looked at them."""
+    client, mallory = _code_shown()
+    mallory.grant()
+    _tell(client.session, drain(mallory))
+    return client.session
+
+
+def grants_as_approved() -> ClientSession:
+    """After saying that his owner has approved."""
+    client, mallory = _code_shown()
+    mallory.approved(60, 0.0)
+    mallory.grant()
+    _tell(client.session, drain(mallory))
+    return client.session
+
+
+def grants_by_delta() -> ClientSession:
+    """As a change of a lease that there never was."""
+    client, mallory = _code_shown()
+    mallory.grant(replace(HIS_LEASE, mtu=1300))
+    _tell(client.session, drain(mallory))
+    return client.session
+
+
+def grants_at_resume() -> ClientSession:
+    """A client that was paired comes back, with the real gateway's key and a ticket."""
+    resume = Resume(LEASE.session_id, LEASE.ticket, LEASE)
+    session = ClientSession(CLIENT_KEY, GATEWAY_PUBLIC, HELLO, now=0.0, resume=resume)
+    mallory = Granting()
+    _answer_blindly(mallory, drain(session))
+    _tell(session, drain(mallory))
+    return session
+
+
+def _answer_blindly(mallory: Granting, question: bytes) -> None:
+    """He cannot read it; he answers as if it had been sent to his own key."""
+    own = ClientSession(CLIENT_KEY, public_key(mallory._identity), HELLO, now=0.0)
+    feed(mallory, drain(own))
+    mallory.approve(HIS_LEASE, 0.0)
+
+
+GRANTS: dict[str, Callable[[], ClientSession]] = {
+    strategy.__name__: strategy
+    for strategy in (
+        grants_in_message_two,
+        grants_before_the_code,
+        grants_after_the_code,
+        grants_as_approved,
+        grants_by_delta,
+        grants_at_resume,
     )
 }
 

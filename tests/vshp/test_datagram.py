@@ -27,6 +27,7 @@ from vshp.datagram_session import DatagramClientSession, DatagramGatewaySession
 from vshp.errors import FrameMisplaced
 from vshp.events import (
     ApprovalPending,
+    CodeAgreed,
     Confirmed,
     HelloReceived,
     LeaseChanged,
@@ -95,6 +96,9 @@ def test_first_contact_over_a_bad_path_shows_one_code(suite: Suite, seed: int) -
     world.run(9.0)
     (hello,) = hellos(world)
     assert ApprovalPending(hello.code, 60.0) in world.client_events
+    world.client.agree(world.now)
+    world.run(9.0)
+    assert CodeAgreed() in world.gateway_events
     world.session.approve(LEASE, world.now)
     world.run(9.0)
     assert world.granted()

@@ -14,8 +14,20 @@ from collections.abc import Callable
 import pytest
 
 from tests.vshp import mallory
-from tests.vshp.mallory import STRATEGIES, Tally, odds, play
+from tests.vshp.dialogue import events, feed
+from tests.vshp.mallory import (
+    GRANTS,
+    STRATEGIES,
+    Gateway,
+    Tally,
+    TowardGateway,
+    odds,
+    play,
+    whole_client_leg,
+)
 from vshp import pairing
+from vshp.events import LeaseGranted
+from vshp.session import ClientSession
 
 TRIES = int(os.environ.get("VPNSHARE_MIDDLE", "490"))
 EACH = -(-TRIES // len(STRATEGIES))
@@ -74,6 +86,31 @@ def test_without_each_part_of_the_pairing_code_he_is_found_out(
     tally = play(strategy, 20)  # type: ignore[arg-type]
     assert tally.beyond_chance(), tally
     assert tally.ends > 10
+
+
+@pytest.mark.parametrize("strategy", GRANTS.values(), ids=GRANTS.keys())
+def test_who_grants_by_himself_gives_nothing(strategy: Callable[[], ClientSession]) -> None:
+    victim = strategy()
+    assert victim.lease is None
+    assert not [event for event in events(victim) if isinstance(event, LeaseGranted)]
+    assert victim.closed
+    (named,) = [name for name in victim.counters if name.startswith("session__")]
+    assert named in {
+        "session__config_before_consent__closed",
+        "session__payload_unexpected__closed",
+        "session__handshake_failed__closed",
+    }
+
+
+def test_the_digits_of_another_session_are_not_these() -> None:
+    """He shows the gateway's owner a session of his own: its digits are typed, or compared."""
+    ours = whole_client_leg()
+    gateway, mallory = Gateway(), TowardGateway()
+    feed(mallory, gateway.answer(mallory))
+    gateway.disclose(mallory)
+    theirs = gateway.show(mallory)
+    assert theirs is not None
+    assert theirs != ours or whole_client_leg() != ours
 
 
 def test_the_judgement() -> None:

@@ -37,9 +37,11 @@ from vshp.constants import (
     MAX_TICKET,
     RECEIVE_BUFFER_MIN_FREE,
 )
-from vshp.errors import Refused
+from vshp.errors import FrameMisplaced, Refused
 from vshp.events import (
     ApprovalPending,
+    CodeAgreed,
+    CodeShown,
     Confirmed,
     Handshaken,
     HelloReceived,
@@ -288,9 +290,96 @@ def test_first_contact_shows_the_same_code_on_both_sides(suite: Suite, step: int
     seen = events(both.client)
     assert seen[0] == Handshaken(GATEWAY_PUBLIC)
     assert ApprovalPending(hello.code, 120.0) in seen
+    assert hello.code is not None and CodeShown(hello.code) in seen
+    both.client.agree(0.0)
+    both.exchange(step=step)
+    assert events(both.gateway) == [CodeAgreed()]
     both.gateway.approve(LEASE, 0.0)
     both.exchange(step=step)
     assert LeaseGranted(LEASE) in events(both.client)
+
+
+def shown(known: bool = False) -> Pair:
+    """First contact up to where both screens show the digits; nobody has said anything."""
+    both = pair(known=known)
+    both.exchange()
+    both.hello()
+    events(both.gateway)
+    return both
+
+
+def test_the_owner_may_be_first() -> None:
+    both = shown()
+    with pytest.raises(LocalMisuse, match="not_agreed"):
+        both.gateway.approve(LEASE, 0.0)
+    both.gateway.approved(60, 0.0)
+    both.exchange()
+    assert both.client.state is State.CONSENT and both.client.lease is None
+    both.client.agree(50.0)
+    both.exchange(50.0)
+    assert events(both.gateway) == [CodeAgreed()]
+    both.gateway.approve(LEASE, 50.0)
+    both.exchange(50.0)
+    assert LeaseGranted(LEASE) in events(both.client)
+
+
+def test_the_device_s_user_may_be_first() -> None:
+    both = shown()
+    both.client.agree(0.0)
+    both.exchange()
+    assert both.client.state is State.PENDING
+    both.gateway.pending(60, 0.0)
+    both.exchange()
+    both.gateway.approve(LEASE, 0.0)
+    both.exchange()
+    assert LeaseGranted(LEASE) in events(both.client)
+
+
+def test_agreeing_is_said_once_and_only_where_there_are_digits() -> None:
+    both = shown()
+    both.client.agree(0.0)
+    with pytest.raises(LocalMisuse):
+        both.client.agree(0.0)
+    both.client.writer.frame(FrameType.CODE_AGREED, b"")
+    both.client.writer.flush()
+    with pytest.raises(FrameMisplaced, match="CODE_AGREED"):
+        both.exchange()
+    known = shown(known=True)
+    with pytest.raises(LocalMisuse):
+        known.client.agree(0.0)
+    known.gateway.pending(60, 0.0)
+    known.exchange()
+    known.client.writer.frame(FrameType.CODE_AGREED, b"")
+    known.client.writer.flush()
+    with pytest.raises(FrameMisplaced, match="CODE_AGREED"):
+        known.exchange()
+
+
+def test_who_says_that_the_digits_differ_is_heard() -> None:
+    both = shown()
+    both.client.close(CloseReason.CODE_REFUSED, 0.0)
+    both.exchange()
+    assert events(both.gateway) == [PeerClosed(CloseReason.CODE_REFUSED)]
+
+
+@pytest.mark.parametrize("approved", [True, False])
+def test_digits_that_nobody_looks_at_are_given_up(approved: bool) -> None:
+    both = shown()
+    if approved:
+        both.gateway.approved(60, 0.0)
+    else:
+        both.gateway.pending(60, 0.0)
+    both.exchange()
+    events(both.client)
+    assert run_out(both, both.client, 70.0).reason is CloseReason.CODE_EXPIRED
+    events(both.gateway)
+    late = CloseReason.CODE_EXPIRED if approved else CloseReason.APPROVAL_EXPIRED
+    assert run_out(both, both.gateway, 60.0).reason is late
+
+
+def test_whoever_answers_and_says_nothing_more_is_not_waited_for() -> None:
+    both = shown()
+    assert run_out(both, both.client, HANDSHAKE_TIMEOUT).reason is CloseReason.HANDSHAKE_TIMEOUT
 
 
 # --- OPEN ------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from cryptography.exceptions import InvalidTag
 
+from sealing.errors import AuthFailed
+from sealing.records import RecordKey
 from tests.vshp.dialogue import (
     GATEWAY_KEY,
     GATEWAY_PUBLIC,
@@ -19,11 +21,9 @@ from tests.vshp.dialogue import (
     pair,
 )
 from vshp.config import Pattern, Resume, Suite
-from vshp.errors import AuthFailed
 from vshp.events import LeaseGranted
 from vshp.pairing import OneTimeSecrets, secret_id
 from vshp.preamble import decode_preamble
-from vshp.records import RecordKey
 from vshp.session import GatewaySession
 
 MESSAGE = b"a packet that nobody else shall read"

@@ -67,6 +67,8 @@ def test_streams_read_back(pattern: str, suite: str) -> None:
     client.on_packet = lambda buf, start, end, offload: received.append(bytes(buf[start:end]))
     before = rest - 1
     for n in range(1, before + 1, 2):
+        if xx and n == before:
+            client.agree(0.0)
         generate.give(client, turns[n])
     for turn in turns[rest + 2 : rest + 4]:
         generate.give(client, turn)

@@ -97,10 +97,11 @@ class ConnectScreen(SectionScreen):
 
     async def _uri(self) -> None:
         uri = await self.app.push_screen_wait(
-            PromptScreen("Pairing URI", placeholder="VSHP:… as the gateway's console shows it")
+            PromptScreen("Pairing URI, or address", placeholder="VSHP:… as the gateway shows it")
         )
         if uri:
-            await self.console_app.carry_out("connect", "Connecting.", uri=uri)
+            named = "uri" if uri.upper().startswith("VSHP:") else "gateway"
+            await self.console_app.carry_out("connect", "Connecting.", **{named: uri})
 
     def action_gateway_forget(self) -> None:
         if self.current is not None:

@@ -140,13 +140,15 @@ def client_state(status: schema.ClientStatus, app: ConsoleApp) -> _State:
     known: dict[str, tuple[str, Tone]] = {
         "idle": (glyphs.off, "quiet"),
         "connecting": (glyphs.info, "accent"),
+        "asked": (glyphs.warn, "warn"),
         "waiting": (glyphs.warn, "warn"),
         "connected": (glyphs.ok, "ok"),
         "reconnecting": (glyphs.warn, "warn"),
         "failed": (glyphs.bad, "bad"),
     }
     glyph, tone = known.get(status.state, (glyphs.info, "plain"))
-    word = "waiting for approval" if status.state == "waiting" else status.state
+    words = {"asked": "compare the digits", "waiting": "waiting for approval"}
+    word = words.get(status.state, status.state)
     return glyph, formats.clean(word, 24), tone
 
 

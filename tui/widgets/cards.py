@@ -105,6 +105,11 @@ def client_hints(app: ConsoleApp) -> list[tuple[str, str]]:
             ("c", "Press c to connect to the gateway you used last."),
             ("2", "Press 2 to choose a gateway or to enter a pairing URI."),
         ]
+    if status.state == "asked":
+        return [
+            ("a", "Press a if the gateway's screen shows the same digits, d if others: then "
+             "somebody may be between the two."),
+        ]  # fmt: skip
     if status.state == "waiting":
         words = "Approve this device on the gateway"
         return [("", f"{words}: compare the code first." if status.code else f"{words}.")]

@@ -24,10 +24,12 @@ class TunnelCard(Card):
         made = [self.pair("State", self.span(f"{glyph} {word}", tone))]
         if status.connected_for is not None and status.state == "connected":
             made[0].append(f"  for {formats.duration(status.connected_for)}", self.tone("quiet"))
-        if status.code and status.state == "waiting":
-            made.append(self.pair("Code", self.span(formats.code(status.code), "accent"),
-                                  self.span("  the gateway shows the same", "quiet")))  # fmt: skip
-        if status.reason:
+        if status.code and status.state in ("asked", "waiting"):
+            asked = "  a: the same   d: other"
+            words = asked if status.state == "asked" else "  the gateway shows the same"
+            made.append(self.pair("Code", self.span(formats.code(status.code), "accent")))
+            made[-1].append(formats.shorten(words, max(8, width - 16)), self.tone("quiet"))
+        if status.reason and status.state != "asked":
             reason = Text(formats.clean(status.reason, 240), self.tone("bad"))
             made += list(reason.wrap(self.app.console, max(width, 10)))
         if status.gateway:

@@ -1,0 +1,214 @@
+"""First contact without a QR code: nothing is taken before this device's own user has agreed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from client.model import ClientError, ClientSnapshot, ClientState, fingerprint
+from client.plan import DEFAULT_PORT
+from sealing.identity import generate_identity, public_key
+from tests.client.gateway_double import LEASE, GatewayDouble, Guest
+from tests.client.test_client import Device
+from vshp.config import CloseReason
+from vshp.events import HelloReceived
+from vshp.frames import FrameType, encode_config
+
+NOTHING_DONE = ["recover", "prepare", "open_nic"]
+
+
+def here(gateway: GatewayDouble) -> str:
+    return f"127.0.0.1:{gateway.port}"
+
+
+def ask(guest: Guest, hello: HelloReceived) -> None:
+    guest.session.pending(120, time.monotonic())
+
+
+async def shown(device: Device, gateway: GatewayDouble) -> ClientSnapshot:
+    """First contact, up to where both screens show the digits."""
+    gateway.decide = ask
+    await device.client.connect(here(gateway))
+    await device.until(lambda: device.state is ClientState.ASKED)
+    await gateway.heard(len(gateway.guests))
+    now = device.client.status()
+    assert now.error == "code_unconfirmed" and "--code" in (now.reason or "")
+    assert now.code is not None and len(now.code) == 6
+    assert now.gateway_fingerprint == fingerprint(gateway.public_key)
+    return now
+
+
+def granting(guest: Guest, hello: HelloReceived) -> None:
+    """A gateway of the man in the middle."""
+    guest.session.writer.frame(FrameType.CONFIG, encode_config(LEASE))
+    guest.flush()
+
+
+async def test_whoever_grants_by_himself_gets_no_route(tmp_path: Path) -> None:
+    async with GatewayDouble() as mallory, Device(tmp_path) as device:
+        mallory.decide = granting
+        await device.client.connect(here(mallory))
+        now = await device.client.wait(10)
+        assert now.state is ClientState.FAILED and now.lease is None
+        assert device.host.log == [*NOTHING_DONE, "undo"]
+        assert device.store.gateways() == []
+        assert now.error == "config_before_consent" and "honest" in (now.reason or "")
+        assert now.counters["session__config_before_consent__closed"] >= 1
+
+
+@pytest.mark.parametrize("spell", ["{}", "{:.3} {:.3}"])
+async def test_digits_that_are_typed_let_it_go_on(tmp_path: Path, spell: str) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await shown(device, gateway)
+        guest = gateway.guests[-1]
+        assert guest.hello is not None and guest.hello.code is not None
+        code = guest.hello.code
+        typed = code if spell == "{}" else f"{code[:3]} {code[3:]}"
+        await device.client.connect(here(gateway), code=typed)
+        assert device.state is ClientState.WAITING
+        await gateway.until(lambda: guest.session.agreed)
+        assert device.host.log == NOTHING_DONE
+        await device.client.confirm(code)
+        guest.approve(LEASE)
+        assert (await device.client.wait(5)).state is ClientState.CONNECTED
+        (known,) = device.store.gateways()
+        assert known.public_key == gateway.public_key
+
+
+async def test_the_owner_first(tmp_path: Path) -> None:
+    def approved(guest: Guest, hello: HelloReceived) -> None:
+        guest.session.approved(120, time.monotonic())
+
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        gateway.decide = approved
+        await device.client.connect(here(gateway))
+        await device.until(lambda: device.state is ClientState.ASKED)
+        await gateway.heard(1)
+        code = device.client.status().code
+        assert code is not None
+        await device.client.confirm(code)
+        await gateway.until(lambda: gateway.guests[0].session.agreed)
+        gateway.guests[0].approve(LEASE)
+        assert (await device.client.wait(5)).state is ClientState.CONNECTED
+
+
+@pytest.mark.parametrize("way", ["other digits", "no"])
+async def test_digits_that_differ_end_it_and_the_gateway_is_told(tmp_path: Path, way: str) -> None:
+    """The digits of another session, as a man in the middle would have them typed."""
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        now = await shown(device, gateway)
+        if way == "no":
+            await device.client.refuse()
+        else:
+            assert now.code is not None
+            await device.client.confirm(f"{(int(now.code) + 1) % 1_000_000:06}")
+        now = await device.client.wait(5)
+        assert (now.state, now.error) == (ClientState.FAILED, "code_refused")
+        assert device.store.gateways() == []
+        await gateway.until(lambda: gateway.guests[-1].closed is not None)
+        closed = gateway.guests[-1].closed
+        assert closed is not None and closed.reason is CloseReason.CODE_REFUSED
+        with pytest.raises(ClientError) as caught:
+            await device.client.confirm("123456")
+        assert caught.value.name == "code_unasked"
+
+
+async def test_digits_without_an_attempt_are_no_attempt(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        with pytest.raises(ClientError) as caught:
+            await device.client.connect(here(gateway), code="123456")
+        assert caught.value.name == "code_unasked"
+        assert gateway.guests == [] and device.state is ClientState.IDLE
+        await shown(device, gateway)
+        with pytest.raises(ClientError):
+            await device.client.connect(f"127.0.0.2:{DEFAULT_PORT}", code="123456")
+        assert device.state is ClientState.ASKED, "digits for another place change nothing"
+
+
+async def test_who_does_not_look_is_let_through(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        gateway.decide = ask
+        await device.client.connect(here(gateway), unseen=True)
+        await device.until(lambda: device.state is ClientState.WAITING)
+        await gateway.until(lambda: bool(gateway.guests) and gateway.guests[0].session.agreed)
+        gateway.guests[0].approve(LEASE)
+        assert (await device.client.wait(5)).state is ClientState.CONNECTED
+
+
+async def test_a_yes_outlives_the_link(tmp_path: Path) -> None:
+    """The link breaks while the owner is asked: other digits, the same key, the same yes."""
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        code = (await shown(device, gateway)).code
+        assert code is not None
+        await device.client.confirm(code)
+        gateway.guests[-1].cut()
+        await gateway.heard(2)
+        await gateway.until(lambda: gateway.guests[-1].session.agreed)
+        assert device.state is ClientState.WAITING
+        hello = gateway.guests[-1].hello
+        assert hello is not None and device.client.status().code == hello.code
+        gateway.guests[-1].approve(LEASE)
+        assert (await device.client.wait(5)).state is ClientState.CONNECTED
+
+
+async def test_without_a_yes_a_broken_link_asks_again(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        old = (await shown(device, gateway)).code
+        gateway.guests[-1].cut()
+        await gateway.heard(2)
+        await device.until(
+            lambda: device.state is ClientState.ASKED and device.client.status().code != old
+        )
+        assert not gateway.guests[-1].session.agreed
+        assert device.host.log == NOTHING_DONE
+
+
+async def test_a_yes_is_for_one_key(tmp_path: Path) -> None:
+    """Somebody else answers at the address once the user has agreed."""
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        code = (await shown(device, gateway)).code
+        assert code is not None
+        await device.client.confirm(code)
+        honest = gateway.public_key
+        gateway.identity = generate_identity()
+        gateway.decide = granting
+        gateway.guests[-1].cut()
+        now = await device.client.wait(10)
+        assert (now.state, now.error) == (ClientState.FAILED, "handshake_failed")
+        for key in (honest, public_key(gateway.identity)):
+            assert fingerprint(key) in (now.reason or "")
+        assert device.host.log == [*NOTHING_DONE, "undo"] and device.store.gateways() == []
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+async def test_another_key_at_a_known_address_is_named(tmp_path: Path, by_name: bool) -> None:
+    """Set up anew, or an impostor: both fingerprints, and what to do."""
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await device.client.connect(gateway.uri())
+        await device.client.wait(5)
+        await device.client.disconnect()
+        before = gateway.public_key
+        gateway.identity = generate_identity()
+        gateway.decide = granting
+        heard = len(gateway.resumes)
+        await device.client.connect("phone" if by_name else here(gateway))
+        now = await device.client.wait(20)
+        assert (now.state, now.error) == (ClientState.FAILED, "handshake_failed")
+        for key in (before, public_key(gateway.identity)):
+            assert fingerprint(key) in (now.reason or "")
+        assert "vpnshare forget" in (now.reason or "")
+        assert gateway.resumes[heard:] == [], "it learns nothing of who asks"
+
+
+async def test_a_forgotten_gateway_is_a_first_contact_again(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await device.client.connect(gateway.uri())
+        await device.client.wait(5)
+        await device.client.disconnect()
+        device.client.forget("phone")
+        gateway.decide = granting
+        await device.client.connect(here(gateway))
+        assert (await device.client.wait(10)).state is ClientState.FAILED
+        assert "set_up" not in device.host.log[-1] and device.store.gateways() == []
