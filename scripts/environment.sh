@@ -157,6 +157,15 @@ install_project() {
     pip_install -e "$root${extras:+[$extras]}"
 }
 
+# install_oracles: other programs' WireGuard for the tests to compare with. It lies beside the
+# environment's packages, because it has a package of the same name as a room of ours.
+install_oracles() {
+    if [ ! -d "$venv/oracles" ]; then
+        pip_install --no-deps --target "$venv/oracles" wireguard-protocol==0.1.4 ||
+            say "wireguard-protocol could not be installed: tests skip it"
+    fi
+}
+
 # is_ready STAMP: was this set-up finished, for this clone, after its last change?
 is_ready() {
     [ "$1" -nt "$root/pyproject.toml" ] && [ -x "$venv/bin/python" ] || return 1
@@ -200,6 +209,7 @@ make_environment() {
         tail -n 15 "$setup_log" >&2
         fail "The packages could not be installed; is there a network? Log: $setup_log"
     fi
+    if [ "$kind" = dev ]; then install_oracles; fi
     printf '%s\n' "$root" >"$stamp"
     if [ "$kind" = dev ]; then printf '%s\n' "$root" >"$venv/.ready"; fi
     rm -f "$venv/.incomplete"

@@ -82,7 +82,6 @@ DATA_HEADER_SIZE = 16
 """type u8, epoch u8, reserved u16, receiver index u32, counter u64; authenticated."""
 INITIATION_SIZE = 1200
 """An initiation is padded to this, so an answer is never larger than its question."""
-COOKIE_SIZE = 16
 
 # --- implementation ----------------------------------------------------------------------------
 
@@ -144,6 +143,7 @@ CONTROL_RETRY = 0.3
 MAX_CONTROL_RETRY = 3.0
 MAX_CONTROL_QUEUE = 32
 """Control frames waiting for an acknowledgement."""
+COOKIE_PERSON = b"VSHPcky1"
 COOKIE_LIFETIME = 120.0
 """A cookie is accepted for this long to twice this long."""
 DATAGRAM_OVERHEAD = DATA_HEADER_SIZE + FRAME_HEADER_SIZE + TAG_SIZE

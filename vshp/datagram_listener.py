@@ -14,17 +14,19 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 
+from sealing.cookies import CookieJar
 from sealing.errors import AuthFailed, PeerViolation
 from sealing.records import KEY_SIZE
 from vshp.config import CloseReason
 from vshp.constants import (
+    COOKIE_LIFETIME,
+    COOKIE_PERSON,
     DATAGRAM_DATA,
     DATAGRAM_FINISH,
     DATAGRAM_INITIATION,
     LOAD_HALF_OPEN,
     MAX_HALF_OPEN,
 )
-from vshp.cookies import CookieJar
 from vshp.core import Random
 from vshp.datagram import Address
 from vshp.datagram_session import (
@@ -64,7 +66,7 @@ class DatagramListener:
         self._identity = identity
         self._secrets = secrets
         self._rng = rng
-        self._jar = CookieJar(now, rng)
+        self._jar = CookieJar(now, COOKIE_LIFETIME, COOKIE_PERSON, rng)
         self._half_open: OrderedDict[tuple[int, bytes], DatagramGatewaySession] = OrderedDict()
         """By sender index and ephemeral key, oldest first, until confirmed."""
         self._replies: list[tuple[bytes, Address]] = []

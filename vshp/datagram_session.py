@@ -20,11 +20,11 @@ from __future__ import annotations
 import os
 import struct
 
+from sealing.cookies import COOKIE_SIZE, NO_COOKIE
 from sealing.errors import AuthFailed, LocalMisuse, PeerViolation
 from vshp.client_role import ClientRole
 from vshp.config import CloseReason, Hello, Resume, Suite
 from vshp.constants import (
-    COOKIE_SIZE,
     DATAGRAM_COOKIE,
     DATAGRAM_FINISH,
     DATAGRAM_INITIATION,
@@ -32,7 +32,6 @@ from vshp.constants import (
     DATAGRAM_RESPONSE,
     INITIATION_SIZE,
 )
-from vshp.cookies import NO_COOKIE
 from vshp.core import Random
 from vshp.datagram import Address, DatagramTransport
 from vshp.frames import CLOSE_CODES

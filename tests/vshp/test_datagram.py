@@ -22,7 +22,6 @@ from vshp.constants import (
     MAX_QUEUED,
     OLD_KEY_SECONDS,
 )
-from vshp.cookies import CookieJar
 from vshp.datagram_session import DatagramClientSession, DatagramGatewaySession
 from vshp.errors import FrameMisplaced
 from vshp.events import (
@@ -521,16 +520,6 @@ def test_a_repeated_question_gets_the_same_answer_and_no_second_session() -> Non
     world.listener.receive_datagram(memoryview(data), ("6.6.6.6", 6), 0.0)
     (only,) = world.listener.sessions.values()
     assert split(only.datagrams_to_send()) == []
-
-
-def test_cookies_age() -> None:
-    jar = CookieJar(0.0)
-    cookie = jar.make(b"a", 0.0)
-    assert jar.check(cookie, b"a", 119.0)
-    assert not jar.check(cookie, b"b", 119.0)
-    assert jar.check(cookie, b"a", 121.0)
-    assert not jar.check(cookie, b"a", 241.0)
-    assert not jar.check(jar.make(b"a", 241.0), b"a", 1000.0)
 
 
 @pytest.mark.parametrize(

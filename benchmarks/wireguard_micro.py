@@ -1,0 +1,103 @@
+"""What WireGuard costs: a handshake beside noiseprotocol's, and a packet beside its cipher.
+
+Prints microseconds, the best of several rounds. Run it alone on the machine:
+`python -m benchmarks.wireguard_micro`.
+"""
+
+from __future__ import annotations
+
+from benchmarks.vshp_micro import best
+from sealing.identity import generate_identity, public_key
+from sealing.records import Cipher, RecordKey
+from tests.wireguard.oracles import noise_library
+from tests.wireguard.pipe import Pair, packet
+from wireguard.noise import (
+    NO_PSK,
+    Identity,
+    PeerKeys,
+    ephemeral,
+    finish,
+    initiate,
+    open_static,
+    open_timestamp,
+    respond,
+)
+from wireguard.timestamps import tai64n
+
+STAMP = tai64n(1_800_000_000.0)
+SIZE = 1420
+RUN = 32
+
+
+def handshakes() -> None:
+    private, other = generate_identity(), generate_identity()
+    client, gateway = Identity(private), Identity(other)
+    to_gateway, to_client = PeerKeys(client, gateway.public), PeerKeys(gateway, client.public)
+    message, state = initiate(client, to_gateway, 1, STAMP, ephemeral())
+
+    def responder() -> None:
+        opened = open_static(gateway, message)
+        accepted = open_timestamp(opened, message, to_client.static_static)
+        respond(accepted, message, to_client, 2, ephemeral())
+
+    opened = open_static(gateway, message)
+    accepted = open_timestamp(opened, message, to_client.static_static)
+    response, _ = respond(accepted, message, to_client, 2, ephemeral())
+
+    def initiator() -> None:
+        initiate(client, to_gateway, 1, STAMP, ephemeral())
+        finish(client, state, response, to_gateway)
+
+    def library() -> None:
+        noise = noise_library(False, other, None, NO_PSK)
+        noise.read_message(first)
+        noise.write_message(b"")
+
+    first = bytes(noise_library(True, private, public_key(other), NO_PSK).write_message(STAMP))
+
+    def look_up() -> None:
+        open_static(gateway, message)
+
+    for name, work in (
+        ("responder, whole handshake", responder),
+        ("responder, until the key is looked up", look_up),
+        ("responder by noiseprotocol", library),
+        ("initiator, whole handshake", initiator),
+    ):
+        print(f"{name:40} {best(work, 100):8.1f} us")
+
+
+def packets() -> None:
+    pair = Pair()
+    pair.connect()
+    peer, device = pair.client.peer, pair.gateway.device
+    one = packet(2, bytes(SIZE - 20))
+    pair.gateway.peer.on_packet = lambda buf, start, end: None
+    runs: list[bytes] = []
+
+    def seal() -> None:
+        for _ in range(RUN):
+            at = peer.writer.reserve_packet(SIZE)
+            peer.writer.buffer[at : at + SIZE] = one
+        runs.append(b"".join(peer.take(0.0)[0][0:1]))
+
+    sealing = best(seal, 20) / RUN
+    fresh = iter(runs)
+
+    def unseal() -> None:
+        device.receive(memoryview(next(fresh)), SIZE + 32, pair.client.spot, 0.0)
+
+    opening = best(unseal, 15) / RUN
+    key = RecordKey(Cipher.CHACHAPOLY, bytes(32))
+    plain, sealed = memoryview(bytearray(SIZE)), memoryview(bytearray(SIZE + 16))
+    nonce = key.nonce(0, 1)
+    cipher = best(lambda: key.encrypt_into(nonce, plain, None, sealed), 500)
+    for name, cost in (("seal", sealing), ("open", opening)):
+        print(
+            f"{name} a packet of {SIZE:<23} {cost:8.2f} us {cost - cipher:8.2f} us beside the AEAD"
+        )
+
+
+if __name__ == "__main__":
+    handshakes()
+    packets()
