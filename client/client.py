@@ -58,7 +58,7 @@ from client.tasks import cancel, create_task
 from client.trust import Trust
 from client.tunnel import Tunnel
 from sealing.identity import generate_identity, public_key
-from vshp.config import Capability, GatewayStatus, Hello, LeaseConfig, Resume, Suite
+from vshp.config import Capability, GatewayStatus, Hello, LeaseConfig, Resume, Route, Suite
 
 log = logging.getLogger(__name__)
 
@@ -377,7 +377,12 @@ class Client:
             if nic.offload_udp:
                 capabilities |= Capability.OFFLOAD_UDP
         mtu = min(MAX_MTU, config.mtu or MAX_MTU)
-        hello = Hello(config.label, config.platform, capabilities, max(MIN_MTU, mtu))
+        # Whoever answers at first contact is told no more of this device than its name.
+        told = self._tunnel.facts.told() if plan.public_key is not None else ()
+        networks = tuple(Route(n.network_address.packed, n.prefixlen) for n in told)
+        hello = Hello(
+            config.label, config.platform, capabilities, max(MIN_MTU, mtu), networks=networks
+        )
         return Sessions(self._identity, plan, hello, self._suite)
 
     # --- news of the round (RoundOwner) ------------------------------------------------------

@@ -172,21 +172,27 @@ class Tunnels:
             ticket = self._open_ticket(hello.resume, key, now)
             if ticket is not None and tunnel is not None and ticket.session_id == tunnel.session_id:
                 base, generation = tunnel.config, ticket.generation
+        networks = [(network.address, network.prefix) for network in hello.networks]
+        pool = self.pool.beside(networks, b"" if base is None else base.ipv4)
         try:
-            ipv4, ipv6 = self.pool.addresses(self._registry.lease_number(key))
+            ipv4, ipv6 = pool.addresses(self._registry.lease_number(key))
         except PoolError:
             link.close(CloseReason.BUSY, now, "no lease address is left")
             return False
+        if base is not None and base.ipv4 != ipv4:
+            # The device has come to a network with the addresses it had: its flows are of no use.
+            self._counters.counts["session__addresses__not_resumed"] += 1
+            base, generation = None, 0
         session_id = secrets.token_bytes(16) if base is None else base.session_id
         offload = bool(hello.capabilities & Capability.OFFLOAD) and link.transport != "udp"
         config = LeaseConfig(
             session_id=session_id,
             ipv4=ipv4,
             ipv6=ipv6,
-            gateway_ipv4=self.pool.gateway_ipv4,
-            gateway_ipv6=self.pool.gateway_ipv6,
-            prefix_ipv4=self.pool.ipv4.prefixlen,
-            prefix_ipv6=self.pool.ipv6.prefixlen,
+            gateway_ipv4=pool.gateway_ipv4,
+            gateway_ipv6=pool.gateway_ipv6,
+            prefix_ipv4=pool.ipv4.prefixlen,
+            prefix_ipv6=pool.ipv6.prefixlen,
             mtu=min(self.mtu, hello.mtu) if link.transport != "udp" else MIN_MTU,
             offload=offload,
             offload_udp=offload and bool(hello.capabilities & Capability.OFFLOAD_UDP),

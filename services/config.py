@@ -108,12 +108,16 @@ def _pool(version: int, longest: int) -> Callable[[str], str]:
     def check(value: str) -> str:
         if not value:
             return value
+        from gateway.leases import is_lease_space
+
         try:
             network = ipaddress.ip_network(value)
         except ValueError as exc:
             raise ValueError(f"must be an IPv{version} network: {exc}") from None
         if network.version != version or network.prefixlen > longest:
             raise ValueError(f"must be an IPv{version} network of at least /{longest}")
+        if not is_lease_space(network):
+            raise ValueError("must be a private network (10.61.0.0/24, fd61::/64), nobody else's")
         return value
 
     return check

@@ -109,6 +109,15 @@ class CloseReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """A destination that goes into the tunnel."""
+
+    address: bytes
+    """Network address, 4 or 16 bytes."""
+    prefix: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """What a client says about itself in its first authenticated message."""
 
@@ -120,15 +129,9 @@ class Hello:
     mtu: int = 65535
     """Largest MTU the virtual NIC takes."""
     carrier: Carrier = Carrier.UNKNOWN
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A destination that goes into the tunnel."""
-
-    address: bytes
-    """Network address, 4 or 16 bytes."""
-    prefix: int
+    networks: tuple[Route, ...] = ()
+    """Networks that the device has already, at most MAX_ROUTES: the lease is chosen beside them.
+    Only its word, and only good for that."""
 
 
 DEFAULT_ROUTES = (Route(bytes(4), 0), Route(bytes(16), 0))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vshp.config import Capability, Carrier, CloseReason, GatewayStatus, LeaseConfig, Resume
+from vshp.config import Capability, Carrier, CloseReason, GatewayStatus, LeaseConfig, Resume, Route
 
 # --- both sides ------------------------------------------------------------------------------
 
@@ -75,6 +75,8 @@ class HelloReceived:
     """Which one-time secret was proven; the gateway consumes it."""
     carrier: Carrier = Carrier.UNKNOWN
     """What the client says carries its link: a claim, for showing only."""
+    networks: tuple[Route, ...] = ()
+    """Networks that the client says its device has: a claim, for choosing its lease beside them."""
 
 
 @dataclass(frozen=True, slots=True)

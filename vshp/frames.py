@@ -120,9 +120,8 @@ _KNOWN = frozenset(int(kind) for kind in FrameType)
 
 _HELLO_LABEL, _HELLO_PLATFORM, _HELLO_CAPABILITIES, _HELLO_MTU = 1, 2, 3, 4
 _HELLO_CARRIER = 5 | FRAME_OPTIONAL
-_HELLO_TAGS = frozenset(
-    {_HELLO_LABEL, _HELLO_PLATFORM, _HELLO_CAPABILITIES, _HELLO_MTU, _HELLO_CARRIER}
-)
+_HELLO_NETWORKS = 6 | FRAME_OPTIONAL
+_HELLO_TAGS = frozenset({1, 2, 3, 4, _HELLO_CARRIER, _HELLO_NETWORKS})
 
 _CARRIERS = {int(carrier): carrier for carrier in Carrier}
 
@@ -136,6 +135,10 @@ def encode_hello(hello: Hello) -> bytes:
     ]
     if hello.carrier is not Carrier.UNKNOWN:
         fields.append((_HELLO_CARRIER, bytes((hello.carrier,))))
+    if len(hello.networks) > MAX_ROUTES:
+        raise LocalMisuse("too_many_networks", str(len(hello.networks)))
+    if hello.networks:
+        fields.append((_HELLO_NETWORKS, _encode_routes(hello.networks)))
     return encode_fields(fields)
 
 
@@ -152,6 +155,7 @@ def decode_hello(body: bytes) -> Hello:
         capabilities=Capability(capabilities & int(~Capability.NONE)),
         mtu=mtu,
         carrier=_CARRIERS.get(number(fields.get(_HELLO_CARRIER, b"\0"), 1), Carrier.UNKNOWN),
+        networks=_decode_routes(fields.get(_HELLO_NETWORKS, b"")),
     )
 
 
@@ -196,9 +200,6 @@ def _config_fields(lease: LeaseConfig) -> list[tuple[int, bytes]]:
         | (_FLAG_IPV6_INTERNET if lease.ipv6_internet else 0)
         | (_FLAG_RESUMED if lease.resumed else 0)
     )
-    routes = b"".join(
-        bytes((len(route.address), route.prefix)) + route.address for route in lease.routes
-    )
     return [
         (_SESSION, lease.session_id),
         (_IPV4, lease.ipv4 + lease.gateway_ipv4 + bytes((lease.prefix_ipv4,))),
@@ -206,7 +207,7 @@ def _config_fields(lease: LeaseConfig) -> list[tuple[int, bytes]]:
         (_MTU, lease.mtu.to_bytes(2, "little")),
         (_FLAGS, bytes((flags,))),
         (_EXPIRES, lease.expires_in.to_bytes(4, "little")),
-        (_ROUTES, routes),
+        (_ROUTES, _encode_routes(lease.routes)),
         (_NAME, clip_utf8(lease.name, MAX_NAME)),
         (_TICKET, lease.ticket),
         (_ENDPOINTS, encode_endpoints(lease.endpoints)),
@@ -292,6 +293,10 @@ def _prefix(value: int, most: int) -> int:
     if value > most:
         raise FrameInvalid("prefix_too_long", str(value))
     return value
+
+
+def _encode_routes(routes: tuple[Route, ...]) -> bytes:
+    return b"".join(bytes((len(r.address), r.prefix)) + r.address for r in routes)
 
 
 def _decode_routes(value: bytes) -> tuple[Route, ...]:

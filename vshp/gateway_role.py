@@ -190,6 +190,7 @@ class GatewayRole(SessionCore):
                 capabilities=hello.capabilities,
                 mtu=hello.mtu,
                 carrier=hello.carrier,
+                networks=hello.networks,
                 proof=_PROOFS[preamble.pattern],
                 code=code,
                 resume=self._resume,

@@ -12,7 +12,7 @@ from gateway.gateway import Gateway
 from gateway.records import GatewayConfig
 from sealing.errors import ProtocolError
 from tests.fakes.waiting import settle
-from vshp.config import Carrier, Hello, LeaseConfig, Resume
+from vshp.config import Carrier, Hello, LeaseConfig, Resume, Route
 from vshp.datagram_session import DatagramClientSession
 from vshp.events import ApprovalPending, CodeShown, Event, LeaseGranted, RttMeasured
 from vshp.session import ClientSession
@@ -47,6 +47,7 @@ class Device:
         known: bool = True,
         udp: bool = False,
         carrier: Carrier = Carrier.UNKNOWN,
+        networks: tuple[Route, ...] = (),
     ) -> None:
         self.identity = identity
         self.loop = asyncio.get_running_loop()
@@ -55,7 +56,7 @@ class Device:
         self.sock = socket.socket(socket.AF_INET, kind)
         self.sock.connect(("127.0.0.1", port_of(gateway)))
         self.sock.setblocking(False)
-        hello = Hello(label="a device", platform="linux", carrier=carrier)
+        hello = Hello(label="a device", platform="linux", carrier=carrier, networks=networks)
         gateway_key = gateway.public_key if known else None
         now = self.loop.time()
         if udp:

@@ -18,7 +18,7 @@ from gateway.pairing import NoSuchRequest
 from gateway.peers import NoSuchPeer
 from tests.fakes.waiting import settle
 from tests.gateway.devices import CONFIG, Device, key, offer, paired, port_of, public
-from vshp.config import Carrier, CloseReason, Resume
+from vshp.config import Carrier, CloseReason, Resume, Route
 from vshp.events import ApprovalPending, LeaseChanged, LeaseGranted, PeerClosed, StatusReceived
 from vshp.uri import PairingUri
 
@@ -227,6 +227,27 @@ async def test_resume_keeps_the_session_and_its_tunnel(gateway: Gateway) -> None
     assert renewed.resumed and renewed.session_id == lease.session_id
     assert renewed.ipv4 == lease.ipv4 and renewed.ticket != lease.ticket
     assert gateway.tunnels() == [before]
+    again.leave()
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+async def test_a_device_gets_addresses_beside_its_networks(
+    gateway: Gateway, elsewhere: bool
+) -> None:
+    device, lease = await paired(gateway)
+    device.leave()
+    await settle(lambda: gateway.status().connected == 0)
+    resume = Resume(lease.session_id, lease.ticket, lease)
+    lan = Route(lease.ipv4[:2] + bytes(2), 16) if elsewhere else Route(bytes((192, 168, 7, 0)), 24)
+    again = Device(gateway, device.identity, resume=resume, networks=(lan,))
+    renewed = (await again.until(LeaseGranted)).lease
+    await again.flush()
+    await settle(lambda: gateway.status().connected == 1)
+    assert (renewed.ipv4[:2] == lease.ipv4[:2]) is not elsewhere
+    assert renewed.ipv4[:3] == renewed.gateway_ipv4[:3] and renewed.ipv6 == lease.ipv6
+    assert renewed.resumed is not elsewhere
+    (tunnel,) = gateway.tunnels()
+    assert tunnel.lease.ipv4 == renewed.ipv4
     again.leave()
 
 

@@ -49,6 +49,31 @@ def test_a_setting_that_clashes_is_refused() -> None:
         choose_pool(KEY, [net("fd01::/48")], ipv6="fd01::/64")
 
 
+@pytest.mark.parametrize(
+    ("ipv4", "ipv6"),
+    [("8.8.8.0/24", None), ("192.0.2.0/24", None), ("0.0.0.0/8", None), (None, "2001:db8::/64")],
+)
+def test_a_pool_that_is_somebodys_is_refused(ipv4: str | None, ipv6: str | None) -> None:
+    with pytest.raises(PoolError, match="must be a"):
+        choose_pool(KEY, [], ipv4, ipv6)
+
+
+def test_a_device_that_has_the_pool_in_use_gets_another() -> None:
+    pool = choose_pool(KEY, [net("172.16.0.0/12")])
+    first, second = IPV4_CANDIDATES[0], IPV4_CANDIDATES[2]
+    assert str(pool.beside([]).ipv4) == first
+    assert str(pool.beside([net("10.187.61.53/32")]).ipv4) == second
+    assert str(pool.beside([net("10.0.0.0/8"), net("fd00::/8")]).ipv4) == second
+    assert pool.beside([net("10.0.0.0/8")]).ipv6 == pool.ipv6
+    held = ipaddress.ip_address("192.168.187.9").packed
+    assert str(pool.beside([], held).ipv4) == second, "a session goes on with its addresses"
+    assert str(pool.beside([net("192.168.0.0/16")], held).ipv4) == first
+    everything = [net(candidate) for candidate in IPV4_CANDIDATES]
+    assert pool.beside(everything) is pool and pool.beside([net("0.0.0.0/0")]).ipv4 == pool.ipv4
+    chosen = choose_pool(KEY, [], ipv4="10.9.8.0/24")
+    assert chosen.beside([net("10.0.0.0/8")]) == chosen, "the owner's word"
+
+
 def test_ipv6_is_unique_local_and_differs_per_gateway() -> None:
     mine, other = choose_pool(KEY, []).ipv6, choose_pool(bytes(32), []).ipv6
     assert mine != other

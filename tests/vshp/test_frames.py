@@ -39,6 +39,12 @@ CASES: list[tuple[str, Callable[[Any], bytes], Callable[[bytes], Any], Any]] = [
         frames.decode_hello,
         replace(HELLO, carrier=Carrier.USB),
     ),
+    (
+        "hello of a device with networks",
+        frames.encode_hello,
+        frames.decode_hello,
+        replace(HELLO, networks=(Route(bytes((10, 187, 0, 0)), 16), Route(bytes(16), 64))),
+    ),
     ("resume", frames.encode_resume, frames.decode_resume, Resume(bytes(range(16)), b"ticket")),
     ("auth", lambda v: frames.encode_auth(*v), frames.decode_auth, (frames.AUTH_PENDING, 120)),
     ("config", frames.encode_config, lambda b: frames.decode_config(b, None), RICH_LEASE),
