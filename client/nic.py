@@ -219,7 +219,7 @@ def _explain(error: OSError, name: str) -> ClientError:
             return ClientError(
                 "nic_unavailable",
                 f"Creating the virtual network interface {name} is not permitted.",
-                "Run the client as root (sudo), or as a service with "
+                "Run the client as root: sudo vpnshare client (in a container: with "
                 "AmbientCapabilities=CAP_NET_ADMIN.",
             )
         case errno.EBUSY:

@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 20.0
 """Seconds the service may take to undo everything before we leave anyway."""
+_PR_SET_DUMPABLE = 4
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -84,6 +85,7 @@ def serve(role: str, build: Build, level: str | None, style: str | None) -> int:
                 paths.crash(role),
             )
             raise_descriptor_limit()
+            keep_memory_private()
             return _run(role, build, paths, config, ring)
     except AlreadyRunning as exc:
         complain(str(exc), "See it with: vpnshare status; stop it with: vpnshare down")
@@ -197,3 +199,20 @@ def raise_descriptor_limit() -> None:
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def keep_memory_private() -> None:
+    """No core dump, and no look into this process's memory by others of its user: keys are there.
+
+    What is not dumpable is not attached to, either (ptrace(2), PR_SET_DUMPABLE in prctl(2)).
+    """
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        import ctypes
+
+        done = ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) == 0
+    except (ImportError, OSError, AttributeError, MemoryError):
+        done = False
+    if not done:
+        _log.warning("this process's memory can be read by others of its user")

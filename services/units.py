@@ -65,6 +65,8 @@ class Unit:
     share: bool = False
     env: dict[str, str] = field(default_factory=dict)
     """The environment of whoever installs: PREFIX, HOME, XDG_CONFIG_HOME, VPNSHARE_HOME."""
+    kernel: tuple[int, int] = (5, 7)
+    """The kernel that it is for."""
 
     @property
     def name(self) -> str:
@@ -140,10 +142,16 @@ class Unit:
             "RestartSec=2",
             "TimeoutStopSec=30",
             "LimitNOFILE=65536",
+            # A core holds the keys.
+            "LimitCORE=0",
         ]
         home = self.env.get("VPNSHARE_HOME")
         if home:
             lines.append(f"Environment={_quoted(f'VPNSHARE_HOME={home}')}")
+        lines += _FILTERS
+        if self.role == "gateway":
+            # The client's resolver set-up writes a file that everybody reads.
+            lines += ["UMask=0077", "SystemCallFilter=~@privileged @resources"]
         if self.manager is Manager.SYSTEM:
             lines += self._hardening(home)
         target = "default.target" if self.manager is Manager.USER else "multi-user.target"
@@ -157,6 +165,7 @@ class Unit:
             writable.append("-/run/resolvconf")
         if home:
             writable.append(_quoted(home))
+        at_home = any(word.startswith(_HOMES) for word in (*self.command, home or ""))
         lines = [
             "RuntimeDirectory=vpnshare",
             "RuntimeDirectoryMode=0700",
@@ -165,34 +174,34 @@ class Unit:
             "StateDirectory=vpnshare",
             "StateDirectoryMode=0700",
             "ConfigurationDirectory=vpnshare",
-            "NoNewPrivileges=yes",
             "ProtectSystem=strict",
             f"ReadWritePaths={' '.join(writable)}",
-            "ProtectHome=read-only",
+            f"ProtectHome={'read-only' if at_home else 'yes'}",
             "PrivateTmp=yes",
-            "ProtectKernelModules=yes",
+            "PrivateMounts=yes",
+            "ProtectClock=yes",
             "ProtectControlGroups=yes",
-            "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
-            "RestrictRealtime=yes",
-            "LockPersonality=yes",
-            "SystemCallArchitectures=native",
+            "ProtectHostname=yes",
+            "ProtectKernelLogs=yes",
+            "ProtectKernelModules=yes",
+            "RemoveIPC=yes",
+            "KeyringMode=private",
         ]
         if client:
+            # Not the tunables: IPv6 of its own interface is turned on there. Not the processes
+            # of others: flows are told by program.
             return [
                 *lines,
                 "CapabilityBoundingSet=CAP_NET_ADMIN",
-                "AmbientCapabilities=CAP_NET_ADMIN",
                 "DevicePolicy=closed",
                 "DeviceAllow=/dev/net/tun rw",
             ]
-        # Kernels before 5.7 ask for CAP_NET_RAW to tie a socket to a device.
-        return [
-            *lines,
-            "ProtectKernelTunables=yes",
-            "PrivateDevices=yes",
-            "CapabilityBoundingSet=CAP_NET_RAW",
-            "AmbientCapabilities=CAP_NET_RAW",
-        ]
+        lines += ["ProtectKernelTunables=yes", "PrivateDevices=yes", "ProtectProc=invisible"]
+        if self.kernel < _BINDS_FREELY:
+            return [*lines, "CapabilityBoundingSet=CAP_NET_RAW"]
+        # Root in name, to share its folders with the client: without one capability, and in a
+        # user namespace where nobody else is.
+        return [*lines, "CapabilityBoundingSet=", "PrivateUsers=yes"]
 
     # runit in Termux
 
@@ -224,6 +233,24 @@ class Unit:
                 f". {prefix}/etc/profile.d/start-services.sh",
             ),
         )
+
+
+_BINDS_FREELY = (5, 7)
+"""The first kernel that lets anybody tie a socket to a device, without CAP_NET_RAW."""
+_HOMES = ("/home/", "/root/", "/run/user/")
+_FILTERS = (
+    # What needs no privilege of the manager's.
+    "NoNewPrivileges=yes",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "LockPersonality=yes",
+    "MemoryDenyWriteExecute=yes",
+    "SystemCallArchitectures=native",
+    "SystemCallErrorNumber=EPERM",
+    "SystemCallFilter=@system-service",
+)
 
 
 def _quoted(word: str, dollar: str = "$") -> str:

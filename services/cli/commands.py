@@ -182,6 +182,8 @@ def _unit(parser: argparse.ArgumentParser) -> None:
                         help="which service (default: gateway)")  # fmt: skip
     parser.add_argument("--user", action="store_true", help="for yourself, not the whole machine")
     parser.add_argument("--share", action="store_true", help="share as soon as it starts")
+    parser.add_argument("--copy", action="store_true",
+                        help="run a copy that only root can change (/opt/vpnshare)")  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="show what would be done")
     parser.add_argument("--root", metavar="FOLDER", default="/",
                         help="write below FOLDER and run nothing: for packagers")  # fmt: skip
@@ -265,9 +267,11 @@ COMMANDS: tuple[Command, ...] = (
         "service", "Start", "have the system start a service by itself",
         "services.cli.service:service", _unit,
         ("vpnshare service install", "sudo vpnshare service install --role client",
+         "sudo vpnshare service install --role client --copy",
          "vpnshare service install --dry-run", "vpnshare service status"),
         "systemd (for the machine as root, else for yourself), or runit in Termux. The service\n"
-        "starts idle unless --share is given.",
+        "starts idle unless --share is given. What a unit of the machine runs has to be root's,\n"
+        "and nobody else's to write; --copy makes it so, and brings it up to date later.",
     ),
     Command(
         "status", "Look", "what the services are doing", f"{_READ}:status", _status,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
-from services import paths
+from services import copying, paths, trust
 from services.cli.exits import Exit
 from services.cli.output import complain, paint, print_json
 from services.control.errors import Code, ControlError
@@ -22,7 +24,11 @@ def service(args: argparse.Namespace) -> int:
     if args.action == "status":
         return _status(unit, root, args.json)
     try:
-        plan = unit.install() if args.action == "install" else unit.uninstall()
+        if args.action == "install":
+            unit.install()  # what cannot be is said first
+            plan = _safe(unit, args, root).install()
+        else:
+            plan = unit.uninstall()
         if args.dry_run:
             _show(plan, root)
             return Exit.OK
@@ -54,7 +60,59 @@ def _unit(args: argparse.Namespace) -> Unit:
     known = ("PREFIX", "HOME", "XDG_CONFIG_HOME", "VPNSHARE_HOME")
     env = {name: os.environ[name] for name in known if os.environ.get(name)}
     env.setdefault("HOME", str(Path.home()))
-    return Unit(args.role, manager, tuple(own_command()), args.share, env)
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    kernel = (int(release[1]), int(release[2])) if release else (0, 0)
+    return Unit(args.role, manager, tuple(own_command()), args.share, env, kernel)
+
+
+def _safe(unit: Unit, args: argparse.Namespace, root: Path) -> Unit:
+    """The unit, if nobody else can change what it runs; with --copy, of a copy of root's own.
+
+    Raises `UnitError`.
+    """
+    if unit.manager is Manager.RUNIT or (root != Path("/") and not args.copy):
+        return unit  # one user's machine, or another machine
+    if args.copy:
+        if unit.manager is not Manager.SYSTEM:
+            raise UnitError(
+                "A copy of root's own is for the whole machine.",
+                f"sudo vpnshare service install --role {unit.role} --copy",
+            )
+        copied = replace(unit, command=copying.own_command_of(copying.TARGET))
+        if root != Path("/") or args.dry_run:
+            print(f"copy the program to {copying.TARGET}, and set it up there")
+            return copied
+        try:
+            copying.make_copy()
+        except copying.CopyError as exc:
+            raise UnitError(str(exc), "") from None
+        runs = [copying.TARGET]
+    else:
+        copied, runs = unit, trust.program()
+    _refuse_changeable(unit, runs)
+    return copied
+
+
+def _refuse_changeable(unit: Unit, runs: list[Path]) -> None:
+    """Raises `UnitError` for a unit that runs, or keeps, what somebody else can write."""
+    owner = 0 if unit.manager is Manager.SYSTEM else os.geteuid()
+    home = unit.env.get("VPNSHARE_HOME")
+    for places, hint in (
+        (runs, f"sudo {own_name()} service install --role {unit.role} --copy    (that installs a "
+               f"copy which only root can change, in {copying.TARGET})"),
+        ([Path(home)] if home and Path(home).exists() else [],
+         "Name a folder by VPNSHARE_HOME that is root's, and whose parents are."),
+    ):  # fmt: skip
+        if found := trust.changeable(places, owner):
+            path, who = found
+            became = "you" if owner else "root"
+            raise UnitError(f"{path} could be changed by {who}, who would be {became} then.", hint)
+
+
+def own_name() -> str:
+    """How the person here calls this program."""
+    launcher = trust.SOURCE / "vpnshare"
+    return str(launcher) if launcher.exists() else "vpnshare"
 
 
 def _show(plan: Plan, root: Path) -> None:

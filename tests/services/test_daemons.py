@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -301,3 +302,57 @@ async def test_an_idle_gateway_has_no_timer(home: Path) -> None:
     due = [handle for handle in loop._scheduled if not handle.cancelled()]
     await service.stop()
     assert due == []
+
+
+PRIVATE = """
+import ctypes, os
+from services.daemon import keep_memory_private
+
+def look(pid):
+    child = os.fork()
+    if child == 0:
+        os.setuid(12345)
+        try:
+            os.close(os.open(f"/proc/{pid}/mem", os.O_RDONLY))
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+said, say = os.pipe()
+heard, tell = os.pipe()
+service = os.fork()
+if service == 0:
+    os.setuid(12345)
+    ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # as a program is that its user has started
+    os.write(say, b"!")
+    os.read(heard, 1)
+    keep_memory_private()
+    os.write(say, b"!")
+    os.read(heard, 1)
+    os._exit(0)
+os.read(said, 1)
+before = look(service)
+os.write(tell, b"!")
+os.read(said, 1)
+print(before, look(service))
+os.write(tell, b"!")
+os.waitpid(service, 0)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user twice")
+def test_a_users_other_programs_do_not_read_a_services_memory() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PRIVATE], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT
+    )
+    before, after = done.stdout.split()
+    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
+    if not scope.exists() or scope.read_text().strip() == "0":
+        assert before == "True", done.stderr
+    assert after == "False"
+
+
+def test_a_service_leaves_no_core(gateway: Daemon) -> None:
+    limits = Path(f"/proc/{gateway.process.pid}/limits").read_text()
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.M)
