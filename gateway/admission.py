@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.link import Link
+from gateway.link import Link, SessionLink
 from gateway.model import PairingRequest, PeerDevice, Via
 from gateway.nat.counters import Counters
 from gateway.offers import OfferBook
@@ -25,13 +25,13 @@ from vshp.constants import CONSENT_SECONDS
 from vshp.events import HelloReceived
 from vshp.pairing import OneTimeSecrets
 
-Grant = Callable[[Link, HelloReceived, PeerDevice, float], None]
+Grant = Callable[[SessionLink, HelloReceived, PeerDevice, float], None]
 """Gives a trusted device its lease."""
 
 
 @dataclass(slots=True)
 class _Waiting:
-    link: Link
+    link: SessionLink
     hello: HelloReceived
     peer: PeerDevice | None = None
     """Once it is trusted: then only its own user's yes is missing."""
@@ -58,7 +58,7 @@ class Admission:
         self._grant = grant
         self._waiting: dict[bytes, _Waiting] = {}
 
-    def hello(self, link: Link, hello: HelloReceived, now: float) -> bool:
+    def hello(self, link: SessionLink, hello: HelloReceived, now: float) -> bool:
         """Judge; True when a request now waits or a device was newly approved."""
         key = hello.public_key
         link.public_key = key
@@ -80,7 +80,7 @@ class Admission:
             return True
         return self._ask_owner(link, hello, via, now)
 
-    def agreed(self, link: Link, now: float) -> None:
+    def agreed(self, link: SessionLink, now: float) -> None:
         """The user of the device at this link says that both sides show the same digits."""
         key = link.public_key
         waiting = None if key is None else self._waiting.get(key)
@@ -120,7 +120,7 @@ class Admission:
         self.desk.withdraw(key)
         return True
 
-    def _ask_owner(self, link: Link, hello: HelloReceived, via: Via, now: float) -> bool:
+    def _ask_owner(self, link: SessionLink, hello: HelloReceived, via: Via, now: float) -> bool:
         key = hello.public_key
         try:
             self.desk.submit(key, hello.label, hello.platform, via, link.host, hello.code, now)
@@ -137,7 +137,7 @@ class Admission:
         link.session.pending(REQUEST_SECONDS, now)
         return True
 
-    def _trust(self, link: Link, hello: HelloReceived, peer: PeerDevice, now: float) -> bool:
+    def _trust(self, link: SessionLink, hello: HelloReceived, peer: PeerDevice, now: float) -> bool:
         """Grant, or have the device's user asked; True when that is waited for."""
         if link.session.agreed:
             self._grant(link, hello, peer, now)
@@ -155,6 +155,6 @@ class Admission:
         if waiting is not None:
             waiting.link.close(reason, now)
 
-    def _refuse(self, link: Link, reason: CloseReason, now: float, detail: str = "") -> None:
+    def _refuse(self, link: SessionLink, reason: CloseReason, now: float, detail: str = "") -> None:
         self._counters.counts[f"session__{reason}__refused"] += 1
         link.close(reason, now, detail)

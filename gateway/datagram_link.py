@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from eventloop.link_sockets import RECEIVE_SIZE, cut_into, joined_size, tune_datagrams
 from eventloop.poller import Poller
-from gateway.link import PUMP_TURNS, Link, LinkOwner
+from gateway.link import PUMP_TURNS, LinkOwner, SessionLink
 from gateway.listeners import Doorman, bind_early, cannot_listen
 from gateway.nat.counters import Counters
 from sealing.errors import ProtocolError
@@ -64,7 +64,7 @@ class Where(NamedTuple):
         return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)]
 
 
-class DatagramLink(Link):
+class DatagramLink(SessionLink):
     """Drives one session over its door's socket."""
 
     __slots__ = ("_control", "_door", "_heard", "_where")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from eventloop.poller import Poller
 from gateway.datagram_link import DatagramDoor
-from gateway.link import Link, LinkOwner
+from gateway.link import Link, LinkOwner, SessionLink
 from gateway.listeners import Doorman, StreamListener, spell
 from gateway.nat.counters import Counters
 from gateway.places import ALL, Address, Places
@@ -137,7 +137,7 @@ class Entrance:
         session = GatewaySession(self._identity, self._secret, now)
         self._entered(StreamLink(self._owner, self._poller, sock, address, session, now), now)
 
-    def _entered(self, link: Link, now: float) -> None:
+    def _entered(self, link: SessionLink, now: float) -> None:
         """A stranger's link: he holds a place until he has a lease, waits for one, or goes."""
         self.links[id(link)] = link
         host, doorman = link.host, self.doorman

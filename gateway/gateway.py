@@ -25,7 +25,7 @@ from gateway.dns.forwarder import DnsConfig, DnsForwarder, RecentQuestion, Reply
 from gateway.dns.shared import SharedResolver
 from gateway.entrance import Entrance
 from gateway.leases import choose_pool
-from gateway.link import Link
+from gateway.link import Link, SessionLink
 from gateway.listeners import spell
 from gateway.model import GatewayStore, PairingRequest, PeerDevice, fingerprint
 from gateway.nat.counters import Counters
@@ -282,7 +282,7 @@ class Gateway:
         for tunnel in self._tunnels.all():
             if tunnel.link is not None and now - tunnel.asked_at >= ROUND_TRIP_AGE:
                 tunnel.asked_at = now
-                tunnel.link.session.ping(now)
+                tunnel.link.ask_round_trip(now)
                 self._pulse.mark(tunnel.link)
 
     def flows(self, peer_id: str | None = None) -> list[Flow]:
@@ -385,7 +385,7 @@ class Gateway:
         counts = self.counters.snapshot() | self.guard.counters | self._dns.counters
         counts |= self._entrance.datagram_counters
         for link in self._entrance.links.values():
-            for name, n in link.session.counters.items():
+            for name, n in link.counters.items():
                 counts[name] = counts.get(name, 0) + n
         return counts
 
@@ -402,7 +402,7 @@ class Gateway:
         self._changed()
 
     def _tell_status(self, link: Link, now: float) -> None:
-        link.session.status(self._sharing.client_status(), now)
+        link.tell_status(self._sharing.client_status(), now)
         self._pulse.mark(link)
 
     def _attached_changed(self, attached: Attached) -> None:
@@ -434,7 +434,7 @@ class Gateway:
         """The PSK of a one-time secret (the sessions' `SecretLookup`)."""
         return self._secrets.lookup(secret_id, self._loop.time())
 
-    def link_event(self, link: Link, event: ev.Event, now: float) -> None:
+    def link_event(self, link: SessionLink, event: ev.Event, now: float) -> None:
         """A session's news (LinkOwner)."""
         match event:
             case ev.HelloReceived():
@@ -471,7 +471,7 @@ class Gateway:
         self._entrance.left(link)
         counts = self.counters.counts
         counts[reason] += 1
-        for name, n in link.session.counters.items():
+        for name, n in link.counters.items():
             counts[name] += n
         waited = self._admission.link_gone(link)
         carried = self._tunnels.link_gone(link, now)
@@ -483,14 +483,16 @@ class Gateway:
         """The link has more to send than its turn allowed (LinkOwner)."""
         self._pulse.mark(link)
 
-    def _grant(self, link: Link, hello: ev.HelloReceived, peer: PeerDevice, now: float) -> None:
+    def _grant(
+        self, link: SessionLink, hello: ev.HelloReceived, peer: PeerDevice, now: float
+    ) -> None:
         """Give a trusted device its lease (Admission's)."""
         if self._tunnels.grant(link, hello, peer, self.guard.network.ipv6, now):
             self._took_effect(link, now)
         if not link.closed:
             self._pulse.mark(link)
 
-    def _took_effect(self, link: Link, now: float) -> None:
+    def _took_effect(self, link: SessionLink, now: float) -> None:
         self._entrance.admitted(link)
         if isinstance(link.session, DatagramGatewaySession):
             link.session.search_path(now)
@@ -509,7 +511,7 @@ class Gateway:
         """When anything of ours is due next (Pulse's). Asked after every batch."""
         at = self._nat.get_timer() or NEVER
         for link in self._entrance.links.values():
-            other = link.session.get_timer()
+            other = link.get_timer()
             if other is not None and other < at:
                 at = other
         other = self._admission.desk.get_timer()

@@ -1,4 +1,4 @@
-"""A link: what carries one VSHP session, and the pump between session, NAT and socket.
+"""A link: what carries a tunnel, and the pump between what carries it, NAT and socket.
 
 Theory of operation. The link is the only driver of its session. What arrives
 goes into the session, which calls `on_packet` for each IP packet while it
@@ -9,17 +9,20 @@ and sends until the socket is full. What does not fit stays in the sockets it
 would have been read from.
 
 A link that breaks says so to its owner and is done; the tunnel behind it lives
-on for the grace time, and another link may take it over. `stream_link` and
-`datagram_link` are the two kinds.
+on for the grace time, and another link may take it over. `Link` is what tunnels know of
+all kinds; `SessionLink` drives a session of VSHP's, over a stream (`stream_link`) or by
+datagrams (`datagram_link`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Protocol
 
 from gateway.nat.router import TunnelPeer
-from vshp.config import Carrier, CloseReason
+from netstack.out import PacketOut
+from vshp.config import Carrier, CloseReason, GatewayStatus, LeaseConfig
 from vshp.core import drop_packet
 from vshp.datagram_session import DatagramGatewaySession
 from vshp.events import Event
@@ -33,7 +36,7 @@ at most. What is left is pumped in the same settling (`Pulse`), so this costs on
 class LinkOwner(Protocol):
     """What a link tells the gateway. None of these may raise."""
 
-    def link_event(self, link: Link, event: Event, now: float) -> None: ...
+    def link_event(self, link: SessionLink, event: Event, now: float) -> None: ...
 
     def link_broken(self, link: Link, reason: str, now: float) -> None:
         """The link is closed. `reason` is a stable name for counters and logs."""
@@ -43,23 +46,81 @@ class LinkOwner(Protocol):
 
 
 class Link:
-    """What both kinds share: the session's events, and whose packets they are."""
+    """What carries a tunnel, whatever its protocol."""
 
-    __slots__ = (
-        "_now",
-        "_owner",
-        "carrier",
-        "closed",
-        "confirmed",
-        "host",
-        "marked",
-        "opened",
-        "peer",
-        "port",
-        "public_key",
-        "session",
-        "transport",
-    )
+    __slots__ = ("closed", "host", "marked", "opened", "peer", "port", "public_key", "transport")
+
+    def __init__(self, host: str, port: int, transport: str, now: float) -> None:
+        self.host = host
+        self.port = port
+        """Where the client is; on datagrams it may move."""
+        self.transport = transport
+        """`tcp`, `udp` or `wireguard`."""
+        self.opened = now
+        self.public_key: bytes | None = None
+        self.peer: TunnelPeer | None = None
+        self.marked = False
+        """Waits to be pumped (the pulse's own note)."""
+        self.closed = False
+
+    @property
+    def via(self) -> str:
+        """How the client is reached, for people: the transport, or `usb`."""
+        return self.transport
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the path underneath loses nothing that was sent."""
+        return self.transport == "tcp"
+
+    @property
+    def local(self) -> str:
+        """Our own address that the client came in by."""
+        raise NotImplementedError
+
+    @property
+    def out(self) -> PacketOut:
+        """Where the tunnel's packets go."""
+        raise NotImplementedError
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What is counted for this link alone."""
+        raise NotImplementedError
+
+    def attach(self, peer: TunnelPeer) -> None:
+        """From now on what arrives is this peer's."""
+        self.peer = peer
+
+    def detach(self) -> None:
+        self.peer = None
+
+    def get_timer(self) -> float | None:
+        """When `handle_timer` is due."""
+        raise NotImplementedError
+
+    def handle_timer(self, now: float) -> None:
+        raise NotImplementedError
+
+    def tell_status(self, status: GatewayStatus, now: float) -> None:
+        """Let the client know how sharing stands, where the protocol can."""
+
+    def ask_round_trip(self, now: float) -> None:
+        """Have the round trip measured, where the protocol can."""
+
+    def close(self, reason: CloseReason, now: float, detail: str = "") -> None:
+        """Tell the client why, where the protocol can, and let go."""
+        raise NotImplementedError
+
+    def pump(self, now: float) -> None:
+        """Fill, seal and send until the socket is full or nothing is left."""
+        raise NotImplementedError
+
+
+class SessionLink(Link):
+    """Drives a session of VSHP's: its events, and whose packets they are."""
+
+    __slots__ = ("_now", "_owner", "carrier", "confirmed", "session")
 
     session: GatewaySession | DatagramGatewaySession
 
@@ -72,23 +133,14 @@ class Link:
         transport: str,
         now: float,
     ) -> None:
+        super().__init__(host, port, transport, now)
         self._owner = owner
         self._now = now
         self.session = session
-        self.host = host
-        self.port = port
-        """Where the client is; on datagrams it may move."""
-        self.transport = transport
-        self.opened = now
         self.carrier = Carrier.UNKNOWN
         """What the client says; see `via`."""
-        self.public_key: bytes | None = None
-        self.peer: TunnelPeer | None = None
         self.confirmed = False
         """The client has spoken under the session's keys: its handshake was no replay."""
-        self.marked = False
-        """Waits to be pumped (the pulse's own note)."""
-        self.closed = False
         session.on_packet = drop_packet
         # In the middle of a batch: so that the packets behind the confirmation find the tunnel.
         session.on_confirmed = lambda: self._events(self._now)
@@ -104,18 +156,34 @@ class Link:
         return "usb" if inside and self.carrier is Carrier.USB else self.transport
 
     @property
-    def local(self) -> str:
-        """Our own address that the client came in by."""
-        raise NotImplementedError
+    def out(self) -> PacketOut:
+        return self.session.writer
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        return self.session.counters
 
     def attach(self, peer: TunnelPeer) -> None:
-        """From now on the session's packets are this peer's."""
-        self.peer = peer
+        super().attach(peer)
         self.session.on_packet = self._packet
 
     def detach(self) -> None:
-        self.peer = None
+        super().detach()
         self.session.on_packet = drop_packet
+
+    def get_timer(self) -> float | None:
+        return self.session.get_timer()
+
+    def tell_status(self, status: GatewayStatus, now: float) -> None:
+        self.session.status(status, now)
+
+    def ask_round_trip(self, now: float) -> None:
+        self.session.ping(now)
+
+    def change(self, config: LeaseConfig, now: float) -> None:
+        """Tell the client that its lease is another, and send it."""
+        self.session.change(config, now)
+        self.pump(now)
 
     def handle_timer(self, now: float) -> None:
         """The session's own time-outs: handshake, liveness, rekey."""
@@ -133,10 +201,6 @@ class Link:
             self.session.close(reason, now, detail)
         self._last_words()
         self._drop(str(reason), now)
-
-    def pump(self, now: float) -> None:
-        """Fill, seal and send until the socket is full or nothing is left."""
-        raise NotImplementedError
 
     def _last_words(self) -> None:
         """Send what the session still has to say, as far as the socket takes it at once."""

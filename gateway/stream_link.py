@@ -7,7 +7,7 @@ import socket
 
 from eventloop.link_sockets import READ, READ_WRITE, TROUBLE, tune_stream
 from eventloop.poller import Poller
-from gateway.link import PUMP_TURNS, Link, LinkOwner
+from gateway.link import PUMP_TURNS, LinkOwner, SessionLink
 from sealing.errors import ProtocolError
 from vshp.session import GatewaySession
 
@@ -15,7 +15,7 @@ READ_BUDGET = 256 * 1024
 """Bytes taken from one link before the others get their turn."""
 
 
-class StreamLink(Link):
+class StreamLink(SessionLink):
     """Drives one session over one stream socket, on the gateway's poller."""
 
     __slots__ = ("_poller", "_sock", "_writing")

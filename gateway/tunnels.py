@@ -28,8 +28,9 @@ import time
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
+from eventloop.poller import NEVER
 from gateway.leases import LEASE_SECONDS, AddressPool, PoolError
-from gateway.link import Link
+from gateway.link import Link, SessionLink
 from gateway.model import PeerDevice, TunnelLease
 from gateway.nat.counters import Counters
 from gateway.nat.router import Nat, TunnelPeer
@@ -49,8 +50,9 @@ class Tunnel:
 
     peer: PeerDevice
     lease: TunnelLease
-    config: LeaseConfig
-    """The lease as the client was told it last: the base of a CONFIG delta."""
+    config: LeaseConfig | None
+    """The lease as a VSHP client was told it last, the base of a CONFIG delta; None where the
+    device has its addresses from elsewhere."""
     nat_peer: TunnelPeer
     up_rate: RateMeter
     down_rate: RateMeter
@@ -61,7 +63,7 @@ class Tunnel:
     generation: int = 0
     """Of the newest ticket that the client is known to hold."""
     renews_at: float = 0.0
-    """When the lease is half over, which is the time to renew it."""
+    """When the lease is half over, which is the time to renew it; never where it has no end."""
     rtt: float | None = None
     """Seconds, smoothed."""
     asked_at: float = float("-inf")
@@ -71,15 +73,15 @@ class Tunnel:
     saved_down: int = 0
 
     @property
-    def session_id(self) -> bytes:
-        return self.config.session_id
+    def session_id(self) -> bytes | None:
+        return None if self.config is None else self.config.session_id
 
 
 @dataclass(slots=True)
 class _Granted:
     """A lease sent to a client that has not confirmed it yet."""
 
-    link: Link
+    link: SessionLink
     peer: PeerDevice
     lease: TunnelLease
     config: LeaseConfig
@@ -157,7 +159,7 @@ class Tunnels:
 
     def grant(
         self,
-        link: Link,
+        link: SessionLink,
         hello: HelloReceived,
         peer: PeerDevice,
         ipv6_internet: bool,
@@ -220,7 +222,7 @@ class Tunnels:
         link.session.approve(config, now, base)
         return link.confirmed and self.confirmed(link, now)
 
-    def confirmed(self, link: Link, now: float) -> bool:
+    def confirmed(self, link: SessionLink, now: float) -> bool:
         """The client speaks under the session's keys: a lease it was given takes effect.
 
         Leases that the device was given before, on other links, can take effect no more: it
@@ -243,65 +245,77 @@ class Tunnels:
                 self.end(tunnel, now)
             tunnel = self._open(granted, now)
         tunnel.generation = granted.generation
-        self._tickets.confirm(tunnel.session_id, granted.generation)
-        tunnel.link = link
-        tunnel.connected_at = now
+        self._tickets.confirm(granted.config.session_id, granted.generation)
         tunnel.renews_at = now + self.seconds / 2
+        self._put(tunnel, link, now)
         if earlier is not None and earlier is not link:
             earlier.detach()
             earlier.close(CloseReason.REPLACED, now)
-        link.attach(tunnel.nat_peer)
-        tunnel.nat_peer.set_out(link.session.writer, now, reliable=link.transport != "udp")
         return True
 
-    def _outdated_by(self, granted: _Granted) -> list[Link]:
+    def carry(self, link: Link, peer: PeerDevice, lease: TunnelLease, now: float) -> None:
+        """A device that has its addresses already speaks, by this link: open its tunnel, or go on
+        with the one that waits."""
+        tunnel = self._by_key.get(peer.public_key)
+        if tunnel is None:
+            tunnel = self._enter(peer, lease, None, now)
+            tunnel.renews_at = NEVER
+        else:
+            self._counters.counts["session__resumed"] += 1
+        self._put(tunnel, link, now)
+
+    def _put(self, tunnel: Tunnel, link: Link, now: float) -> None:
+        """The tunnel's packets go by this link from now on."""
+        tunnel.link = link
+        tunnel.connected_at = now
+        link.attach(tunnel.nat_peer)
+        tunnel.nat_peer.set_out(link.out, now, reliable=link.reliable)
+
+    def _outdated_by(self, granted: _Granted) -> list[SessionLink]:
         """The links on which this device was given a lease earlier and has not confirmed it."""
         key = granted.peer.public_key
         before = takewhile(lambda other: other is not granted, self._granted.values())
         return [other.link for other in before if other.peer.public_key == key]
 
-    def path_found(self, link: Link, payload: int, now: float) -> None:
+    def path_found(self, link: SessionLink, payload: int, now: float) -> None:
         """The path of a datagram link was probed: widen (or narrow) the lease's MTU."""
         tunnel = self.of_link(link)
-        if tunnel is None:
+        if tunnel is None or tunnel.config is None:
             return
         mtu = max(MIN_MTU, min(self.mtu, payload - DATAGRAM_OVERHEAD))
         if mtu != tunnel.config.mtu:
             tunnel.config = replace(tunnel.config, mtu=mtu)
             tunnel.lease = replace(tunnel.lease, mtu=mtu)
-            link.session.change(tunnel.config, now)
             tunnel.nat_peer.set_mtu(mtu)
-            link.pump(now)
+            link.change(tunnel.config, now)
 
     def tell_endpoints(self, endpoints: tuple[Endpoint, ...], now: float) -> None:
         """The gateway listens at these now: tell connected clients, and whoever comes."""
         self.endpoints = endpoints
         for tunnel in self._by_key.values():
-            link = tunnel.link
-            if link is not None and tunnel.config.endpoints != endpoints:
-                tunnel.config = replace(tunnel.config, endpoints=endpoints)
-                link.session.change(tunnel.config, now)
-                link.pump(now)
+            link, config = tunnel.link, tunnel.config
+            if isinstance(link, SessionLink) and config and config.endpoints != endpoints:
+                tunnel.config = replace(config, endpoints=endpoints)
+                link.change(tunnel.config, now)
 
     def renew(self, now: float) -> None:
         """Lengthen the leases of connected devices that are half over."""
         for tunnel in self._by_key.values():
-            link = tunnel.link
-            if link is None or tunnel.renews_at > now:
+            link, config = tunnel.link, tunnel.config
+            if tunnel.renews_at > now or config is None or not isinstance(link, SessionLink):
                 continue
             tunnel.renews_at = now + self.seconds / 2
             tunnel.lease = replace(tunnel.lease, expires=now + self.seconds)
             # A link may outlast its ticket: the same generation, issued anew.
             ticket = self._tickets.issue(
-                tunnel.session_id,
+                config.session_id,
                 tunnel.peer.public_key,
                 self._epoch + now,
                 tunnel.generation - 1,
             )
-            tunnel.config = replace(tunnel.config, expires_in=int(self.seconds), ticket=ticket)
-            link.session.change(tunnel.config, now)
+            tunnel.config = replace(config, expires_in=int(self.seconds), ticket=ticket)
             self._counters.counts["session__lease__renewed"] += 1
-            link.pump(now)
+            link.change(tunnel.config, now)
 
     def _open_ticket(self, resume: Resume, key: bytes, now: float) -> Ticket | None:
         """The ticket, if it is good: a bad one costs its holder only the old session."""
@@ -312,9 +326,14 @@ class Tunnels:
             return None
 
     def _open(self, granted: _Granted, now: float) -> Tunnel:
-        lease = granted.lease
+        config = replace(granted.config, resumed=False)
+        return self._enter(granted.peer, granted.lease, config, now)
+
+    def _enter(
+        self, peer: PeerDevice, lease: TunnelLease, config: LeaseConfig | None, now: float
+    ) -> Tunnel:
         nat_peer = self._nat.add_peer(
-            granted.peer.id,
+            peer.id,
             lease.ipv4,
             lease.ipv6,
             lease.gateway_ipv4,
@@ -323,9 +342,8 @@ class Tunnels:
             None,
             now,
         )
-        config = replace(granted.config, resumed=False)
-        tunnel = Tunnel(granted.peer, lease, config, nat_peer, RateMeter(now), RateMeter(now))
-        self._by_key[granted.peer.public_key] = tunnel
+        tunnel = Tunnel(peer, lease, config, nat_peer, RateMeter(now), RateMeter(now))
+        self._by_key[peer.public_key] = tunnel
         self._by_peer[id(nat_peer)] = tunnel
         self._counters.counts["session__opened"] += 1
         return tunnel
@@ -352,7 +370,8 @@ class Tunnels:
             tunnel.link.detach()
             tunnel.link = None
         self._nat.remove_peer(tunnel.nat_peer, now)
-        self._tickets.forget(tunnel.session_id)
+        if tunnel.session_id is not None:
+            self._tickets.forget(tunnel.session_id)
         del self._by_key[tunnel.peer.public_key]
         del self._by_peer[id(tunnel.nat_peer)]
         self.save_usage(tunnel)
@@ -362,7 +381,7 @@ class Tunnels:
         earliest: float | None = None
         for tunnel in self._by_key.values():
             at = tunnel.waits_until if tunnel.link is None else tunnel.renews_at
-            if earliest is None or at < earliest:
+            if at < NEVER and (earliest is None or at < earliest):
                 earliest = at
         return earliest
 
