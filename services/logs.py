@@ -1,5 +1,7 @@
 """Logging: lines on standard error for people or machines, the last of them in memory.
 
+The descriptor may not take a line (no room, nobody reads): no line is waited for.
+
 Messages may hold what strangers sent, so control and bidirectional characters
 are escaped before a terminal sees them. A trace never goes to standard error:
 it is appended to a file beside the state, and the line names that file.
@@ -11,6 +13,7 @@ import contextlib
 import json
 import logging
 import os
+import select
 import sys
 import time
 import traceback
@@ -161,13 +164,56 @@ class JsonFormatter(_Formatter):
         return json.dumps(line)
 
 
+class Lines(logging.Handler):
+    """A line at a time to a descriptor that may be full, closed, or read by nobody.
+
+    It never waits, raises or keeps anything: a log is no reason to stop. Lines that the
+    descriptor does not take are counted, and the next that it takes is told how many.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._ready = select.poll()
+        self._ready.register(descriptor, select.POLLOUT)
+        self._lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._lost:
+            note = logging.LogRecord(
+                __name__, logging.WARNING, "", 0,
+                "%d lines of this log could not be written", (self._lost,), None,
+            )  # fmt: skip
+            if not self._write(self.format(note)):
+                self._lost += 1
+                return
+            self._lost = 0
+        self._lost += not self._write(self.format(record))
+
+    def _write(self, line: str) -> bool:
+        text = f"{line}\n".encode("utf-8", "backslashreplace")
+        if len(text) > select.PIPE_BUF:
+            text = text[: select.PIPE_BUF - 1] + b"\n"
+        try:
+            # A pipe or terminal that is ready takes so much without waiting (pipe(7)).
+            if not self._ready.poll(0)[0][1] & select.POLLOUT:
+                return False
+            return os.write(self._descriptor, text) == len(text)
+        except (OSError, IndexError):
+            return False
+
+
 def set_up(level: str, style: str, crash: Path | None) -> Ring:
     """Route all logging: standard error, ring, crash file. Returns the ring."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
     root.setLevel(level.upper())
-    stream = logging.StreamHandler(sys.stderr)
+    stream: logging.Handler
+    try:
+        stream = Lines(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):  # not a file: replaced by somebody, or closed
+        stream = logging.StreamHandler(sys.stderr)
     colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     stream.setFormatter(JsonFormatter(crash) if style == "json" else HumanFormatter(crash, colour))
     ring = Ring()

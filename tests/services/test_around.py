@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import select
 import socket
 import sys
 from pathlib import Path
@@ -119,6 +121,39 @@ def test_traces_go_to_the_crash_file_and_nowhere_else(tmp_path: Path) -> None:
     handler.handle(record("again", error=True))
     assert path.stat().st_size < 4096
     logs.CrashFile(tmp_path / "nowhere" / "x").handle(record("broken", error=True))
+
+
+def lines(descriptor: int) -> logs.Lines:
+    handler = logs.Lines(descriptor)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    return handler
+
+
+def test_a_log_that_nobody_reads_is_not_waited_for() -> None:
+    reader, writer = os.pipe()
+    handler = lines(writer)
+    for _ in range(200):
+        handler.handle(record("x" * 1000))
+    kept = os.read(reader, 1 << 20)
+    assert set(kept.split(b"\n")) == {b"x" * 1000, b""}
+    handler.handle(record("again"))
+    lost = 200 - kept.count(b"\n")
+    told = f"{lost} lines of this log could not be written\nagain\n"
+    assert lost > 100 and os.read(reader, 1 << 20).decode() == told
+    handler.handle(record("y" * 9000))
+    assert len(os.read(reader, 1 << 20)) == select.PIPE_BUF
+    os.close(reader)
+    handler.handle(record("nobody is there"))
+    os.close(writer)
+    handler.handle(record("closed"))
+
+
+def test_a_log_without_room_is_no_failure() -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+        handler = lines(full.fileno())
+        for _ in range(3):
+            handler.handle(record("x"))
+        assert handler._lost == 3
 
 
 @pytest.mark.parametrize("abstract", [False, True])

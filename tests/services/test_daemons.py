@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from services.logs import Ring
 from services.notify import Notifier
 from services.paths import find as find_paths
 from services.settings import Settings
+from services.start import own_command
 from services.store import GatewayDatabase
 from services.wake import WakeLock
 from tests.fakes.ports import free_port
@@ -124,6 +126,22 @@ def test_a_second_instance_is_told_who_is_there(gateway: Daemon) -> None:
     code, text = failed_start("gateway", "--listen", "127.0.0.1:0")
     assert code == Exit.CONFLICT and f"(pid {gateway.process.pid})" in text
     assert gateway.end()[0] == 0
+
+
+def test_a_log_without_room_changes_nothing(home: Path, port: int) -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+        process = subprocess.Popen(
+            [*own_command(), "gateway", "--listen", f"127.0.0.1:{port}"],
+            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=full,
+        )  # fmt: skip
+    control = home / "gateway.sock"
+    deadline = time.monotonic() + TIMEOUT
+    while not control.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with OneShot(str(control), "gateway") as service:
+        assert any("ready" in line.message for line in service.call("logs"))
+    process.terminate()
+    assert process.wait(TIMEOUT) == 0
 
 
 def test_after_kill_9_it_starts_again_with_the_same_identity(gateway: Daemon, home: Path) -> None:
