@@ -9,12 +9,14 @@ the like; if it refuses, too, or is read-only, the next place is tried: the fold
 sockets, which outlives the service, though not the machine.)
 
 It holds what is not in the store, and is blank otherwise. A slate that is not whole may have
-held a revocation, so it is one, of nobody knows whom: `SlateLost`, and sharing stays off.
+held a revocation, so it is one, of nobody knows whom: `SlateLost`, and sharing stays off. So
+where a slate could not be made in time, an empty file in its place, which needs a name and no
+room, still says so much.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
 import os
 import struct
@@ -52,9 +54,6 @@ class Slate:
             return frozenset()
         except OSError as exc:
             raise SlateLost(f"{self.path} cannot be read: {exc.strerror}") from exc
-        if not any(text):
-            # Made, and cut off by the end of the room or the power before anything stood on it.
-            return frozenset()
         body = text[:-_DIGEST]
         if len(text) != SIZE or not text.startswith(_MAGIC) or text[-_DIGEST:] != _digest(body):
             raise SlateLost(f"{self.path} is damaged")
@@ -66,33 +65,45 @@ class Slate:
 
     def prepare(self) -> None:
         """Make the file and take its room, if it is not there. Raises `OSError`."""
-        if self.path.exists():
-            return
-        try:
-            self.write(())
-        except OSError:
-            self.path.unlink(missing_ok=True)  # a piece of one would mean something else
-            raise
+        if not self.path.exists():
+            own.replace(self.path, _block(()))  # never there in part: that would mean something
 
     def write(self, keys: Collection[bytes]) -> None:
-        """Have exactly these on it; on disk when it returns. Raises `OSError`."""
-        count = len(keys) if len(keys) <= MAX_KEYS else _TOO_MANY
-        body = _HEAD.pack(_MAGIC, count) + b"".join(sorted(keys)[:MAX_KEYS])
-        body = body.ljust(SIZE - _DIGEST, b"\0")
+        """Have exactly these on it; on disk when it returns.
+
+        Raises `OSError`; the slate may then be lost, which is told by `lost`.
+        """
         descriptor = own.open_own(self.path, os.O_WRONLY | os.O_CREAT)
         try:
-            block = body + _digest(body)
-            if os.pwrite(descriptor, block, 0) != SIZE:
-                raise OSError("the file was written in part only")
+            if os.pwrite(descriptor, _block(keys), 0) != SIZE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
+    def lost(self) -> bool:
+        """Whether the next start will find that a revocation stood here, but not whose."""
+        try:
+            self.read()
+        except SlateLost:
+            return True
+        return False
+
     def blank(self) -> None:
-        """Nothing is on it, if it is there."""
-        with contextlib.suppress(FileNotFoundError):
-            if self.path.exists():
-                self.write(())
+        """Nothing is on it. Raises `OSError`."""
+        if not self.path.exists():
+            return
+        try:
+            self.write(())
+        except OSError:
+            self.path.unlink()
+
+
+def _block(keys: Collection[bytes]) -> bytes:
+    count = len(keys) if len(keys) <= MAX_KEYS else _TOO_MANY
+    body = _HEAD.pack(_MAGIC, count) + b"".join(sorted(keys)[:MAX_KEYS])
+    body = body.ljust(SIZE - _DIGEST, b"\0")
+    return body + _digest(body)
 
 
 def _digest(body: bytes) -> bytes:

@@ -181,7 +181,9 @@ class GatewayDatabase(Store):
         self._recorded: frozenset[bytes] = frozenset()
         """What stands on a slate now."""
         self.unrecorded: frozenset[bytes] = frozenset()
-        """Devices whose revocation a restart would forget."""
+        """Devices whose revocation stands nowhere but in memory."""
+        self.marked = False
+        """Whether at least that there is such a one is recorded: sharing stays off then."""
         self.held: str | None = None
         """Why sharing has to stay off until the owner has looked: a sentence."""
         super().__init__(path, ledger)
@@ -271,10 +273,15 @@ class GatewayDatabase(Store):
             found.append((f"Sharing was not begun: {self.held}", advice))
         if self.unrecorded:
             names = ", ".join(self._peers[key].label for key in self.unrecorded)
+            after = (
+                "sharing stays off until you have looked"
+                if self.marked
+                else "the device would be let in again"
+            )
             found.append(
                 (
-                    f"The revocation of {names} is in force, but could be recorded nowhere: after "
-                    "a restart the device would be let in again.",
+                    f"The revocation of {names} is in force, but could not be recorded: after a "
+                    f"restart {after}.",
                     "Mend the disk before the service or the machine restarts.",
                 )
             )
@@ -309,18 +316,22 @@ class GatewayDatabase(Store):
         )  # fmt: skip
         if waiting == self._recorded and not self.unrecorded:
             return
-        self.unrecorded = waiting
+        self.unrecorded, self.marked = waiting, self.held is not None
+        if self.held is not None:
+            return  # the lost slate stays until the owner has looked, and says it for all
         for slate in self._slates:
             try:
                 slate.write(waiting) if waiting else slate.blank()
             except OSError as exc:
                 _log.warning("%s cannot be written: %s", slate.path, exc.strerror or exc)
+                self.marked |= slate.lost()
             else:
                 self._recorded, self.unrecorded = waiting, frozenset()
                 if waiting:
                     break
         if self.unrecorded:
-            _log.error("a revocation is recorded nowhere: a restart would let the device in again")
+            for found, advice in self.alarms():
+                _log.error("%s %s", found, advice)
 
     # --- rows --------------------------------------------------------------------------------
 

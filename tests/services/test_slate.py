@@ -54,7 +54,7 @@ def test_too_many_are_said_to_be_too_many(slate: Slate) -> None:
         slate.read()
 
 
-@pytest.mark.parametrize("length", [1, 40, SIZE - 1, SIZE + 1])
+@pytest.mark.parametrize("length", [0, 1, 40, SIZE - 1, SIZE + 1])
 def test_one_that_is_cut_or_longer_is_lost(slate: Slate, length: int) -> None:
     slate.write(keys(2))
     os.truncate(slate.path, length)
@@ -78,14 +78,23 @@ def test_one_that_cannot_be_read_is_lost(tmp_path: Path) -> None:
         Slate(path).read()
 
 
+def test_an_empty_file_says_that_there_was_one(tmp_path: Path) -> None:
+    """What a full disk still takes: a name."""
+    slate = Slate(tmp_path / "slate")
+    assert not slate.lost()
+    slate.path.touch(0o600)
+    assert slate.lost()
+    slate.blank()
+    assert not slate.lost() and slate.read() == frozenset()
+
+
 def test_one_that_could_not_be_made_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(descriptor: int, data: bytes, at: int) -> int:
-        os.write(descriptor, data[:100])
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "fsync", full)
     slate = Slate(tmp_path / "slate")
     with pytest.raises(OSError, match="No space"):
         slate.prepare()

@@ -21,7 +21,7 @@ from gateway.gateway import Gateway
 from services import settings as settings_module
 from services.books import Books
 from services.config import Config, load
-from services.control.methods import IdParams, RenameParams, SetParams
+from services.control.methods import IdParams, NoParams, RenameParams, SetParams
 from services.database import Database
 from services.doctor import machine
 from services.doctor.machine import Machine
@@ -65,7 +65,8 @@ class Faults:
 def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
     """Below the store: at the end of each transaction, at each writing of a file."""
     faults = Faults()
-    transaction, replace, write = Database.transaction, settings_module._replace, Slate.write
+    transaction, replace = Database.transaction, settings_module._replace
+    prepare, write = Slate.prepare, Slate.write
 
     @contextlib.contextmanager
     def refusing(self: Database, durable: bool = True) -> Iterator[sqlite3.Connection]:
@@ -86,6 +87,12 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
             raise OSError(errno.ENOSPC, "No space left on device")
         write(self, keys)
 
+    def no_slate(self: Slate) -> None:
+        if faults.refusal():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        prepare(self)
+
+    monkeypatch.setattr(Slate, "prepare", no_slate)
     monkeypatch.setattr(Database, "transaction", refusing)
     monkeypatch.setattr(settings_module, "_replace", full)
     monkeypatch.setattr(Slate, "write", full_slate)
@@ -229,6 +236,21 @@ async def test_a_gateway_at_each_of_its_writes(tmp_path: Path, faults: Faults) -
             faults.count, faults.refused, faults.refuses = 0, 0, refuses
             await live_a_gateway(tmp_path / f"{number}-{refuses.__name__}", faults)
             assert faults.refused, number
+
+
+async def test_a_lost_slate_keeps_a_service_from_sharing_until_it_is_told_to(
+    tmp_path: Path,
+) -> None:
+    async with Phone(tmp_path) as phone:
+        assert phone.api.status().sharing == "unavailable", "wanted; there is no VPN"
+        path = phone.store._slates[0].path
+    path.write_bytes(b"")
+    async with Phone(tmp_path) as phone:
+        assert phone.api.status().sharing == "off" and "Sharing was not begun" in phone.told
+        assert phone.api.share(NoParams()).sharing == "unavailable"
+        assert phone.told == ""
+    async with Phone(tmp_path) as phone:
+        assert phone.api.status().sharing == "unavailable"
 
 
 # --- the client --------------------------------------------------------------------------------
