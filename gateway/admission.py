@@ -110,14 +110,14 @@ class Admission:
             self._turn_away(request.public_key, CloseReason.APPROVAL_EXPIRED, now)
         return bool(over)
 
-    def link_gone(self, link: Link) -> bool:
+    def link_gone(self, link: Link, now: float) -> bool:
         """The link closed; True when its device was waiting."""
         key = link.public_key
         waiting = None if key is None else self._waiting.get(key)
         if key is None or waiting is None or waiting.link is not link:
             return False
         del self._waiting[key]
-        self.desk.withdraw(key)
+        self.desk.withdraw(key, now)
         return True
 
     def _ask_owner(self, link: SessionLink, hello: HelloReceived, via: Via, now: float) -> bool:
@@ -130,6 +130,9 @@ class Admission:
             denied = refused.reason == "denied_recently"
             self._refuse(link, CloseReason.DENIED if denied else CloseReason.BUSY, now, again)
             return False
+        for gone in self.desk.given_way():
+            self._counters.counts["pairing__desk_full__gave_way"] += 1
+            self._turn_away(gone.public_key, CloseReason.BUSY, now)
         earlier = self._waiting.pop(key, None)
         self._waiting[key] = _Waiting(link, hello)
         if earlier is not None:

@@ -473,7 +473,7 @@ class Gateway:
         counts[reason] += 1
         for name, n in link.counters.items():
             counts[name] += n
-        waited = self._admission.link_gone(link)
+        waited = self._admission.link_gone(link, now)
         carried = self._tunnels.link_gone(link, now)
         link.detach()
         if waited or carried:

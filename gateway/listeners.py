@@ -2,10 +2,12 @@
 
 A connection that has not yet been given a lease is a stranger's. It holds one
 descriptor and a small buffer until its handshake times out, so strangers are
-counted: in all and per address. When the places are taken, the oldest stranger
-of the address that holds the most gives way, so that a flood from one address
-makes room for a newcomer from another. Handshakes cost the CPU about a
-millisecond each, so the rate at which an address may begin them is bounded too.
+counted: in all and per address (with IPv6 per /64, see `neighbours`). When the places
+are taken, the oldest stranger of the address that holds the most gives way, so that a
+flood from one address makes room for a newcomer from another. Handshakes cost the CPU
+about a millisecond each, so the rate at which an address may begin them is bounded too.
+Of what all may have, some is kept for newcomers: who comes from where nobody has come
+lately finds a handshake and a code, however many others come again and again.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Callable
 
 from eventloop.poller import Poller
 from gateway.nat.counters import Counters
+from gateway.neighbours import Visitors, neighbourhood
 from sealing.buckets import Buckets, TokenBucket
 
 MAX_STRANGERS = 256
@@ -27,8 +30,13 @@ HANDSHAKES_PER_SECOND = 20.0
 """Handshakes one address may begin, sustained, and in a burst."""
 HANDSHAKE_BURST = 40.0
 ALL_HANDSHAKES_PER_SECOND = 100.0
-"""Handshakes in all: a tenth of a core at most goes to strangers."""
+"""Handshakes in all: a tenth of a core at most goes to them."""
 ALL_HANDSHAKE_BURST = 150.0
+NEWCOMERS_PER_SECOND = 20.0
+"""First handshakes in a while of their addresses, beyond those; and in a burst."""
+NEWCOMER_BURST = 40.0
+RECENT_SECONDS = 60.0
+"""How long an address is no newcomer after a handshake that it began."""
 CODES_PER_SECOND = 1 / 60
 """Pairing codes one address may learn, sustained, and in a burst: each is one guess of a man in
 the middle, who need not show it to the owner."""
@@ -36,6 +44,13 @@ CODE_BURST = 6.0
 ALL_CODES_PER_SECOND = 1 / 30
 """Pairing codes in all: 144 guesses in the first hour, against a million codes."""
 ALL_CODE_BURST = 24.0
+NEWCOMER_CODES_PER_SECOND = 1 / 120
+"""First codes in an hour of their addresses, beyond those: 62 more guesses in the first hour."""
+NEWCOMER_CODE_BURST = 32.0
+CODE_SECONDS = 3600.0
+"""How long an address is no newcomer after a code."""
+MAX_VISITORS = 1024
+"""Addresses remembered as no newcomers; the one seen longest ago is forgotten."""
 ACCEPTS_PER_TURN = 16
 BACKLOG = 128
 
@@ -91,25 +106,37 @@ class Doorman:
         self._all = TokenBucket(ALL_HANDSHAKES_PER_SECOND, ALL_HANDSHAKE_BURST, now)
         self._codes = Buckets(CODES_PER_SECOND, CODE_BURST)
         self._all_codes = TokenBucket(ALL_CODES_PER_SECOND, ALL_CODE_BURST, now)
+        self._lately = Visitors(RECENT_SECONDS, MAX_VISITORS)
+        self._new = TokenBucket(NEWCOMERS_PER_SECOND, NEWCOMER_BURST, now)
+        self._coded = Visitors(CODE_SECONDS, MAX_VISITORS)
+        self._new_codes = TokenBucket(NEWCOMER_CODES_PER_SECOND, NEWCOMER_CODE_BURST, now)
 
     def admit(self, address: str, now: float) -> bool:
         """Whether a connection from `address` may begin a handshake; counts the refusal."""
         counts = self._counters.counts
+        address = neighbourhood(address)
         if self._per_address[address] >= MAX_STRANGERS_PER_ADDRESS:
             counts["listener__address_full__refused"] += 1
             return False
         if not self._buckets.take(address, now):
             counts["listener__address_rate__refused"] += 1
             return False
-        if not self._all.take(now):
+        known = self._lately.times(address, now)
+        if not self._all.take(now) and (known or not self._new.take(now)):
             counts["listener__rate__refused"] += 1
             return False
+        self._lately.note(address, now)
         return True
 
     def admit_code(self, address: str, now: float) -> bool:
         """Whether a stranger at `address` may learn the pairing code of his handshake."""
-        # One address alone does not use up what all may have.
-        if self._codes.take(address, now) and self._all_codes.take(now):
+        address = neighbourhood(address)
+        # One address alone does not use up what all may have, nor all what is for a newcomer.
+        if self._codes.take(address, now) and (
+            self._all_codes.take(now)
+            or (not self._coded.times(address, now) and self._new_codes.take(now))
+        ):
+            self._coded.note(address, now)
             return True
         self._counters.counts["listener__codes__refused"] += 1
         return False
@@ -120,6 +147,7 @@ class Doorman:
 
     def enter(self, key: int, address: str, evict: Callable[[], None]) -> None:
         """A stranger came in; `evict` closes him, should he have to give way."""
+        address = neighbourhood(address)
         if len(self._waiting) >= MAX_STRANGERS:
             crowd, _ = self._per_address.most_common(1)[0]
             oldest = next(k for k, (a, _) in self._waiting.items() if a == crowd)

@@ -1,8 +1,11 @@
 """The desk where pairing requests wait for the owner.
 
 Theory of operation. A request is made by a stranger, so each thing he can grow
-is bounded and no newcomer ever pushes out one who waits: when the desk is full,
-the newcomer is turned away. Requests that proved a QR secret have places of
+is bounded. The places are shared by neighbourhood (`neighbours`). When they are
+taken, a newcomer gets one of those who hold several, or whose requests have come
+to nothing again and again, the newest of the worst first; nobody who is here
+once and for the first time is ever pushed out, and if there is no other the
+newcomer is turned away. Requests that proved a QR secret have places of
 their own, so a flood over the LAN (where anyone may ask) cannot fill the desk
 against someone who stands beside the owner and has just scanned the code.
 
@@ -17,19 +20,24 @@ Times are monotonic seconds and come in as `now`; nothing here has a clock.
 from __future__ import annotations
 
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, replace
 
 from gateway.model import PairingRequest, Via
+from gateway.neighbours import Visitors, neighbourhood
 
 REQUEST_SECONDS = 120.0
 """How long a request waits: as long as a QR code is valid."""
 
-MAX_LAN_REQUESTS = 8
-"""Requests without a QR secret that may wait at once, from all addresses."""
+MAX_LAN_REQUESTS = 32
+"""Requests without a QR secret that may wait at once, from all addresses. The owner who looks
+at a device finds its request among them by its code."""
 
 MAX_PER_ADDRESS = 2
 """Of these, from one address: a household behind one router is still served."""
+
+VAIN_SECONDS = 3600.0
+"""How long it is remembered that an address has had the owner asked in vain."""
 
 MAX_QR_REQUESTS = 8
 """Requests with a QR secret that may wait at once; secrets are one-time and few."""
@@ -67,6 +75,9 @@ class PairingDesk:
     def __init__(self) -> None:
         self._requests: OrderedDict[bytes, PairingRequest] = OrderedDict()
         self._denials: OrderedDict[bytes | str, _Denial] = OrderedDict()
+        self._in_vain = Visitors(VAIN_SECONDS, MAX_DENIALS)
+        """Requests that nobody has answered."""
+        self._gone: list[PairingRequest] = []
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -84,11 +95,15 @@ class PairingDesk:
         code: str | None,
         now: float,
     ) -> PairingRequest:
-        """Let a device wait; raises RequestRefused (`denied_recently`, `desk_full`)."""
+        """Let a device wait; raises RequestRefused (`denied_recently`, `desk_full`).
+
+        Who had to give way is then in `given_way`.
+        """
         self.expire(now)
+        neighbours = neighbourhood(address)
         keys: tuple[bytes | str, ...] = (public_key,)
         if via is not Via.QR:
-            keys = (public_key, address)
+            keys = (public_key, neighbours)
         for key in keys:
             denial = self._denials.get(key)
             if denial is not None and now < denial.until:
@@ -104,11 +119,10 @@ class PairingDesk:
         if via is Via.QR:
             if len(same_kind) >= MAX_QR_REQUESTS:
                 raise RequestRefused("desk_full", self._next_expiry(now))
-        elif (
-            len(same_kind) >= MAX_LAN_REQUESTS
-            or sum(r.address == address for r in same_kind) >= MAX_PER_ADDRESS
-        ):
+        elif sum(neighbourhood(r.address) == neighbours for r in same_kind) >= MAX_PER_ADDRESS:
             raise RequestRefused("desk_full", self._next_expiry(now))
+        elif len(same_kind) >= MAX_LAN_REQUESTS:
+            self._make_room(same_kind, neighbours, now)
         request = PairingRequest(
             id=self._new_id(),
             public_key=public_key,
@@ -124,8 +138,10 @@ class PairingDesk:
         return request
 
     def find(self, request_id: str) -> PairingRequest:
-        """The request of an id or of an id's unique beginning; raises NoSuchRequest."""
-        found = [r for r in self._requests.values() if r.id == request_id]
+        """The request of an id, of the digits that a device shows, or of an id's unique
+        beginning; raises NoSuchRequest."""
+        digits = request_id.replace(" ", "")
+        found = [r for r in self._requests.values() if request_id == r.id or digits == r.code]
         if not found and request_id:
             found = [r for r in self._requests.values() if r.id.startswith(request_id)]
         if len(found) != 1:
@@ -137,6 +153,7 @@ class PairingDesk:
         request = self.find(request_id)
         del self._requests[request.public_key]
         self._denials.pop(request.public_key, None)
+        self._in_vain.forgive(neighbourhood(request.address))
         return request
 
     def deny(self, request_id: str, now: float) -> PairingRequest:
@@ -145,25 +162,50 @@ class PairingDesk:
         del self._requests[request.public_key]
         self._remember_denial(request.public_key, now)
         if request.via is not Via.QR and request.address:
-            self._remember_denial(request.address, now)
+            self._remember_denial(neighbourhood(request.address), now)
         return request
 
-    def withdraw(self, public_key: bytes) -> None:
+    def withdraw(self, public_key: bytes, now: float) -> None:
         """The device gave up (its connection closed)."""
-        self._requests.pop(public_key, None)
+        request = self._requests.pop(public_key, None)
+        if request is not None:
+            self._in_vain.note(neighbourhood(request.address), now)
 
     def expire(self, now: float) -> list[PairingRequest]:
         """Drop and return the requests whose time is over."""
         over = [r for r in self._requests.values() if r.expires <= now]
         for request in over:
             del self._requests[request.public_key]
+            self._in_vain.note(neighbourhood(request.address), now)
         return over
+
+    def given_way(self) -> list[PairingRequest]:
+        """Requests that have made room for another; taken."""
+        gone, self._gone = self._gone, []
+        return gone
 
     def get_timer(self) -> float | None:
         """When the next request expires."""
         if not self._requests:
             return None
         return min(r.expires for r in self._requests.values())
+
+    def _make_room(self, waiting: list[PairingRequest], newcomer: str, now: float) -> None:
+        """One who deserves his place less gives it up; raises RequestRefused if nobody does."""
+        held = Counter(neighbourhood(r.address) for r in waiting)
+
+        def claims(neighbours: str) -> tuple[int, int]:
+            """Places held, and the owner asked in vain: the more, the worse."""
+            return held[neighbours], self._in_vain.times(neighbours, now)
+
+        # The first of equals is the newest, since the list is turned.
+        worst = max(reversed(waiting), key=lambda r: claims(neighbourhood(r.address)))
+        places, vain = claims(neighbourhood(worst.address))
+        if (places, vain) <= (held[newcomer] + 1, self._in_vain.times(newcomer, now)):
+            raise RequestRefused("desk_full", self._next_expiry(now))
+        del self._requests[worst.public_key]
+        self._in_vain.note(neighbourhood(worst.address), now)
+        self._gone.append(worst)
 
     def _next_expiry(self, now: float) -> float:
         expiry = self.get_timer()

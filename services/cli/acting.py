@@ -7,6 +7,7 @@ import argparse
 from services.cli.exits import Exit
 from services.cli.output import complain, print_json, printable
 from services.cli.services import dial
+from services.control.errors import ControlError
 
 
 def share(args: argparse.Namespace) -> int:
@@ -47,7 +48,21 @@ def approve(args: argparse.Namespace) -> int:
 
 
 def deny(args: argparse.Namespace) -> int:
-    return _change("gateway", "deny", args, "{label} was turned away.")
+    if not args.all:
+        return _change("gateway", "deny", args, "{label} was turned away.")
+    with dial("gateway") as service:
+        denied = []
+        for request in service.call("requests"):
+            try:
+                denied.append(service.call("deny", id=request.id))
+            except ControlError:
+                # It has given up, or somebody else was quicker.
+                continue
+    if args.json:
+        print_json(denied)
+    else:
+        print(f"{len(denied)} devices were turned away." if denied else "No device is waiting.")
+    return Exit.OK
 
 
 def revoke(args: argparse.Namespace) -> int:

@@ -37,8 +37,23 @@ def _role(parser: argparse.ArgumentParser) -> None:
     )
 
 
+_REQUEST = "the request's id, its unique beginning, or the digits that the device shows"
+
+
+def _approve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID|CODE", help=_REQUEST)
+    _json(parser)
+
+
 def _id(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("id", metavar="ID", help=f"the {what}'s id, or its unique beginning")
+    _json(parser)
+
+
+def _deny(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", nargs="?", metavar="ID|CODE", help=_REQUEST)
+    which.add_argument("--all", action="store_true", help="every device that waits")
     _json(parser)
 
 
@@ -306,12 +321,14 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "approve", "Share", "let a waiting device in", f"{_ACT}:approve",
-        lambda p: _id(p, "request"), ("vpnshare approve 3f",),
-        "Compare the six digits on both devices first, when `vpnshare requests` shows some.",
+        _approve, ("vpnshare approve 3f", "vpnshare approve 483920"),
+        "Compare the six digits on both devices first, when `vpnshare requests` shows some. Or\n"
+        "type those that the device shows: no other request has them.",
     ),
     Command(
         "deny", "Share", "turn a waiting device away", f"{_ACT}:deny",
-        lambda p: _id(p, "request"), ("vpnshare deny 3f",),
+        _deny, ("vpnshare deny 3f", "vpnshare deny --all"),
+        "A device that was denied, and its address, are kept away for a while.",
     ),
     Command(
         "peers", "Share", "devices that were approved", f"{_READ}:peers", _json,

@@ -13,6 +13,11 @@ from gateway.listeners import (
     HANDSHAKES_PER_SECOND,
     MAX_STRANGERS,
     MAX_STRANGERS_PER_ADDRESS,
+    MAX_VISITORS,
+    NEWCOMER_BURST,
+    NEWCOMER_CODE_BURST,
+    NEWCOMER_CODES_PER_SECOND,
+    NEWCOMERS_PER_SECOND,
     Doorman,
 )
 from gateway.nat.counters import Counters
@@ -35,10 +40,33 @@ def test_an_address_may_begin_a_burst_and_then_a_steady_rate() -> None:
 def test_many_addresses_share_one_budget() -> None:
     doorman, counters = make()
     admitted = sum(doorman.admit(f"10.0.{n >> 8}.{n & 255}", 0.0) for n in range(1000))
-    assert admitted == ALL_HANDSHAKE_BURST
-    assert counters.counts["listener__rate__refused"] == 1000 - ALL_HANDSHAKE_BURST
+    assert admitted == ALL_HANDSHAKE_BURST + NEWCOMER_BURST
+    assert counters.counts["listener__rate__refused"] == 1000 - admitted
     later = sum(doorman.admit(f"10.1.{n >> 8}.{n & 255}", 1.0) for n in range(1000))
-    assert later == ALL_HANDSHAKES_PER_SECOND
+    assert later == ALL_HANDSHAKES_PER_SECOND + NEWCOMERS_PER_SECOND
+
+
+def test_a_newcomer_is_admitted_and_shown_a_code_beside_a_crowd() -> None:
+    doorman, _ = make()
+    crowd = [f"10.0.0.{n}" for n in range(8)]
+    for second in range(600):
+        for address in crowd * 40:
+            doorman.admit(address, second)
+        for address in crowd:
+            doorman.admit_code(address, second)
+        if second % 60 == 59:
+            newcomer = f"10.0.1.{second // 60}"
+            assert doorman.admit(newcomer, second) and doorman.admit_code(newcomer, second)
+            assert not doorman.admit_code(crowd[0], second)
+
+
+def test_ipv6_is_counted_by_network() -> None:
+    doorman, _ = make()
+    admitted = sum(doorman.admit(f"2001:db8::{n:x}", 0.0) for n in range(1000))
+    assert admitted == HANDSHAKE_BURST
+    codes = sum(doorman.admit_code(f"2001:db8::{n:x}", 0.0) for n in range(1000))
+    assert codes == CODE_BURST
+    assert doorman.admit("10.0.0.1", 0.0) and doorman.admit("::ffff:10.0.0.2", 0.0)
 
 
 def test_codes_are_guesses_and_few() -> None:
@@ -48,13 +76,13 @@ def test_codes_are_guesses_and_few() -> None:
     assert doorman.admit_code("10.0.0.2", 0.0), "one address does not use up what all may have"
     everybody = [f"10.1.0.{n}" for n in range(250)]
     rest = sum(doorman.admit_code(address, 0.0) for address in everybody)
-    assert rest == ALL_CODE_BURST - CODE_BURST - 1
+    assert rest == ALL_CODE_BURST - CODE_BURST - 1 + NEWCOMER_CODE_BURST
     hour = sum(
         doorman.admit_code(address, 60.0 * minute)
         for minute in range(1, 61)
         for address in everybody
     )
-    assert hour == 3600 * ALL_CODES_PER_SECOND
+    assert hour == 3600 * (ALL_CODES_PER_SECOND + NEWCOMER_CODES_PER_SECOND)
     alone = sum(doorman.admit_code("10.0.0.1", 7200.0 + n) for n in range(3600))
     assert CODE_BURST <= alone <= CODE_BURST + 3600 * CODES_PER_SECOND
 
@@ -62,9 +90,10 @@ def test_codes_are_guesses_and_few() -> None:
 def test_what_is_remembered_of_addresses_is_bounded() -> None:
     doorman, _ = make()
     for n in range(3 * MAX_BUCKETS):
-        doorman.admit(f"fd00::{n:x}", float(n))
-        doorman.admit_code(f"fd00::{n:x}", float(n))
+        doorman.admit(f"fd00:0:0:{n:x}::1", float(n))
+        doorman.admit_code(f"fd00:0:0:{n:x}::1", float(n))
     assert len(doorman._buckets) == len(doorman._codes) == MAX_BUCKETS
+    assert max(len(doorman._lately._known), len(doorman._coded._known)) <= MAX_VISITORS
 
 
 def test_one_address_holds_few_places() -> None:

@@ -73,6 +73,67 @@ def test_one_address_has_few_places() -> None:
     ask(desk, 100, address="10.0.0.2")
 
 
+def test_one_machine_is_one_neighbour_however_many_ipv6_addresses_it_has() -> None:
+    desk = PairingDesk()
+    for n in range(MAX_PER_ADDRESS):
+        ask(desk, n, address=f"2001:db8:1:2::{n + 1:x}")
+    with pytest.raises(RequestRefused, match="desk_full"):
+        ask(desk, 99, address="2001:db8:1:2:dead:beef:0:1%eth0")
+    ask(desk, 100, address="2001:db8:1:3::1")
+    desk.deny(ask(desk, 101, address="fd00::1").id, 0.0)
+    with pytest.raises(RequestRefused, match="denied_recently"):
+        ask(desk, 102, address="fd00::ffff")
+
+
+def crowd(desk: PairingDesk, now: float, each: int = 2) -> list[PairingRequest]:
+    """A machine with many addresses fills the desk."""
+    return [
+        ask(desk, 1000 + n + int(now), now, address=f"10.0.0.{100 + n // each}")
+        for n in range(MAX_LAN_REQUESTS)
+    ]
+
+
+def test_who_holds_several_places_makes_room_for_a_newcomer() -> None:
+    desk = PairingDesk()
+    strangers = crowd(desk, 0.0)
+    newcomer = ask(desk, 1, address="10.0.0.1")
+    assert newcomer in desk.waiting() and len(desk) == MAX_LAN_REQUESTS
+    (gone,) = desk.given_way()
+    assert gone == strangers[-1] and desk.given_way() == []
+    with pytest.raises(RequestRefused):
+        ask(desk, 2, address="10.0.0.100")
+
+
+def test_places_cannot_be_held_by_renewing() -> None:
+    desk = PairingDesk()
+    for turn in range(3):
+        crowd(desk, turn * REQUEST_SECONDS, each=1)
+    for n in range(8):
+        newcomer = ask(desk, n, 2 * REQUEST_SECONDS + 1, address=f"10.0.0.{n}")
+        assert newcomer in desk.waiting()
+    assert len(desk.given_way()) == 8 and len(desk) == MAX_LAN_REQUESTS
+
+
+def test_who_is_here_for_the_first_time_is_not_pushed_out() -> None:
+    desk = PairingDesk()
+    waiting = crowd(desk, 0.0, each=1)
+    with pytest.raises(RequestRefused, match="desk_full"):
+        ask(desk, 1, address="10.0.0.1")
+    assert desk.waiting() == waiting
+
+
+def test_the_owner_finds_a_request_by_the_digits_of_the_device_he_looks_at() -> None:
+    desk = PairingDesk()
+    crowd(desk, 0.0)
+    mine = desk.submit(key(1), "mine", "linux", Via.LAN, "10.0.0.1", "004711", 0.0)
+    assert desk.find("004711") == desk.find("004 711") == mine
+    with pytest.raises(NoSuchRequest):
+        desk.find("004712")
+    desk.submit(key(2), "mine, too", "linux", Via.LAN, "10.0.0.2", "004711", 0.0)
+    with pytest.raises(NoSuchRequest):
+        desk.approve("004711")
+
+
 def test_qr_requests_are_bounded_too() -> None:
     desk = PairingDesk()
     for n in range(MAX_QR_REQUESTS):
@@ -127,6 +188,6 @@ def test_ids_may_be_shortened_but_must_be_unique() -> None:
 def test_a_device_that_gives_up_frees_its_place() -> None:
     desk = PairingDesk()
     ask(desk, 1)
-    desk.withdraw(key(1))
-    desk.withdraw(key(2))
+    desk.withdraw(key(1), 0.0)
+    desk.withdraw(key(2), 0.0)
     assert desk.waiting() == []

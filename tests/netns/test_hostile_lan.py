@@ -38,6 +38,7 @@ is freed when they go. Twice what is seen."""
 KEPT = 0.8
 STRANGERS = tuple(f"10.1.1.{n}" for n in range(20, 30))
 NEWCOMER = "10.1.1.2"
+CROWD = tuple(f"10.1.1.{n}" for n in range(40, 48))
 
 
 @pytest.fixture
@@ -135,6 +136,36 @@ def middle(world: World) -> ManInTheMiddle:
     """On the second host, which the client takes for the gateway."""
     second = second_host(world)
     return ManInTheMiddle(listening(second), second.connect("10.1.1.1", PORT))
+
+
+def test_a_newcomer_is_in_at_once_beside_a_desk_full_of_strangers(world: World) -> None:
+    """Eight addresses of one machine ask for ever; the owner looks at the newcomer's screen."""
+    second = second_host(world)
+    second.ip(*(f"addr add {address}/24 dev lan0" for address in CROWD))
+    with Gateway(world) as gateway, Client(world) as client:
+        gateway.share(listen="0.0.0.0")
+        client.start()
+        there = ["10.1.1.1", str(PORT), *CROWD]
+        crowd = second.start(
+            [sys.executable, "-m", "tests.netns.crowd", *there], name="crowd", cwd=PROJECT
+        )
+        crowd.wait_for_log("full", 30.0)
+        assert len(gateway.requests()) >= len(CROWD)
+        began = time.monotonic()
+        attempt = client.begin_connect("10.1.0.1:47800")
+        assert attempt.popen.wait(10) == Exit.UNCONFIRMED, attempt.tail()
+        code = client.status()["code"]
+        gateway.command("approve", code)
+        agreed = client.begin_connect("10.1.0.1:47800", "--code", code)
+        assert agreed.popen.wait(10) == 0, agreed.tail()
+        seconds = time.monotonic() - began
+        print(f"\nthe newcomer is in after {seconds:.1f} s", flush=True)
+        assert seconds < 10.0
+        gateway.command("deny", "--all")
+        time.sleep(1.0)
+        assert gateway.requests() == [], "who was denied stays away"
+        assert crowd.stop() == 0, crowd.tail()
+        assert client.status()["state"] == "connected"
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

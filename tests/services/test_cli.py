@@ -339,6 +339,16 @@ def test_connect_exit_codes(
     assert (reason or "") in shown.err
 
 
+def test_all_who_wait_can_be_turned_away(gateway: PretendGateway, capsys: Capture) -> None:
+    gateway.waiting += [fakes.request("r1"), fakes.request("r2", "Stranger", "111222")]
+    assert main(["deny", "--all"]) == Exit.OK
+    assert "2 devices were turned away" in capsys.readouterr().out
+    assert not gateway.waiting
+    assert main(["deny", "--all"]) == Exit.OK
+    assert "No device is waiting." in capsys.readouterr().out
+    assert main(["deny"]) == Exit.USAGE
+
+
 class Strange(PretendClient):
     """A first contact by address: it shows digits at once."""
 
