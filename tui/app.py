@@ -307,9 +307,13 @@ class ConsoleApp(App[int]):
             self.tell(" ".join(filter(None, (error.message, error.hint))), "error")
             return False
         self.tell(done)
-        for each in getattr(answer, "unwritten", ()):
-            self.tell(f"{each.found} {each.advice}", "warning")
+        self.tell_unwritten(getattr(answer, "unwritten", []))
         return True
+
+    def tell_unwritten(self, unwritten: list[schema.Unwritten]) -> None:
+        """A change is in force and was not stored."""
+        for each in unwritten:
+            self.tell(f"{each.found} {each.advice}", "warning")
 
     # Actions
 

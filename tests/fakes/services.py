@@ -330,7 +330,7 @@ class PretendGateway(Pretend):
         ]
         self.leases = [found for found in self.leases if found.peer_id != params.id]
         self.changed("peers", "leases", "status")
-        return Done(params.id)
+        return Done(params.id, None, self.status.unwritten)
 
     def _rename(self, params: RenameParams) -> Done:
         self.peers = [

@@ -91,6 +91,37 @@ async def test_what_to_do_next(console: OpenConsole) -> None:
         assert "press p and scan" in c.text
 
 
+UNWRITTEN = schema.Unwritten(
+    "In force, but not stored yet: the revocation of TV. gateway.db cannot be written: no space "
+    "is left on its file system.",
+    "Make room: df -h /var",
+)
+
+
+@pytest.mark.parametrize("width", [45, 80])
+async def test_what_is_not_stored_is_shown_in_every_section_and_with_the_change(
+    console: OpenConsole, width: int
+) -> None:
+    async with console(size=(width, 24)) as c:
+        assert "not stored" not in c.text
+        c.gateway.status = replace(c.gateway.status, unwritten=[UNWRITTEN])
+        c.gateway.changed()
+        for key in "12345678":
+            await c.press(key)
+            assert "the revocation of TV" in " ".join(c.text.split())
+        await c.press("3", "x", "y")
+        assert c.told[-1] == f"{UNWRITTEN.found} {UNWRITTEN.advice}"
+
+
+async def test_the_clients_console_shows_it_too(console: OpenConsole) -> None:
+    async with console("client") as c:
+        c.client.status = replace(c.client.status, unwritten=[UNWRITTEN])
+        c.client.changed()
+        for key in "1234567":
+            await c.press(key)
+            assert "the revocation of TV" in " ".join(c.text.split())
+
+
 async def test_bypass_is_shown_in_every_section(console: OpenConsole) -> None:
     async with console() as c:
         c.gateway.status = replace(c.gateway.status, bypass=True)

@@ -296,6 +296,7 @@ class SettingsScreen(SectionScreen):
         now = formats.clean(spelled(done.value), 60) or "empty"
         later = " from the service's next start" if done.pending else ""
         app.tell(f"{formats.clean(done.key, 60)} is {now}{later or ' now'}.")
+        app.tell_unwritten(done.unwritten)
         app.follow_setting(done)
         return None
 
