@@ -42,12 +42,34 @@ as_root() {
     fi
 }
 
-# apt_install PACKAGE...: install Debian packages; the package lists are fetched if needed.
+# agreed QUESTION: yes, unless there is a person who says otherwise. Without a terminal (a
+# script, a service) nobody can be asked: what is done has been said.
+agreed() {
+    [ -t 0 ] && [ -t 2 ] || return 0
+    printf 'vpnshare: %s [Y/n] ' "$1" >&2
+    IFS= read -r answer || answer=n
+    case $answer in
+    '' | [Yy]*) return 0 ;;
+    esac
+    return 1
+}
+
+# apt_would_install PACKAGE...: all packages that come with these; fails without package lists.
+apt_would_install() {
+    apt-get install -s -qq --no-install-recommends "$@" 2>/dev/null >"$setup_log" || return 1
+    sed -n 's/^Inst \([^ ]*\).*/\1/p' "$setup_log" | tr '\n' ' '
+}
+
+# apt_install PACKAGE...: install Debian packages, once somebody who can be asked has agreed;
+# the package lists are fetched if needed. 125: not agreed.
 apt_install() {
-    say "installing with apt: $*"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
-        "$@" >"$setup_log" 2>&1 && return 0
-    as_root apt-get update -qq >"$setup_log" 2>&1 || true
+    would=$(apt_would_install "$@") || {
+        say "fetching the lists of Debian packages: apt-get update"
+        as_root apt-get update -qq >"$setup_log" 2>&1 || true
+        would=$(apt_would_install "$@") || would="$*"
+    }
+    say "to be installed with apt: ${would:-$*}"
+    agreed "Install these packages?" || return 125
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
         "$@" >"$setup_log" 2>&1
 }
@@ -71,7 +93,9 @@ find_python() {
 get_python() {
     if is_termux; then
         if ! find_python || ! "$python" -I -c 'import cryptography' >/dev/null 2>&1; then
-            say "installing with pkg: python python-cryptography"
+            say "to be installed with pkg: python python-cryptography, and what they need"
+            agreed "Install these packages?" ||
+                fail "It needs them: pkg install python python-cryptography"
             pkg install -y python python-cryptography >"$setup_log" 2>&1 ||
                 { tail -n 15 "$setup_log" >&2; fail "pkg install python python-cryptography failed"; }
         fi
@@ -80,7 +104,7 @@ get_python() {
         find_python && return 0
         if has_apt; then
             apt_install python3 python3-venv || {
-                tail -n 5 "$setup_log" >&2
+                if [ "$?" != 125 ]; then tail -n 5 "$setup_log" >&2; fi
                 fail "Run as root: apt install python3 python3-venv"
             }
             find_python && return 0
@@ -121,7 +145,7 @@ pip_install() {
     {
         code=0
         "$venv/bin/python" -I -m pip install --disable-pip-version-check --no-input \
-            --prefer-binary --progress-bar off "$@" 2>&1 9>&- || code=$?
+            --no-deps --progress-bar off "$@" 2>&1 9>&- || code=$?
         echo "exit $code"
     } | {
         code=1
@@ -145,30 +169,50 @@ pip_install() {
     }
 }
 
-# install_project EXTRAS: the project, editable, with its dependencies.
+# pip_lock NAME...: what stands in these lock files (scripts/lock), and nothing else. Wheels
+# only: what is built runs code, and fetches what no lock file names.
+pip_lock() {
+    for name; do
+        set -- "$@" -r "$root/requirements/$name.txt"
+        shift
+    done
+    pip_install --require-hashes --only-binary :all: "$@"
+}
+
+# install_project run|dev: what the lock files say, then the project, editable.
 install_project() {
-    extras=$1
-    if ! is_termux && [ "$(uname -m)" = x86_64 ]; then
-        # Only here python-pytun has wheels; elsewhere the client opens the device by itself.
-        with_client=client${extras:+,$extras}
-        if pip_install --only-binary python-pytun -e "$root[$with_client]"; then return 0; fi
-        say "trying again without python-pytun"
+    if [ "$1" = dev ]; then set -- build run dev; else set -- build run; fi
+    if is_termux; then
+        pip_lock "$@" || return 1 # cryptography is Termux's
+    elif [ "$(uname -m)" = x86_64 ] && pip_lock native client "$@"; then
+        : # only here python-pytun has wheels; elsewhere the client opens the device by itself
+    else
+        pip_lock native "$@" || return 1
     fi
-    pip_install -e "$root${extras:+[$extras]}"
+    # The folder itself is put on Python's path: new parts of the program need no new set-up.
+    pip_install --no-build-isolation --config-settings editable_mode=compat -e "$root"
 }
 
 # install_oracles: other programs' WireGuard for the tests to compare with. It lies beside the
 # environment's packages, because it has a package of the same name as a room of ours.
 install_oracles() {
     if [ ! -d "$venv/oracles" ]; then
-        pip_install --no-deps --target "$venv/oracles" wireguard-protocol==0.1.4 ||
+        pip_install --require-hashes --only-binary :all: --target "$venv/oracles" \
+            -r "$root/requirements/oracles.txt" ||
             say "wireguard-protocol could not be installed: tests skip it"
     fi
 }
 
+# newer STAMP: was it made after the last change of what is installed?
+newer() {
+    for file in "$root/pyproject.toml" "$root"/requirements/*.txt; do
+        [ "$1" -nt "$file" ] || return 1
+    done
+}
+
 # is_ready STAMP: was this set-up finished, for this clone, after its last change?
 is_ready() {
-    [ "$1" -nt "$root/pyproject.toml" ] && [ -x "$venv/bin/python" ] || return 1
+    newer "$1" && [ -x "$venv/bin/python" ] || return 1
     made_for=
     read -r made_for <"$1" || return 1
     [ "$made_for" = "$root" ]
@@ -178,11 +222,7 @@ is_ready() {
 make_environment() {
     kind=$1
     stamp=$venv/.ready
-    extras=
-    if [ "$kind" = dev ]; then
-        stamp=$venv/.ready-dev
-        extras=dev,discovery,usb
-    fi
+    if [ "$kind" = dev ]; then stamp=$venv/.ready-dev; fi
     take_turn
     if is_ready "$stamp"; then
         end_turn # someone else's set-up was what we waited for
@@ -202,11 +242,17 @@ make_environment() {
             { tail -n 5 "$setup_log" >&2; fail "The environment could not be made in $venv."; }
     fi
     : >"$venv/.incomplete"
-    say "installing the packages it needs"
-    if ! install_project "$extras"; then
+    say "installing the Python packages it needs, by the hashes in requirements/"
+    if ! install_project "$kind"; then
         # A pip that ended by itself left nothing half-done.
         rm -f "$venv/.incomplete"
         tail -n 15 "$setup_log" >&2
+        if grep -q "DO NOT MATCH THE HASHES" "$setup_log"; then
+            fail "A package is not the one that the lock file names; nothing of it was run."
+        fi
+        if grep -q "No matching distribution" "$setup_log"; then
+            fail "A package has no ready-made wheel for this system ($(uname -m))."
+        fi
         fail "The packages could not be installed; is there a network? Log: $setup_log"
     fi
     if [ "$kind" = dev ]; then install_oracles; fi

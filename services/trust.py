@@ -23,7 +23,7 @@ SOURCE = Path(__file__).resolve().parents[1]
 _MAX_LINKS = 16
 PACKAGES = (
     "client", "eventloop", "gateway", "netstack", "sealing", "services", "storage", "themes",
-    "tui", "vshp",
+    "tui", "vshp", "wireguard",
 )  # fmt: skip
 """The folders of the tree that hold the program."""
 

@@ -6,7 +6,9 @@ answers the script's questions, and its pip writes what it was asked into a log.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -16,7 +18,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ("vpnshare", "check", ".ci/run", "scripts/environment.sh")
+SCRIPTS = ("vpnshare", "check", ".ci/run", "scripts/environment.sh", "scripts/lock")
 
 PYTHON = r"""#!/bin/sh
 # -c SCRIPT: a good Python. -m venv DIR: an environment with this Python. -m pip: as told.
@@ -64,8 +66,11 @@ class Clone:
         self.bin.mkdir()
         for name in ("vpnshare", "scripts/environment.sh"):
             shutil.copy(ROOT / name, self.root / name)
-        (self.root / "pyproject.toml").write_text("")
-        os.utime(self.root / "pyproject.toml", (0, 0))
+        (self.root / "requirements").mkdir()
+        files = [path.relative_to(ROOT) for path in (ROOT / "requirements").glob("*.txt")]
+        for file in (Path("pyproject.toml"), *files):
+            (self.root / file).write_text("")
+            os.utime(self.root / file, (0, 0))
         for name in ("python3", "python3.11", "python3.12", "python3.13", "python3.14"):
             (self.bin / name).write_text(PYTHON)
             (self.bin / name).chmod(0o755)
@@ -156,6 +161,42 @@ def test_a_changed_project_is_installed_again(clone: Clone) -> None:
     assert any("pip install" in use for use in uses) and not any("venv" in use for use in uses)
 
 
+def test_a_changed_lock_file_is_installed_again(clone: Clone) -> None:
+    clone.run("x")
+    clone.uses()
+    future = time.time() + 60
+    os.utime(clone.root / "requirements" / "run.txt", (future, future))
+    assert clone.run("x")[0] == 7
+    assert any("pip install" in use for use in clone.uses())
+
+
+def test_only_what_the_lock_files_name_is_installed(clone: Clone) -> None:
+    clone.run("x")
+    installs = [use for use in clone.uses() if "pip install" in use]
+    *locked, project = installs
+    assert locked and f"-e {clone.root}" in project
+    for use in installs:
+        assert " --no-deps " in use
+    for use in locked:
+        assert " --require-hashes --only-binary :all: " in use
+        assert "run.txt" in use and "build.txt" in use and "native.txt" in use
+        assert "dev.txt" not in use and "[" not in use
+    assert " --no-build-isolation " in project
+
+
+def test_a_package_with_another_hash_is_refused(clone: Clone) -> None:
+    for python in clone.bin.glob("python3*"):
+        python.write_text(
+            PYTHON.replace(
+                'echo "Collecting things"',
+                'echo "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE."\n'
+                "    exit 1",
+            )
+        )
+    code, _, err = clone.run("x")
+    assert code == 1 and "not the one that the lock file names" in err
+
+
 def test_a_moved_clone_is_set_up_again(clone: Clone, tmp_path: Path) -> None:
     clone.run("x")
     clone.uses()
@@ -204,7 +245,7 @@ def test_two_at_once_take_turns(clone: Clone, flock: bool) -> None:
     for process in both:
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (7, "ran x\n"), err
-    assert sum("pip install" in use for use in clone.uses()) == 1
+    assert sum(f"-e {clone.root}" in use for use in clone.uses()) == 1
     assert not (clone.venv / ".turn").exists()
 
 
@@ -257,3 +298,63 @@ def test_termux_installs_what_is_missing(clone: Clone) -> None:
         python.write_text(script)
     assert clone.run("x", PREFIX="/data/data/com.termux/files/usr")[0] == 7
     assert "pkg install -y python python-cryptography" in clone.uses()
+
+
+APT = """#!/bin/sh
+echo "apt-get $*" >>"$LOG"
+case "$*" in
+*" -s "*) printf 'Inst python3 (3.11 Debian)\\nInst libpython3 (3.11 Debian)\\nConf python3\\n' ;;
+*) touch "$(dirname "$0")/got" ;;
+esac
+"""
+
+
+@pytest.fixture
+def without_python(clone: Clone) -> Clone:
+    """As a new Debian: no Python until apt has installed it; we are root."""
+    if not Path("/etc/debian_version").exists():
+        pytest.skip("needs Debian")
+    (clone.bin / "id").write_text("#!/bin/sh\necho 0\n")
+    (clone.bin / "apt-get").write_text(APT)
+    for python in clone.bin.glob("python3*"):
+        python.write_text(PYTHON.replace("exit \"${OLD:-0}\"", f"[ -e {clone.bin}/got ]"))
+    for name in ("id", "apt-get"):
+        (clone.bin / name).chmod(0o755)
+    return clone
+
+
+def test_what_apt_will_install_is_said_and_done_where_nobody_can_be_asked(
+    without_python: Clone,
+) -> None:
+    process = without_python.start("x")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 7
+    assert "to be installed with apt: python3 libpython3" in err
+    uses = [use for use in without_python.uses() if use.startswith("apt-get")]
+    assert [" -s " in use for use in uses] == [True, False]
+
+
+@pytest.mark.parametrize(("answer", "goes_on"), [("\n", True), ("y\n", True), ("n\n", False)])
+def test_somebody_at_a_terminal_is_asked(
+    without_python: Clone, answer: str, goes_on: bool
+) -> None:
+    near, far = pty.openpty()
+    process = subprocess.Popen(
+        [without_python.root / "vpnshare", "x"], env=without_python.env, cwd="/",
+        stdin=far, stdout=far, stderr=far, start_new_session=True,
+    )  # fmt: skip
+    os.close(far)
+    shown = b""
+    while b"[Y/n]" not in shown:
+        shown += os.read(near, 4096)
+    assert b"python3 libpython3" in shown
+    assert not any("apt-get" in use and " -s " not in use for use in without_python.uses())
+    os.write(near, answer.encode())
+    with contextlib.suppress(OSError):
+        while data := os.read(near, 4096):
+            shown += data
+    os.close(near)
+    assert process.wait(30) == (7 if goes_on else 1)
+    assert (without_python.bin / "got").exists() is goes_on
+    if not goes_on:
+        assert b"apt install python3 python3-venv" in shown

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,9 @@ def test_the_way_to_the_python_is_looked_at(tmp_path: Path) -> None:
     os.chown(real, SOMEBODY, 0)
     assert trust.changeable([folder / "python"]) == (real, f"user {SOMEBODY}")
     assert trust.changeable([folder / "python"], owner=SOMEBODY) is None
+
+
+def test_all_of_the_program_is_looked_at_and_copied() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        packages = tomllib.load(file)["tool"]["setuptools"]["packages"]
+    assert {name.partition(".")[0] for name in packages} == set(trust.PACKAGES)
