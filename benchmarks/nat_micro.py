@@ -44,6 +44,12 @@ class NullStream:
     def send(self, data: Any, /) -> int:
         return len(data)
 
+    def send_urgent(self, data: Any, /) -> int:
+        return len(data)
+
+    def urgent_ahead(self) -> None:
+        return None
+
     def connect_error(self) -> int:
         return 0
 

@@ -74,6 +74,9 @@ class Sink:
         assert self.conn is not None
         self.conn.consumed(len(data), 1.0)
 
+    def deliver_urgent(self, data: memoryview, end: int) -> None:
+        self.deliver(data)
+
     def deliver_fin(self) -> None:
         pass
 

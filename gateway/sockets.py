@@ -14,6 +14,7 @@ of who sent it, and for EMSGSIZE the path MTU it knows. UDP segmentation
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import struct
@@ -22,9 +23,10 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from eventloop.link_sockets import reset_on_close
-from eventloop.poller import Poller
+from eventloop.poller import EVERYTHING, Poller
 from gateway.model import VpnNetwork
 from gateway.nat.ports import (
+    URGENT,
     Address,
     DatagramSocket,
     EchoSocket,
@@ -52,6 +54,8 @@ TCP_INFO = 11
 _TCP_INFO_SIZE = 136
 _TCP_INFO = struct.Struct("=16xI4xI92xQQ")
 """tcp_info (linux/tcp.h): segment size, segments in flight, bytes acknowledged and received."""
+SIOCATMARK = 0x8905
+SIOCINQ = 0x541B
 MSG_ERRQUEUE = 0x2000
 MSG_DONTWAIT = socket.MSG_DONTWAIT
 
@@ -61,6 +65,8 @@ _BYTE_ORDER = sys.byteorder
 _ERROR_PAYLOAD = 512
 _ERROR_CONTROL = 512
 _CONTROL = socket.CMSG_SPACE(4) * 2
+_PEEKED = bytearray(65536)
+"""Where to what is looked at and left where it is: as far as an urgent pointer reaches."""
 
 RECEIVE_BUFFER = 1024 * 1024
 """Asked of the kernel for UDP sockets, where datagrams wait for room on the link. Without
@@ -133,11 +139,13 @@ class Sockets:
         try:
             # The client's own TCP has decided when to send: no second Nagle.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # An urgent byte keeps its place among the others (RFC 6093 3.1).
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
             number = sock.connect_ex((socket.inet_ntop(family, host), port))
             if number and number != errno.EINPROGRESS:
                 raise OSError(number, os.strerror(number))
             stream = KernelStream(sock, self._poller, self._factory.network.interface, self.tally)
-            self._poller.watch(sock.fileno(), handler)
+            self._poller.watch(sock.fileno(), handler, EVERYTHING | URGENT)
         except BaseException:
             sock.close()
             raise
@@ -210,6 +218,15 @@ def _queue_errors(sock: socket.socket, version: int) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
 
 
+def _ask(sock: socket.socket, request: int) -> int:
+    """An int that the kernel says of a socket by an ioctl; 0 if it says nothing."""
+    try:
+        answer = fcntl.ioctl(sock.fileno(), request, bytes(4))
+    except OSError:
+        return 0
+    return int.from_bytes(answer, _BYTE_ORDER, signed=True)
+
+
 class KernelStream:
     """Implements `StreamSocket`."""
 
@@ -224,6 +241,21 @@ class KernelStream:
         self.device = device
         self.recv_into = sock.recv_into
         self.send = sock.send
+
+    def urgent_ahead(self) -> int | None:
+        sock = self._sock
+        if _ask(sock, SIOCATMARK):
+            return 0
+        # A read ends before the urgent byte, so it is there if less can be seen than there is.
+        queued = min(_ask(sock, SIOCINQ), len(_PEEKED))
+        try:
+            seen = sock.recv_into(_PEEKED, queued, socket.MSG_PEEK) if queued else 0
+        except OSError:
+            return None
+        return seen if seen < queued else None
+
+    def send_urgent(self, data: Any, /) -> int:
+        return self._sock.send(data, socket.MSG_OOB)
 
     def connect_error(self) -> int:
         return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -72,6 +72,7 @@ class TcpSegment:
         "start",
         "ts_echo",
         "ts_value",
+        "urgent",
         "window",
         "window_shift",
     )
@@ -84,6 +85,8 @@ class TcpSegment:
     """The low eight flag bits (FIN is 1, CWR is 128)."""
     window: int
     """As in the header, not scaled."""
+    urgent: int
+    """The urgent pointer, if URG is in `flags`: how many bytes after `seq` the urgent one ends."""
     buf: bytes | bytearray | memoryview
     start: int
     """Offset of the payload in `buf`."""
@@ -102,7 +105,7 @@ class TcpSegment:
 
     def __init__(self) -> None:
         self.source_port = self.destination_port = 0
-        self.seq = self.ack = self.flags = self.window = 0
+        self.seq = self.ack = self.flags = self.window = self.urgent = 0
         self.buf = b""
         self.start = self.end = 0
         self.has_timestamps = False
@@ -157,7 +160,7 @@ def parse_tcp(
         offset_flags,
         seg.window,
         _checksum,
-        _urgent,
+        seg.urgent,
     ) = _header(buf, start)
     options_end = start + (offset_flags >> 12) * 4
     options = start + HEADER

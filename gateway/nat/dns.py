@@ -118,6 +118,12 @@ class DnsStream:
             raise BlockingIOError
         return taken
 
+    def send_urgent(self, data: Any, /) -> int:
+        return self.send(data)
+
+    def urgent_ahead(self) -> int | None:
+        return None
+
     def _full(self) -> bool:
         return self._open >= MAX_PIPELINED or len(self._answers) >= MAX_UNREAD
 

@@ -19,6 +19,8 @@ from typing import Any, Protocol
 
 READABLE = 0x001
 """There is something to receive, or the end of the stream. The bits are those of epoll."""
+URGENT = 0x002
+"""The far side has sent an urgent byte, which has not been received yet."""
 WRITABLE = 0x004
 """There is room to send, or the connect has finished."""
 FAILED = 0x008
@@ -70,6 +72,16 @@ class StreamSocket(Protocol):
 
     def send(self, data: Any, /) -> int:
         """Take as much of `data` as there is room for."""
+
+    def urgent_ahead(self) -> int | None:
+        """How many bytes are to be received before the urgent one, after URGENT was told.
+
+        None while that is not known, as they have not all come or are very many. A read ends
+        before the urgent byte, and so may be shorter than what there is.
+        """
+
+    def send_urgent(self, data: Any, /) -> int:
+        """Take one byte, as urgent data."""
 
     def connect_error(self) -> int:
         """The outcome of the connect once the socket is writable: 0, or an errno."""

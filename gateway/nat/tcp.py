@@ -20,13 +20,19 @@ What the socket does not take waits in `backlog`, and counts as consumed, so
 that the client's window reopens, only when the socket has taken it: the
 backlog is bounded by the window that was advertised.
 
+*Urgent data* (RFC 6093) stay where they are in the stream. A mark in the stream
+is carried over: the host's as soon as it is known how far ahead it is, the
+client's when its byte goes to the socket. Of several marks on their way the last
+one counts, as everywhere.
+
 *Closing.* FIN and RST are carried over, each direction by itself. When the
 connection ends while the backlog still waits for a slow host, the flow leaves
 the table and drains (`DRAINING`), for a bounded time.
 
 Readiness is edge-triggered. `readable` stays set until a read says that there
 is no more: EAGAIN, or fewer bytes than asked for, unless the far side's FIN or
-an error is known to wait behind them (`certain`).
+an error is known to wait behind them (`certain`), or a mark, at which a read
+ends (`mark`).
 """
 
 from __future__ import annotations
@@ -36,7 +42,15 @@ from typing import TYPE_CHECKING
 from gateway.nat import errors
 from gateway.nat.flows import NEVER, Flow, FlowInfo
 from gateway.nat.outcomes import Outcome, outcome_of
-from gateway.nat.ports import FAILED, HUNG_UP, PEER_CLOSED, READABLE, WRITABLE, StreamSocket
+from gateway.nat.ports import (
+    FAILED,
+    HUNG_UP,
+    PEER_CLOSED,
+    READABLE,
+    URGENT,
+    WRITABLE,
+    StreamSocket,
+)
 from gateway.nat.windows import PROBATION
 from netstack.checksum import pseudo_header
 from netstack.ip import PROTO_TCP
@@ -60,8 +74,11 @@ JOINED = 64 * 1024
 DRAIN_TIMEOUT = 60.0
 """Seconds without progress after which a backlog that outlived its connection is given up."""
 
-_INPUT = READABLE | PEER_CLOSED | HUNG_UP | FAILED
+UNPLACED = -1
+
+_INPUT = READABLE | URGENT | PEER_CLOSED | HUNG_UP | FAILED
 _ENDING = PEER_CLOSED | HUNG_UP | FAILED
+_SPECIAL = _ENDING | URGENT
 
 
 class TcpFlow(Flow):
@@ -82,6 +99,7 @@ class TcpFlow(Flow):
         "idle_timeout",
         "in_flight",
         "key",
+        "mark",
         "port",
         "pseudo",
         "quote",
@@ -90,6 +108,7 @@ class TcpFlow(Flow):
         "source",
         "stage",
         "uploading",
+        "urgent_at",
     )
 
     def __init__(
@@ -121,8 +140,13 @@ class TcpFlow(Flow):
         """The socket took less than it was offered: WRITABLE will come."""
         self.fin_waits = False
         """The client's FIN waits for the backlog to go out."""
+        self.urgent_at = -1
+        """Where in the backlog the client's urgent byte is; -1: it is not."""
         self.readable = False
         self.certain = False
+        self.mark = 0
+        """`to_tunnel_bytes` when the host's urgent byte will have been received; UNPLACED while
+        that is not known; 0: there is none."""
         self.eof = False
         self.batched = False
         """In the peer's list of flows with something to do at the end of the batch."""
@@ -214,8 +238,11 @@ class TcpFlow(Flow):
         if stage == OPEN:
             if mask & _INPUT:
                 self.readable = True
-                if mask & _ENDING:
-                    self.certain = True
+                if mask & _SPECIAL:
+                    if mask & _ENDING:
+                        self.certain = True
+                    if mask & URGENT:
+                        self._place_mark(now)
                 if not self.eof and self.conn.sendable() > 0:
                     self.peer.activate(self)
                 elif mask & FAILED:
@@ -246,6 +273,8 @@ class TcpFlow(Flow):
         peer = self.peer
         if limit > peer.read_size:
             limit = peer.read_size
+        if self.mark:
+            self._near_mark(now)
         buf = peer.buffers.take()
         try:
             n = self._recv_into(buf.view, limit)
@@ -266,13 +295,31 @@ class TcpFlow(Flow):
         self.to_tunnel_bytes += n
         self.peer.to_tunnel_bytes += n
         self.last_used = now
-        if n < limit and not self.certain:
+        if n < limit and not self.certain and not self.mark:
             self.readable = False
             self.peer.queue.idle(self)
         elif conn.sendable() <= 0:
             self.peer.queue.idle(self)
         self.settle(now)
         return n
+
+    def _place_mark(self, now: float) -> None:
+        """The host has sent an urgent byte: find out where it is, and tell the client."""
+        ahead = self.sock.urgent_ahead() if self.sock is not None else None
+        if ahead is None:
+            self.mark = self.mark or UNPLACED
+            return
+        mark = self.to_tunnel_bytes + ahead + 1
+        if mark != self.mark:
+            self.mark = mark
+            self.conn.urge(ahead, now)
+            self.peer.wake()
+
+    def _near_mark(self, now: float) -> None:
+        if self.mark == UNPLACED:
+            self._place_mark(now)
+        elif self.to_tunnel_bytes >= self.mark:
+            self.mark = 0
 
     def _network_finished(self, now: float) -> None:
         """The host's FIN: pass it on."""
@@ -303,8 +350,9 @@ class TcpFlow(Flow):
         """Give the backlog to the socket, and after it the client's FIN."""
         backlog = self.backlog
         while backlog:
+            urgent = self.urgent_at >= 0
             try:
-                taken = self._send(backlog)
+                taken = self._send_to_mark() if urgent else self._send(backlog)
             except BlockingIOError:
                 self.blocked = True
                 return
@@ -317,7 +365,7 @@ class TcpFlow(Flow):
             self.last_used = now
             if self.stage == OPEN:
                 self._passed_on(taken, now)
-            if taken < offered:
+            if taken < offered and not urgent:
                 self.blocked = True
                 return
         if self.fin_waits:
@@ -325,6 +373,17 @@ class TcpFlow(Flow):
             self._shutdown_write(now)
         if self.stage == DRAINING:
             self.dispose(abort=False)
+
+    def _send_to_mark(self) -> int:
+        """Give the socket the backlog before the urgent byte or, there being none, that byte."""
+        at = self.urgent_at
+        if at:
+            taken = self._send(bytes(self.backlog[:at]))
+        else:
+            assert self.sock is not None
+            taken = self.sock.send_urgent(bytes(self.backlog[:1]))
+        self.urgent_at = at - taken
+        return taken
 
     def _passed_on(self, n: int, now: float) -> None:
         """The socket has taken `n` bytes of the client's."""
@@ -368,6 +427,18 @@ class TcpFlow(Flow):
         backlog += data
         peer.backlog_bytes += n
         if len(backlog) >= JOINED and not self.blocked:
+            self._flush(now)
+
+    def deliver_urgent(self, data: memoryview, end: int) -> None:
+        n = len(data)
+        peer = self.peer
+        now = peer.nat.now
+        self.from_tunnel_bytes += n
+        self.last_used = now
+        self.urgent_at = len(self.backlog) + end - 1
+        self.backlog += data
+        peer.backlog_bytes += n
+        if not self.blocked:
             self._flush(now)
 
     def deliver_fin(self) -> None:

@@ -18,7 +18,7 @@ from netstack.tcp import handshake, lifetime
 from netstack.tcp.config import CloseReason
 from netstack.tcp.sequence import unwrap
 from netstack.tcp.states import Event, State
-from netstack.tcp_segment import ACK, FIN, RST, SYN, TcpSegment
+from netstack.tcp_segment import ACK, FIN, RST, SYN, URG, TcpSegment
 
 if TYPE_CHECKING:
     from netstack.tcp.connection import TcpConnection
@@ -208,6 +208,8 @@ def _text(conn: TcpConnection, seg: TcpSegment, seq: int, now: float) -> None:
     """Payload and FIN, while the peer's direction is open."""
     rcv = conn.rcv
     last = seq + seg.end - seg.start
+    if seg.flags & URG:
+        rcv.announce(seq, seg.urgent)
     if seg.flags & FIN and rcv.fin is None and last <= rcv.adv:
         rcv.fin = last
     if rcv.fin is not None and last > rcv.fin and seg.end > seg.start:

@@ -26,7 +26,8 @@ class CloseReason(Enum):
 class TcpUser(Protocol):
     """Who uses a connection. Called from within the connection's methods; may call them in turn.
 
-    Inside `deliver` the user may call `consumed`, `abort` and `send`, not `segment_arrived`.
+    Inside `deliver` and `deliver_urgent` the user may call `consumed`, `abort` and `send`, not
+    `segment_arrived`.
     """
 
     def deliver(self, data: memoryview) -> None:
@@ -35,6 +36,9 @@ class TcpUser(Protocol):
         `data` is valid during the call only. All of it must be taken: it fits the window that
         was advertised. `consumed` reopens the window when the bytes have been passed on.
         """
+
+    def deliver_urgent(self, data: memoryview, end: int) -> None:
+        """As `deliver`, where `data[end - 1]` is the peer's urgent byte (RFC 9293, 3.8.5)."""
 
     def deliver_fin(self) -> None:
         """The peer sends no more (its FIN, after all data were delivered). Called once."""

@@ -44,7 +44,7 @@ from netstack.tcp.errors import LocalMisuse
 from netstack.tcp.receiver import Receiver
 from netstack.tcp.sender import Sender
 from netstack.tcp.states import Event, State, next_state
-from netstack.tcp.writer import SegmentWriter
+from netstack.tcp.writer import MAX_POINTER, SegmentWriter
 from netstack.tcp_segment import ACK, PSH, RST, SYN, TcpSegment
 
 _ESTABLISHED = State.ESTABLISHED
@@ -201,6 +201,7 @@ class TcpConnection:
             and seg.seq == rcv.nxt & MASK
             and rcv.queue is None
             and rcv.fin is None
+            and rcv.up is None
             and snd.recovery is None
             and not seg.sack
             and stamped is self.writer.stamped
@@ -244,6 +245,20 @@ class TcpConnection:
         The buffer is given away: the connection releases it, at once or when acknowledged.
         """
         self.snd.send(buf, length, now)
+
+    def urge(self, ahead: int, now: float) -> None:
+        """The byte that `ahead` bytes go before is urgent (RFC 9293, 3.8.5).
+
+        The peer is told at once if the pointer can express it, and with every segment until it
+        has acknowledged the byte. A later call takes the place of an earlier one.
+        """
+        snd, rcv = self.snd, self.rcv
+        snd.flight.up = snd.nxt + ahead + 1
+        if snd.open and ahead < MAX_POINTER:
+            window = rcv.advertise()
+            self.writer.urgent(
+                b"", 0, 0, 1, snd.nxt, rcv.nxt, ACK, window, now, rcv.ts_recent, snd.flight.up
+            )
 
     def send_fin(self, now: float) -> None:
         """Close our direction: FIN after all that was sent. Doing so again changes nothing.

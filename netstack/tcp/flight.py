@@ -39,13 +39,15 @@ _start_of = attrgetter("seq")
 class Flight:
     """The chunks of one connection, in order. Two neighbours hold more than KEEP_WHOLE bytes."""
 
-    __slots__ = ("_chunks", "_reply", "_writer")
+    __slots__ = ("_chunks", "_reply", "_writer", "up")
 
     def __init__(self, writer: SegmentWriter, receiver: Receiver) -> None:
         self._writer = writer
         self._reply = receiver
         """Whose acknowledgement and window every segment carries."""
         self._chunks: list[Chunk] = []
+        self.up: int | None = None
+        """The number after the urgent byte, until that is acknowledged (SND.UP)."""
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -93,6 +95,14 @@ class Flight:
         window = reply.advertise()
         offset = chunk.base + start - chunk.seq
         stop = chunk.base + end - chunk.seq
+        if self.up is not None:
+            if una < self.up:
+                writer.urgent(
+                    chunk.data, offset, stop, mss, start, reply.nxt, ACK | PSH, window, now,
+                    reply.ts_recent, self.up,
+                )  # fmt: skip
+                return
+            self.up = None
         # In place the headers overwrite what is before `start`: free room, or acknowledged bytes.
         in_place = chunk.buffer is not None and (start == chunk.seq or start == una)
         put = writer.cut

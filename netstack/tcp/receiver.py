@@ -54,6 +54,7 @@ class Receiver:
         "ts_recent",
         "ts_recent_at",
         "unread",
+        "up",
     )
 
     def __init__(self, config: TcpConfig) -> None:
@@ -79,6 +80,8 @@ class Receiver:
         """What was last acknowledged (Last.ACK.sent in RFC 7323)."""
         self.ts_recent = 0
         self.ts_recent_at = 0.0
+        self.up: int | None = None
+        """The number after the urgent byte, until that was delivered (RCV.UP)."""
 
     def synchronize(self, seq: int, now: float) -> None:
         """The peer's SYN with sequence number `seq`."""
@@ -176,7 +179,7 @@ class Receiver:
             return True
         self.nxt = nxt + end - start
         self.unread += end - start
-        user.deliver(payload)
+        self._deliver(payload, user)
         if self.queue is not None:
             self._drain(self.queue, user)
         return False
@@ -186,9 +189,24 @@ class Receiver:
         while (block := queue.take(self.nxt)) is not None:
             self.nxt += len(block)
             self.unread += len(block)
-            user.deliver(block)
+            self._deliver(block, user)
         if not queue:
             self.queue = None
+
+    def announce(self, seq: int, pointer: int) -> None:
+        """A segment at `seq` has an urgent pointer: news if it is ahead of what was known."""
+        up = seq + pointer
+        if up > self.nxt and (self.up is None or up > self.up):
+            self.up = up
+
+    def _deliver(self, payload: memoryview, user: TcpUser) -> None:
+        """Deliver bytes that end at `nxt`, the urgent one as such."""
+        up = self.up
+        if up is None or up > self.nxt:
+            user.deliver(payload)
+            return
+        self.up = None
+        user.deliver_urgent(payload, len(payload) - (self.nxt - up))
 
     def sack_option(self) -> bytes:
         """NOP NOP SACK for a pure ACK, empty if there is nothing to report."""

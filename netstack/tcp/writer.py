@@ -5,13 +5,14 @@ checksum is computed from them (see `checksum`) and both headers go into the
 packet by one `pack_into`. What a connection never changes (addresses, ports,
 their sum) is computed once.
 
-Three ways out:
+Four ways out:
 - `control`: no payload. SYN, ACK, FIN, RST, probes.
 - `whole`: payload that lies in a buffer with room in front. The headers are
   packed there and one packet of up to 64 KiB leaves without its payload having
   been touched; the receiver's kernel cuts it (TSO) and fills in the checksum.
 - `cut`: payload from anywhere, copied into the tunnel's batch; with offload as
   one packet, without as packets of one MSS with complete checksums.
+- `urgent`: as `cut`, while the peer is to be told of an urgent byte; a segment a packet.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from struct import Struct
 from netstack import checksum
 from netstack.out import GSO_NONE, GSO_TCPV4, GSO_TCPV6, PacketOut
 from netstack.tcp.constants import MASK, TIMESTAMPS_LENGTH
-from netstack.tcp_segment import HEADER, NOP_NOP_TIMESTAMPS
+from netstack.tcp_segment import HEADER, NOP_NOP_TIMESTAMPS, URG
 
 _V4 = Struct(">III8sIIIII").pack_into
 _V4_STAMPED = Struct(">III8sIIIIIIII").pack_into
@@ -33,6 +34,10 @@ _IPV6_HEADER = 40
 _PROTOCOL = 6
 _CHECKSUM_OFFSET = 16
 """Of the checksum field in the TCP header."""
+_POINTER_OFFSET = 18
+"""Of the urgent pointer."""
+MAX_POINTER = 0xFFFF
+"""Bytes ahead that an urgent pointer can point."""
 _DONT_FRAGMENT = 0x4000
 """With identification 0: an atomic datagram (RFC 6864) never needs another."""
 _V6_FIRST_WORD = 0x6000_0000
@@ -202,6 +207,55 @@ class SegmentWriter:
             buffer[at + header : at + length] = piece
             seq += mss
             start = stop
+
+    def urgent(
+        self,
+        data: bytes | bytearray,
+        start: int,
+        end: int,
+        mss: int,
+        seq: int,
+        ack: int,
+        flags: int,
+        window: int,
+        now: float,
+        echo: int,
+        up: int,
+    ) -> None:
+        """Emit a copy of `data[start:end]`, at least a header, with pointers to `up`.
+
+        Each packet is one segment: the pointer counts from its own number, and who cuts a larger
+        one would repeat it.
+        """
+        out = self.out
+        if out is None:
+            return
+        header = self.header
+        stamp = self.stamp(now)
+        while True:
+            stop = min(start + mss, end)
+            piece = data[start:stop]
+            ahead = up - seq
+            pointer = ahead if 0 < ahead <= MAX_POINTER else 0
+            word = (flags | URG if pointer else flags) << 16 | window
+            length = header + len(piece)
+            if out.offload and piece:
+                at = out.reserve_packet(
+                    length, GSO_NONE, 0, header, self.ip_header, _CHECKSUM_OFFSET
+                )
+                residue = None
+            else:
+                at = out.reserve_packet(length)
+                residue = checksum.add(piece) + pointer
+            buffer = out.buffer
+            self._headers(buffer, at, length, seq, ack, word, residue, stamp, echo)
+            field = at + self.ip_header + _POINTER_OFFSET
+            buffer[field : field + 2] = pointer.to_bytes(2, "big")
+            buffer[at + header : at + length] = piece
+            seq += stop - start
+            start = stop
+            if start >= end:
+                return
 
     def _headers(
         self,

@@ -18,6 +18,7 @@ from gateway.nat.ports import (
     FAILED,
     PEER_CLOSED,
     READABLE,
+    URGENT,
     WRITABLE,
     NetworkError,
     ReadyHandler,
@@ -44,7 +45,10 @@ class FakeStream:
         """The NAT has shut its sending side."""
         self.closed = ""
         """How the NAT has let go: `close` or `abort`."""
+        self.urgent: list[int] = []
+        """How many bytes of `sent` there were with each urgent one."""
         self._incoming = bytearray()
+        self._mark = -1
         self._eof = False
         self._error = 0
         self.reads = 0
@@ -62,9 +66,22 @@ class FakeStream:
             if self._eof:
                 return 0
             raise BlockingIOError
+        if self._mark > 0:
+            size = min(size, self._mark)
         buffer[:size] = self._incoming[:size]
         del self._incoming[:size]
+        self._mark = max(-1, self._mark - size)
         return size
+
+    def urgent_ahead(self) -> int | None:
+        assert not self.closed
+        return self._mark if self._mark >= 0 else None
+
+    def send_urgent(self, data: Any, /) -> int:
+        assert len(data) == 1
+        taken = self.send(data)
+        self.urgent.append(len(self.sent))
+        return taken
 
     def send(self, data: Any, /) -> int:
         assert not self.closed
@@ -108,6 +125,12 @@ class FakeStream:
     def receive(self, data: bytes, now: float = 0.0) -> None:
         self._incoming += data
         self.handler.ready(READABLE | WRITABLE, now)
+
+    def receive_urgent(self, data: bytes, now: float = 0.0) -> None:
+        """Bytes arrive of which the last one is urgent."""
+        self._incoming += data
+        self._mark = len(self._incoming) - 1
+        self.handler.ready(READABLE | WRITABLE | URGENT, now)
 
     def finish(self, now: float = 0.0) -> None:
         self._eof = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import socket
 import struct
@@ -15,8 +16,16 @@ import pytest
 
 from eventloop.poller import Poller
 from gateway.model import VpnNetwork, VpnState
-from gateway.nat.ports import FAILED, ORIGIN_ICMP, ORIGIN_LOCAL, PEER_CLOSED, READABLE, WRITABLE
-from gateway.sockets import Sockets
+from gateway.nat.ports import (
+    FAILED,
+    ORIGIN_ICMP,
+    ORIGIN_LOCAL,
+    PEER_CLOSED,
+    READABLE,
+    URGENT,
+    WRITABLE,
+)
+from gateway.sockets import SIOCATMARK, Sockets
 
 CLONE_NEWNET = 0x40000000
 LOOPBACK = {4: socket.inet_aton("127.0.0.1"), 6: socket.inet_pton(socket.AF_INET6, "::1")}
@@ -297,3 +306,36 @@ def test_echo_comes_back_with_its_ttl(poller: Poller, version: int) -> None:
     assert buffer[0] == (0 if version == 4 else 129)
     assert bytes(buffer[6:n]) == b"\x00\x4dpayload"
     echo.close()
+
+
+def test_where_an_urgent_byte_is(poller: Poller, version: int) -> None:
+    watcher = Watcher()
+    with listener(version) as server:
+        stream = Sockets(LoopbackFactory(), poller).connect(
+            version, LOOPBACK[version], server.getsockname()[1], watcher
+        )
+        far, _ = server.accept()
+    with far:
+        watcher.wait(poller, WRITABLE)
+        assert stream.urgent_ahead() is None
+        far.sendall(b"x" * 100_000)
+        far.send(b"!", socket.MSG_OOB)
+        watcher.wait(poller, URGENT)
+        # Too far ahead for a pointer, then within its reach, then next.
+        assert stream.urgent_ahead() is None
+        buffer = bytearray(100_000)
+        left = 100_000
+        while left > 10:
+            left -= stream.recv_into(buffer, min(left - 10, 1000))
+        assert stream.urgent_ahead() == 10
+        far.sendall(b"after")
+        assert (stream.recv_into(buffer), stream.urgent_ahead()) == (10, 0)
+        assert stream.recv_into(buffer, 1) == 1
+        assert buffer[:1] == b"!"
+        assert stream.urgent_ahead() is None
+        assert stream.send_urgent(b"?") == 1
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        far.settimeout(5)
+        assert far.recv(1, socket.MSG_PEEK) == b"?"
+        assert fcntl.ioctl(far, SIOCATMARK, bytes(4)) == struct.pack("=i", 1)
+        stream.close()

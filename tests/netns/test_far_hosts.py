@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -15,6 +19,8 @@ pytestmark = pytest.mark.usefixtures("nothing_leaks")
 
 QUIET = 0.5
 """Seconds in which what is sent would long have arrived."""
+
+SIOCATMARK = 0x8905
 
 KINDS = {4: socket.AF_INET, 6: socket.AF_INET6}
 SERVERS = {4: hosts.SERVER, 6: hosts.SERVER6}
@@ -84,3 +90,93 @@ def test_a_stray_datagram_ends_no_call(
     assert hears(port) == b"the call goes on"
     port.connect((SERVERS[family], 3478))
     assert binding(port, SERVERS[family]) == mapped
+
+
+# ---- TCP: urgent data
+
+
+Ends = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def ends(tunnel: Tunnel, family: int) -> Iterator[Ends]:
+    """Both ends of a connection: the device's and the far host's, in the hands of two kernels."""
+    with ExitStack() as stack:
+        yield connection(tunnel, family, stack)
+
+
+def connection(tunnel: Tunnel, family: int, stack: ExitStack) -> Ends:
+    listener = stack.enter_context(
+        tunnel.world.server.open_socket(KINDS[family], socket.SOCK_STREAM)
+    )
+    listener.bind((SERVERS[family], 0))
+    listener.listen()
+    near = stack.enter_context(
+        tunnel.world.client.connect(SERVERS[family], listener.getsockname()[1])
+    )
+    far = stack.enter_context(listener.accept()[0])
+    far.settimeout(10)
+    return near, far
+
+
+def at_mark(one: socket.socket) -> bool:
+    return bool(int.from_bytes(fcntl.ioctl(one, SIOCATMARK, bytes(4)), "little"))
+
+
+def read(one: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = one.recv(size - len(data))
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+@pytest.mark.parametrize("down", [True, False], ids=["down", "up"])
+class TestUrgent:
+    """As a telnet session's ^C: an interrupt in the stream, and bytes after it."""
+
+    def test_beside_the_stream(self, ends: Ends, down: bool) -> None:
+        one, other = ends[::-1] if down else ends
+        one.sendall(b"before")
+        one.send(b"!", socket.MSG_OOB)
+        one.sendall(b"after")
+        assert read(other, 6) == b"before"
+        assert other.recv(1, socket.MSG_OOB) == b"!"
+        assert at_mark(other)
+        assert read(other, 5) == b"after"
+
+    def test_within_the_stream(self, ends: Ends, down: bool) -> None:
+        one, other = ends[::-1] if down else ends
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        for round_ in range(50):
+            one.sendall(b"x" * round_)
+            one.send(b"!", socket.MSG_OOB)
+            assert read(other, round_) == b"x" * round_
+            while not at_mark(other):
+                # The byte itself may still be on its way, and the mark with it.
+                assert other.recv(1, socket.MSG_PEEK) == b"!"
+            assert other.recv(1) == b"!"
+            one.sendall(b"after")
+            assert read(other, 5) == b"after"
+            assert not at_mark(other)
+
+    def test_in_the_midst_of_much(self, ends: Ends, down: bool) -> None:
+        one, other = ends[::-1] if down else ends
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        data = os.urandom(1_000_000)
+
+        def send() -> None:
+            for at in range(0, len(data), 100_000):
+                one.sendall(data[at : at + 99_999])
+                one.send(data[at + 99_999 : at + 100_000], socket.MSG_OOB)
+            one.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        got = b""
+        while piece := other.recv(65536):
+            got += piece
+        sender.join()
+        assert got == data

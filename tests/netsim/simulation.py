@@ -114,6 +114,8 @@ class Host:
         self.source = source
         self.sent = 0
         self.received = 0
+        self.marks: list[int] = []
+        """How many bytes were delivered with each urgent byte."""
         self.digest = hashlib.sha256()
         self.fin_seen = False
         self.fin_at = 0.0
@@ -130,6 +132,10 @@ class Host:
         self.digest.update(data)
         if self.consume:
             self.conn.consumed(len(data), self.clock())
+
+    def deliver_urgent(self, data: memoryview, end: int) -> None:
+        self.marks.append(self.received + end)
+        self.deliver(data)
 
     def deliver_fin(self) -> None:
         assert not self.fin_seen

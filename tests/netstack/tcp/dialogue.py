@@ -18,7 +18,7 @@ from netstack.tcp.config import CloseReason, TcpConfig
 from netstack.tcp.connection import TcpConnection
 from netstack.tcp.constants import MASK
 from netstack.tcp.states import State
-from netstack.tcp_segment import ACK, FIN, PSH, RST, SYN, TcpSegment, parse_tcp
+from netstack.tcp_segment import ACK, FIN, PSH, RST, SYN, URG, TcpSegment, parse_tcp
 from tests.netsim.out import PacketLog
 from tests.netsim.simulation import segment_of
 
@@ -28,7 +28,7 @@ ISS = 0xFFFF_FF00
 IRS = 0xFFFF_FFF0
 """Both wrap soon."""
 START = 1000.0
-LETTERS = {"S": SYN, "A": ACK, "F": FIN, "R": RST, "P": PSH}
+LETTERS = {"S": SYN, "A": ACK, "F": FIN, "R": RST, "P": PSH, "U": URG}
 
 
 def flags_of(text: str) -> int:
@@ -58,6 +58,8 @@ class Dialogue:
             4, LOCAL, LOCAL_PORT, REMOTE, REMOTE_PORT, self, self.config, ISS, self.log
         )
         self.delivered = bytearray()
+        self.marks: list[int] = []
+        """How many bytes were delivered with each urgent byte."""
         self.fins = 0
         self.opened = 0
         self.reasons: list[CloseReason] = []
@@ -69,6 +71,10 @@ class Dialogue:
         self.delivered += data
         if self.consume:
             self.conn.consumed(len(data), self.now)
+
+    def deliver_urgent(self, data: memoryview, end: int) -> None:
+        self.marks.append(len(self.delivered) + end)
+        self.deliver(data)
 
     def deliver_fin(self) -> None:
         self.fins += 1
@@ -92,6 +98,7 @@ class Dialogue:
         sack: tuple[tuple[int, int], ...] = (),
         stamp: int | None = None,
         echo: int = 0,
+        urgent: int = 0,
     ) -> TcpSegment:
         """A segment of the peer's, built as bytes and parsed; `ack` None: what we have sent."""
         options = b""
@@ -113,7 +120,7 @@ class Dialogue:
         header = pack(
             ">HHIIHHHH", REMOTE_PORT, LOCAL_PORT, number, acked,
             (20 + len(options)) << 10 | flags_of(flags),
-            self.window if window is None else window, 0, 0,
+            self.window if window is None else window, 0, urgent,
         )  # fmt: skip
         packet = bytearray(header + options + data)
         pseudo = checksum.pseudo_header(REMOTE, LOCAL, 6, len(packet))
