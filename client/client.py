@@ -7,15 +7,19 @@ gateway's endpoints, shake hands over one, wait for the owner, apply the lease
 to the host, carry packets until the link ends. Between rounds the NIC, the
 routes and the resolver stay as they are, so applications' connections only
 pause; the next round resumes the session with the lease's ticket. What ends a
-round is judged by the rules in `reconnect`. Whatever ends the run, its last
-act is to undo every change to the host.
+round is judged by the rules in `reconnect`.
+
+What keeps traffic in (`block`) belongs to the user's wish and not to the run:
+a run that ends by a refusal or an error leaves the network closed. Only
+`disconnect` and `stop` open it, which is when the wish ends.
 
 A link that was silent for `HOLD_SECONDS` after it broke is no pause any more:
-traffic is then taken off the NIC and becomes unreachable at once (or flows
-outside, if `block_while_reconnecting` is off), until a link is back.
+traffic is then taken off the NIC and becomes unreachable at once, until a link
+is back.
 
-While a run holds a lease, the store says so; a start that finds it comes after a
-crash, and connects again by itself.
+A wish that was promised something is remembered by the store (`wish`), and by
+the block itself in the kernel; a start that finds either goes on with it, for
+as long as it takes.
 """
 
 from __future__ import annotations
@@ -57,6 +61,7 @@ from client.system.watch import NetworkWatch
 from client.tasks import cancel, create_task
 from client.trust import Trust
 from client.tunnel import Tunnel
+from client.wish import Wish
 from sealing.identity import generate_identity, public_key
 from vshp.config import Capability, GatewayStatus, Hello, LeaseConfig, Resume, Route, Suite
 
@@ -72,6 +77,8 @@ REFUSAL_SECONDS = 5.0
 """For an attempt to end whose digits were refused."""
 PING_PAUSE = 1.0
 """Seconds between pings for news of the network, however much of it there is."""
+FOLLOW_PAUSE = 1.0
+"""Seconds until what keeps traffic in is tried again, where the host did not take it."""
 
 
 class Client:
@@ -110,11 +117,14 @@ class Client:
         self._settled = asyncio.Event()
         self._search = Search(self._ways, self._usb_changed)
         self._pinged = 0.0
+        self._following: asyncio.Task[None] | None = None
+        self._host_changed = False
+        self._stopped = False
 
     # --- verbs -----------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Create the identity if there is none; undo what a crash left, and go on after it.
+        """Create the identity if there is none; go on with the wish of an earlier run, if any.
 
         Raises ClientError when the state folder cannot be used.
         """
@@ -126,21 +136,48 @@ class Client:
         self._report.fingerprint = fingerprint(public_key(identity))
         self._report.label = self._config.label
         self._suite = suite.choose(self._config.suite)
-        await self._tunnel.recover()
+        wish = Wish.parse(self._store.wanted())
+        if await self._tunnel.found() and wish is None:
+            # It could not be written down, but what it promised stands.
+            wish = Wish(open_on_failure=self._config.open_on_failure)
         self._watch.start()
         self._resolver_watch.start()
-        crashed = self._store.wanted()
-        if crashed is not None:
-            try:
-                await self.connect(crashed)
-            except ClientError as error:
-                log.warning("not connected again after the crash: %s %s", error, error.hint)
+        if wish is None:
+            await self._tunnel.open()
+        else:
+            await self._go_on(wish)
 
-    async def stop(self) -> None:
-        """Disconnect and undo every change to the system. Safe to call twice."""
+    async def _go_on(self, wish: Wish) -> None:
+        """Take over what an earlier run left in force, and pursue its wish."""
+        log.info("an earlier run was connected: going on")
+        try:
+            await self._tunnel.wish(True, wish.open_on_failure)
+        except ClientError as error:
+            log.warning("%s %s", error, error.hint)
+        try:
+            plan = make_plan(self._store, wish.gateway, "auto")
+        except ClientError as error:
+            await self._tunnel.refuse()
+            self._step(Step.CONNECT)
+            self._fail(_failed(error, Step.REFUSED))
+            return
+        self._begin(plan, "")
+
+    async def stop(self, on_purpose: bool = True) -> None:
+        """End. On purpose the wish ends, too, and every change to the system is undone.
+
+        Otherwise the network stays as closed as it is. Safe to call twice.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
         self._watch.stop()
         self._resolver_watch.stop()
-        await self.disconnect()
+        await cancel(self._following)
+        if on_purpose:
+            await self.disconnect()
+        else:
+            await self._end_run()
         await self.flows.stop()
         self._tunnel.close()
 
@@ -150,16 +187,19 @@ class Client:
         transport: str = "auto",
         code: str | None = None,
         unseen: bool = False,
+        open_on_failure: bool | None = None,
     ) -> None:
         """Begin connecting; returns as soon as the attempt runs.
 
         `target` is a pairing URI, a gateway's address (`HOST:PORT`, or `usb` for
         the phone on the cable), a known gateway's name or fingerprint (or a
         unique prefix of it), or None for the gateway seen last. A running
-        connection is given up first. Raises ClientError for what cannot be
-        tried at all: `uri_invalid`, `gateway_unknown`, `gateway_ambiguous`,
-        `transport_unavailable`, `nic_unavailable`. What goes wrong later is in
-        the snapshot.
+        connection is given up first, and what it kept closed stays closed. To
+        a known gateway the network is closed when this returns.
+        `open_on_failure`: the weaker promise, or as configured. Raises
+        ClientError for what cannot be tried at all: `uri_invalid`,
+        `gateway_unknown`, `gateway_ambiguous`, `transport_unavailable`,
+        `nic_unavailable`. What goes wrong later is in the snapshot.
 
         A first contact without a URI waits in state `asked` until `confirm` is called with the
         digits that the gateway shows. A `code` given here is that call, for the attempt
@@ -173,17 +213,38 @@ class Client:
         plan.unseen = unseen
         if code is not None and plan.expected is None:
             raise ClientError(*_NOTHING_ASKED)
-        await self.disconnect()
+        weaker = self._config.open_on_failure if open_on_failure is None else open_on_failure
+        promised = self._tunnel.promised
         try:
             nic = await self._tunnel.prepare()
         except BaseException:
-            await self._tunnel.undo()
+            if not promised:
+                await self._tunnel.open()
             raise
+        await self._end_run()
+        self._report.end()
+        self._step(Step.DISCONNECT)
+        try:
+            await self._tunnel.wish(plan.promised, weaker)
+        except ClientError as error:
+            if promised:
+                await self._tunnel.refuse()
+                self._step(Step.CONNECT)
+                self._fail(_failed(error, Step.REFUSED))
+            else:
+                await self._tunnel.open()
+            raise
+        if plan.known is not None and self._tunnel.promised:
+            self._store.save_wanted(Wish(plan.known.fingerprint, weaker).text())
+        self._begin(plan, nic.name)
+
+    def _begin(self, plan: Plan, interface: str) -> None:
+        """Start the run."""
         key = plan.public_key
         self._report = self._report.begin(
             plan.name or (str(plan.endpoints[0]) if plan.endpoints else "the phone"),
             None if key is None else fingerprint(key),
-            nic.name,
+            interface,
         )
         self._book.clear()
         self._history.run_begins()
@@ -203,8 +264,8 @@ class Client:
 
     async def disconnect(self) -> None:
         """Close the session and undo every change to the system; state `idle`."""
-        run, self._run = self._run, None
-        await cancel(run)
+        await self._end_run()
+        await self._tunnel.open()
         self._store.save_wanted(None)
         self._report.end()
         self._step(Step.DISCONNECT)
@@ -239,6 +300,11 @@ class Client:
         shown = self._state in (ClientState.ASKED, ClientState.WAITING) and self._report.code
         return plan is not None and bool(shown) and target in (None, plan.target)
 
+    async def _end_run(self) -> None:
+        """Stop connecting; what is in force stays."""
+        run, self._run = self._run, None
+        await cancel(run)
+
     def forget(self, target: str) -> None:
         """Remove a known gateway by name or fingerprint; ClientError `gateway_unknown`."""
         self._store.forget_gateway(find_gateway(self._store, target).public_key)
@@ -258,19 +324,19 @@ class Client:
 
     def _guarded(self) -> GuardSnapshot:
         linked = self._state is ClientState.CONNECTED
-        return self._guard.look(self._tunnel.guards, linked, time.time())
+        tunnel = self._tunnel
+        return self._guard.look(tunnel.guards, linked, time.time(), tunnel.open_on_failure)
 
     # --- the run -----------------------------------------------------------------------------
 
     async def _stay_connected(self, plan: Plan) -> None:
-        """Rounds until a final refusal. Cancelling it disconnects."""
+        """Rounds until a final refusal. Cancelling it ends the run, and opens nothing."""
         verdict = Verdict(Step.REFUSED, "internal_error", "The client failed; see its log.")
         try:
             verdict = await self._rounds(plan)
         except ClientError as error:
             log.warning("%s %s", error, error.hint)
-            sentence = f"{error.message} {error.hint}".strip()
-            verdict = Verdict(Step.REFUSED, error.name, sentence)
+            verdict = _failed(error, Step.REFUSED)
         except Exception:
             log.exception("the client failed")
         finally:
@@ -278,8 +344,9 @@ class Client:
             await cancel(self._keeping)
             await cancel(self._looking)
             self._trust.drop()
-            await self._tunnel.undo()
-        self._store.save_wanted(None)
+        await self._tunnel.refuse()
+        if not self._tunnel.promised:
+            self._store.save_wanted(None)
         self._report.end()
         self._fail(verdict)
 
@@ -289,20 +356,32 @@ class Client:
         leased = False
         while True:
             await self._pause(backoff.next(random.random()))
+            # A promise is pursued until somebody who may says no.
+            pursued = leased or self._tunnel.promised
             # While nothing is known of the path, short attempts find its return sooner.
             timeout = min(self._config.connect_timeout, CONNECT_STEP * backoff.rounds)
-            ways = await self._ways(plan)
+            try:
+                await self._tunnel.keep()
+                await self._tunnel.prepare()
+                ways = await self._ways(plan)
+            except ClientError as error:
+                if not pursued:
+                    raise
+                self._broken(_failed(error, Step.BROKEN))
+                continue
             sessions, ingress = self._session_maker(plan), self._trust.ingress
             current = Round(self, plan, ways, self._tunnel, sessions, ingress, timeout)
             self._plan, self._round = plan, current
             searching = create_task(self._search.run(plan, current), "client-search")
             ended = CLOSED_HERE
+            failure: ClientError | None = None
             try:
                 ending = await current.run()
                 ended = ending.reason
             except ClientError as error:
-                ended = error.name
-                raise
+                failure, ended, ending = error, error.name, Ending(error.name)
+                if not pursued:
+                    raise
             finally:
                 # Before anything is awaited: the pause begins now.
                 self._history.ended(current.link, ended, time.monotonic())
@@ -314,26 +393,46 @@ class Client:
                 leased = True
                 backoff.reset()
             if ending.reason == "nic_lost":
-                await self._tunnel.renew()
+                await self._renew()
             elif ending.reason in _NOT_RESUMABLE:
                 plan.resume = None
-            elif not leased and ending.reason == "link_lost" and _look_who_is_there(plan):
+            elif (
+                failure is None
+                and not leased
+                and ending.reason == "link_lost"
+                and _look_who_is_there(plan)
+            ):
                 log.info("what answered has not proven its key: looking which one it shows")
                 continue
-            elif not leased and _second_way(plan, ending):
+            elif failure is None and not leased and _second_way(plan, ending):
                 log.info("%s: trying what else is known of the gateway", ending.reason)
                 backoff.reset()
                 continue
-            verdict = judge(ending, leased, backoff.rounds, self._config.reconnect or not leased)
-            log.info("%s: %s", verdict.error, verdict.sentence)
+            retry = self._config.reconnect or not leased
+            verdict = judge(ending, leased or pursued, backoff.rounds, retry)
+            if failure is not None:
+                verdict = _failed(failure, Step.BROKEN)
             if verdict.step is Step.REFUSED:
+                log.info("%s: %s", verdict.error, verdict.sentence)
                 return verdict
             if granted:
                 self._report.broken()
+                await self._tunnel.broken()
                 self._hold = create_task(self._hold_later(), "client-hold")
-            self._report.error, self._report.reason = verdict.error, verdict.sentence
-            self._report.code = None
-            self._step(verdict.step)
+            self._broken(verdict)
+
+    def _broken(self, verdict: Verdict) -> None:
+        """The attempt or the link has ended; another follows."""
+        log.info("%s: %s", verdict.error, verdict.sentence)
+        self._report.error, self._report.reason = verdict.error, verdict.sentence
+        self._report.code = None
+        self._step(verdict.step)
+
+    async def _renew(self) -> None:
+        try:
+            await self._tunnel.renew()
+        except ClientError as error:
+            log.warning("no virtual network interface yet: %s %s", error, error.hint)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not past news that the network has changed."""
@@ -349,7 +448,8 @@ class Client:
         """The link has been broken for long: let applications know."""
         await asyncio.sleep(HOLD_SECONDS)
         try:
-            await self._tunnel.hold(True)
+            await self._tunnel.hold()
+            self._changed()
         except ClientError as error:
             log.warning("traffic still goes to the broken link: %s", error)
 
@@ -362,6 +462,7 @@ class Client:
             found += await usb_endpoints(plan.port)
         ways = in_order(classify(found, self._tunnel.mark), plan.transport)
         self._book.know((*ways, *plan.endpoints))
+        await self._tunnel.reach(ways)
         return ways
 
     def _usb_changed(self) -> None:
@@ -458,12 +559,14 @@ class Client:
         ).seen_at(link.endpoint, seen)
         self._store.save_gateway(known)
         plan.endpoints, plan.known = known.endpoints, known
-        self._store.save_wanted(known.fingerprint)
 
     def connected(self, link: LinkDriver, lease: LeaseConfig) -> None:
         hold, self._hold = self._hold, None
         if hold is not None:
             hold.cancel()
+        assert self._plan is not None and self._plan.known is not None
+        wish = Wish(self._plan.known.fingerprint, self._tunnel.open_on_failure)
+        self._store.save_wanted(wish.text())
         nic, now = self._tunnel.nic, time.monotonic()
         self._report.leased(lease, nic.name if nic is not None else "", now)
         fresh = self._history.begun(link, self._report.gateway, lease.resumed, now, time.time())
@@ -493,6 +596,9 @@ class Client:
 
     def _network_changed(self) -> None:
         """Do not wait for time-outs: try again now, or see whether the link still works."""
+        self._host_changed = True
+        if self._following is None or self._following.done():
+            self._following = create_task(self._follow(), "client-follow")
         self._nudge.set()
         self._search.hurry()
         self._look_due = True
@@ -521,6 +627,18 @@ class Client:
             link = self._round.link if self._round is not None else None
             if refused is not None and link is not None:
                 link.fail(refused)
+
+    async def _follow(self) -> None:
+        """What keeps traffic in follows what the host becomes."""
+        while self._host_changed:
+            self._host_changed = False
+            try:
+                await self._tunnel.follow()
+            except ClientError as error:
+                log.warning("%s %s", error, error.hint)
+                self._host_changed = True
+                await asyncio.sleep(FOLLOW_PAUSE)
+        self._changed()
 
     def _resolver_changed(self) -> None:
         """Somebody wrote resolv.conf, perhaps we ourselves: look, once they are done."""
@@ -552,6 +670,11 @@ class Client:
     def _fail(self, verdict: Verdict) -> None:
         self._report.error, self._report.reason = verdict.error, verdict.sentence
         self._step(Step.REFUSED)
+
+
+def _failed(error: ClientError, step: Step) -> Verdict:
+    """The host could not be set up."""
+    return Verdict(step, error.name, f"{error.message} {error.hint}".strip())
 
 
 def _second_way(plan: Plan, ending: Ending) -> bool:

@@ -31,6 +31,8 @@ class Guards:
     """As the tools `ip` and `nft` name them."""
     strict: bool = False
     """Whether the firewall drops what the routes cannot hold (see `system/killswitch.py`)."""
+    beside: tuple[str, ...] = ()
+    """What goes beside the tunnel all the same: networks on the link, each with its interface."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class GuardSnapshot:
     since: float | None = None
     """Unix time when this state began; None before the first change."""
     guards: Guards = Guards()
+    open_on_failure: bool = False
+    """Whether the user asked for the weaker promise: a lasting failure opens the network."""
 
 
 class GuardWatch:
@@ -49,7 +53,9 @@ class GuardWatch:
     def __init__(self) -> None:
         self._snapshot = GuardSnapshot()
 
-    def look(self, guards: Guards, linked: bool, wall: float) -> GuardSnapshot:
+    def look(
+        self, guards: Guards, linked: bool, wall: float, open_on_failure: bool = False
+    ) -> GuardSnapshot:
         """The state at Unix time `wall`; `linked` when a link carries packets."""
         if not guards.rules:
             state = GuardState.OFF
@@ -57,6 +63,7 @@ class GuardWatch:
             state = GuardState.ARMED if linked else GuardState.HOLDING
         before = self._snapshot
         since = before.since if state is before.state else wall
-        if (state, guards) != (before.state, before.guards):
-            self._snapshot = GuardSnapshot(state, since, guards)
+        now = GuardSnapshot(state, since, guards, open_on_failure)
+        if now != before:
+            self._snapshot = now
         return self._snapshot

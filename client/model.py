@@ -126,9 +126,9 @@ class ClientStore(Protocol):
         """Remove; an unknown key is no error."""
 
     def wanted(self) -> str | None:
-        """The fingerprint of the gateway that the user wants to be connected to, if any."""
+        """The user's wish to be connected, if any, as `client/wish.py` writes it."""
 
-    def save_wanted(self, gateway: str | None) -> None:
+    def save_wanted(self, wish: str | None) -> None:
         """Note the user's wish: what a start after a crash goes on with."""
 
 
@@ -160,8 +160,8 @@ class MemoryStore:
     def wanted(self) -> str | None:
         return self._wanted
 
-    def save_wanted(self, gateway: str | None) -> None:
-        self._wanted = gateway
+    def save_wanted(self, wish: str | None) -> None:
+        self._wanted = wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +185,12 @@ class ClientConfig:
     """Use the gateway as the system's resolver while connected."""
     resolv_conf: Path = Path("/etc/resolv.conf")
     """The system's resolver file."""
-    block_while_reconnecting: bool = True
-    """While the link is broken, make the Internet unreachable instead of leaking past the VPN."""
+    open_on_failure: bool = False
+    """The weaker promise: what lasts longer than a pause opens the network (see `client/block.py`).
+    A wish may say otherwise."""
+    local_interfaces: tuple[str, ...] = ()
+    """Interfaces whose networks on the link are direct, as names or patterns (see
+    `client/system/onlink.py`); empty: all, as far as they are private; `none`: no network is."""
     kill_switch: bool = False
     """Also drop, by nftables, whatever would leave outside the tunnel and the local networks."""
     mark: int = 51830

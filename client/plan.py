@@ -69,6 +69,11 @@ class Plan:
         return self.public_key or known or self.agreed
 
     @property
+    def promised(self) -> bool:
+        """Whether the gateway has granted before: then the network is closed while it is sought."""
+        return self.known is not None and self.secret is None
+
+    @property
     def port(self) -> int:
         """The gateway's port, for endpoints that are found by other means."""
         return self.endpoints[0].port if self.endpoints else DEFAULT_PORT

@@ -255,7 +255,7 @@ class Round:
         self._owner.leased(link, lease)
         if refused is not None:
             return refused
-        nic = await self._tunnel.apply(lease, link.endpoint)
+        nic = await self._tunnel.apply(lease)
         link.attach(nic, lease, self._ingress)
         link.change(lease)
         self.granted = True

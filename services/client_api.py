@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from client.client import Client
 from client.endpoints import EndpointRecord
-from client.guard import GuardSnapshot
+from client.guard import GuardState
 from client.history import LinkRecord
 from client.model import ClientError, ClientSnapshot, ClientState, ClientStore, KnownGateway
 from services.client_flows import page
@@ -32,6 +32,8 @@ _CODES = {
     "revoked": Code.REFUSED,
 }
 """A ClientError's name to the error code; others are `FAILED`."""
+OPENED_BY = "vpnshare disconnect"
+"""What opens a network that a final refusal keeps closed."""
 
 
 class ClientApi:
@@ -83,7 +85,11 @@ class ClientApi:
     async def connect(self, params: m.ConnectParams) -> s.ClientStatus:
         try:
             await self._client.connect(
-                params.uri or params.gateway, params.transport, params.code, params.unseen
+                params.uri or params.gateway,
+                params.transport,
+                params.code,
+                params.unseen,
+                params.open_on_failure,
             )
         except ClientError as exc:
             raise _error(exc) from exc
@@ -182,9 +188,18 @@ def _link(record: LinkRecord) -> s.LinkRecord:
     )
 
 
-def _kill_switch(guard: GuardSnapshot) -> s.KillSwitch:
-    guards = guard.guards
-    return s.KillSwitch(guard.state.value, guard.since, guards.strict, list(guards.rules))
+def _kill_switch(now: ClientSnapshot) -> s.KillSwitch:
+    guard, guards = now.guard, now.guard.guards
+    kept = now.state is ClientState.FAILED and guard.state is not GuardState.OFF
+    return s.KillSwitch(
+        guard.state.value,
+        guard.since,
+        guards.strict,
+        list(guards.rules),
+        list(guards.beside),
+        guard.open_on_failure,
+        OPENED_BY if kept else None,
+    )
 
 
 def _status(now: ClientSnapshot) -> s.ClientStatus:
@@ -226,5 +241,5 @@ def _status(now: ClientSnapshot) -> s.ClientStatus:
         from_tunnel_rate=now.from_tunnel_rate,
         to_tunnel_rate=now.to_tunnel_rate,
         counters=now.counters,
-        kill_switch=_kill_switch(now.guard),
+        kill_switch=_kill_switch(now),
     )

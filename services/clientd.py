@@ -58,8 +58,8 @@ class ClientService:
         except ClientError as exc:
             raise StartError(exc.message, exc.hint or None) from exc
 
-    async def stop(self) -> None:
-        await self._client.stop()
+    async def stop(self, on_purpose: bool = True) -> None:
+        await self._client.stop(on_purpose)
         self._books.close()
 
 
@@ -89,6 +89,7 @@ def _options(args: argparse.Namespace) -> dict[Place, Any]:
         ("client", "routes"): False if args.no_routes else None,
         ("client", "dns"): False if args.no_dns else None,
         ("client", "kill_switch"): args.kill_switch or None,
+        ("client", "open_on_failure"): args.open_on_failure or None,
         ("logs", "level"): args.log_level,
         ("logs", "format"): args.log_format,
     }
@@ -107,4 +108,6 @@ def client_config(config: Config, paths: Paths) -> ClientConfig:
         routes=config.flag("client", "routes"),
         resolver=config.flag("client", "dns"),
         kill_switch=config.flag("client", "kill_switch"),
+        open_on_failure=config.flag("client", "open_on_failure"),
+        local_interfaces=tuple(config["client", "local_interfaces"]),
     )

@@ -98,6 +98,12 @@ def _interface(value: str) -> str:
     return value
 
 
+def _interfaces(value: list[Any]) -> list[str]:
+    if not all(isinstance(item, str) and item for item in value):
+        raise ValueError('must be a list of interfaces like "eth0" or "wl*"')
+    return [_interface(item) for item in value]
+
+
 def _name(value: str) -> str:
     if len(value) > 64 or not value.isprintable():
         raise ValueError("must be at most 64 printable characters")
@@ -241,6 +247,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("client", "routes", bool, True, "send all traffic into the tunnel"),
     Setting("client", "dns", bool, True, "use the gateway as resolver"),
     Setting("client", "kill_switch", bool, False, "drop what would leave outside the tunnel"),
+    Setting("client", "open_on_failure", bool, False,
+            "open the network when the link stays away or is refused", danger=True),
+    Setting("client", "local_interfaces", list, [],
+            "interfaces whose networks are direct; empty: all private ones; none: no network",
+            _interfaces),
     Setting("logs", "level", str, "info", "least level", OneOf(LEVELS), live=True),
     Setting("logs", "format", str, "human", "human or json", OneOf(("human", "json"))),
     Setting("notify", "enabled", bool, True, "a notification while sharing", live=True),

@@ -56,8 +56,11 @@ class Service(Protocol):
     async def start(self, changed: Callable[[], None]) -> None:
         """Open everything. `changed` is to be called on news for subscribers."""
 
-    async def stop(self) -> None:
-        """Close everything, also after a `start` that failed half-way."""
+    async def stop(self, on_purpose: bool) -> None:
+        """Close everything, also after a `start` that failed half-way.
+
+        `on_purpose`: somebody has asked for the end; otherwise it is a failure.
+        """
 
 
 class StartError(Exception):
@@ -145,7 +148,7 @@ async def _main(role: str, build: Build, paths: Paths, config: Config, ring: log
     finally:
         server.close_door()
         try:
-            await asyncio.wait_for(service.stop(), STOP_TIMEOUT)
+            await asyncio.wait_for(service.stop(ending.is_set()), STOP_TIMEOUT)
         except TimeoutError:
             _log.error("the service did not end within %g s", STOP_TIMEOUT)
         server.hang_up()

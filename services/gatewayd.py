@@ -98,7 +98,7 @@ class GatewayService:
         self.ready = f"gateway {self._gateway.config.name!r} ready on {listen}"
         self._show()
 
-    async def stop(self) -> None:
+    async def stop(self, on_purpose: bool = True) -> None:
         if self._started:
             self._started = False
             await self._gateway.stop()

@@ -417,8 +417,8 @@ class ClientDatabase(Store):
         value = self.secret("wanted")
         return value.decode() if value else None
 
-    def save_wanted(self, gateway: str | None) -> None:
-        text = (gateway or "").encode()
+    def save_wanted(self, wish: str | None) -> None:
+        text = (wish or "").encode()
         if self.secret("wanted") != text:
             self.save_secret("wanted", text)
 

@@ -2,36 +2,43 @@
 
 All methods run the system's tools and wait for them (some 5 ms each), so the
 client calls them in a worker thread, one at a time.
+
+What keeps traffic in is found in the kernel itself (`routes`), so it needs no
+file and outlives this process; what the journal records is the resolver.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from client.block import Force
 from client.guard import Guards
 from client.judgement import HostFacts
-from client.model import ClientConfig, ClientError
+from client.model import ClientConfig, ClientError, TransportEndpoint
 from client.nic import Nic, TunDevice
 from client.system.facts import FactsReader
 from client.system.journal import Journal
 from client.system.killswitch import KillSwitch
 from client.system.resolver import RESOLVER_KINDS, Resolver
-from client.system.routes import Routes, TunnelAddresses
+from client.system.routes import Routes, TunnelAddresses, tables
 from client.system.run import Runner, SystemRunner
 
 log = logging.getLogger(__name__)
 
 JOURNAL_NAME = "client-undo.jsonl"
+MARKS = 500_000
+"""Marks that the state folder chooses from, so that each folder has its own."""
 
 
 class Host(Protocol):
     """What the client needs of its system; `MemoryHost` in the tests is another."""
 
-    def recover(self) -> None:
-        """Undo what a killed process left behind."""
+    def found(self) -> bool:
+        """Whether the block of an earlier run stands. It is taken over by `enforce`."""
 
     def prepare(self) -> int:
         """The mark for the link's socket, before anything is changed; 0 for none."""
@@ -42,26 +49,31 @@ class Host(Protocol):
     def look(self, nic: Nic | None) -> HostFacts:
         """What this host is at this moment, but for `nic`, which is the tunnel's."""
 
-    def set_up(self, nic: Nic, addresses: TunnelAddresses, gateway: str) -> None:
-        """Addresses, routes and resolver; `gateway` is the link's far address."""
+    def set_up(
+        self, nic: Nic, addresses: TunnelAddresses, before: TunnelAddresses | None = None
+    ) -> None:
+        """Give the NIC its addresses, in place of those that it had `before`."""
 
-    def change(self, nic: Nic, old: TunnelAddresses, new: TunnelAddresses) -> None:
-        """A new lease on a running NIC."""
+    def enforce(
+        self, force: Force, nic: Nic | None = None, addresses: TunnelAddresses | None = None
+    ) -> None:
+        """Make the system have what `force` needs, whatever it has now, and show it.
 
-    def renew(self, nic: Nic, addresses: TunnelAddresses) -> None:
-        """The NIC was lost; this one takes its place under the rules that stand."""
+        Called whenever the force or the system has changed. `NOTHING` undoes
+        the resolver, too.
+        """
 
-    def reach(self, gateway: str) -> None:
-        """The link's far address is another now."""
+    def reach(self, endpoints: Sequence[TransportEndpoint]) -> bool:
+        """The link may go to any of these; whether `enforce` has something to do for it."""
 
-    def hold(self, into_tunnel: bool) -> None:
-        """Whether traffic is routed into the NIC while the link is broken."""
+    def set_resolver(self, nic: Nic, addresses: TunnelAddresses) -> None:
+        """Ask names of the gateway. What cannot be set is logged: it opens nothing."""
 
     def keep_resolver(self, nic: Nic, addresses: TunnelAddresses) -> None:
         """Set the resolver again if somebody has overwritten it."""
 
     def undo(self) -> None:
-        """Reverse every change. What fails is logged and stays journalled."""
+        """Reverse every change. What fails is logged, and stays to be undone."""
 
     def guards(self) -> Guards:
         """What is in force that keeps traffic from leaving outside the tunnel.
@@ -79,14 +91,15 @@ class LinuxHost:
         runner: Runner | None = None,
         resolv_conf: Path | None = None,
         tun: Callable[[str, bool], Nic] = TunDevice,
+        proc: Path = Path("/proc/sys/net"),
     ) -> None:
         self._config = config
         self._tun = tun
         runner = SystemRunner() if runner is None else runner
         self.journal = Journal(config.state_dir / JOURNAL_NAME)
-        self._routes = Routes(runner, self.journal)
+        self._routes = Routes(runner, config.local_interfaces, config.resolver, proc)
         self._resolver = Resolver(runner, self.journal, resolv_conf or config.resolv_conf)
-        self._kill_switch = KillSwitch(runner, self.journal)
+        self._kill_switch = KillSwitch(runner)
         self._facts = FactsReader(runner, resolv_conf or config.resolv_conf)
         self._mark = 0
         self._guards = Guards()
@@ -94,18 +107,22 @@ class LinuxHost:
     def guards(self) -> Guards:
         return self._guards
 
-    def recover(self) -> None:
+    def found(self) -> bool:
+        """See `Host`. Where the system cannot be asked, nothing of ours can stand."""
+        if not self._config.routes:
+            return False
+        first = _first_mark(self._config)
         try:
-            if self.journal.entries():
-                log.info("undoing what an earlier run left behind")
-                self.journal.undo_all()
-        except (ClientError, OSError) as error:
-            log.warning("not undone: %s %s", error, getattr(error, "hint", ""))
+            standing = self._kill_switch.find(tables(first))
+            return self._routes.find(first) or standing is not None
+        except ClientError as error:
+            log.warning("%s %s", error, error.hint)
+            return False
 
     def prepare(self) -> int:
         """See `Host`. Raises ClientError when this system's rules leave no room."""
         if self._config.routes:
-            self._mark = self._routes.reserve(self._config.mark)
+            self._mark = self._routes.reserve(_first_mark(self._config))
         return self._mark
 
     def open_nic(self) -> Nic:
@@ -115,64 +132,85 @@ class LinuxHost:
     def look(self, nic: Nic | None) -> HostFacts:
         return self._facts.read(None if nic is None else nic.name)
 
-    def set_up(self, nic: Nic, addresses: TunnelAddresses, gateway: str) -> None:
-        """See `Host`. Raises ClientError; the caller then calls `undo`."""
-        self._routes.set_addresses(nic.name, addresses)
-        if self._config.routes:
-            self._routes.keep_outside(gateway)
-            self._guards = Guards(self._routes.take_all(self._config.block_while_reconnecting))
-            if self._config.kill_switch:
-                table = self._kill_switch.load(nic.name, self._mark)
-                rules = (*self._guards.rules, f"nft table inet {table}")
-                self._guards = Guards(rules, strict=True)
-        if self._config.resolver:
-            self._set_resolver(nic, addresses)
-
-    def change(self, nic: Nic, old: TunnelAddresses, new: TunnelAddresses) -> None:
+    def set_up(
+        self, nic: Nic, addresses: TunnelAddresses, before: TunnelAddresses | None = None
+    ) -> None:
         """See `Host`. Raises ClientError."""
-        self._routes.change_addresses(old, new)
-        if self._config.routes:
-            self._routes.hold(True)
-        servers = (old.gateway_ipv4, old.gateway_ipv6), (new.gateway_ipv4, new.gateway_ipv6)
-        if self._config.resolver and servers[0] != servers[1]:
-            self.journal.undo_all(only=RESOLVER_KINDS)
-            self._set_resolver(nic, new)
+        routes = self._config.routes
+        if before is None:
+            self._routes.set_addresses(nic.name, addresses, routes)
+        else:
+            self._routes.change_addresses(nic.name, before, addresses, routes)
 
-    def renew(self, nic: Nic, addresses: TunnelAddresses) -> None:
+    def enforce(
+        self, force: Force, nic: Nic | None = None, addresses: TunnelAddresses | None = None
+    ) -> None:
         """See `Host`. Raises ClientError."""
-        self._routes.set_addresses(nic.name, addresses)
-        if self._config.routes:
-            self._routes.hold(True)
-            if self._config.kill_switch:
-                self._kill_switch.load(nic.name, self._mark)
-        if self._config.resolver:
+        if force is Force.NOTHING:
+            self._clear()
+            self._undo_journal()
+            return
+        if not self._config.routes:
+            return
+        mark = self.prepare()
+        name = None if nic is None else nic.name
+        rules = self._routes.enforce(force, name, addresses)
+        direct, strict = self._routes.direct, self._config.kill_switch
+        self._guards = Guards(rules, beside=direct.names())
+        if strict:
+            carrier = name if force is Force.TUNNEL else None
+            table = self._kill_switch.load(mark, carrier, direct.networks, self._config.resolver)
+            rules = (*rules, f"nft table inet {table}")
+            self._guards = Guards(rules, True, direct.names())
+
+    def reach(self, endpoints: Sequence[TransportEndpoint]) -> bool:
+        return self._config.routes and self._routes.reach(endpoints)
+
+    def set_resolver(self, nic: Nic, addresses: TunnelAddresses) -> None:
+        """See `Host`."""
+        if not self._config.resolver:
+            return
+        servers = [a for a in (addresses.gateway_ipv4, addresses.gateway_ipv6) if a]
+        try:
             self.journal.undo_all(only=RESOLVER_KINDS)
-            self._set_resolver(nic, addresses)
-
-    def reach(self, gateway: str) -> None:
-        if self._config.routes:
-            self._routes.keep_outside(gateway)
-
-    def hold(self, into_tunnel: bool) -> None:
-        if self._config.routes:
-            self._routes.hold(into_tunnel)
+            way = self._resolver.set(nic.name, servers)
+        except (ClientError, OSError) as error:
+            log.warning("names are not asked of the gateway: %s", error)
+            return
+        log.info("resolver is %s, by %s", ", ".join(servers), way)
 
     def keep_resolver(self, nic: Nic, addresses: TunnelAddresses) -> None:
-        """See `Host`. Raises ClientError."""
         if self._config.resolver and not self._resolver.held():
             log.info("somebody has overwritten the resolver; set again")
-            self.journal.undo_all(only=RESOLVER_KINDS)
-            self._set_resolver(nic, addresses)
-
-    def _set_resolver(self, nic: Nic, addresses: TunnelAddresses) -> None:
-        servers = [a for a in (addresses.gateway_ipv4, addresses.gateway_ipv6) if a]
-        way = self._resolver.set(nic.name, servers)
-        log.info("resolver is %s, by %s", ", ".join(servers), way)
+            self.set_resolver(nic, addresses)
 
     def undo(self) -> None:
         try:
-            self.journal.undo_all()
+            self._clear()
+        except ClientError as error:
             # What could not be undone still stands, and is still shown.
-            self._guards = Guards()
+            log.warning("not undone: %s %s", error, error.hint)
+        self._undo_journal()
+
+    def _clear(self) -> None:
+        """Let traffic pass as if we had never been. Raises ClientError."""
+        if self._config.routes and (self._mark or self.found()):
+            first = _first_mark(self._config)
+            standing = self._mark or self._kill_switch.find(tables(first))
+            if standing is not None:
+                self._kill_switch.unload(standing)
+            self._routes.clear()
+            self._mark = 0
+        self._guards = Guards()
+
+    def _undo_journal(self) -> None:
+        try:
+            self.journal.undo_all()
         except (ClientError, OSError) as error:
             log.warning("not undone: %s %s", error, getattr(error, "hint", ""))
+
+
+def _first_mark(config: ClientConfig) -> int:
+    """Where to look for our table: the same for every run in this state folder."""
+    folder = str(config.state_dir.absolute()).encode()
+    return config.mark + 2 * (zlib.crc32(folder) % MARKS)

@@ -1,68 +1,98 @@
 """The strict kill switch: nftables drops what would leave outside the tunnel.
 
-The routes already keep traffic in; this also holds against sockets that an
-application binds to another interface, and against routes that someone adds.
-A setting, off. While it is loaded only the loopback, the NIC, marked sockets
-(the link's own), directly attached networks, DHCP and neighbour discovery
-pass; everything else is rejected, so that applications learn at once.
+The rules and routes already keep traffic in; this also holds against sockets
+that an application binds to another interface, and against rules that another
+program puts before ours. A setting, off. While it is loaded only the loopback,
+the NIC, marked sockets (the link's own), networks on the link, DHCP and
+neighbour discovery pass; everything else is rejected, so that applications
+learn at once. What is on the link is the same for it as for the routes
+(`onlink`): a packet has to leave by the very interface, too.
+
+The table is replaced as a whole, in one transaction, whenever what it says has
+changed or somebody has flushed it: no packet meets half of it.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from client.model import ClientError
-from client.system.journal import Journal
+from client.system.onlink import OnLink
 from client.system.run import CommandError, Runner
-
-_TABLE_NAME = re.compile(r"vpnshare_[0-9]{1,10}")
-_PRIVATE_IPV4 = "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16, 224.0.0.0/4"
-_PRIVATE_IPV6 = "fc00::/7, fe80::/10, ff00::/8"
 
 
 class KillSwitch:
     """One nftables table of our own, named after the mark."""
 
-    def __init__(self, runner: Runner, journal: Journal) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._journal = journal
-        journal.register("nft", self._undo)
+        self._loaded = ""
 
-    def load(self, interface: str, mark: int) -> str:
-        """Start dropping; the table's name. Raises CommandError, its hint naming a missing tool."""
-        table = f"vpnshare_{mark}"
-        self._journal.record("nft", table=table)
-        self._runner.run(["nft", "-f", "-"], ruleset(table, interface, mark))
+    def find(self, marks: Iterable[int]) -> int | None:
+        """Which of these marks an earlier run's table stands for, if any."""
+        if self._runner.which("nft") is None:
+            return None
+        tables = self._tables()
+        return next((mark for mark in marks if table_name(mark) in tables), None)
+
+    def load(self, mark: int, interface: str | None, networks: Iterable[OnLink], dns: bool) -> str:
+        """Drop what does not pass; the table's name. Does nothing where all stands already.
+
+        `interface` is the NIC while it carries; `dns`: names are asked in the tunnel only.
+        Raises CommandError, its hint naming a missing tool.
+        """
+        table = table_name(mark)
+        text = ruleset(table, interface, mark, networks, dns)
+        if text != self._loaded or table not in self._tables():
+            self._runner.run(["nft", "-f", "-"], text)
+            self._loaded = text
         return table
 
-    def _undo(self, entry: Mapping[str, Any]) -> None:
-        table = entry.get("table")
-        if not isinstance(table, str) or not _TABLE_NAME.fullmatch(table):
-            raise ClientError(
-                "journal_unreadable", "A firewall entry of the undo journal is wrong."
-            )
+    def unload(self, mark: int) -> None:
+        """Remove the table, whoever loaded it. Raises CommandError."""
+        self._loaded = ""
+        if self._runner.which("nft") is None:
+            return
         try:
-            self._runner.run(["nft", "delete", "table", "inet", table])
+            self._runner.run(["nft", "delete", "table", "inet", table_name(mark)])
         except CommandError as error:
             if "No such file or directory" not in error.stderr:
                 raise
 
+    def _tables(self) -> set[str]:
+        said = self._runner.run(["nft", "list", "tables"])
+        return {line.removeprefix("table inet ") for line in said.splitlines()}
 
-def ruleset(table: str, interface: str, mark: int) -> str:
+
+def table_name(mark: int) -> str:
+    return f"vpnshare_{mark}"
+
+
+def ruleset(
+    table: str, interface: str | None, mark: int, networks: Iterable[OnLink], dns: bool
+) -> str:
     """The table as one transaction; loading it twice is the same as once."""
+    networks = tuple(networks)
+    nic = "" if interface is None else f'\n    oifname "{interface}" accept'
+    lines = []
+    if dns:
+        lines.append("meta l4proto { tcp, udp } th dport 53 counter reject with icmpx type "
+                     "admin-prohibited")  # fmt: skip
+    for network in networks:
+        family = "ip" if network.network.version == 4 else "ip6"
+        lines.append(f'oifname "{network.interface}" {family} daddr {network.network} accept')
+    for interface in sorted({network.interface for network in networks}):
+        lines.append(f'oifname "{interface}" ip daddr 224.0.0.0/4 accept')
+        lines.append(f'oifname "{interface}" ip6 daddr ff00::/8 accept')
+    local = "".join(f"\n    {line}" for line in lines)
     return f"""table inet {table}
 delete table inet {table}
 table inet {table} {{
   chain out {{
     type filter hook output priority 0; policy drop;
-    oifname {{ "lo", "{interface}" }} accept
+    oifname "lo" accept{nic}
     meta mark {mark} accept
     udp sport {{ 68, 546 }} udp dport {{ 67, 547 }} accept
-    icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }} accept
-    ip daddr {{ {_PRIVATE_IPV4} }} accept
-    ip6 daddr {{ {_PRIVATE_IPV6} }} accept
+    icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }} accept{local}
     counter reject with icmpx type admin-prohibited
   }}
 }}

@@ -1,23 +1,30 @@
-"""Addresses and routes of the tunnel: all traffic in, the tunnel's own packets out.
+"""Rules and routes that keep traffic in the tunnel, held in step with what the host becomes.
 
-Theory of operation, after wg-quick(8). A routing table of our own, T, holds
-the default routes into the NIC. Three rules, before all others, decide:
+Theory of operation. Six preferences of our own lie before all other rules:
 
-    P    to GATEWAY lookup main           only where reverse-path filtering needs it
-    P+1  lookup main suppress_prefixlength N   local networks stay direct; main's
-                                               default, and halves of one, do not count
-    P+2  not fwmark T lookup T            everything else goes into the tunnel
+    P    to GATEWAY ipproto X dport N lookup main   only under strict reverse-path filtering
+    P+1  ipproto udp dport 53 goto P+4              names are never asked beside the tunnel
+    P+2  ipproto tcp dport 53 goto P+4
+    P+3  not fwmark T lookup L                      networks on the link (see `onlink`)
+    P+4  not fwmark T lookup T                      the default routes into the NIC
+    P+5  not fwmark T unreachable                   the block: nothing goes on from here
 
-The link's own socket carries the mark T (SO_MARK), so it alone passes by the
-last rule and finds main's default route. Below T's default lies `unreachable
-default metric 4000`: when the NIC vanishes (a crash), or its default route is
-taken away (`hold(False)`: the link has been broken for long), applications
-get "host unreachable" at once, and nothing falls through to main.
+Only the link's own sockets carry the mark T (SO_MARK), so they alone get to
+main, and to what a local network's router has announced there. The table L
+holds copies of the connected networks, made from the host's addresses: a
+network that is not copied yet goes into the tunnel. Without a default route in
+T (there is no link, no NIC, no IPv6 in the lease) the last rule says no. Rules
+need no interface and no address, so they stand for both families from the
+beginning, also while IPv6 is off.
 
-The NIC carries its addresses as /32 and /128, so that the lease's prefix
-never shadows a local network; the gateway's virtual addresses get a host
-route each. Addresses and routes through the NIC vanish with it; the rules and
-the unreachable routes do not, and are journalled.
+The kernel's own state is the journal: our rules and routes carry the protocol
+number `PROTOCOL`, and T follows from the state folder. So a later run finds
+what stands (`find`) and takes it over; `enforce` computes what has to be there
+and changes the difference, at any time, however often. Nothing depends on a
+file.
+
+The NIC carries its addresses as /32 and /128, so that the lease's prefix never
+shadows a local network.
 """
 
 from __future__ import annotations
@@ -25,32 +32,30 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from client.model import ClientError
-from client.system.journal import Journal
+from client.block import Force
+from client.model import ClientError, TransportEndpoint
+from client.system.onlink import OnLink, on_link
 from client.system.run import CommandError, Runner
 
 log = logging.getLogger(__name__)
 
-SUPPRESS_PREFIX = {4: 7, 6: 6}
-"""Routes of main this short or shorter are ignored: defaults, halves of one (0/1), 2000::/3.
-
-Local networks are longer (10/8, fc00::/7), so they stay direct.
-"""
-BLOCK_METRIC = 4000
-MAX_TABLES_TRIED = 1000
-_RULES = 3
+PROTOCOL = "178"
+"""Marks our rules and routes (`ip rule`, `ip route`: proto 178); assigned to nobody."""
+TABLES_TRIED = 8
+"""Pairs of tables that are looked at for ours, or for a free one."""
 _FIRST_PREFERENCE_LIMIT = 32766
 """The preference of main's own rule: ours are below the lowest in use, at most this."""
+_REACH, _UDP, _TCP, _LOCAL, _INTO, _NOWHERE = range(6)
+_RULES = 6
+_DNS = 53
 
-_UNDO_LINE = re.compile(r"(rule del|route flush|route del) [0-9a-zA-Z .:/_]+")
 _GONE = ("No such file or directory", "No such process", "FIB table does not exist",
-         "Cannot find device", "No such device")  # fmt: skip
+         "Cannot find device", "No such device", "Cannot assign requested address")  # fmt: skip
 """What `ip` says when there is nothing left to delete."""
 
 
@@ -64,169 +69,350 @@ class TunnelAddresses:
     gateway_ipv6: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule of ours: its preference, and the rest as `ip rule` takes it."""
+
+    preference: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"pref {self.preference} {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """What the last look found that goes beside the tunnel."""
+
+    networks: tuple[OnLink, ...] = ()
+    gateways: tuple[str, ...] = ()
+    """Far ends of links that have a rule of their own."""
+    others: tuple[str, ...] = ()
+    """Rules of other programs that decide before ours."""
+
+    def names(self) -> tuple[str, ...]:
+        """As people are told."""
+        return (*(str(network) for network in self.networks), *self.gateways, *self.others)
+
+
 class Routes:
-    """The host's routing as the tunnel needs it, and back."""
+    """The host's routing as the wish needs it, and back."""
 
     def __init__(
-        self, runner: Runner, journal: Journal, proc: Path = Path("/proc/sys/net")
+        self,
+        runner: Runner,
+        local_interfaces: Sequence[str] = (),
+        keep_dns: bool = True,
+        proc: Path = Path("/proc/sys/net"),
     ) -> None:
+        """`local_interfaces`: see `on_link`; `keep_dns`: names are asked in the tunnel only."""
         self._runner = runner
-        self._journal = journal
+        self._chosen = tuple(local_interfaces)
+        self._keep_dns = keep_dns
         self._proc = proc
         self._table = 0
         self._preference = 0
-        self._interface = ""
-        self._families: tuple[int, ...] = (4, 6)
-        self._exempt: set[str] = set()
-        journal.register("ip", self._undo_ip)
+        self._exempt: set[tuple[str, str, int]] = set()
+        self.direct = Direct()
+
+    # --- which tables and rules are ours ---------------------------------------------------------
+
+    def find(self, first: int) -> bool:
+        """Whether rules of an earlier run stand; if so, they are ours from now on.
+
+        `first` is the first of the tables that this state folder uses. Raises CommandError.
+        """
+        rules = [rule for family in self._families() for rule in self._rules(family)]
+        for table in tables(first):
+            for rule in rules:
+                offset = _place(rule, table)
+                if offset is not None:
+                    self._table, self._preference = table, rule["priority"] - offset
+                    return True
+        return False
 
     def reserve(self, first: int) -> int:
-        """Choose a free table, `first` or later; its number is also the mark.
+        """The table T, which is also the mark: the one in use, an earlier run's, or a free one.
 
         Nothing is changed yet. Raises CommandError, or ClientError
         `no_free_table` when the rules in use leave no room.
         """
-        self._families = (4, 6) if self._ipv6_enabled() else (4,)
-        self._exempt.clear()
+        if self._preference or self.find(first):
+            return self._table
         used: set[int] = set()
         lowest = _FIRST_PREFERENCE_LIMIT
-        for family in self._families:
-            for rule in self._json(family, "rule", "show"):
+        for family in self._families():
+            for rule in self._rules(family):
                 if rule["priority"]:
                     lowest = min(lowest, rule["priority"])
                 used |= _numbers(rule.get("table"), rule.get("fwmark"))
             for route in self._json(family, "route", "show", "table", "all"):
                 used |= _numbers(route.get("table"))
-        self._preference = lowest - _RULES
-        table = next((t for t in range(first, first + MAX_TABLES_TRIED) if t not in used), None)
-        if table is None or self._preference < 1:
+        # The link's sockets may carry a mark already: it stays the same.
+        table = self._table or next((t for t in tables(first) if not {t, t + 1} & used), None)
+        if table is None or lowest <= _RULES:
             raise ClientError(
                 "no_free_table",
                 "This system's routing rules leave no room for the tunnel's.",
-                "Look at: ip rule; ip -6 rule. Rules with a preference of 1 to 3 must go.",
+                f"Look at: ip rule; ip -6 rule. Rules with a preference of 1 to {_RULES} must go.",
             )
-        self._table = table
+        self._table, self._preference = table, lowest - _RULES
         return table
 
-    def set_addresses(self, interface: str, addresses: TunnelAddresses) -> None:
-        """Give the NIC its addresses, bring it up, and route the gateway's virtual addresses."""
-        self._interface = interface
+    # --- the NIC ---------------------------------------------------------------------------------
+
+    def set_addresses(self, interface: str, addresses: TunnelAddresses, routes: bool) -> None:
+        """Give the NIC its addresses and bring it up; without `routes`, reach the gateway there.
+
+        With routes the gateway's virtual addresses need none of their own.
+        """
         lines = [
             f"link set dev {interface} multicast off addrgenmode none",
             f"link set dev {interface} up",
         ]
-        lines += _address_lines(interface, addresses.ipv4, addresses.gateway_ipv4, 32, "")
+        lines += _address_lines(interface, addresses, 4, routes)
         self._batch(4, lines)
-        if addresses.ipv6 is not None and 6 in self._families:
+        if addresses.ipv6 is not None and self._ipv6_in_use(self._links(), interface):
             self._allow_ipv6(interface)
-            v6 = _address_lines(interface, addresses.ipv6, addresses.gateway_ipv6, 128, " nodad")
-            self._batch(6, v6)
+            self._batch(6, _address_lines(interface, addresses, 6, routes))
 
-    def change_addresses(self, old: TunnelAddresses, new: TunnelAddresses) -> None:
+    def change_addresses(
+        self, interface: str, old: TunnelAddresses, new: TunnelAddresses, routes: bool
+    ) -> None:
         """Move the NIC from one lease's addresses to another's.
 
         The new ones come first: with its last address of a family the NIC
         would lose every route of that family.
         """
-        dev = self._interface
-        for family, host, options, was, now in (
-            (4, 32, "", (old.ipv4, old.gateway_ipv4), (new.ipv4, new.gateway_ipv4)),
-            (6, 128, " nodad", (old.ipv6, old.gateway_ipv6), (new.ipv6, new.gateway_ipv6)),
+        self.set_addresses(interface, new, routes)
+        for family, host, was, now in (
+            (4, 32, (old.ipv4, old.gateway_ipv4), (new.ipv4, new.gateway_ipv4)),
+            (6, 128, (old.ipv6, old.gateway_ipv6), (new.ipv6, new.gateway_ipv6)),
         ):
-            if was == now or family not in self._families:
-                continue
-            lines = _address_lines(dev, now[0], now[1], host, options, verb="replace")
-            if lines:
-                self._batch(family, lines)
             stale = []
-            if was[1] is not None and was[1] != now[1]:
-                stale.append(f"route del {was[1]}/{host} dev {dev}")
+            if was[1] is not None and was[1] != now[1] and not routes:
+                stale.append(f"route del {was[1]}/{host} dev {interface}")
             if was[0] is not None and was[0] != now[0]:
-                stale.append(f"address del {was[0]}/{host} dev {dev}")
+                stale.append(f"address del {was[0]}/{host} dev {interface}")
             if stale:
-                self._forced_batch(family, stale)
+                self._forced(family, stale)
 
-    def take_all(self, block: bool) -> tuple[str, ...]:
-        """Send all traffic into the NIC; with `block`, nowhere when the NIC cannot take it.
+    # --- what has to be in force -----------------------------------------------------------------
 
-        Returns what then keeps traffic in, as ip(8) names it.
+    def enforce(
+        self, force: Force, interface: str | None, addresses: TunnelAddresses | None
+    ) -> tuple[str, ...]:
+        """Make the kernel have what `force` needs, and nothing more of ours.
+
+        `interface` is the NIC, if there is one, and `addresses` what it has to
+        have. Returns what then keeps traffic in, as ip(8) names it. What only
+        lets traffic out beside the tunnel may fail; raises CommandError for the
+        rest, and ClientError `block_incomplete` when the kernel has not got it.
         """
-        holding = []
-        table, preference = self._table, self._preference
-        for family in self._families:
-            local = f"pref {preference + 1} table main suppress_prefixlength"
-            everything = f"pref {preference + 2} not fwmark {table} table {table}"
-            self._journal.record(
-                "ip",
-                family=family,
-                lines=[
-                    f"rule del {local} {SUPPRESS_PREFIX[family]}",
-                    f"rule del {everything}",
-                    f"route flush table {table}",
-                ],
-            )
-            lines = [f"route add default dev {self._interface} table {table}"]
-            if block:
-                nowhere = f"unreachable default metric {BLOCK_METRIC} table {table}"
-                lines.append(f"route add {nowhere}")
-                holding += [f"ip -{family} rule {everything}", f"ip -{family} route {nowhere}"]
-            lines.append(f"rule add {everything}")
-            lines.append(f"rule add {local} {SUPPRESS_PREFIX[family]}")
-            self._batch(family, lines)
-        return tuple(holding)
+        if force is Force.NOTHING:
+            self.clear()
+            return ()
+        links = self._links()
+        networks = on_link(links, interface or "", self._chosen)
+        families = self._families()
+        before = {}
+        for family in families:
+            present = self._present(family)
+            self._set_local(family, present, [n for n in networks if n.network.version == family])
+            before[family] = self._set_rules(family)
+            nic = interface if force is Force.TUNNEL else None
+            if family == 6 and not self._ipv6_in_use(links, interface or ""):
+                nic = None
+            if nic is not None and addresses is not None:
+                self._keep_addresses(nic, addresses, family, links)
+            self._set_default(family, present, nic)
+        self.direct = Direct(
+            networks,
+            tuple(f"{host} {protocol} {port}" for host, protocol, port in sorted(self._exempt)),
+            tuple(self._others(before)),
+        )
+        return tuple(
+            f"ip -{family} rule {rule}"
+            for family in families
+            for rule in self._wanted(family)
+            if rule.preference >= self._preference + _INTO
+        )
 
-    def keep_outside(self, gateway: str) -> None:
-        """Let answers from `gateway` pass strict reverse-path filtering, where that is on.
+    def clear(self) -> None:
+        """Remove all of ours from the kernel. Raises CommandError."""
+        self._exempt.clear()
+        self.direct = Direct()
+        if not self._preference:
+            return
+        for family in self._families():
+            ours = [rule for rule in self._rules(family) if self._is_ours(rule)]
+            # The block goes last: a process that dies meanwhile leaves a closed network.
+            ours.sort(key=lambda rule: rule["priority"])
+            lines = [f"rule del pref {rule['priority']} proto {PROTOCOL}" for rule in ours]
+            found = {table for table, _ in self._present(family)}
+            lines += [f"route flush table {table}" for table in sorted(found)]
+            if lines:
+                self._forced(family, lines)
+        self._preference = 0
+
+    def reach(self, endpoints: Sequence[TransportEndpoint]) -> bool:
+        """Let answers from `endpoints` pass strict reverse-path filtering, where that is on.
 
         The filter looks an answer's way back up without our mark. On a local
-        network it finds main's route; beyond a router it would find the NIC
-        and drop the answer, so there a rule says otherwise (RFC 3704 2.2).
+        network it finds the table L; beyond a router it would find the NIC and
+        drop the answer, so there a rule says otherwise, for that port alone
+        (RFC 3704 2.2). Whether `enforce` has to be called for it.
         """
-        address = ipaddress.ip_address(gateway.partition("%")[0])
-        if address.version != 4 or address.is_loopback or gateway in self._exempt:
-            return
-        found = self._json(4, "route", "get", gateway, "mark", str(self._table))
-        if not found or "gateway" not in found[0] or not self._filters_strictly(found[0]["dev"]):
-            return
-        rule = f"pref {self._preference} to {gateway} table main"
-        self._journal.record("ip", family=4, lines=[f"rule del {rule}"])
-        self._batch(4, [f"rule add {rule}"])
-        self._exempt.add(gateway)
+        if not any(value == "1" for value in self._filters()):
+            return False
+        needed = {
+            (e.host, e.transport, e.port)
+            for e in endpoints
+            if e.transport in ("tcp", "udp") and self._is_filtered(e.host)
+        }
+        if needed <= self._exempt:
+            return False
+        self._exempt |= needed
+        return True
 
-    def hold(self, into_tunnel: bool) -> None:
-        """Route into the NIC again, or (False) not: then what is below T's default decides."""
-        verb = "replace" if into_tunnel else "del"
-        batch = self._batch if into_tunnel else self._forced_batch
-        for family in self._families:
-            batch(family, [f"route {verb} default dev {self._interface} table {self._table}"])
+    # --- the difference --------------------------------------------------------------------------
 
-    def _batch(self, family: int, lines: Iterable[str]) -> None:
-        self._runner.run(["ip", f"-{family}", "-batch", "-"], "\n".join(lines) + "\n")
+    def _wanted(self, family: int) -> list[Rule]:
+        """The rules that keep traffic in, the block first."""
+        first, table = self._preference, self._table
+        other = f"not fwmark {table}"
+        rules = [
+            Rule(first + _NOWHERE, f"{other} unreachable"),
+            Rule(first + _INTO, f"{other} lookup {table}"),
+        ]
+        if self._keep_dns:
+            rules += [
+                Rule(first + at, f"ipproto {protocol} dport {_DNS} goto {first + _INTO}")
+                for at, protocol in ((_UDP, "udp"), (_TCP, "tcp"))
+            ]
+        rules.append(Rule(first + _LOCAL, f"{other} lookup {table + 1}"))
+        if family == 4:
+            rules += [
+                Rule(first + _REACH, f"to {host} ipproto {protocol} dport {port} lookup main")
+                for host, protocol, port in sorted(self._exempt)
+            ]
+        return rules
 
-    def _forced_batch(self, family: int, lines: Iterable[str]) -> None:
-        """Run every deletion whatever happens to the others; what is gone already is no error."""
-        try:
-            self._runner.run(["ip", f"-{family}", "-force", "-batch", "-"], "\n".join(lines) + "\n")
-        except CommandError as error:
-            if error.name != "tool_failed" or not _all_gone(error.stderr):
-                raise
+    def _set_rules(self, family: int) -> list[dict[str, Any]]:
+        """The rules that the kernel had before."""
+        present = self._rules(family)
+        wanted = self._wanted(family)
+        missing = [rule for rule in wanted if not _stands(rule, present)]
+        stale = [
+            found
+            for found in present
+            if self._is_ours(found) and not any(_is(rule, found) for rule in wanted)
+        ]
+        if missing:
+            self._batch(family, [f"rule add {rule} proto {PROTOCOL}" for rule in missing])
+        if stale:
+            self._forced(family, [f"rule del {_words(found)}" for found in stale])
+        if missing:
+            self._check(family, wanted)
+        return present
 
-    def _json(self, family: int, *arguments: str) -> list[dict[str, Any]]:
-        text = self._runner.run(["ip", f"-{family}", "-j", *arguments])
-        found: list[dict[str, Any]] = json.loads(text or "[]")
+    def _check(self, family: int, wanted: list[Rule]) -> None:
+        """A block is not believed in before the kernel shows it."""
+        present = self._rules(family)
+        lost = [f"ip -{family} rule {rule}" for rule in wanted if not _stands(rule, present)]
+        if lost:
+            raise ClientError(
+                "block_incomplete",
+                f"The kernel has not taken: {'; '.join(lost)}.",
+                "Another program may remove rules: look at ip rule, ip monitor rule.",
+            )
+
+    def _set_local(
+        self, family: int, present: set[tuple[int, _Route]], networks: list[OnLink]
+    ) -> None:
+        """The networks on the link. A failure leaves less direct, never more."""
+        table = self._table + 1
+        wanted = {_route(network) for network in networks}
+        have = {route for t, route in present if t == table}
+        lines = [f"route del {route} table {table}" for route in have if route not in wanted]
+        lines += [
+            f"route append {route} proto {PROTOCOL} table {table}"
+            for route in sorted(wanted - have, key=str)
+        ]
+        if lines:
+            try:
+                self._forced(family, lines)
+            except CommandError as error:
+                log.info("not direct: %s", error)
+
+    def _set_default(self, family: int, present: set[tuple[int, _Route]], nic: str | None) -> None:
+        """The default route into the NIC, or none."""
+        table = self._table
+        have = {route for t, route in present if t == table}
+        stale = [route for route in have if (route.dst, route.dev) != ("default", nic)]
+        if stale:
+            self._forced(family, [f"route del {route} table {table}" for route in stale])
+        if nic is not None and len(have) == len(stale):
+            self._batch(family, [f"route replace default dev {nic} proto {PROTOCOL} table {table}"])
+
+    def _keep_addresses(
+        self, nic: str, addresses: TunnelAddresses, family: int, links: list[dict[str, Any]]
+    ) -> None:
+        """Give the NIC back what it has lost of this family, or never had: IPv6 was off."""
+        wanted = addresses.ipv4 if family == 4 else addresses.ipv6
+        here = next((link for link in links if link.get("ifname") == nic), {})
+        has = {address.get("local") for address in here.get("addr_info", ())}
+        if wanted is not None and wanted not in has:
+            if family == 6:
+                self._allow_ipv6(nic)
+            lines = [f"link set dev {nic} up", *_address_lines(nic, addresses, family, True)]
+            self._batch(family, lines)
+
+    def _present(self, family: int) -> set[tuple[int, _Route]]:
+        """Our routes in the kernel, with their tables."""
+        found = set()
+        for route in self._json(family, "route", "show", "table", "all", "proto", PROTOCOL):
+            for table in _numbers(route.get("table")) & {self._table, self._table + 1}:
+                found.add(
+                    (
+                        table,
+                        _Route(
+                            str(route.get("dst")),
+                            str(route.get("dev", "")),
+                            route.get("prefsrc"),
+                            route.get("metric"),
+                        ),
+                    )
+                )
         return found
 
-    def _undo_ip(self, entry: Mapping[str, Any]) -> None:
-        family, lines = entry.get("family"), entry.get("lines")
-        if family not in (4, 6) or not isinstance(lines, list):
-            raise ClientError("journal_unreadable", "A routing entry of the undo journal is wrong.")
-        for line in lines:
-            if not isinstance(line, str) or not _UNDO_LINE.fullmatch(line):
-                raise ClientError("journal_unreadable", "A routing entry names no inverse.")
-        self._forced_batch(family, lines)
+    def _is_ours(self, rule: dict[str, Any]) -> bool:
+        place = rule["priority"] - self._preference
+        return 0 <= place < _RULES and str(rule.get("protocol")) == PROTOCOL
 
-    def _ipv6_enabled(self) -> bool:
-        return self._read("ipv6/conf/all/disable_ipv6") == "0"
+    def _others(self, rules: dict[int, list[dict[str, Any]]]) -> Iterable[str]:
+        """Rules of other programs that decide before ours."""
+        for family, present in rules.items():
+            for rule in present:
+                first = 0 < rule["priority"] < self._preference
+                if first and str(rule.get("protocol")) != PROTOCOL:
+                    yield f"ip -{family} rule {rule['priority']}"
+
+    # --- looking ---------------------------------------------------------------------------------
+
+    def _families(self) -> tuple[int, ...]:
+        """Those that the kernel has, whether in use or not."""
+        return (4, 6) if (self._proc / "ipv6").is_dir() else (4,)
+
+    def _ipv6_in_use(self, links: list[dict[str, Any]], nic: str) -> bool:
+        if 6 not in self._families():
+            return False
+        return self._read("ipv6/conf/all/disable_ipv6") == "0" or any(
+            address.get("family") == "inet6"
+            for link in links
+            if link.get("ifname") != nic and "LOOPBACK" not in link.get("flags", ())
+            for address in link.get("addr_info", ())
+        )
 
     def _allow_ipv6(self, interface: str) -> None:
         """Enable IPv6 on the NIC where new interfaces have it off; it dies with the NIC."""
@@ -237,9 +423,27 @@ class Routes:
         except OSError as error:
             log.warning("IPv6 on %s: %s", interface, error)
 
-    def _filters_strictly(self, device: str) -> bool:
+    def _filters(self) -> list[str]:
+        try:
+            names = [path.name for path in (self._proc / "ipv4/conf").iterdir()]
+        except OSError:
+            return []
+        return [self._read(f"ipv4/conf/{name}/rp_filter") for name in names]
+
+    def _is_filtered(self, host: str) -> bool:
         """The kernel takes the larger of `all` and the interface's own value (ip-sysctl.rst)."""
-        values = (self._read(f"ipv4/conf/{name}/rp_filter") for name in ("all", device))
+        address = ipaddress.ip_address(host.partition("%")[0])
+        if address.version != 4 or address.is_loopback:
+            return False
+        try:
+            found = self._json(4, "route", "get", host, "mark", str(self._table))
+        except CommandError:
+            return False
+        if not found or "gateway" not in found[0]:
+            return False
+        values = (
+            self._read(f"ipv4/conf/{name}/rp_filter") for name in ("all", str(found[0]["dev"]))
+        )
         return max(values, default="0") == "1"
 
     def _read(self, name: str) -> str:
@@ -248,32 +452,123 @@ class Routes:
         except OSError:
             return ""
 
+    def _rules(self, family: int) -> list[dict[str, Any]]:
+        return self._json(family, "rule", "show")
+
+    def _links(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self._runner.run(["ip", "-j", "addr"]) or "[]")
+        return [link for link in found if link]
+
+    def _json(self, family: int, *arguments: str) -> list[dict[str, Any]]:
+        text = self._runner.run(["ip", f"-{family}", "-N", "-j", *arguments])
+        found: list[dict[str, Any]] = json.loads(text or "[]")
+        return found
+
+    def _batch(self, family: int, lines: Sequence[str]) -> None:
+        self._runner.run(["ip", f"-{family}", "-batch", "-"], "\n".join(lines) + "\n")
+
+    def _forced(self, family: int, lines: Sequence[str]) -> None:
+        """Run every line whatever happens to the others; what is gone already is no error."""
+        try:
+            self._runner.run(["ip", f"-{family}", "-force", "-batch", "-"], "\n".join(lines) + "\n")
+        except CommandError as error:
+            if error.name != "tool_failed" or not _all_gone(error.stderr):
+                raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """One route of ours, without table."""
+
+    dst: str
+    dev: str
+    src: str | None = None
+    metric: int | None = None
+
+    def __str__(self) -> str:
+        words = [self.dst, "dev", self.dev]
+        words += ["src", self.src] if self.src is not None else []
+        words += ["metric", str(self.metric)] if self.metric is not None else []
+        return " ".join(words)
+
+
+def _route(network: OnLink) -> _Route:
+    # iproute2 prints a host's network without its length.
+    whole = network.network
+    single = whole.prefixlen == whole.max_prefixlen
+    dst = str(whole.network_address) if single else str(whole)
+    return _Route(dst, network.interface, network.source, network.metric)
+
+
+def tables(first: int) -> range:
+    """The tables that can be T for a state folder, in the order in which they are tried."""
+    return range(first, first + 2 * TABLES_TRIED, 2)
+
+
+def _place(rule: dict[str, Any], table: int) -> int | None:
+    """Where among our preferences a rule that `ip -N -j rule` printed stands, if it is of T."""
+    if str(rule.get("protocol")) != PROTOCOL or _numbers(rule.get("fwmark")) != {table}:
+        return None
+    if rule.get("action") is not None:
+        return _NOWHERE
+    return _LOCAL if table + 1 in _numbers(rule.get("table")) else _INTO
+
+
+def _words(found: dict[str, Any]) -> str:
+    """A rule that `ip -N -j rule` printed, as one of ours would be written."""
+    words = ["pref", str(found["priority"])]
+    if "dst" in found:
+        words += ["to", str(found["dst"])]
+    if "fwmark" in found:
+        words += ["not"] * ("not" in found) + ["fwmark", str(_number(found["fwmark"]))]
+    if "ipproto" in found:
+        number = str(found["ipproto"]).removeprefix("ipproto-")
+        words += ["ipproto", {"6": "tcp", "17": "udp"}.get(number, number)]
+    if "dport" in found:
+        words += ["dport", str(found["dport"])]
+    if "goto" in found:
+        words += ["goto", str(found["goto"])]
+    elif "action" in found:
+        words.append({"7": "unreachable"}.get(str(found["action"]), str(found["action"])))
+    else:
+        table = str(found.get("table"))
+        words += ["lookup", {"254": "main"}.get(table, table)]
+    return " ".join(words)
+
+
+def _is(rule: Rule, found: dict[str, Any]) -> bool:
+    return str(found.get("protocol")) == PROTOCOL and _words(found) == str(rule)
+
+
+def _stands(rule: Rule, present: list[dict[str, Any]]) -> bool:
+    return any(_is(rule, found) for found in present)
+
 
 def _address_lines(
-    interface: str,
-    address: str | None,
-    gateway: str | None,
-    prefix: int,
-    options: str,
-    verb: str = "add",
+    interface: str, addresses: TunnelAddresses, family: int, routes: bool
 ) -> list[str]:
+    if family == 4:
+        own, gateway, prefix, options = addresses.ipv4, addresses.gateway_ipv4, 32, ""
+    else:
+        own, gateway, prefix, options = addresses.ipv6, addresses.gateway_ipv6, 128, " nodad"
     lines = []
-    if address is not None:
-        lines.append(f"address {verb} {address}/{prefix} dev {interface}{options}")
-    if gateway is not None:
-        lines.append(f"route {verb} {gateway}/{prefix} dev {interface}")
+    if own is not None:
+        lines.append(f"address replace {own}/{prefix} dev {interface}{options}")
+    if gateway is not None and not routes:
+        lines.append(f"route replace {gateway}/{prefix} dev {interface} proto {PROTOCOL}")
     return lines
+
+
+def _number(text: object) -> int | None:
+    try:
+        return int(str(text), 0)
+    except ValueError:
+        return None
 
 
 def _numbers(*values: object) -> set[int]:
     """Tables and marks as `ip -j` prints them: decimal or hexadecimal, or a name."""
-    numbers = set()
-    for value in values:
-        try:
-            numbers.add(int(str(value), 0))
-        except ValueError:
-            continue
-    return numbers
+    return {number for value in values if (number := _number(value)) is not None}
 
 
 def _all_gone(stderr: str) -> bool:

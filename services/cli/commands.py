@@ -137,6 +137,7 @@ def _connect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", type=_seconds, metavar="SECONDS",
                         help="give up after so long; 0: do not wait (default: 60, and longer "
                         "while the owner is asked)")  # fmt: skip
+    _open_on_failure(parser)
     _json(parser)
 
 
@@ -183,7 +184,14 @@ def _client(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-routes", action="store_true", help="set addresses only, no routes")
     parser.add_argument("--kill-switch", action="store_true",
                         help="drop what would leave outside the tunnel")  # fmt: skip
+    _open_on_failure(parser)
     _service(parser)
+
+
+def _open_on_failure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--open-on-failure", action="store_true",
+                        help="open the network when the gateway stays away or refuses: traffic "
+                        "then leaves outside the VPN")  # fmt: skip
 
 
 def _up(parser: argparse.ArgumentParser) -> None:

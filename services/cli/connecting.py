@@ -25,12 +25,14 @@ _REFUSALS = ("denied", "revoked", "secret_unknown", "secret_used", "secret_expir
 
 
 def connect(args: argparse.Namespace) -> int:
-    params = {"transport": args.transport}
+    params: dict[str, object] = {"transport": args.transport}
     target = _target(args.target)
     if args.code is not None:
         params["code"] = args.code
     if args.yes:
         params["unseen"] = True
+    if args.open_on_failure:
+        params["open_on_failure"] = True
     with _dial(args.wait) as service:
         unknown = target is None and args.code is None and not service.call("gateways")
         if unknown and sys.stdin.isatty():
@@ -180,7 +182,11 @@ def _outcome(status: ClientStatus, args: argparse.Namespace) -> int:
                 )
         return Exit.OK
     if status.state in ("failed", "idle"):
-        complain(status.reason or "The connection was given up.")
+        complain(
+            status.reason or "The connection was given up.",
+            status.kill_switch.opened_by
+            and f"This device's network stays closed. Open it: {status.kill_switch.opened_by}",
+        )
         return Exit.REFUSED if status.error in _REFUSALS else Exit.FAILED
     if status.state == "asked":
         code = digits(status.code or "")
@@ -196,7 +202,10 @@ def _outcome(status: ClientStatus, args: argparse.Namespace) -> int:
         return Exit.OK
     complain(
         f"Not connected yet: {status.reason or status.state}.",
-        "The client keeps trying; vpnshare disconnect stops it.",
+        "The client keeps trying; vpnshare disconnect stops it."
+        if status.kill_switch.state == "off"
+        else "The client keeps trying, and this device's network stays closed meanwhile; "
+        "vpnshare disconnect opens it.",
     )
     return Exit.TIMED_OUT
 

@@ -158,6 +158,8 @@ def _print_client(status: ClientStatus) -> None:
                 duration(status.connected_for) if status.connected_for is not None else None,
             ),
             ("kill switch", _kill_switch(status.kill_switch)),
+            ("opened by  ", status.kill_switch.opened_by),
+            ("beside it  ", _beside(status.kill_switch)),
             ("fingerprint", status.fingerprint),
             ("running    ", f"pid {status.pid}"),
         ]
@@ -167,11 +169,19 @@ def _print_client(status: ClientStatus) -> None:
 
 def _kill_switch(switch: KillSwitch) -> str:
     """State, since when, and what holds."""
+    weaker = "; OPENS ON FAILURE (--open-on-failure)" if switch.open_on_failure else ""
     if not switch.rules:
-        return "off: nothing is in force"
+        return "off: nothing is in force" + weaker
     held = "routes and firewall" if switch.strict else "routes"
     since = "" if switch.since_at is None else f" for {duration(time.time() - switch.since_at)}"
-    return f"{switch.state}{since}, by {held}: {'; '.join(switch.rules)}"
+    return f"{switch.state}{since}, by {held}: {'; '.join(switch.rules)}{weaker}"
+
+
+def _beside(switch: KillSwitch) -> str | None:
+    """What goes beside the tunnel, counted and named."""
+    if not switch.rules:
+        return None
+    return f"{len(switch.beside)}: {', '.join(switch.beside)}" if switch.beside else "nothing"
 
 
 def requests(args: argparse.Namespace) -> int:

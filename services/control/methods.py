@@ -148,6 +148,8 @@ class ConnectParams:
     """The digits that the gateway at the address shows: agrees to the attempt that waits."""
     unseen: bool = False
     """Believe whoever answers at the address, without a look at the digits."""
+    open_on_failure: bool | None = None
+    """The weaker promise: a lasting failure opens the network. None: as set."""
 
     def __post_init__(self) -> None:
         if self.code is not None:

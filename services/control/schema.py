@@ -278,6 +278,12 @@ class KillSwitch:
     """Whether the firewall also drops what routes cannot hold (`client.kill_switch`)."""
     rules: list[str] = field(default_factory=list)
     """What is in force, as `ip` and `nft` name it."""
+    beside: list[str] = field(default_factory=list)
+    """What goes beside the tunnel all the same: networks on the link, each with its interface."""
+    open_on_failure: bool = False
+    """The weaker promise: a lasting failure opens the network (`client.open_on_failure`)."""
+    opened_by: str | None = None
+    """The command that opens the network, while a final refusal keeps it closed."""
 
 
 @dataclass(frozen=True, slots=True)

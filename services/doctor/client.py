@@ -141,6 +141,11 @@ def gateway_sharing(facts: ClientFacts) -> Outcome:
 @CHECKS.check("routes", "Routes")
 async def routes(facts: ClientFacts) -> Outcome:
     now = facts.now
+    if now is not None and now.state is ClientState.FAILED and now.guard.guards.rules:
+        return warn(
+            "This device's network is closed: it was to be connected, and that was refused.",
+            "Open it: vpnshare disconnect",
+        )
     if not facts.connected or now is None:
         return skipped("Not connected.")
     if not facts.routes:
@@ -160,8 +165,24 @@ async def routes(facts: ClientFacts) -> Outcome:
             )
     if not into:
         return skipped("ip shows no route, neither for IPv4 nor for IPv6.")
+    beside = now.guard.guards.beside
+    aside = f"{len(beside)} go beside it: {', '.join(beside)}" if beside else "nothing is local"
     seen = f"{' and '.join(into)} {'go' if len(into) > 1 else 'goes'} into {now.interface}"
-    return ok(f"{seen}{'' if len(into) > 1 else '; the other shows no route'}.")
+    return ok(f"{seen}{'' if len(into) > 1 else '; the other shows no route'}; {aside}.")
+
+
+@CHECKS.check("promise", "Promise")
+def promise(facts: ClientFacts) -> Outcome:
+    now = facts.now
+    if now is not None and now.guard.open_on_failure:
+        return warn(
+            "Weakened (--open-on-failure): when the link stays away or is refused, traffic leaves "
+            "outside the VPN.",
+            "Take it back: vpnshare set client.open_on_failure false, then connect again.",
+        )
+    if now is None or not now.guard.guards.rules:
+        return skipped("Nothing is in force.")
+    return ok("The network stays closed until you disconnect, whatever becomes of the link.")
 
 
 def _device(said: str | None) -> str | None:
@@ -231,7 +252,7 @@ async def kill_switch(facts: ClientFacts) -> Outcome:
         return ok(
             "Off (client.kill_switch): routes keep traffic in the tunnel, also while reconnecting."
         )
-    if not facts.connected:
+    if facts.now is None or not facts.now.guard.guards.rules:
         return skipped("It is loaded while connected.")
     said = await facts.machine.system.said("nft", "list", "tables")
     if said is None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
+from client.block import Force
 from client.guard import Guards
 from client.judgement import HostFacts
-from client.model import ClientError
+from client.model import ClientError, TransportEndpoint
 from client.nic import MemoryTun, Nic
 from client.system.routes import TunnelAddresses
 from client.system.run import CommandError
@@ -51,6 +52,8 @@ class MemoryHost:
         self._offload = offload
         self.guarding = Guards()
         self.facts = HostFacts()
+        self.standing = False
+        """Whether an earlier run's block stands."""
 
     def look(self, nic: Nic | None) -> HostFacts:
         return self.facts
@@ -61,8 +64,9 @@ class MemoryHost:
         if self.fail_at is not None and step.startswith(self.fail_at):
             raise ClientError("tool_failed", f"{step} failed, as the test asked.")
 
-    def recover(self) -> None:
-        self._step("recover")
+    def found(self) -> bool:
+        self._step("found")
+        return self.standing
 
     def prepare(self) -> int:
         self._step("prepare")
@@ -73,21 +77,23 @@ class MemoryHost:
         self.nic = MemoryTun(offload=self._offload)
         return self.nic
 
-    def set_up(self, nic: Nic, addresses: TunnelAddresses, gateway: str) -> None:
-        self._step(f"set_up {addresses.ipv4} {addresses.ipv6} {gateway}")
-        self.guarding = Guards(("ip rule",))
+    def set_up(
+        self, nic: Nic, addresses: TunnelAddresses, before: TunnelAddresses | None = None
+    ) -> None:
+        was = "" if before is None else f" for {before.ipv4}"
+        self._step(f"set_up {addresses.ipv4} {addresses.ipv6}{was}")
 
-    def change(self, nic: Nic, old: TunnelAddresses, new: TunnelAddresses) -> None:
-        self._step(f"change {old.ipv4} {new.ipv4}")
+    def enforce(
+        self, force: Force, nic: Nic | None = None, addresses: TunnelAddresses | None = None
+    ) -> None:
+        self._step(f"enforce {force}")
+        self.guarding = Guards(() if force is Force.NOTHING else ("ip rule",))
 
-    def renew(self, nic: Nic, addresses: TunnelAddresses) -> None:
-        self._step(f"renew {nic.name} {addresses.ipv4}")
+    def reach(self, endpoints: Sequence[TransportEndpoint]) -> bool:
+        return False
 
-    def reach(self, gateway: str) -> None:
-        self._step(f"reach {gateway}")
-
-    def hold(self, into_tunnel: bool) -> None:
-        self._step(f"hold {into_tunnel}")
+    def set_resolver(self, nic: Nic, addresses: TunnelAddresses) -> None:
+        self._step(f"set_resolver {addresses.gateway_ipv4}")
 
     def keep_resolver(self, nic: Nic, addresses: TunnelAddresses) -> None:
         self._step(f"keep_resolver {addresses.gateway_ipv4}")

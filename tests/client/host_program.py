@@ -1,8 +1,9 @@
 """Sets a host up as the client does, says `ready MARK NIC`, and obeys lines on standard input.
 
-Arguments: the state folder, then `key=value` settings (`gateway`, `kill_switch`, `block`, `lease`).
-Lines: `hold`, `release`, `change`, `renew`, `undo` (and exit). Each is answered with `ok`;
-`guards` first with a line for each rule that keeps traffic in.
+Arguments: the state folder, then `key=value` settings (`kill_switch`, `local`, `lease`, `endpoint`,
+`only`). Lines: `block`, `tunnel`, `open`, `follow`, `change`, `renew`, `refuse`, `undo` (and exit).
+Each is answered with `ok`; `guards` first with a line for each rule that keeps traffic in, and
+`beside` for each network that is direct.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from client.model import ClientConfig
+from client.block import Force
+from client.model import ClientConfig, TransportEndpoint
 from client.system.host import LinuxHost
 from client.system.routes import TunnelAddresses
 
@@ -26,32 +28,49 @@ def main() -> None:
     config = ClientConfig(
         state_dir=Path(sys.argv[1]),
         kill_switch=settings.get("kill_switch") == "on",
-        block_while_reconnecting=settings.get("block") != "off",
+        local_interfaces=tuple(settings["local"].split(",")) if "local" in settings else (),
     )
     host = LinuxHost(config)
-    host.recover()
-    if settings.get("only") == "recover":
+    if settings.get("only") == "undo":
+        host.undo()
+        return
+    if host.found():
+        host.enforce(Force.BLOCK)
+    if settings.get("only") == "take over":
         return
     mark = host.prepare()
     nic = host.open_nic()
     nic.set_mtu(1400)
     addresses = lease(int(settings.get("lease", "77")))
-    host.set_up(nic, addresses, settings.get("gateway", "10.201.0.1"))
+    if "endpoint" in settings:
+        host.reach((TransportEndpoint.parse(settings["endpoint"]),))
+    host.enforce(Force.BLOCK, nic)
+    host.set_up(nic, addresses)
+    host.enforce(Force.TUNNEL, nic, addresses)
+    host.set_resolver(nic, addresses)
+    force = Force.TUNNEL
     print("ready", mark, nic.name, flush=True)
     for line in sys.stdin:
         match line.strip():
-            case "hold":
-                host.hold(False)
-            case "release":
-                host.hold(True)
+            case "block" | "tunnel" | "nothing" as word:
+                force = Force(word)
+                host.enforce(force, nic, addresses)
+            case "follow":
+                host.enforce(force, nic, addresses)
             case "change":
-                host.change(nic, addresses, lease(78))
+                host.set_up(nic, lease(78), addresses)
+                host.enforce(force, nic, lease(78))
+                host.set_resolver(nic, lease(78))
             case "renew":
                 nic.close()
                 nic = host.open_nic()
-                host.renew(nic, addresses)
+                host.set_up(nic, addresses)
+                host.enforce(force, nic, addresses)
+                host.set_resolver(nic, addresses)
             case "guards":
                 print("\n".join(host.guards().rules), flush=True)
+            case "beside":
+                print("\n".join(host.guards().beside), flush=True)
             case "undo":
                 host.undo()
                 nic.close()

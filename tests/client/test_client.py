@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from client.client import Client
+from client.guard import GuardState
 from client.model import ClientConfig, ClientError, ClientState, MemoryStore, fingerprint
 from tests.client.fakes import MemoryHost
 from tests.client.gateway_double import LEASE, GatewayDouble, Guest
@@ -21,7 +22,9 @@ from vshp.config import CloseReason
 from vshp.events import HelloReceived
 from vshp.uri import Endpoint
 
-SET_UP = "set_up 10.77.0.2 fd77::2 127.0.0.1"
+SET_UP = "set_up 10.77.0.2 fd77::2"
+BEGUN = ["found", "undo", "prepare", "open_nic"]
+APPLIED = ["enforce block", SET_UP, "enforce tunnel", "set_resolver 10.77.0.1"]
 UDP = (
     bytes.fromhex("45000021000040004011")
     + bytes(2)
@@ -81,7 +84,7 @@ async def test_a_uri_connects_and_disconnecting_undoes(tmp_path: Path) -> None:
         assert (now.gateway, now.transport, now.interface) == ("phone", "tcp", "vshp0")
         assert now.lease is not None and now.lease.ipv4 == "10.77.0.2"
         assert now.lease.dns == ("10.77.0.1", "fd77::1")
-        assert device.host.log == ["recover", "prepare", "open_nic", SET_UP]
+        assert device.host.log == BEGUN + APPLIED
         assert device.host.nic is not None and device.host.nic.mtu == 1500
         hello = gateway.guests[0].hello
         assert hello is not None and (hello.label, hello.proof) == ("laptop", "secret")
@@ -147,7 +150,7 @@ async def test_a_broken_link_is_resumed_with_the_newest_ticket(tmp_path: Path) -
         device.write(bytes(10) + UDP)
         await gateway.until(lambda: gateway.packets == [(bytes(10), UDP)])
         assert device.client.status().reconnects == 3
-        assert device.host.log == ["recover", "prepare", "open_nic", SET_UP], "nothing set up anew"
+        assert device.host.log == BEGUN + APPLIED, "nothing set up anew"
 
 
 async def test_it_waits_for_a_gateway_that_comes_back(tmp_path: Path) -> None:
@@ -158,7 +161,7 @@ async def test_it_waits_for_a_gateway_that_comes_back(tmp_path: Path) -> None:
         gateway.guests[0].close(CloseReason.SHUTDOWN)
         await device.until(lambda: device.client.status().error == "unreachable")
         assert device.state is ClientState.RECONNECTING
-        assert device.host.log[-1] == SET_UP
+        assert device.host.log == BEGUN + APPLIED
         await gateway.listen()
         await device.until(lambda: device.state is ClientState.CONNECTED)
         assert device.client.status().error is None
@@ -170,7 +173,7 @@ async def test_another_lease_is_moved_to(tmp_path: Path) -> None:
         await device.client.wait(5)
         other = replace(LEASE, ipv4=bytes((10, 77, 0, 9)), mtu=1400, ticket=b"t")
         gateway.guests[0].change(other)
-        await device.until(lambda: "change 10.77.0.2 10.77.0.9" in device.host.log)
+        await device.until(lambda: "set_up 10.77.0.9 fd77::2 for 10.77.0.2" in device.host.log)
         await device.until(lambda: device.client.status().lease.mtu == 1400)  # type: ignore[union-attr]
         assert device.host.nic is not None and device.host.nic.mtu == 1400
         assert device.state is ClientState.CONNECTED
@@ -197,7 +200,7 @@ async def test_the_owner_is_asked_and_says_yes(tmp_path: Path) -> None:
         gateway.decide = ask
         await device.client.connect(gateway.uri())
         await device.until(lambda: device.state is ClientState.WAITING)
-        assert device.host.log == ["recover", "prepare", "open_nic"]
+        assert device.host.log == BEGUN
         device.host.on_step = lambda step: None
         gateway.guests[0].approve(LEASE)
         assert (await device.client.wait(5)).state is ClientState.CONNECTED
@@ -219,7 +222,7 @@ async def test_a_no_is_final_and_named(tmp_path: Path, reason: CloseReason) -> N
         assert len(gateway.guests) == 1
 
 
-async def test_revoked_while_connected_undoes_everything(tmp_path: Path) -> None:
+async def test_revoked_while_connected_it_stays_closed_until_the_user_opens(tmp_path: Path) -> None:
     async with GatewayDouble() as gateway, Device(tmp_path) as device:
         await device.client.connect(gateway.uri())
         await device.client.wait(5)
@@ -227,7 +230,12 @@ async def test_revoked_while_connected_undoes_everything(tmp_path: Path) -> None
         await device.until(lambda: device.state is ClientState.FAILED)
         assert device.client.status().error == "revoked"
         assert device.client.status().lease is None
+        assert device.host.log[len(BEGUN + APPLIED) :] == ["enforce block"]
+        assert device.client.status().guard.state is GuardState.HOLDING
+        assert device.store.wanted() is not None
+        await device.client.disconnect()
         assert device.host.log[-1] == "undo"
+        assert device.client.status().guard.state is GuardState.OFF
         assert device.store.wanted() is None
 
 
@@ -326,6 +334,8 @@ async def test_a_set_up_that_fails_midway_is_undone(tmp_path: Path, step: str) -
             await device.client.connect(gateway.uri())
             now = await device.client.wait(5)
             assert (now.state, now.error) == (ClientState.FAILED, "tool_failed")
+            assert now.guard.state is GuardState.HOLDING, "a lease was granted: it stays closed"
+            await device.client.disconnect()
         else:
             with pytest.raises(ClientError):
                 await device.client.connect(gateway.uri())
@@ -364,7 +374,8 @@ async def test_after_a_crash_the_next_start_connects_again(tmp_path: Path) -> No
         assert first.store.wanted() is not None
         async with Device(tmp_path, first.store) as second:
             await second.until(lambda: second.state is ClientState.CONNECTED)
-            assert second.host.log[0] == "recover"
+            assert second.host.log[:2] == ["found", "enforce block"], "before anything else"
+            assert "undo" not in second.host.log
             assert gateway.resumes[-1] is not None
         await first.client.stop()
 
@@ -375,11 +386,11 @@ async def test_a_removed_nic_is_replaced(tmp_path: Path) -> None:
         await device.client.wait(5)
         assert device.host.nic is not None
         device.host.nic.vanish()
-        await device.until(lambda: "renew vshp0 10.77.0.2" in device.host.log)
+        await device.until(lambda: device.host.log.count(SET_UP) == 2)
         await device.until(lambda: device.state is ClientState.CONNECTED)
         device.write(bytes(10) + UDP)
         await gateway.until(lambda: gateway.packets == [(bytes(10), UDP)])
-        assert "undo" not in device.host.log
+        assert "undo" not in device.host.log[2:] and "enforce nothing" not in device.host.log
 
 
 @pytest.mark.parametrize(
@@ -399,4 +410,4 @@ async def test_what_cannot_be_tried_is_said_at_once(
             await device.client.connect(target, transport)
         assert caught.value.name == name
         assert caught.value.hint
-        assert device.host.log == ["recover"]
+        assert device.host.log == ["found", "undo"]

@@ -16,7 +16,7 @@ from vshp.config import CloseReason
 from vshp.events import HelloReceived
 from vshp.frames import FrameType, encode_config
 
-NOTHING_DONE = ["recover", "prepare", "open_nic"]
+NOTHING_DONE = ["found", "undo", "prepare", "open_nic"]
 
 
 def here(gateway: GatewayDouble) -> str:

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.netns, NEEDS_ROOT]
 
 PROGRAM = "tests/client/host_program.py"
 INTERNET = ("198.51.100.1", "2001:db8:51::1")
+UNREACHABLE = "Network is unreachable"
 SEND = """
 import socket, sys
 host, mark = sys.argv[1], int(sys.argv[2])
@@ -59,10 +60,10 @@ class Session:
         if line == "undo":
             assert self.process.wait(10) == 0
 
-    def guards(self) -> list[str]:
-        """What the host says keeps traffic in."""
+    def guards(self, what: str = "guards") -> list[str]:
+        """What the host says keeps traffic in (or goes `beside`)."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write("guards\n")
+        self.process.stdin.write(what + "\n")
         self.process.stdin.flush()
         return list(iter(lambda: self.process.stdout.readline().strip(), "ok"))  # type: ignore[union-attr]
 
@@ -71,9 +72,15 @@ class Session:
         self.process.wait(10)
 
 
-def recover(world: World, state: Path) -> None:
-    process = world.python("-m", PROGRAM[:-3].replace("/", "."), str(state), "only=recover")
+def run(world: World, state: Path, what: str) -> None:
+    """Another process on the same state folder, that does one thing and ends."""
+    process = world.python("-m", PROGRAM[:-3].replace("/", "."), str(state), f"only={what}")
     assert process.wait(20) == 0
+
+
+def said(world: World, address: str, mark: int = 0, *device: str) -> str:
+    """What the kernel says to a datagram to `address`."""
+    return world.run("python3", "-c", SEND, address, str(mark), *device).strip()
 
 
 def test_all_goes_in_but_the_link_and_the_local_network(world: World, tmp_path: Path) -> None:
@@ -103,17 +110,20 @@ def test_a_split_default_of_another_program_does_not_win(world: World, tmp_path:
     session.tell("undo")
 
 
-def test_killed_it_fails_closed_and_the_next_start_undoes_it(world: World, tmp_path: Path) -> None:
+def test_killed_it_fails_closed_and_the_next_start_takes_over(world: World, tmp_path: Path) -> None:
     before = world.picture()
     session = Session(world, tmp_path)
     session.kill()
     for address in INTERNET:
-        assert world.run("python3", "-c", SEND, address, "0").strip() == "No route to host"
-        assert world.run("python3", "-c", SEND, address, str(session.mark)).strip() == "sent"
-    recover(world, tmp_path)
+        assert said(world, address) == UNREACHABLE
+        assert said(world, address, session.mark) == "sent"
+    closed = world.picture()
+    run(world, tmp_path, "take over")
+    assert world.picture() == closed
+    run(world, tmp_path, "undo")
     assert world.picture() == before
     assert list(tmp_path.iterdir()) == []
-    recover(world, tmp_path)
+    run(world, tmp_path, "undo")
     assert world.picture() == before
 
 
@@ -138,19 +148,22 @@ def test_two_clients_take_two_tables_and_leave_in_any_order(world: World, tmp_pa
     assert world.picture() == before
 
 
-@pytest.mark.parametrize(("block", "then"), [("on", "No route to host"), ("off", "sent")])
-def test_a_long_break_blocks_or_by_choice_does_not(
-    world: World, tmp_path: Path, block: str, then: str
-) -> None:
-    session = Session(world, tmp_path, f"block={block}")
-    session.tell("hold")
+def test_a_long_break_blocks_until_the_link_is_back(world: World, tmp_path: Path) -> None:
+    before = world.picture()
+    session = Session(world, tmp_path)
+    session.tell("block")
     for address in INTERNET:
-        assert world.run("python3", "-c", SEND, address, "0").strip() == then
-    session.tell("hold")
-    session.tell("release")
+        assert said(world, address) == UNREACHABLE
+    session.tell("block")
+    session.tell("tunnel")
     for address in INTERNET:
         assert world.route(address) == session.nic
+    session.tell("nothing")
+    for address in INTERNET:
+        assert said(world, address) == "sent"
+    assert world.resolv_conf.read_text() == before["resolver"]
     session.tell("undo")
+    assert world.picture() == before
 
 
 def test_another_lease_moves_addresses_and_resolver(world: World, tmp_path: Path) -> None:
@@ -179,14 +192,10 @@ def test_what_is_said_to_hold_is_what_the_kernel_has(world: World, tmp_path: Pat
         if tool == "nft":
             assert words == [f"vpnshare_{session.mark}"]
             assert words[0] in world.run("nft", "list", "tables")
-        elif kind == "rule":
-            # pref P not fwmark T table T
-            shown = world.run("ip", family, "rule", "show", "pref", words[1])
-            assert "not" in shown and f"lookup {words[-1]}" in shown, shown
         else:
-            assert "unreachable default" in world.run(
-                "ip", family, "route", "show", "table", words[-1]
-            )
+            # pref P not fwmark T (lookup T | unreachable)
+            shown = world.run("ip", family, "rule", "show", "pref", words[1])
+            assert kind == "rule" and "not" in shown and words[-1] in shown, shown
     session.tell("undo")
 
 
@@ -195,7 +204,7 @@ def test_a_removed_nic_leaks_nothing_until_the_next_one(world: World, tmp_path: 
     session = Session(world, tmp_path)
     world.run("ip", "link", "del", session.nic)
     for address in INTERNET:
-        assert world.run("python3", "-c", SEND, address, "0").strip() == "No route to host"
+        assert said(world, address) == UNREACHABLE
     session.tell("renew")
     for address in INTERNET:
         assert world.route(address) == session.nic
@@ -219,7 +228,7 @@ def test_a_gateway_beyond_a_router_passes_strict_reverse_path_filtering(
 ) -> None:
     world.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")
     before = world.picture()
-    session = Session(world, tmp_path, "gateway=203.0.113.9")
+    session = Session(world, tmp_path, "endpoint=tcp:203.0.113.9:47800")
     listener = world.python("-c", LISTEN, where=world.router)
     assert listener.stdout is not None and listener.stdout.readline() == "listening\n"
     answer = world.run("python3", "-c", DIAL, "203.0.113.9", str(session.mark))
@@ -238,13 +247,14 @@ def test_the_kill_switch_holds_sockets_bound_to_another_interface(
     before = world.picture()
     session = Session(world, tmp_path, "kill_switch=on")
     for address in INTERNET:
-        bound = world.run("python3", "-c", SEND, address, "0", "c0").strip()
-        assert bound == "Operation not permitted"
-        assert world.run("python3", "-c", SEND, address, str(session.mark)).strip() == "sent"
-        assert world.run("python3", "-c", SEND, address, "0").strip() == "sent"
-    assert world.run("python3", "-c", SEND, "10.201.0.1", "0").strip() == "sent"
+        assert said(world, address, 0, "c0") in ("Operation not permitted", UNREACHABLE)
+        assert said(world, address, session.mark) == "sent"
+        assert said(world, address) == "sent"
+    assert said(world, "10.201.0.1") == "sent"
     session.kill()
-    recover(world, tmp_path)
+    for address in INTERNET:
+        assert said(world, address, 0, "c0") in ("Operation not permitted", UNREACHABLE)
+    run(world, tmp_path, "undo")
     assert world.picture() == before
 
 

@@ -1,4 +1,4 @@
-"""The exact commands of set-up and undo, on a scripted runner."""
+"""What stands in the kernel, and what a packet then meets, on a model of it."""
 
 from __future__ import annotations
 
@@ -6,208 +6,277 @@ from pathlib import Path
 
 import pytest
 
-from client.model import ClientError
-from client.system.journal import Journal
+from client.block import Force
+from client.model import ClientError, TransportEndpoint
 from client.system.killswitch import KillSwitch
 from client.system.routes import Routes, TunnelAddresses
 from client.system.run import CommandError
 from tests.client.fakes import RecordingRunner
+from tests.client.kernel import MAIN, Kernel, Killed, Rule
 
 LEASE = TunnelAddresses("10.7.0.2", "fd07::2", "10.7.0.1", "fd07::1")
-PLAIN = [{"priority": 0, "table": "local"}, {"priority": 32766, "table": "main"}]
-
-
-def proc(path: Path, ipv6: bool = True, rp_filter: int = 0) -> Path:
-    for name, value in {
-        "ipv6/conf/all/disable_ipv6": 0 if ipv6 else 1,
-        "ipv6/conf/vshp0/disable_ipv6": 1,
-        "ipv4/conf/all/rp_filter": 0,
-        "ipv4/conf/eth0/rp_filter": rp_filter,
-    }.items():
-        file = path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(str(value))
-    return path
+INTERNET = ("93.184.215.14", "2606:2800:21f::1")
+LAN = ("192.168.1.9", "fd01::9")
+NIC = "vshp0"
 
 
 @pytest.fixture
-def runner() -> RecordingRunner:
-    runner = RecordingRunner()
-    runner.answers = {"ip -4 -j rule show": PLAIN, "ip -6 -j rule show": PLAIN}
-    return runner
+def kernel(tmp_path: Path) -> Kernel:
+    kernel = Kernel(tmp_path / "proc")
+    kernel.add_link("lan0", "192.168.1.2/24", "fd01::2/64", "fe80::2/64")
+    kernel.add_route("default", "lan0", "192.168.1.1")
+    kernel.add_route("default", "lan0", "fd01::1")
+    return kernel
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "undo")
-
-
-def test_set_up_and_undo_word_for_word(
-    runner: RecordingRunner, journal: Journal, tmp_path: Path
-) -> None:
-    routes = Routes(runner, journal, proc(tmp_path / "proc"))
+def made(kernel: Kernel, *local: str) -> Routes:
+    """Routes with a NIC that carries."""
+    routes = Routes(kernel, local, proc=kernel.proc)
     assert routes.reserve(51830) == 51830
-    routes.set_addresses("vshp0", LEASE)
-    assert runner.take() == [
-        (
-            "ip -4 -batch -",
-            "link set dev vshp0 multicast off addrgenmode none\n"
-            "link set dev vshp0 up\n"
-            "address add 10.7.0.2/32 dev vshp0\n"
-            "route add 10.7.0.1/32 dev vshp0\n",
-        ),
-        (
-            "ip -6 -batch -",
-            "address add fd07::2/128 dev vshp0 nodad\nroute add fd07::1/128 dev vshp0\n",
-        ),
-    ]
-    assert (tmp_path / "proc/ipv6/conf/vshp0/disable_ipv6").read_text() == "0"
-    routes.take_all(block=True)
-    assert runner.take() == [
-        (
-            "ip -4 -batch -",
-            "route add default dev vshp0 table 51830\n"
-            "route add unreachable default metric 4000 table 51830\n"
-            "rule add pref 32765 not fwmark 51830 table 51830\n"
-            "rule add pref 32764 table main suppress_prefixlength 7\n",
-        ),
-        (
-            "ip -6 -batch -",
-            "route add default dev vshp0 table 51830\n"
-            "route add unreachable default metric 4000 table 51830\n"
-            "rule add pref 32765 not fwmark 51830 table 51830\n"
-            "rule add pref 32764 table main suppress_prefixlength 6\n",
-        ),
-    ]
-    assert journal.undo_all() == []
-    assert runner.take() == [
-        (
-            "ip -6 -force -batch -",
-            "rule del pref 32764 table main suppress_prefixlength 6\n"
-            "rule del pref 32765 not fwmark 51830 table 51830\n"
-            "route flush table 51830\n",
-        ),
-        (
-            "ip -4 -force -batch -",
-            "rule del pref 32764 table main suppress_prefixlength 7\n"
-            "rule del pref 32765 not fwmark 51830 table 51830\n"
-            "route flush table 51830\n",
-        ),
-    ]
+    kernel.open_nic("vshp%d", False)
+    routes.enforce(Force.BLOCK, NIC, LEASE)
+    routes.set_addresses(NIC, LEASE, True)
+    routes.enforce(Force.TUNNEL, NIC, LEASE)
+    return routes
 
 
-def test_journalled_before_it_is_made(
-    runner: RecordingRunner, journal: Journal, tmp_path: Path
+def test_what_stands_word_for_word(kernel: Kernel) -> None:
+    routes = made(kernel)
+    for family in (4, 6):
+        mine = [rule for rule in kernel.rules[family] if rule.protocol == 178]
+        assert sorted(mine, key=lambda r: r.priority) == [
+            Rule(32761, protocol_name="udp", port=53, goto=32764, protocol=178),
+            Rule(32762, protocol_name="tcp", port=53, goto=32764, protocol=178),
+            Rule(32763, 51830, True, table=51831, protocol=178),
+            Rule(32764, 51830, True, table=51830, protocol=178),
+            Rule(32765, 51830, True, protocol=178),
+        ]
+    assert routes.enforce(Force.TUNNEL, NIC, LEASE) == tuple(
+        f"ip -{family} rule pref {line}"
+        for family in (4, 6)
+        for line in (
+            "32765 not fwmark 51830 unreachable",
+            "32764 not fwmark 51830 lookup 51830",
+        )
+    )
+    assert routes.direct.names() == (
+        "lan0 192.168.1.0/24", "lan0 fd01::/64", "lan0 fe80::/64",
+    )  # fmt: skip
+
+
+def test_what_stands_is_not_made_again_and_all_of_it_goes(kernel: Kernel) -> None:
+    before = ([*kernel.rules[4]], [*kernel.rules[6]], *map(set, kernel.routes.values()))
+    routes = made(kernel)
+    kernel.log.clear()
+    routes.enforce(Force.TUNNEL, NIC, LEASE)
+    assert kernel.log == []
+    routes.clear()
+    kernel.remove_link(NIC)
+    assert (kernel.rules[4], kernel.rules[6], *kernel.routes.values()) == before
+
+
+def test_everything_goes_in_but_the_link_and_its_networks(kernel: Kernel) -> None:
+    routes = made(kernel)
+    for address in INTERNET:
+        assert kernel.decide(address) == NIC
+        assert kernel.decide(address, mark=51830) == "lan0"
+    for address in LAN:
+        assert kernel.decide(address) == "lan0"
+        assert kernel.decide(address, protocol="udp", port=53) == NIC, "names are not local"
+    routes.enforce(Force.BLOCK, NIC, LEASE)
+    for address in INTERNET:
+        assert kernel.decide(address) == "unreachable"
+        assert kernel.decide(address, mark=51830) == "lan0"
+    for address in LAN:
+        assert kernel.decide(address) == "lan0"
+        assert kernel.decide(address, protocol="tcp", port=53) == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("announced", "victim"),
+    [
+        ("128.0.0.0/1", "142.250.1.1"),
+        ("93.184.0.0/16", INTERNET[0]),
+        ("93.184.215.14/32", INTERNET[0]),
+        ("10.0.0.0/8", "10.20.0.5"),
+        ("2000::/3", INTERNET[1]),
+        ("2606::/16", INTERNET[1]),
+        ("fd00::/8", "fd99::1"),
+    ],
+)
+def test_a_route_that_the_local_network_announces_leads_nowhere(
+    kernel: Kernel, announced: str, victim: str
 ) -> None:
-    routes = Routes(runner, journal, proc(tmp_path / "proc"))
+    routes = made(kernel)
+    # By a router, and (DHCP option 121 with gateway 0.0.0.0) as if it were on the link.
+    for via in ("192.168.1.66" if ":" not in announced else "fe80::66", None):
+        kernel.add_route(announced, "lan0", via)
+        routes.enforce(Force.TUNNEL, NIC, LEASE)
+        assert kernel.decide(victim) == NIC
+
+
+@pytest.mark.parametrize(
+    ("address", "victim"),
+    [
+        ("1.2.3.4/1", "93.184.215.14"),
+        ("93.184.215.200/24", INTERNET[0]),
+        ("8.8.8.200/7", "8.8.8.8"),
+        ("10.1.2.3/7", "11.0.0.1"),
+        ("2606:2800:21f::99/64", INTERNET[1]),
+        ("fd55::1/8", "fd99::1"),
+    ],
+)
+def test_an_address_that_claims_the_internet_is_not_local(
+    kernel: Kernel, address: str, victim: str
+) -> None:
+    routes = made(kernel)
+    kernel.add_address("lan0", address)
+    routes.enforce(Force.TUNNEL, NIC, LEASE)
+    assert kernel.decide(victim) == NIC
+
+
+def test_which_networks_are_local_is_for_the_user_to_say(kernel: Kernel) -> None:
+    kernel.add_link("docker0", "172.17.0.1/16")
+    kernel.add_address("lan0", "198.51.100.7/24")
+    made(kernel, "lan*").clear()
+    kernel.remove_link(NIC)
+    routes = made(kernel, "lan*")
+    assert kernel.decide("172.17.0.5") == NIC
+    assert kernel.decide("198.51.100.9") == "lan0", "named, so its networks count, public too"
+    routes.clear()
+    kernel.remove_link(NIC)
+    made(kernel, "none")
+    for address in LAN:
+        assert kernel.decide(address) == NIC
+
+
+def test_it_follows_what_the_host_becomes(kernel: Kernel) -> None:
+    kernel.set_ipv6(False)
+    routes = made(kernel)
+    kernel.set_ipv6(True)
+    kernel.add_address("lan0", "fd01::2/64")
+    kernel.add_route("default", "lan0", "fd01::1")
+    assert kernel.decide(INTERNET[1]) == "unreachable", "before anybody has looked"
+    kernel.add_link("wifi0", "172.16.5.2/24")
+    assert kernel.decide("172.16.5.9") == NIC, "not copied yet, so not direct"
+    routes.enforce(Force.TUNNEL, NIC, LEASE)
+    assert kernel.decide(INTERNET[1]) == NIC
+    assert kernel.decide("172.16.5.9") == "wifi0"
+    kernel.set_link("wifi0", False)
+    routes.enforce(Force.TUNNEL, NIC, LEASE)
+    assert kernel.decide("172.16.5.9") == NIC
+    kernel.rules[4] = [rule for rule in kernel.rules[4] if rule.protocol != 178]
+    assert kernel.decide(INTERNET[0]) == "lan0", "somebody has flushed the rules"
+    routes.enforce(Force.TUNNEL, NIC, LEASE)
+    assert kernel.decide(INTERNET[0]) == NIC
+
+
+@pytest.mark.parametrize("lines", range(0, 24, 2))
+def test_killed_anywhere_the_next_run_takes_over(kernel: Kernel, lines: int) -> None:
+    kernel.die_after = lines
+    with pytest.raises(Killed):
+        made(kernel).clear()
+        made(kernel).clear()
+    kernel.die_after = None
+    kernel.remove_link(NIC)
+    later = Routes(kernel, proc=kernel.proc)
+    found = later.find(51830)
+    assert found == any(rule.mark == 51830 for rule in kernel.rules[4])
+    assert later.reserve(51830) == 51830
+    later.enforce(Force.BLOCK, None, None)
+    for address in INTERNET:
+        assert kernel.decide(address) == "unreachable"
+    assert len([rule for rule in kernel.rules[4] if rule.protocol == 178]) == 5
+    later.clear()
+    for family in (4, 6):
+        assert [rule for rule in kernel.rules[family] if rule.protocol == 178] == []
+
+
+def test_a_block_that_the_kernel_does_not_show_is_not_believed(kernel: Kernel) -> None:
+    routes = Routes(kernel, proc=kernel.proc)
     routes.reserve(51830)
-    runner.errors = {"rule add": "RTNETLINK answers: Operation not permitted"}
+    kernel.refuses = "unreachable"
     with pytest.raises(CommandError):
-        routes.take_all(block=True)
-    assert [entry["family"] for entry in journal.entries()] == [4]
+        routes.enforce(Force.BLOCK, None, None)
+    kernel.refuses = ""
+    routes.enforce(Force.BLOCK, None, None)
+    assert kernel.decide(INTERNET[0]) == "unreachable"
 
 
-def test_tables_marks_and_preferences_in_use_are_stepped_over(
-    runner: RecordingRunner, journal: Journal, tmp_path: Path
-) -> None:
-    runner.answers["ip -4 -j rule show"] = [*PLAIN, {"priority": 5210, "fwmark": "0xca76"}]
-    runner.answers["ip -6 -j route show table all"] = [{"dst": "default", "table": "51831"}]
-    routes = Routes(runner, journal, proc(tmp_path / "proc"))
-    assert 0xCA76 == 51830
+def test_tables_marks_and_preferences_in_use_are_stepped_over(kernel: Kernel) -> None:
+    kernel.rules[4].append(Rule(5210, mark=51830, table=MAIN))
+    routes = Routes(kernel, proc=kernel.proc)
     assert routes.reserve(51830) == 51832
-    routes.take_all(block=False)
-    assert "rule add pref 5209 not fwmark 51832 table 51832\n" in runner.take()[0][1]
+    routes.enforce(Force.BLOCK, None, None)
+    assert max(r.priority for r in kernel.rules[4] if r.protocol == 178) == 5209
 
 
-def test_no_room_below_the_rules_in_use(
-    runner: RecordingRunner, journal: Journal, tmp_path: Path
-) -> None:
-    runner.answers["ip -6 -j rule show"] = [*PLAIN, {"priority": 3, "table": "main"}]
+def test_rules_of_others_that_decide_first_are_named(kernel: Kernel) -> None:
+    routes = made(kernel)
+    kernel.rules[4].append(Rule(100, table=MAIN))
+    routes.enforce(Force.TUNNEL, NIC, LEASE)
+    assert "ip -4 rule 100" in routes.direct.names()
+
+
+def test_no_room_below_the_rules_in_use(kernel: Kernel) -> None:
+    kernel.rules[6].append(Rule(6, table=MAIN))
     with pytest.raises(ClientError, match="leave no room"):
-        Routes(runner, journal, proc(tmp_path / "proc")).reserve(51830)
+        Routes(kernel, proc=kernel.proc).reserve(51830)
 
 
-def test_a_host_without_ipv6_is_left_without(
-    runner: RecordingRunner, journal: Journal, tmp_path: Path
-) -> None:
-    routes = Routes(runner, journal, proc(tmp_path / "proc", ipv6=False))
+def test_a_kernel_without_ipv6_is_left_without(kernel: Kernel, tmp_path: Path) -> None:
+    proc = tmp_path / "without"
+    proc.mkdir()
+    routes = Routes(kernel, proc=proc)
     routes.reserve(51830)
-    routes.set_addresses("vshp0", LEASE)
-    routes.take_all(block=True)
-    assert all(command.startswith("ip -4") for command, _ in runner.take())
+    rules = routes.enforce(Force.BLOCK, None, None)
+    assert rules and all(rule.startswith("ip -4") for rule in rules)
 
 
 @pytest.mark.parametrize(
     ("rp_filter", "route", "expected"),
     [
-        (1, {"dev": "eth0", "gateway": "10.0.0.1"}, 1),
-        (2, {"dev": "eth0", "gateway": "10.0.0.1"}, 0),
-        (1, {"dev": "eth0"}, 0),
+        (1, {"dev": "eth0", "gateway": "10.0.0.1"}, True),
+        (2, {"dev": "eth0", "gateway": "10.0.0.1"}, False),
+        (1, {"dev": "eth0"}, False),
     ],
 )
 def test_the_gateway_gets_a_rule_only_beyond_a_router_under_strict_filtering(
-    runner: RecordingRunner,
-    journal: Journal,
-    tmp_path: Path,
-    rp_filter: int,
-    route: dict[str, str],
-    expected: int,
+    tmp_path: Path, rp_filter: int, route: dict[str, str], expected: bool
 ) -> None:
-    routes = Routes(runner, journal, proc(tmp_path / "proc", rp_filter=rp_filter))
+    for name, value in (("all", 0), ("eth0", rp_filter)):
+        path = tmp_path / f"ipv4/conf/{name}/rp_filter"
+        path.parent.mkdir(parents=True)
+        path.write_text(str(value))
+    runner = RecordingRunner()
+    runner.answers["ip -4 -N -j route get 203.0.113.9 mark 51830"] = [route]
+    routes = Routes(runner, proc=tmp_path)
     routes.reserve(51830)
-    runner.answers["ip -4 -j route get 203.0.113.9 mark 51830"] = [route]
-    routes.keep_outside("203.0.113.9")
-    routes.keep_outside("203.0.113.9")
-    rule = [("ip -4 -batch -", "rule add pref 32763 to 203.0.113.9 table main\n")]
-    assert runner.take() == rule * expected
+    there = TransportEndpoint("tcp", "203.0.113.9", 47800)
+    phone = TransportEndpoint("usb", "R58M123", 47800)
+    assert routes.reach((there, phone)) is expected
+    assert routes.reach((there,)) is False, "it stands"
+    wanted = "pref 32760 to 203.0.113.9 ipproto tcp dport 47800 lookup main"
+    assert (wanted in [str(rule) for rule in routes._wanted(4)]) is expected
 
 
-def test_what_is_gone_already_is_undone(
-    runner: RecordingRunner, journal: Journal, tmp_path: Path
-) -> None:
-    routes = Routes(runner, journal, proc(tmp_path / "proc"))
-    routes.reserve(51830)
-    routes.take_all(block=True)
-    runner.errors = {
-        "-force": "RTNETLINK answers: No such file or directory\nCommand failed -:1\n"
-        "Error: ipv6: FIB table does not exist.\nFlush terminated\nCommand failed -:3"
-    }
-    assert journal.undo_all() == []
-    assert not journal.path.exists()
-
-
-def test_what_cannot_be_undone_stays_recorded(
-    runner: RecordingRunner, journal: Journal, tmp_path: Path
-) -> None:
-    routes = Routes(runner, journal, proc(tmp_path / "proc"))
-    routes.reserve(51830)
-    routes.take_all(block=True)
-    runner.errors = {"-6 -force": "RTNETLINK answers: Operation not permitted"}
-    assert len(journal.undo_all()) == 1
-    assert [entry["family"] for entry in journal.entries()] == [6]
-    runner.errors = {}
-    assert journal.undo_all() == []
-
-
-@pytest.mark.parametrize(
-    "line", ["netns exec x sh", "rule add table 5", "rule del pref 1\nnetns exec x sh", 7]
-)
-def test_the_journal_runs_nothing_but_inverses(
-    runner: RecordingRunner, journal: Journal, tmp_path: Path, line: object
-) -> None:
-    Routes(runner, journal, proc(tmp_path / "proc"))
-    journal.record("ip", family=4, lines=[line])
-    assert [error.name for error in journal.undo_all()] == ["journal_unreadable"]
-    assert runner.take() == []
-
-
-def test_kill_switch_loads_and_goes(runner: RecordingRunner, journal: Journal) -> None:
-    switch = KillSwitch(runner, journal)
-    switch.load("vshp0", 51830)
-    command, ruleset = runner.take()[0]
-    assert command == "nft -f -"
-    assert ruleset.startswith("table inet vpnshare_51830\ndelete table inet vpnshare_51830\n")
-    assert 'oifname { "lo", "vshp0" } accept' in ruleset
-    assert "meta mark 51830 accept" in ruleset
-    assert journal.undo_all() == []
-    assert runner.take() == [("nft delete table inet vpnshare_51830", "")]
+def test_kill_switch_loads_and_goes(kernel: Kernel) -> None:
+    routes = made(kernel)
+    switch = KillSwitch(kernel)
+    assert switch.load(51830, NIC, routes.direct.networks, True) == "vpnshare_51830"
+    assert kernel.decide(INTERNET[0]) == NIC
+    assert kernel.decide(INTERNET[0], dev="lan0") == "rejected", "bound to another interface"
+    assert kernel.decide("192.168.1.9") == "lan0"
+    assert kernel.decide("192.168.1.9", port=53, dev="lan0") == "rejected"
+    kernel.add_route("10.0.0.0/8", "lan0", "192.168.1.66")
+    assert kernel.decide("10.20.0.5", dev="lan0") == "rejected", "private, and not on the link"
+    kernel.log.clear()
+    switch.load(51830, NIC, routes.direct.networks, True)
+    assert kernel.log == [], "it stands"
+    kernel.tables.clear()
+    switch.load(51830, NIC, routes.direct.networks, True)
+    assert kernel.decide(INTERNET[0], dev="lan0") == "rejected", "somebody flushed it"
+    assert KillSwitch(kernel).find(range(51830, 51840)) == 51830
+    switch.unload(51830)
+    switch.unload(51830)
+    assert kernel.tables == {}

@@ -274,7 +274,7 @@ class Odd:
     async def start(self, changed):
         if "break" in sys.argv:
             raise RuntimeError("no such luck")
-    async def stop(self):
+    async def stop(self, on_purpose):
         if "hang" in sys.argv:
             await asyncio.sleep(3600)
 

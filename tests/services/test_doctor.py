@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from client.guard import Guards, GuardSnapshot, GuardState
 from client.model import ClientSnapshot, ClientState, LeaseSnapshot
 from client.system.resolv_conf import LOST, MARKER
 from gateway.model import VpnNetwork, VpnState
@@ -420,7 +421,9 @@ async def test_one_family_without_a_route_is_not_called_good(connected: ClientFa
     system = Pretended(**GOOD | {"said": said})
     facts = replace(connected, machine=replace(connected.machine, system=system))
     finding = await client_side.CHECKS.run_one("routes", facts)
-    assert finding.found == "IPv4 goes into vshp0; the other shows no route."
+    assert finding.found == (
+        "IPv4 goes into vshp0; the other shows no route; 1 go beside it: lan0 10.1.0.0/24."
+    )
 
 
 async def test_a_journal_of_changes_is_read_and_not_judged(
@@ -463,6 +466,9 @@ LEASE = LeaseSnapshot(
 CONNECTED = ClientSnapshot(
     ClientState.CONNECTED, "laptop", "aa:bb", gateway="phone", endpoint="192.168.1.7:47800",
     transport="tcp", interface="vshp0", lease=LEASE, sharing="on", rtt_ms=2.0,
+    guard=GuardSnapshot(
+        GuardState.ARMED, 1.0, Guards(("ip -4 rule",), True, ("lan0 10.1.0.0/24",))
+    ),
 )  # fmt: skip
 GOOD = {
     "files": {"resolv.conf": "nameserver 10.47.0.1\n"},
@@ -480,6 +486,8 @@ async def test_a_healthy_client(connected: ClientFacts) -> None:
     for facts in (connected, replace(connected, kill_switch=True)):
         found = await client_side.CHECKS.run(facts)
         assert [f for f in found if f.status not in ("ok", "skipped")] == []
+        [said] = [f.found for f in found if f.id == "routes"]
+        assert "1 go beside it: lan0 10.1.0.0/24" in said
 
 
 def state(state: ClientState, **what: Any) -> dict[str, Any]:
@@ -514,6 +522,11 @@ def state(state: ClientState, **what: Any) -> dict[str, Any]:
             "routes", "broken", {},
             {"said": {"ip": "[]", "ip -j route get 2001:db8::1": '[{"dev": "eth0"}]'}},
             "another VPN",
+        ),
+        ("routes", "warn", state(ClientState.FAILED, error="revoked"), {}, "vpnshare disconnect"),
+        (
+            "promise", "warn", {"now": replace(CONNECTED, guard=GuardSnapshot(
+                GuardState.OFF, open_on_failure=True))}, {}, "client.open_on_failure false",
         ),
         (
             "resolver", "broken", {}, {"files": {"resolv.conf": "nameserver 8.8.8.8\n"}},

@@ -81,6 +81,8 @@ class KillSwitchCard(Card):
         switch = status.kill_switch
         glyph, word, tone = self._state(switch)
         first = self.pair("State", self.span(f"{glyph} {word}", tone))
+        if switch.open_on_failure:
+            first.append("  opens on failure", self.tone("bad"))
         if switch.state == "off":
             first.append("  nothing is in force", self.tone("quiet"))
             return [first]
@@ -90,6 +92,13 @@ class KillSwitchCard(Card):
         held = "routes and firewall" if switch.strict else "routes"
         rules = formats.count(len(switch.rules), "rule")
         made = [first, self.pair("Holds by", self.span(held), self.span(f"  {rules}", "quiet"))]
+        if switch.opened_by is not None:
+            opener = formats.clean(switch.opened_by, 40)
+            made.append(self.pair("Opens by", self.span(opener, "warn")))
+        if switch.beside:
+            named = f"{len(switch.beside)}: {', '.join(switch.beside)}"
+            text = formats.shorten(formats.clean(named, 200), max(8, width - 9))
+            made.append(self.pair("Beside", self.span(text)))
         if self.screen.has_class("-tall"):
             for rule in switch.rules[:MAX_RULES]:
                 text = formats.shorten_middle(formats.clean(rule, 100), max(8, width - 9))
