@@ -58,6 +58,9 @@ METADATA: frozenset[Address] = frozenset(
 MAX_TOLD = 16
 """Networks that a gateway is told of."""
 
+MAX_SCOPES = 4
+"""Links on which a link-local address is looked for."""
+
 _NOWHERE = tuple(
     ipaddress.ip_network(text) for text in ("0.0.0.0/8", "224.0.0.0/3", "::/128", "ff00::/8")
 )
@@ -107,6 +110,8 @@ class HostFacts:
     """Further private networks that it has routes to: not in a lease's way, but told of."""
     routers: frozenset[Address] = frozenset()
     resolvers: frozenset[Address] = frozenset()
+    scopes: tuple[str, ...] = ()
+    """The interfaces on whose links an IPv6 link-local address may be."""
 
     def attached_to(self, address: Address) -> Attached | None:
         """The attached network that the address lies in."""
@@ -217,6 +222,15 @@ def judge_endpoint(
     if plain in lease.own or plain in lease.gateway or _within(plain, lease.networks):
         return Refusal("endpoint_forbidden", f"{host} lies inside the tunnel")
     return None
+
+
+def scoped(host: str, facts: HostFacts) -> tuple[str, ...]:
+    """The host, on each link where it may be: one IPv6 link-local address is on every link
+    another host, and who is told it has to find out (RFC 4007 section 6)."""
+    address = _parse(host)
+    if address is None or address not in _LINK_LOCAL[1] or "%" in host:
+        return (host,)
+    return tuple(f"{host}%{name}" for name in facts.scopes[:MAX_SCOPES])
 
 
 def from_far(address: Address, facts: HostFacts, lease: LeaseAddresses) -> bool:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from client.ingress import Ingress
-from client.judgement import HostFacts, LeaseAddresses, Source, judge_endpoint, judge_lease
+from client.judgement import HostFacts, LeaseAddresses, Source, judge_endpoint, judge_lease, scoped
 from client.model import TransportEndpoint
 from client.plan import Plan, by_transport
 from client.reconnect import Ending
@@ -63,12 +64,18 @@ class Trust:
         return self._judged(by_transport(lease.endpoints), lambda _: Source.GATEWAY, lease)
 
     def dialled(self, plan: Plan) -> list[TransportEndpoint]:
-        """The plan's endpoints that may be dialled on this host as it is now."""
+        """The plan's endpoints that may be dialled on this host as it is now; link-local ones on
+        each of its links."""
 
         def source(endpoint: TransportEndpoint) -> Source:
             return Source.USER if endpoint.host in plan.given else Source.KEPT
 
-        return self._judged(plan.endpoints, source, self._lease)
+        facts = self._tunnel.facts
+        return [
+            replace(endpoint, host=host)
+            for endpoint in self._judged(plan.endpoints, source, self._lease)
+            for host in scoped(endpoint.host, facts)
+        ]
 
     def _judged(
         self,

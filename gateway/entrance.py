@@ -29,6 +29,9 @@ MAX_KNOCKS = 64
 """Local addresses of which it is remembered whether somebody came in by them."""
 
 
+_NEAR = ("127.", "169.254.", "fe80:", "::1")
+
+
 class Entrance:
     """Listeners and open links."""
 
@@ -110,25 +113,21 @@ class Entrance:
         return list(self._knocks.values())
 
     def endpoints(self, detector: VpnDetector) -> list[tuple[str, int]]:
-        """Where clients can reach the listeners, the likeliest first."""
-        own = [socket.inet_ntop(_family_of(a), a) for a in detector.attached().own]
+        """Where clients can reach the listeners, the likeliest first; none without a network."""
+        attached = detector.attached()
         vpn = detector.network.addresses
+        own = [host for host in map(_text, attached.own) if not host.startswith(_NEAR)]
+        # Where there is a link and nothing else, its addresses will do.
+        own += [host for host in map(_text, attached.link_local) if host != detector.link_local]
         found: list[tuple[str, int]] = []
-        places = self.places.addresses()
-        for bound, port in places:
+        for bound, port in self.places.addresses():
             if bound not in ALL:
                 found.append((bound, port))
                 continue
             found.extend(
-                (host, port)
-                for host in own
-                if (":" in host) is (":" in bound)
-                and host not in vpn
-                and not host.startswith(("127.", "169.254.", "fe80:", "::1"))
+                (host, port) for host in own if (":" in host) is (":" in bound) and host not in vpn
             )
-        if not found:
-            found = [("127.0.0.1", port) for _, port in places[:1]]
-        return sorted(found, key=lambda endpoint: ":" in endpoint[0])
+        return sorted(found, key=lambda endpoint: (is_link_local(endpoint[0]), ":" in endpoint[0]))
 
     def _accepted(self, sock: socket.socket, address: tuple[str, int], now: float) -> None:
         if not self.doorman.admit(address[0], now):
@@ -150,5 +149,10 @@ class Entrance:
         self.doorman.enter(id(link), link.host, lambda: link.close(CloseReason.BUSY, self._clock()))
 
 
-def _family_of(address: bytes) -> int:
-    return socket.AF_INET if len(address) == 4 else socket.AF_INET6
+def is_link_local(host: str) -> bool:
+    """Whether an address reaches no further than the link."""
+    return host.startswith(("169.254.", "fe80:"))
+
+
+def _text(address: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)

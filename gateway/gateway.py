@@ -198,11 +198,13 @@ class Gateway:
 
     def pair(self, seconds: float = SECRET_LIFETIME) -> Offer:
         """Issue a one-time secret, good for so long, and put it into a URI."""
+        # A phone without any network is reached by its cable, whose other end is its loopback.
         endpoints = self._reachable_at(MAX_URI_ENDPOINTS)
+        named = endpoints or self._over_a_cable()
         self._invites_until = max(self._invites_until, self._loop.time() + seconds)
         now = self._loop.time()
         secret = self._secrets.issue(now, seconds)
-        uri = PairingUri(self.public_key, secret, self.config.name, endpoints)
+        uri = PairingUri(self.public_key, secret, self.config.name, named)
         spelled = tuple(spell(endpoint.host, endpoint.port) for endpoint in endpoints)
         record = self.offers.issued(secret_id(secret), now + seconds)
         self._changed()
@@ -217,7 +219,7 @@ class Gateway:
         found = [
             (host, port)
             for host, port in self._entrance.endpoints(self.detector)
-            if "%" not in host and not host.startswith(("127.", "::1"))
+            if "%" not in host and not host.startswith(("127.", "::1", "fe80:"))
         ]
         port = found[0][1] if found else 0
         return port, tuple(host for host, own_port in found if own_port == port)
@@ -424,9 +426,13 @@ class Gateway:
     def _reachable_at(self, most: int) -> tuple[Endpoint, ...]:
         """Where clients can reach the listeners, the likeliest first."""
         found = self._entrance.endpoints(self.detector)
-        # An address with a scope (fe80::1%wlan0) means something on this device only.
-        whole = [(host, port) for host, port in found if "%" not in host]
-        return tuple(Endpoint.of("any", host, port) for host, port in whole[:most])
+        # A scope (fe80::1%wlan0) means something on this device only: clients have their own.
+        places = dict.fromkeys((host.partition("%")[0], port) for host, port in found)
+        return tuple(Endpoint.of("any", host, port) for host, port in [*places][:most])
+
+    def _over_a_cable(self) -> tuple[Endpoint, ...]:
+        ports = [port for _, port in self._entrance.places.addresses()]
+        return tuple(Endpoint.of("any", "127.0.0.1", port) for port in ports[:1])
 
     # --- links -------------------------------------------------------------------------------
 

@@ -31,6 +31,10 @@ from services.wake import WakeLock
 
 MAX_LABEL = 64
 """Characters of a device's name, as in HELLO."""
+NO_NETWORK = (
+    "This device is on no network where another could be: turn on its hotspot or Wi-Fi, or plug "
+    "in a cable, and ask for a new code. Over USB (adb) this one works."
+)
 
 
 class GatewayApi:
@@ -144,6 +148,7 @@ class GatewayApi:
             endpoints=list(offer.endpoints),
             fingerprint=self._gateway.fingerprint,
             id=offer.id,
+            note="" if offer.endpoints else NO_NETWORK,
         )
 
     def offers(self, _: m.NoParams) -> list[s.OfferState]:

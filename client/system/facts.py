@@ -42,6 +42,7 @@ class FactsReader:
         attached: dict[Network, str] = {}
         routed: dict[Network, None] = {}
         routers: set[Address] = set()
+        scopes: list[str] = []
         for device in self._ask("address", "show"):
             name = device.get("ifname", "")
             if name == interface:
@@ -51,6 +52,8 @@ class FactsReader:
                 if address is None or address.is_loopback:
                     continue
                 own.add(address)
+                if address.version == 6 and address.is_link_local and _is_up(device):
+                    scopes.append(name)
                 network = _network(f"{entry.get('address') or address}/{entry.get('prefixlen')}")
                 if network is not None and network.prefixlen < network.max_prefixlen:
                     attached.setdefault(network, name)
@@ -80,6 +83,7 @@ class FactsReader:
             tuple(network for network in routed if not network.is_multicast),
             frozenset(routers),
             self._resolvers,
+            tuple(dict.fromkeys(scopes)),
         )
 
     def _servers(self) -> frozenset[Address] | None:
@@ -103,6 +107,10 @@ class FactsReader:
             log.warning("this host's network cannot be seen: %s", error)
             return []
         return [one for one in found if isinstance(one, dict)]
+
+
+def _is_up(device: dict[str, Any]) -> bool:
+    return "LOWER_UP" in device.get("flags", ()) and "master" not in device
 
 
 def _hops(route: dict[str, Any]) -> Iterator[Address | None]:

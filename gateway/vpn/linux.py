@@ -132,7 +132,14 @@ class LinuxSource:
             if of_link is not None and len(of_link) < MAX_ADDRESSES:
                 of_link.append(Address(found.packed, found.prefix, found.usable))
         return tuple(
-            Interface(link.index, link.name, link.flags, link.kind, tuple(addresses[link.index]))
+            Interface(
+                link.index,
+                link.name,
+                link.flags,
+                link.kind,
+                tuple(addresses[link.index]),
+                link.port,
+            )
             for link in links.values()
         )
 

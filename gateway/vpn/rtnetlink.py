@@ -51,6 +51,7 @@ GROUPS = (
 )
 
 IFLA_IFNAME = 3
+IFLA_MASTER = 10
 IFLA_LINKINFO = 18
 IFLA_STATS64 = 23
 IFLA_EXT_MASK = 29
@@ -106,6 +107,8 @@ class Link:
     name: str
     kind: str
     stats: tuple[int, int, int] | None
+    port: bool = False
+    """Whether it belongs to a bridge, a bond or the like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +228,7 @@ def parse_link(message: Message) -> Link:
         _text(found.get(IFLA_IFNAME)),
         _text(info.get(IFLA_INFO_KIND)),
         stats,
+        IFLA_MASTER in found,
     )
 
 

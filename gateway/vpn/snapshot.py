@@ -64,6 +64,8 @@ class Interface:
     kind: str = ""
     """The kernel's name of its driver (`tun`, `wireguard`, `veth`...), where it is told."""
     addresses: tuple[Address, ...] = ()
+    port: bool = False
+    """Whether it belongs to a bridge or bond, which has the addresses that count."""
 
     @property
     def loopback(self) -> bool:
@@ -108,15 +110,30 @@ class Attached:
     """Every address of this host, on any interface."""
     networks: tuple[tuple[bytes, int], ...] = ()
     """(prefix, length) of each network attached to an interface other than the VPN and loopback."""
+    link_local: tuple[bytes, ...] = ()
+    """The addresses by which this host is reached where it has no other: on a cable, say."""
 
 
 def attached(snapshot: Snapshot, vpn_index: int | None) -> Attached:
     """Collect what `Attached` names. Loopback is not listed: policy knows it as such."""
     own: dict[bytes, None] = {}
     networks: dict[tuple[bytes, int], None] = {}
+    alone: dict[bytes, None] = {}
     for interface in snapshot.interfaces:
+        if interface.index != vpn_index and _on_link_only(interface):
+            alone.update((a.packed, None) for a in interface.addresses if a.usable)
         for address in interface.addresses:
             own[address.packed] = None
             if interface.index != vpn_index and not interface.loopback:
                 networks[(address.network, address.prefix)] = None
-    return Attached(tuple(own), tuple(networks))
+    return Attached(tuple(own), tuple(networks), tuple(alone))
+
+
+def _on_link_only(interface: Interface) -> bool:
+    """A network of hosts, on which this one has link-local addresses and no others."""
+    alone = not interface.loopback and not interface.port and interface.running
+    return (
+        alone
+        and not interface.flags & IFF_POINTOPOINT
+        and all(address.scoped for address in interface.addresses)
+    )

@@ -50,6 +50,8 @@ def _show(offer: PairOffer, no_qr: bool) -> None:
     print(offer.uri)
     print(paint("Scan it, or paste the URI on the device into: vpnshare connect -", "dim"))
     print(f"{printable(offer.name)}  {paint(offer.fingerprint, 'dim')}")
+    if offer.note:
+        complain(offer.note)
 
 
 def _wait(service: OneShot, known: set[str], deadline: float, offer: str) -> int:

@@ -105,6 +105,8 @@ class PairOffer:
     fingerprint: str
     id: str = ""
     """Names it in `offers`; says nothing about the secret."""
+    note: str = ""
+    """What stands in the way of using it, and what to do; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)

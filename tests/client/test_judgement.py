@@ -22,6 +22,7 @@ from client.judgement import (
     from_far,
     judge_endpoint,
     judge_lease,
+    scoped,
 )
 from tests.client.gateway_double import LEASE
 from vshp.config import LeaseConfig
@@ -201,6 +202,16 @@ def test_a_gateway_is_told_of_private_ipv4_networks_only_and_of_few() -> None:
     many = tuple(Attached(network(f"10.{n}.0.0/16"), "x") for n in range(200))
     public = HostFacts(attached=(Attached(network("203.0.113.0/24"), "wan0"),))
     assert len(HostFacts(attached=many).told()) == MAX_TOLD and public.told() == ()
+
+
+def test_a_link_local_address_is_looked_for_on_every_link() -> None:
+    facts = HostFacts(scopes=("eth0", "wlan0", "eth1", "eth2", "eth3"))
+    assert scoped("fe80::1", facts) == (
+        "fe80::1%eth0", "fe80::1%wlan0", "fe80::1%eth1", "fe80::1%eth2",
+    )  # fmt: skip
+    for host in ("fe80::1%eth7", "169.254.1.1", "fd00::1", "R58M123"):
+        assert scoped(host, facts) == (host,)
+    assert scoped("fe80::1", HostFacts()) == ()
 
 
 # --- packets -------------------------------------------------------------------------------------

@@ -253,6 +253,7 @@ class PretendGateway(Pretend):
         self.offers = 0
         self.offer_states: list[schema.OfferState] = []
         self.uri = URI
+        self.pair_note = ""
 
     def handlers(self) -> dict[str, Handler]:
         return super().handlers() | {
@@ -294,8 +295,9 @@ class PretendGateway(Pretend):
         id = f"o{self.offers}"
         self.offer_states.insert(0, schema.OfferState(id, "open", WALL + 120))
         return schema.PairOffer(
-            self.uri, 120.0, self.status.name, list(self.status.listen), self.status.fingerprint, id
-        )
+            self.uri, 120.0, self.status.name, list(self.status.listen),
+            self.status.fingerprint, id, self.pair_note,
+        )  # fmt: skip
 
     def use_offer(self, label: str) -> None:
         """A device comes with the newest code."""

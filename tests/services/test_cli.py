@@ -136,7 +136,8 @@ def test_json_is_what_the_service_said(gateway: PretendGateway, capsys: Capture)
         assert [row["id"] for row in rows] == [each.id for each in expected]
     offer = as_json(capsys, "pair")
     assert isinstance(offer, dict)
-    assert set(offer) == {"uri", "expires_in", "name", "endpoints", "fingerprint", "id"}
+    fields = {"uri", "expires_in", "name", "endpoints", "fingerprint", "id", "note"}
+    assert set(offer) == fields
     page = as_json(capsys, "flows", "--limit", "3")
     assert isinstance(page, dict) and page["total"] == 40 and len(page["flows"]) == 3
     logs = as_json(capsys, "logs", "--filter", "DNS error")

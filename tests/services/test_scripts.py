@@ -317,7 +317,7 @@ def without_python(clone: Clone) -> Clone:
     (clone.bin / "id").write_text("#!/bin/sh\necho 0\n")
     (clone.bin / "apt-get").write_text(APT)
     for python in clone.bin.glob("python3*"):
-        python.write_text(PYTHON.replace("exit \"${OLD:-0}\"", f"[ -e {clone.bin}/got ]"))
+        python.write_text(PYTHON.replace('exit "${OLD:-0}"', f"[ -e {clone.bin}/got ]"))
     for name in ("id", "apt-get"):
         (clone.bin / name).chmod(0o755)
     return clone
@@ -335,9 +335,7 @@ def test_what_apt_will_install_is_said_and_done_where_nobody_can_be_asked(
 
 
 @pytest.mark.parametrize(("answer", "goes_on"), [("\n", True), ("y\n", True), ("n\n", False)])
-def test_somebody_at_a_terminal_is_asked(
-    without_python: Clone, answer: str, goes_on: bool
-) -> None:
+def test_somebody_at_a_terminal_is_asked(without_python: Clone, answer: str, goes_on: bool) -> None:
     near, far = pty.openpty()
     process = subprocess.Popen(
         [without_python.root / "vpnshare", "x"], env=without_python.env, cwd="/",

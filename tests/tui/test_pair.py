@@ -95,6 +95,17 @@ async def test_a_terminal_too_small_for_the_code_shows_the_text(console: OpenCon
         assert "vpnshare connect" in c.text
 
 
+@pytest.mark.parametrize(("size", "said"), [((45, 24), "no network"), ((120, 40), "hotspot")])
+async def test_a_gateway_on_no_network_says_so_beside_the_code(
+    console: OpenConsole, size: tuple[int, int], said: str
+) -> None:
+    async with console(section="peers", size=size) as c:
+        c.gateway.pair_note = "This device is on no network: turn on its hotspot."
+        c.gateway.uri = LONGEST
+        await c.press("p")
+        assert said in c.text
+
+
 async def test_the_offer_is_renewed_when_it_runs_out(console: OpenConsole) -> None:
     async with console(section="pair") as c:
         assert c.gateway.offers == 1

@@ -81,6 +81,8 @@ def offer_lines(card: Painted, state: Offer, app: ConsoleApp, width: int) -> lis
         prose("Asking the service for a code…")
         return made
     left = state.left(app.now)
+    if offer.note:
+        prose(f"{glyphs.bad} {formats.clean(offer.note, 300)}", "warn")
     prose("Scan the QR code with the other device, or paste the URI there into:")
     made.append(Text("  vpnshare connect -", card.tone("accent")))
     made.append(Text())
@@ -118,6 +120,7 @@ class PairLine(Painted):
         state = cast("PairScreen", self.screen).offer
         left = state.left(app.now)
         name = formats.clean(state.offer.name, 12) if state.offer else ""
+        lonely = state.offer is not None and bool(state.offer.note)
         line = Text.assemble(
             " ",
             self.span(formats.countdown(left), "warn" if left < 15 else "strong"),
@@ -125,7 +128,7 @@ class PairLine(Painted):
             self.span("y", "key"), " copy  ",
             self.span("space", "key"), " text  ",
             self.span("1", "key"), " back  ",
-            self.span(name, "quiet"),
+            self.span("no network", "warn") if lonely else self.span(name, "quiet"),
         )  # fmt: skip
         line.truncate(width)
         return [line]
