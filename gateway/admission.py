@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.journal import Journal
 from gateway.link import Link, SessionLink
 from gateway.model import PairingRequest, PeerDevice, Via
 from gateway.nat.counters import Counters
@@ -48,6 +49,7 @@ class Admission:
         counters: Counters,
         grant: Grant,
         auto_approve_qr: bool,
+        journal: Journal,
     ) -> None:
         self.desk = PairingDesk()
         self.auto_approve_qr = auto_approve_qr
@@ -56,6 +58,7 @@ class Admission:
         self._offers = offers
         self._counters = counters
         self._grant = grant
+        self._journal = journal
         self._waiting: dict[bytes, _Waiting] = {}
 
     def hello(self, link: SessionLink, hello: HelloReceived, now: float) -> bool:
@@ -76,6 +79,7 @@ class Admission:
         via = Via.QR if hello.proof == "secret" else Via.LAN
         if via is Via.QR and self.auto_approve_qr:
             peer = self._registry.approve(key, hello.label, hello.platform)
+            self._journal.approved(peer, by_code=True)
             self._grant(link, hello, peer, now)
             return True
         return self._ask_owner(link, hello, via, now)
@@ -92,6 +96,7 @@ class Admission:
         """Trust the device that waits, and give it its lease. Raises NoSuchRequest."""
         request = self.desk.approve(request_id)
         peer = self._registry.approve(request.public_key, request.label, request.platform)
+        self._journal.approved(peer)
         waiting = self._waiting.pop(request.public_key, None)
         if waiting is not None and not waiting.link.closed:
             self._trust(waiting.link, waiting.hello, peer, now)
@@ -100,6 +105,7 @@ class Admission:
     def deny(self, request_id: str, now: float) -> PairingRequest:
         """Turn the device away. Raises NoSuchRequest."""
         request = self.desk.deny(request_id, now)
+        self._journal.denied(request)
         self._turn_away(request.public_key, CloseReason.DENIED, now)
         return request
 
@@ -107,6 +113,7 @@ class Admission:
         """Turn away those whose time is over; True when there were any."""
         over = self.desk.expire(now)
         for request in over:
+            self._journal.waits_no_more(request, "nobody answered in time", now)
             self._turn_away(request.public_key, CloseReason.APPROVAL_EXPIRED, now)
         return bool(over)
 
@@ -117,20 +124,26 @@ class Admission:
         if key is None or waiting is None or waiting.link is not link:
             return False
         del self._waiting[key]
-        self.desk.withdraw(key, now)
+        request = self.desk.withdraw(key, now)
+        if request is not None:
+            self._journal.waits_no_more(request, "it has gone", now)
         return True
 
     def _ask_owner(self, link: SessionLink, hello: HelloReceived, via: Via, now: float) -> bool:
         key = hello.public_key
         try:
-            self.desk.submit(key, hello.label, hello.platform, via, link.host, hello.code, now)
+            request = self.desk.submit(
+                key, hello.label, hello.platform, via, link.host, hello.code, now
+            )
         except RequestRefused as refused:
             self._counters.counts[f"pairing__{refused.reason}__refused"] += 1
             again = "" if refused.retry_in is None else f"try again in {refused.retry_in:.0f} s"
             denied = refused.reason == "denied_recently"
             self._refuse(link, CloseReason.DENIED if denied else CloseReason.BUSY, now, again)
             return False
+        self._journal.asked(request, now)
         for gone in self.desk.given_way():
+            self._journal.waits_no_more(gone, "it made way for others", now)
             self._counters.counts["pairing__desk_full__gave_way"] += 1
             self._turn_away(gone.public_key, CloseReason.BUSY, now)
         earlier = self._waiting.pop(key, None)

@@ -24,6 +24,7 @@ from gateway.admission import Admission
 from gateway.dns.forwarder import DnsConfig, DnsForwarder, RecentQuestion, Reply
 from gateway.dns.shared import SharedResolver
 from gateway.entrance import Entrance
+from gateway.journal import Journal
 from gateway.leases import choose_pool
 from gateway.link import Link, SessionLink
 from gateway.listeners import spell
@@ -88,6 +89,7 @@ class Gateway:
         self._tickets = TicketBook(_ticket_key(store))
         self._secrets = OneTimeSecrets(self.public_key)
         self.offers = OfferBook()
+        self._journal = Journal()
         self._admission = Admission(
             self.registry,
             self._secrets,
@@ -95,6 +97,7 @@ class Gateway:
             self.counters,
             self._grant,
             config.auto_approve_qr,
+            self._journal,
         )
         self._usage_at: float | None = None
         self._invites_until = 0.0
@@ -118,6 +121,7 @@ class Gateway:
         self._entrance = Entrance(
             self, self.poller, self.counters, self._identity, self._secret, self._loop.time
         )
+        self._entrance.doorman.on_refused = self._journal.strangers
         self._pulse = Pulse(self._loop, self.poller, self._deadline, self._due)
         self._dns = DnsForwarder(self.guard, self.config.dns)
         resolver = SharedResolver(self._dns)
@@ -143,6 +147,7 @@ class Gateway:
             self._dns,
             resolver,
             self.counters,
+            self._journal,
             self._loop.time,
         )
         self._sharing.on_change = self._sharing_changed
@@ -158,6 +163,7 @@ class Gateway:
                 self.registry,
                 self._tickets,
                 self.counters,
+                self._journal,
                 self.config.name,
                 self.config.mtu,
                 self.config.grace,
@@ -259,6 +265,7 @@ class Gateway:
                 link.close(CloseReason.REVOKED, now)
         # The device is out; now for the books, which may take their time.
         peer = self.registry.revoke(peer)
+        self._journal.revoked(peer)
         self._changed()
         return peer
 
@@ -468,6 +475,7 @@ class Gateway:
                 tunnel = self._tunnels.of_link(link)
                 if tunnel is not None:
                     self._tunnels.end(tunnel, now)
+                    self._journal.left(tunnel.peer, now)
                     self._changed()
             case _:
                 pass
@@ -480,7 +488,10 @@ class Gateway:
         for name, n in link.counters.items():
             counts[name] += n
         waited = self._admission.link_gone(link, now)
+        tunnel = self._tunnels.of_link(link)
         carried = self._tunnels.link_gone(link, now)
+        if tunnel is not None:
+            self._journal.lost(tunnel.peer, link, reason, now)
         link.detach()
         if waited or carried:
             self._changed()

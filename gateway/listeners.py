@@ -99,6 +99,8 @@ class Doorman:
     """Counts strangers and decides who may knock. Pure but for the closing of the oldest."""
 
     def __init__(self, counters: Counters, now: float) -> None:
+        self.on_refused: Callable[[float], None] = lambda now: None
+        """Called when strangers ask for more than they may have."""
         self._counters = counters
         self._waiting: OrderedDict[int, tuple[str, Callable[[], None]]] = OrderedDict()
         self._per_address: Counter[str] = Counter()
@@ -113,18 +115,14 @@ class Doorman:
 
     def admit(self, address: str, now: float) -> bool:
         """Whether a connection from `address` may begin a handshake; counts the refusal."""
-        counts = self._counters.counts
         address = neighbourhood(address)
         if self._per_address[address] >= MAX_STRANGERS_PER_ADDRESS:
-            counts["listener__address_full__refused"] += 1
-            return False
+            return self._refuse("address_full", now)
         if not self._buckets.take(address, now):
-            counts["listener__address_rate__refused"] += 1
-            return False
+            return self._refuse("address_rate", now)
         known = self._lately.times(address, now)
         if not self._all.take(now) and (known or not self._new.take(now)):
-            counts["listener__rate__refused"] += 1
-            return False
+            return self._refuse("rate", now)
         self._lately.note(address, now)
         return True
 
@@ -138,7 +136,11 @@ class Doorman:
         ):
             self._coded.note(address, now)
             return True
-        self._counters.counts["listener__codes__refused"] += 1
+        return self._refuse("codes", now)
+
+    def _refuse(self, what: str, now: float) -> bool:
+        self._counters.counts[f"listener__{what}__refused"] += 1
+        self.on_refused(now)
         return False
 
     def busy(self, now: float) -> bool:

@@ -165,11 +165,12 @@ class PairingDesk:
             self._remember_denial(neighbourhood(request.address), now)
         return request
 
-    def withdraw(self, public_key: bytes, now: float) -> None:
-        """The device gave up (its connection closed)."""
+    def withdraw(self, public_key: bytes, now: float) -> PairingRequest | None:
+        """The device gave up (its connection closed); its request, if it had one."""
         request = self._requests.pop(public_key, None)
         if request is not None:
             self._in_vain.note(neighbourhood(request.address), now)
+        return request
 
     def expire(self, now: float) -> list[PairingRequest]:
         """Drop and return the requests whose time is over."""

@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from gateway.dns.forwarder import DnsForwarder
 from gateway.dns.shared import SharedResolver
+from gateway.journal import Journal
 from gateway.model import VpnNetwork
 from gateway.nat.counters import Counters
 from gateway.nat.router import Nat
@@ -44,6 +45,7 @@ class Sharing:
         dns: DnsForwarder,
         resolver: SharedResolver,
         counters: Counters,
+        journal: Journal,
         clock: Callable[[], float],
     ) -> None:
         self.on_change: Callable[[float], None] = lambda now: None
@@ -56,6 +58,8 @@ class Sharing:
         self._dns = dns
         self._resolver = resolver
         self._counters = counters
+        self._journal = journal
+        self._usable = False
         self._clock = clock
         self._generation = 0
 
@@ -65,6 +69,11 @@ class Sharing:
         self._detector.on_change = self._vpn_changed
         self._proof.on_alarm = self._alarm
         self._detector.attend(self._wanted)
+        if self._wanted:
+            self._journal.sharing(True)
+        self._usable = self._detector.network.usable
+        if self._usable:
+            self._journal.vpn(self._detector.network)
         self._apply(self._clock())
 
     # --- what there is to see ----------------------------------------------------------------
@@ -102,6 +111,7 @@ class Sharing:
             return
         now = self._clock()
         self._wanted = wanted
+        self._journal.sharing(wanted)
         self._detector.attend(wanted)
         if wanted:
             self._proof.acknowledge()
@@ -126,6 +136,9 @@ class Sharing:
 
     def _vpn_changed(self, network: VpnNetwork) -> None:
         now = self._clock()
+        if network.usable is not self._usable:
+            self._usable = network.usable
+            self._journal.vpn(network)
         if self._detector.generation != self._generation:
             self._generation = self._detector.generation
             if not self._guard.bypass:

@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from eventloop.poller import NEVER
+from gateway.journal import Journal
 from gateway.leases import LEASE_SECONDS, AddressPool, PoolError
 from gateway.link import Link, SessionLink
 from gateway.model import PeerDevice, TunnelLease
@@ -99,6 +100,7 @@ class Tunnels:
         registry: PeerRegistry,
         tickets: TicketBook,
         counters: Counters,
+        journal: Journal,
         name: str,
         mtu: int,
         grace: float,
@@ -114,6 +116,7 @@ class Tunnels:
         self._registry = registry
         self._tickets = tickets
         self._counters = counters
+        self._journal = journal
         self._epoch = time.time() - time.monotonic()
         """Unix time when the monotonic clock began, as it looked when this process did."""
         self.name = name
@@ -266,6 +269,13 @@ class Tunnels:
 
     def _put(self, tunnel: Tunnel, link: Link, now: float) -> None:
         """The tunnel's packets go by this link from now on."""
+        before = tunnel.link
+        if not tunnel.connected_at:
+            self._journal.connected(tunnel.peer, link, now)
+        elif before is None:
+            self._journal.resumed(tunnel.peer, link, now)
+        elif before is not link:
+            self._journal.moved(tunnel.peer, link, now)
         tunnel.link = link
         tunnel.connected_at = now
         link.attach(tunnel.nat_peer)
@@ -391,6 +401,7 @@ class Tunnels:
         for tunnel in over:
             self._counters.counts["session__grace__expired"] += 1
             self.end(tunnel, now)
+            self._journal.given_up(tunnel.peer, now)
         return bool(over)
 
     def save_usage(self, tunnel: Tunnel) -> None:

@@ -151,6 +151,9 @@ def test_a_full_gateway_lets_in_turns_out_and_does_not_forget(pair: Tunnel, seco
         found = findings(gateway)
         assert (found["unwritten"], found["room"]) == ("broken", "broken")
         assert gateway.command("status").stdout.count("not stored yet")
+        happened = gateway.command("logs").stdout
+        assert happened.count(f"({first['id']}) is revoked") == 1
+        assert f"({first['id']}) resumed, by tcp from 10.1.0.2" in happened
 
         # The revocation is not forgotten, though the file never got it.
         assert gateway.process is not None

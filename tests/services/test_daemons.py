@@ -167,6 +167,9 @@ def test_the_command_drives_it(
     assert json.loads(capsys.readouterr().out)["sharing"] in ("on", "unavailable")
     assert main(["unshare", "--json"]) == Exit.OK
     assert json.loads(capsys.readouterr().out)["sharing"] == "off"
+    assert main(["logs"]) == Exit.OK
+    said = capsys.readouterr().out
+    assert said.count("sharing is on") == 1 and said.count("sharing is off") == 1
     for command in ("requests", "peers", "leases"):
         assert main([command, "--json"]) == Exit.OK
         assert json.loads(capsys.readouterr().out) == []
