@@ -331,7 +331,8 @@ class Client:
 
     async def _stay_connected(self, plan: Plan) -> None:
         """Rounds until a final refusal. Cancelling it ends the run, and opens nothing."""
-        verdict = Verdict(Step.REFUSED, "internal_error", "The client failed; see its log.")
+        sentence = "The client failed unexpectedly. Try again: vpnshare connect"
+        verdict = Verdict(Step.REFUSED, "internal_error", sentence)
         try:
             verdict = await self._rounds(plan)
         except ClientError as error:

@@ -123,8 +123,8 @@ class TunDevice:
         except OSError as error:
             raise ClientError(
                 "nic_mtu",
-                f"The MTU of {self.name} cannot be set: {error.strerror}.",
-                "Run the client as root.",
+                f"The system does not let {self.name} have an MTU of {mtu}.",
+                "Set another: vpnshare set client.mtu 1400",
             ) from error
 
     def close(self) -> None:
@@ -215,19 +215,43 @@ def _explain(error: OSError, name: str) -> ClientError:
                 "Load the driver with: sudo modprobe tun. In a container, start it with "
                 "--device /dev/net/tun --cap-add NET_ADMIN.",
             )
+        case errno.EPERM | errno.EACCES if os.geteuid() == 0:
+            return ClientError(
+                "nic_unavailable",
+                f"Root may not create a virtual network interface here ({_TUN_PATH} is refused): "
+                "this is a container, or a service with fewer rights.",
+                "Start the container with --device /dev/net/tun --cap-add NET_ADMIN; a unit needs "
+                "CAP_NET_ADMIN and DeviceAllow=/dev/net/tun.",
+            )
         case errno.EPERM | errno.EACCES:
             return ClientError(
                 "nic_unavailable",
-                f"Creating the virtual network interface {name} is not permitted.",
-                "Run the client as root: sudo vpnshare client (in a container: with "
-                "AmbientCapabilities=CAP_NET_ADMIN.",
+                "Only root may create a virtual network interface.",
+                "Run the client as root: sudo vpnshare client",
             )
         case errno.EBUSY:
+            called = name if "%" not in name else "of the next free name"
             return ClientError(
                 "nic_unavailable",
-                f"The network interface {name} is in use by another program.",
-                "Choose another name, or a pattern such as vshp%d.",
+                f"The network interface {called} is in use by another program.",
+                "Choose another name: sudo vpnshare client --interface vpn7",
+            )
+        case errno.EINVAL if "%" not in name:
+            return ClientError(
+                "nic_unavailable",
+                f"{name!r} cannot be the name of a virtual network interface: there is one of "
+                "another kind, or the system does not take the name.",
+                "Choose another name: sudo vpnshare client --interface vpn7",
+            )
+        case errno.ENFILE | errno.EMFILE | errno.ENOMEM:
+            return ClientError(
+                "nic_unavailable",
+                "The system has no room for another virtual network interface: "
+                f"{(error.strerror or '').lower()}.",
+                "End other programs, or raise the limit of open files: ulimit -n",
             )
     return ClientError(
-        "nic_unavailable", f"The network interface {name} cannot be created: {error.strerror}."
+        "nic_unavailable",
+        f"No virtual network interface can be created: {(error.strerror or '').lower()}.",
+        "Find out what this system lacks: vpnshare doctor --role client",
     )

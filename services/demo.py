@@ -29,6 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from services.cli.output import last_words
 from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import ClientStatus
@@ -178,7 +179,8 @@ class Demo:
         def answers() -> bool:
             if process.poll() is not None:
                 said = (self.home / f"{place}-{role}.log").read_text(errors="replace").split("\n")
-                raise ControlError(Code.FAILED, f"The {role} ended at once: {said[-2:][0][:300]}")
+                message, hint = last_words(said) or (f"The {role} ended at once.", None)
+                raise ControlError(Code.FAILED, message, hint)
             try:
                 self.dial(role).close()
             except ServiceUnavailable:
@@ -216,8 +218,8 @@ def _ip(*words: str) -> None:
     done = subprocess.run(["ip", *words], capture_output=True, text=True)
     if done.returncode:
         raise ControlError(
-            Code.FAILED, f"ip {' '.join(words[:6])}: {done.stderr.strip()}",
-            "The demonstration needs a kernel with network namespaces and veth.",
+            Code.FAILED, f"This system refused what it is built from: ip {' '.join(words[:6])}.",
+            "It needs a kernel with network namespaces and veth; in a container, --privileged.",
         )  # fmt: skip
 
 

@@ -309,6 +309,12 @@ def _run(command: Sequence[str], must: bool) -> None:
     if must and done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
         why = said[-1] if said else f"it ended with {done.returncode}"
+        if "connect to bus" in why:
+            raise UnitError(
+                "The system's service manager cannot be reached: this user has no session of "
+                "systemd's (su and sudo give none), or systemd does not run here.",
+                "Log in as this user by itself (ssh, or at the screen), and try again.",
+            )
         raise UnitError(
             f"{' '.join(command)} failed: {why}",
             "The files are in place; the service manager did not take them.",

@@ -82,13 +82,8 @@ class SystemRunner:
                     "manager (on Alpine: apk add iproute2).",
                     stderr,
                 )
-            refused = "Operation not permitted" in stderr or "Permission denied" in stderr
-            raise CommandError(
-                "not_permitted" if refused else "tool_failed",
-                f"{' '.join(argv)} failed: {' '.join(stderr.split()) or done.returncode}",
-                "Run the client as root." if refused else "",
-                stderr,
-            )
+            log.info("%s said: %s", " ".join(argv), " ".join(stderr.split()) or done.returncode)
+            raise _refusal(" ".join(argv), stderr)
         return done.stdout
 
     def which(self, program: str) -> str | None:
@@ -113,4 +108,62 @@ def is_busybox(program: str) -> bool:
 
 _BUSYBOX = "BusyBox v"
 """How its usage begins, which it says when it does not know an option."""
+_CAUSES = (
+    (
+        ("Operation not permitted", "Permission denied"),
+        "This process may not change the system's network settings",
+        "Run the client as root: sudo vpnshare client. In a container: --cap-add NET_ADMIN.",
+    ),
+    (
+        ("File exists", "already assigned", "already exists"),
+        "Another program has set the like already",
+        "See what is there: ip address; ip route show table all; ip rule",
+    ),
+    (
+        ("Cannot find device", "No such device", "does not exist", "Unknown device"),
+        "The network interface is not there",
+        "See what is there: ip link",
+    ),
+    (
+        ("invalid gateway", "Network is unreachable", "No route to host"),
+        "The system has no way to the router that it is to use",
+        "See the ways that it has: ip route",
+    ),
+    (
+        ("IPv6 is disabled", "IPv6 not enabled"),
+        "IPv6 is turned off on this system",
+        "Turn it on: sysctl -w net.ipv6.conf.all.disable_ipv6=0",
+    ),
+    (
+        ("not supported", "Unknown qdisc", "Invalid argument", "Could not process rule"),
+        "This system's kernel, or its tool, lacks what is needed",
+        "Update the kernel and the package {package}.",
+    ),
+    (
+        ("Device or resource busy",),
+        "Another program is using the same",
+        "See what runs that changes the network: NetworkManager, another VPN.",
+    ),
+    (
+        ("Cannot allocate memory", "No buffer space"),
+        "The system is out of memory",
+        "End other programs, or connect again later.",
+    ),
+)
+"""Words of the tools, what they mean, and what to do."""
+
+
+def _refusal(command: str, stderr: str) -> CommandError:
+    """What a tool refused, in our words; the tool's own are for the log."""
+    tool = command.split()[0]
+    for number, (words, cause, fix) in enumerate(_CAUSES):
+        if any(each in stderr for each in words):
+            name = "tool_failed" if number else "not_permitted"
+            fix = fix.format(package=_PACKAGES.get(tool, tool))
+            return CommandError(name, f"{cause} (at: {command}).", fix, stderr)
+    return CommandError(
+        "tool_failed", f"The system refused: {command}.", f"See why, as root: {command}", stderr
+    )
+
+
 _PACKAGES = {"ip": "iproute2", "nft": "nftables"}

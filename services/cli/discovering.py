@@ -15,6 +15,7 @@ from typing import Any
 
 from services.cli.exits import Exit
 from services.cli.output import Column, complain, print_json, print_table, printable
+from services.control.errors import Code, ControlError
 from vshp.transports import adb
 from vshp.transports.discovery import Announcement, DiscoveryUnavailable, browse
 
@@ -84,6 +85,11 @@ def own_addresses() -> list[str]:
             ["ip", "-j", "-4", "addr", "show", "up"], capture_output=True, check=True, timeout=5
         )
         links: list[dict[str, Any]] = json.loads(answer.stdout or b"[]")
+    except FileNotFoundError:
+        raise ControlError(
+            Code.FAILED, "The program ip is not installed: it tells the local networks.",
+            "Install the package iproute2.",
+        ) from None  # fmt: skip
     except (OSError, subprocess.SubprocessError, ValueError):
         return []
     return [

@@ -53,6 +53,16 @@ def complain(message: str, hint: str | None = None) -> None:
         sys.stderr.write(f"  {printable(hint)}\n")
 
 
+def last_words(lines: Sequence[str]) -> tuple[str, str | None] | None:
+    """The last of what `complain` has written among these lines: the message and the hint."""
+    for number in range(len(lines) - 1, -1, -1):
+        message = lines[number].removeprefix("vpnshare: ")
+        if message != lines[number]:
+            after = lines[number + 1] if number + 1 < len(lines) else ""
+            return message.strip(), after.strip() if after.startswith("  ") else None
+    return None
+
+
 def printable(text: str) -> str:
     """`text` without what could steer the terminal."""
     if text.isascii() and text.isprintable():

@@ -16,7 +16,7 @@ from typing import Any
 
 from services import paths
 from services.cli.exits import Exit
-from services.cli.output import complain, print_json, printable
+from services.cli.output import complain, last_words, print_json, printable
 from services.cli.services import dial, running
 from services.config import ConfigError
 from services.console_settings import ConsoleSettings
@@ -112,10 +112,13 @@ def _start_gateway(args: argparse.Namespace) -> OneShot:
         except ServiceUnavailable:
             pass
         if process.poll() is not None:
-            raise ControlError(Code.FAILED, _last_line(log, before), f"Its log is {log}")
+            raise ControlError(Code.FAILED, *_last_words(log, before))
         time.sleep(0.05)
     process.terminate()
-    raise ControlError(Code.TIMED_OUT, "The gateway service did not start.", f"Its log is {log}")
+    raise ControlError(
+        Code.TIMED_OUT, f"The gateway service was not ready within {START_TIMEOUT:.0f} s.",
+        "Start it in the foreground to see what it does: vpnshare gateway --share",
+    )  # fmt: skip
 
 
 def _rotate(log: Path) -> int:
@@ -130,13 +133,15 @@ def _rotate(log: Path) -> int:
     return size
 
 
-def _last_line(log: Path, begin: int) -> str:
-    """What the service said before it ended."""
+def _last_words(log: Path, begin: int) -> tuple[str, str | None]:
+    """What the service said before it ended: the sentence, and the hint."""
     with os.fdopen(own.open_own(log, os.O_RDONLY), "rb") as file:
         file.seek(begin)
         lines = file.read(65536).decode("utf-8", "replace").splitlines()
-    said = [line.removeprefix("vpnshare:").strip() for line in lines if "vpnshare:" in line]
-    return said[-1] if said else lines[-1] if lines else "The gateway service ended at once."
+    return last_words(lines) or (
+        "The gateway service ended at once.",
+        "Start it in the foreground to see what it does: vpnshare gateway --share",
+    )
 
 
 def down(args: argparse.Namespace) -> int:
@@ -157,7 +162,7 @@ def down(args: argparse.Namespace) -> int:
     for each in late:
         complain(
             f"The {each['role']} service (pid {each['pid']}) is still stopping.",
-            f"Its log says what it waits for: vpnshare logs --role {each['role']}",
+            f"Give it a moment more, or end it by force: kill -9 {each['pid']}",
         )
     return Exit.TIMED_OUT if late else Exit.OK
 

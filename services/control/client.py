@@ -173,7 +173,9 @@ class ControlClient:
             return await asyncio.wait_for(future, CALL_TIMEOUT)
         except TimeoutError:
             raise ControlError(
-                Code.TIMED_OUT, f"The {self.role} service does not answer.", "Look at its log."
+                Code.TIMED_OUT,
+                f"The {self.role} service does not answer.",
+                f"If it goes on: vpnshare down --role {self.role}",
             ) from None
         finally:
             self._calls.pop(id, None)

@@ -174,11 +174,13 @@ class OneShot:
             if not data:
                 raise ServiceUnavailable(
                     f"The {self.role} service ended the connection.",
-                    f"Its log says why: vpnshare logs --role {self.role}",
+                    f"See whether it runs: vpnshare status; start it: vpnshare {self.role}",
                 )
             self._lines.feed(data)
 
     def _late(self) -> ControlError:
         return ControlError(
-            Code.TIMED_OUT, f"The {self.role} service does not answer.", "Look at its log."
+            Code.TIMED_OUT,
+            f"The {self.role} service does not answer.",
+            f"If it goes on, end it: vpnshare down --role {self.role}",
         )

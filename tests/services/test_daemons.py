@@ -245,7 +245,10 @@ def test_up_says_why_the_service_did_not_start(
 ) -> None:
     assert main(["up", "--no-console", "--listen=nowhere"]) == Exit.FAILED
     shown = capsys.readouterr().err
-    assert "no address to listen on" in shown and "gateway.log" in shown
+    assert "no address to listen on" in shown and "gateway.log" not in shown
+    (home / "gateway.db").write_bytes(b"not a database, whatever it is" * 30)
+    assert main(["up", "--no-console", "--listen=127.0.0.1:1"]) == Exit.FAILED
+    assert "damaged or no database" in capsys.readouterr().err
 
 
 def test_the_client_starts_idle_and_ends(home: Path) -> None:
