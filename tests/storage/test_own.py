@@ -163,6 +163,7 @@ READS_OF_THE_SYSTEM = {
     "gateway/dns/upstreams.py": "/etc/resolv.conf",
     "services/cli/asking.py": "/proc/self",
     "services/cli/main.py": "/dev/null",
+    "services/copying.py": "a copy of the program",
     "services/doctor/system.py": "/proc and /sys",
     "services/encoding.py": "/dev/null",
     "services/demo.py": "a temporary folder of its own, and /etc/netns",
