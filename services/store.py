@@ -113,9 +113,10 @@ class Store:
 
     def close(self) -> None:
         """Write what waits, if it can be written now, and let go of the file."""
-        if not self.ledger.flush():
-            for place in self.ledger.unwritten:
-                _log.error("not stored: %s", place.sentence)
+        self.ledger.flush()
+        self.settle()
+        for place in self.ledger.unwritten:
+            _log.error("stopped with this undone: %s", place.sentence)
         self._file.close()
 
     def alarms(self) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -16,9 +17,11 @@ from gateway.model import MemoryStore, peer_id
 from gateway.offers import MAX_OFFERS
 from gateway.pairing import NoSuchRequest
 from gateway.peers import NoSuchPeer
+from services.doctor.doctor import VERSION_REFUSED
 from tests.fakes.waiting import settle
 from tests.gateway.devices import CONFIG, Device, key, offer, paired, port_of, public
 from vshp.config import Carrier, CloseReason, Resume, Route
+from vshp.datagram_session import DatagramClientSession
 from vshp.events import ApprovalPending, LeaseChanged, LeaseGranted, PeerClosed, StatusReceived
 from vshp.uri import PairingUri
 
@@ -311,6 +314,26 @@ async def test_anothers_ticket_is_useless(gateway: Gateway) -> None:
     assert not granted.resumed and granted.ipv4 != lease.ipv4
     assert gateway.status().counters["session__ticket_invalid__not_resumed"] == 1
     assert any(t.peer.public_key == public(owner.identity) for t in gateway.tunnels())
+
+
+async def test_devices_of_another_version_are_counted_whatever_they_come_by(
+    gateway: Gateway,
+) -> None:
+    address = ("127.0.0.1", port_of(gateway))
+    with socket.create_connection(address) as stream:
+        stream.sendall(b"VSHP\x02\x01\x01\x00")
+        await settle(lambda: VERSION_REFUSED[0] in gateway.status().counters)
+    device = Device(gateway, key(), udp=True)
+    session = cast(DatagramClientSession, device.session)
+    ((run, size),) = session.datagrams_to_send()
+    first = bytearray(run[:size])
+    first[first.index(b"VSHP") + 4] = 2
+    device.sock.send(first)
+    await settle(lambda: VERSION_REFUSED[1] in gateway.status().counters)
+    gateway.relisten()
+    counts = gateway.status().counters
+    assert [counts[name] for name in VERSION_REFUSED] == [1, 1]
+    device.leave()
 
 
 async def test_a_replayed_first_message_displaces_nobody(gateway: Gateway) -> None:

@@ -122,6 +122,10 @@ def test_a_full_client_comes_back_and_nothing_goes_in_the_clear(pair: Tunnel) ->
             assert clear.count() == 0, clear.lines()
         assert client.ask("history")[0]["resumed"]
         assert "the way back to" in unwritten(client) and "no space is left" in unwritten(client)
+        client.command("disconnect")
+        assert state(client) == "idle"
+        again = client.begin_connect(client.ask("gateways")[0]["name"])
+        assert not again.popen.wait(30) and reaches(client)
         found = findings(client)
         assert (found["unwritten"], found["room"]) == ("broken", "broken")
         done = client.command("set", "client.label", "elsewhere")

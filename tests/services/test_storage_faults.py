@@ -102,6 +102,15 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
 # --- the gateway -------------------------------------------------------------------------------
 
 
+class Shown(Notifier):
+    """What the notification says."""
+
+    text: str | None = None
+
+    def show(self, text: str | None) -> None:
+        self.text = text
+
+
 class Phone:
     """A gateway service as it is run, but for the process around it."""
 
@@ -119,8 +128,9 @@ class Phone:
             }
         )
         settings = Settings("gateway", self.paths.config, config, {}, self.store.ledger)
+        self.notifier = Shown(None)
         self.service = GatewayService(
-            self.paths, settings, self.store, Notifier(None), WakeLock(False), Ring(),
+            self.paths, settings, self.store, self.notifier, WakeLock(False), Ring(),
             lambda: None, share=True,
         )  # fmt: skip
         self.gateway: Gateway = self.service._gateway
@@ -238,6 +248,19 @@ async def test_a_gateway_at_each_of_its_writes(tmp_path: Path, faults: Faults) -
             assert faults.refused, number
 
 
+async def test_the_notification_says_so_and_no_longer(tmp_path: Path, faults: Faults) -> None:
+    said = "; changes cannot be stored (vpnshare doctor)"
+    async with Phone(tmp_path) as phone:
+        assert phone.notifier.text and said not in phone.notifier.text
+        faults.refuses = lambda number: True
+        device, _ = await paired(phone.gateway)
+        assert phone.notifier.text.endswith(said)
+        faults.room_again()
+        assert phone.store.ledger.flush()
+        assert said not in phone.notifier.text
+        device.leave()
+
+
 async def test_a_lost_slate_keeps_a_service_from_sharing_until_it_is_told_to(
     tmp_path: Path,
 ) -> None:
@@ -266,13 +289,15 @@ async def live_a_client(folder: Path, faults: Faults) -> None:
         client = laptop.client
         await client.connect(phone.uri())
         assert (await client.wait(5)).state is ClientState.CONNECTED
+        began = len(laptop.host.log)
         for number in (1, 2):
             phone.guests[-1].cut()
             await phone.heard(number + 1)
             await laptop.until(lambda: laptop.state is ClientState.CONNECTED)
             resume = phone.resumes[-1]
             assert resume is not None and resume.ticket == b"ticket-%d" % (number)
-        assert "undo" not in laptop.host.log, "the device was not opened"
+        since = set(laptop.host.log[began:])
+        assert not since & {"undo", "enforce nothing"}, "the device was not opened"
         await client.disconnect()
         assert laptop.state is ClientState.IDLE and store.wanted() is None
         await client.connect("phone")
