@@ -3,18 +3,23 @@
 Theory of operation. The door (a `DatagramSocket`) finds each run's session by the index
 in its header and hands it over. Who begins a new session is a stranger: the doorman is
 asked first, and under load the sender has to bring back a cookie (`DatagramListener`).
+Datagrams of strangers are looked at as long as they cost little; see `sieve` for what
+becomes of a flood.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
+from time import thread_time
 
 from eventloop.poller import Poller
 from gateway.datagram_socket import DatagramSocket, Where
 from gateway.link import PUMP_TURNS, LinkOwner, SessionLink
 from gateway.listeners import Doorman
 from gateway.nat.counters import Counters
+from gateway.sieve import COARSE, SIEVE_SECONDS, Sieve
 from sealing.errors import ProtocolError
 from vshp.constants import DATAGRAM_INITIATION
 from vshp.datagram_listener import DatagramListener
@@ -134,7 +139,25 @@ class DatagramDoor(DatagramSocket):
         self._owner = owner
         self._opened = opened
         self._links: dict[int, DatagramLink] = {}
+        self._runs = self._strange = 0
+        """Runs of datagrams in this turn, and those of strangers."""
+        self._spent = False
+        """Strangers have used up their CPU time, as of the last time that it was charged."""
+        self._relief: asyncio.TimerHandle | None = None
         super().__init__(host, port, poller, counters, early)
+        self._sieve = Sieve(self.sock)
+
+    def ready(self, mask: int, now: float) -> None:
+        self._runs, self._strange, began = 0, 0, thread_time()
+        super().ready(mask, now)
+        if self._strange:
+            self._charge((thread_time() - began) * self._strange / self._runs, now)
+
+    def close(self) -> None:
+        if self._relief is not None:
+            self._relief.cancel()
+            self._relief = None
+        super().close()
 
     def forget(self, link: DatagramLink) -> None:
         self._listener.forget(link.session)
@@ -155,6 +178,7 @@ class DatagramDoor(DatagramSocket):
         link._let_go()
         link.move(self)
         self._links[link.session.index] = link
+        self._name_anew()
         # The other socket may have been full, and whoever waited for it would wait for ever.
         self._owner.link_again(link)
         return True
@@ -166,10 +190,16 @@ class DatagramDoor(DatagramSocket):
             link._settle(now)
 
     def _received(self, data: memoryview, segment: int, where: Where, now: float) -> None:
+        self._runs += 1
         session = self._listener.session_of(data)
         link = None if session is None else self._links.get(session.index)
         if link is not None:
             link.received(data, segment, where, now)
+            return
+        self._strange += 1
+        if self._spent:
+            # What is still in the socket from before the sieve; or there is none here.
+            self._counts["listener__flood__dropped"] += 1
             return
         for at in range(0, len(data), segment):
             self._stranger(data[at : at + segment], where, now)
@@ -192,8 +222,39 @@ class DatagramDoor(DatagramSocket):
         if link is None:
             link = DatagramLink(self._owner, self, session, now)
             self._links[session.index] = link
+            self._name_anew()
             self._opened(link, now)
         link._settle(now)
+
+    def _charge(self, seconds: float, now: float) -> None:
+        """Strangers have cost so much; beyond their budget they are sifted."""
+        self._spent = not self._doorman.budget.charge(seconds, now)
+        if self._spent and self._sieve.level < COARSE:
+            self._sift(self._sieve.level + 1)
+
+    def _sift(self, level: int) -> None:
+        """Drop in the kernel what no session is named by, more or less of it, for a while."""
+        if level > self._sieve.level:
+            self._counts[f"listener__flood__{'first_' if level == COARSE else ''}sifted"] += 1
+        self._sieve.set(level, self._listener.sessions)
+        if self._relief is not None:
+            self._relief.cancel()
+            self._relief = None
+        if self._sieve.level:
+            loop = asyncio.get_running_loop()
+            self._relief = loop.call_later(SIEVE_SECONDS, self._relieve)
+
+    def _relieve(self) -> None:
+        """See whether the flood has ended: a step back at a time."""
+        self._relief = None
+        self._spent = False
+        if not self.closed:
+            self._sift(self._sieve.level - 1)
+
+    def _name_anew(self) -> None:
+        """There is another session, which the sieve has to let pass."""
+        if self._sieve.level:
+            self._sieve.set(self._sieve.level, self._listener.sessions)
 
     def _drained(self, now: float) -> None:
         for link in list(self._links.values()):

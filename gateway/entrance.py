@@ -74,7 +74,7 @@ class Entrance:
             link.close(CloseReason.LISTENER_CLOSED, now)
 
     def _open_stream(self, host: str, port: int, early: bool) -> StreamListener:
-        return StreamListener(host, port, self._poller, self._accepted, early)
+        return StreamListener(host, port, self._poller, self._accepted, early, self.doorman.budget)
 
     def _open_door(self, host: str, port: int, early: bool) -> DatagramDoor:
         listener = DatagramListener(self._identity, self._secret, self._clock())

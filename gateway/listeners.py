@@ -12,15 +12,18 @@ lately finds a handshake and a code, however many others come again and again.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import select
 import socket
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from time import thread_time
 
 from eventloop.poller import Poller
 from gateway.nat.counters import Counters
 from gateway.neighbours import Visitors, neighbourhood
+from gateway.sieve import Budget
 from sealing.buckets import Buckets, TokenBucket
 
 MAX_STRANGERS = 256
@@ -30,7 +33,7 @@ HANDSHAKES_PER_SECOND = 20.0
 """Handshakes one address may begin, sustained, and in a burst."""
 HANDSHAKE_BURST = 40.0
 ALL_HANDSHAKES_PER_SECOND = 100.0
-"""Handshakes in all: a tenth of a core at most goes to them."""
+"""Handshakes in all; see `sieve` for what else strangers may cost."""
 ALL_HANDSHAKE_BURST = 150.0
 NEWCOMERS_PER_SECOND = 20.0
 """First handshakes in a while of their addresses, beyond those; and in a burst."""
@@ -53,6 +56,8 @@ MAX_VISITORS = 1024
 """Addresses remembered as no newcomers; the one seen longest ago is forgotten."""
 ACCEPTS_PER_TURN = 16
 BACKLOG = 128
+MIN_REST = 0.01
+"""Seconds for which nobody is let in when strangers have used up their CPU time, at least."""
 
 
 IP_FREEBIND = 15
@@ -109,6 +114,8 @@ class Doorman:
         self._codes = Buckets(CODES_PER_SECOND, CODE_BURST)
         self._all_codes = TokenBucket(ALL_CODES_PER_SECOND, ALL_CODE_BURST, now)
         self._lately = Visitors(RECENT_SECONDS, MAX_VISITORS)
+        self.budget = Budget(now)
+        """CPU time for all that strangers send."""
         self._new = TokenBucket(NEWCOMERS_PER_SECOND, NEWCOMER_BURST, now)
         self._coded = Visitors(CODE_SECONDS, MAX_VISITORS)
         self._new_codes = TokenBucket(NEWCOMER_CODES_PER_SECOND, NEWCOMER_CODE_BURST, now)
@@ -184,12 +191,16 @@ class StreamListener:
         poller: Poller,
         accepted: Callable[[socket.socket, tuple[str, int], float], None],
         early: bool = False,
+        budget: Budget | None = None,
     ) -> None:
         """Open and listen; with `early` also at an address that is not there just now.
 
-        Raises ListenError.
+        When the `budget` is used up those who knock wait in the backlog, and the kernel turns
+        away who finds it full. Raises ListenError.
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._budget = budget
+        self._rest: asyncio.TimerHandle | None = None
         self._poller = poller
         self._accepted = accepted
         self.on_dead: Callable[[float], None] = lambda now: None
@@ -218,6 +229,20 @@ class StreamListener:
         poller.watch(sock.fileno(), self, select.EPOLLIN)
 
     def ready(self, mask: int, now: float) -> None:
+        began = thread_time()
+        self._accept(now)
+        budget = self._budget
+        if budget is None or self.closed or budget.charge(thread_time() - began, now):
+            return
+        self._poller.unwatch(self.sock.fileno())
+        rest = max(MIN_REST, budget.wait())
+        self._rest = asyncio.get_running_loop().call_later(rest, self._go_on)
+
+    def _go_on(self) -> None:
+        self._rest = None
+        self._poller.watch(self.sock.fileno(), self, select.EPOLLIN)
+
+    def _accept(self, now: float) -> None:
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 sock, address = self.sock.accept()
@@ -236,9 +261,14 @@ class StreamListener:
         return self.sock.fileno() < 0
 
     def close(self) -> None:
-        if not self.closed:
+        if self.closed:
+            return
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        else:
             self._poller.unwatch(self.sock.fileno())
-            self.sock.close()
+        self.sock.close()
 
 
 def spell(host: str, port: int) -> str:

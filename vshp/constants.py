@@ -88,6 +88,8 @@ INITIATION_SIZE = 1200
 RECEIVE_BUFFER = 256 * 1024
 RECEIVE_BUFFER_MIN_FREE = 64 * 1024
 """What the driver always gets to receive into, once there is a lease."""
+MAX_EARLY_RECORDS = 1024
+"""Records that a peer may send before there is a lease: some minutes of PINGs, and no flood."""
 EARLY_RECEIVE_BUFFER = 2048
 """Before a lease: one handshake message or one early record."""
 

@@ -32,6 +32,7 @@ from vshp.constants import (
     DATAGRAM_OVERHEAD,
     FRAME_HEADER_SIZE,
     HANDSHAKE_RETRY,
+    MAX_EARLY_RECORDS,
     MAX_HANDSHAKE_RETRY,
     MAX_PATH_PAYLOAD,
     MIN_PACKET,
@@ -221,6 +222,8 @@ class DatagramTransport(SessionCore):
     def _frames(self, scratch: memoryview, fill: int, now: float) -> None:
         on_packet = self.on_packet
         is_open = self.state is State.OPEN
+        if not is_open and self.records > MAX_EARLY_RECORDS:
+            raise PeerViolation("early_records_flooded")
         at = 0
         while at < fill:
             if at + FRAME_HEADER_SIZE > fill:

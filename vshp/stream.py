@@ -20,6 +20,7 @@ from vshp.constants import (
     EARLY_RECEIVE_BUFFER,
     FRAME_HEADER_SIZE,
     MAX_EARLY_RECORD_PLAINTEXT,
+    MAX_EARLY_RECORDS,
     MAX_HANDSHAKE_MESSAGE,
     MAX_QUEUED,
     MAX_RECORD_PLAINTEXT,
@@ -141,6 +142,8 @@ class StreamTransport(SessionCore):
                 if stop > end:
                     return
                 counter = self.records
+                if not is_open and counter >= MAX_EARLY_RECORDS:
+                    raise PeerViolation("early_records_flooded")
                 fill = size - TAG_SIZE
                 try:
                     decrypt_into(

@@ -38,6 +38,8 @@ is freed when they go. Twice what is seen."""
 KEPT = 0.8
 STRANGERS = tuple(f"10.1.1.{n}" for n in range(20, 30))
 NEWCOMER = "10.1.1.2"
+GARBAGE_SHARE = 0.15
+"""Of a core, with what the measuring and a noisy machine add to the tenth."""
 CROWD = tuple(f"10.1.1.{n}" for n in range(40, 48))
 
 
@@ -136,6 +138,36 @@ def middle(world: World) -> ManInTheMiddle:
     """On the second host, which the client takes for the gateway."""
     second = second_host(world)
     return ManInTheMiddle(listening(second), second.connect("10.1.1.1", PORT))
+
+
+def test_garbage_costs_a_tenth_of_a_core_at_most(world: World) -> None:
+    """As fast as another host can send it, over the socket that an established link uses."""
+    second = second_host(world)
+    with Gateway(world) as gateway, Client(world) as client:
+        gateway.share(listen="0.0.0.0")
+        client.start().join(gateway, "--transport", "udp")
+        assert gateway.process is not None
+        for kind in ("udp", "first", "tcp"):
+            flood = second.start(
+                [sys.executable, "-m", "tests.netns.garbage", kind, "10.1.1.1", str(PORT)],
+                name=f"garbage-{kind}",
+                cwd=PROJECT,
+            )
+            flood.wait_for_log("ready", 30.0)
+            # What may be saved up is used up.
+            time.sleep(1.5)
+            used, began = gateway.process.cpu_seconds(), time.monotonic()
+            time.sleep(4.0)
+            share = (gateway.process.cpu_seconds() - used) / (time.monotonic() - began)
+            if kind == "udp":
+                # By TCP where the race over UDP is lost.
+                with Client(world, second, "newcomer") as newcomer:
+                    newcomer.start().join(gateway)
+            assert flood.stop() == 0, flood.tail()
+            print(f"\n{kind}: {share:.0%} of a core; {flood.tail(1)}", flush=True)
+            assert share < GARBAGE_SHARE, kind
+        assert client.status()["reconnects"] == 0
+        assert client.status()["state"] == "connected"
 
 
 def test_a_newcomer_is_in_at_once_beside_a_desk_full_of_strangers(world: World) -> None:

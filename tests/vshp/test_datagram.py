@@ -18,6 +18,7 @@ from vshp.constants import (
     DATAGRAM_OVERHEAD,
     INITIATION_SIZE,
     LOAD_HALF_OPEN,
+    MAX_EARLY_RECORDS,
     MAX_HALF_OPEN,
     MAX_QUEUED,
     OLD_KEY_SECONDS,
@@ -116,6 +117,18 @@ def test_lost_and_repeated_control_frames_arrive_once_and_in_order(seed: int) ->
     status = [e.status.quota_left for e in world.client_events if isinstance(e, StatusReceived)]
     assert changed == status == list(range(10))
     assert not world.client.closed
+
+
+def test_who_waits_can_send_few_datagrams() -> None:
+    world = World(decide=ask)
+    world.run(0.1)
+    with pytest.raises(PeerViolation, match="early_records_flooded"):
+        for _ in range(2 * MAX_EARLY_RECORDS):
+            world.client.writer.frame(FrameType.PADDING, b"")
+            world.client.writer.flush()
+            for data in split(world.client.datagrams_to_send()):
+                world.session.receive_datagram(memoryview(data), world.session.address, world.now)
+    assert world.session.closed and world.session.records == MAX_EARLY_RECORDS + 1
 
 
 def test_denial_reaches_the_client() -> None:

@@ -27,6 +27,7 @@ from tests.vshp.dialogue import (
     pair,
 )
 from vshp.config import GatewayStatus, Suite
+from vshp.constants import MAX_EARLY_RECORDS
 from vshp.core import MAX_EVENTS
 from vshp.errors import Refused
 from vshp.events import Confirmed, HelloReceived, LeaseGranted, PeerClosed
@@ -350,6 +351,27 @@ def test_a_flood_of_news_is_a_violation() -> None:
 
 
 # --- the man in the middle (his tries to match codes: test_man_in_the_middle.py) -------------
+
+
+def test_who_waits_can_send_few_records() -> None:
+    both = pair(known=False)
+    both.exchange()
+    both.gateway.pending(120, 0.0)
+    both.exchange()
+    sent = both.client.writer.records
+    with pytest.raises(PeerViolation, match="early_records_flooded"):
+        for _ in range(2 * MAX_EARLY_RECORDS):
+            both.client.writer.frame(FrameType.PADDING, b"")
+            both.client.writer.flush()
+            sent += 1
+            feed(both.gateway, drain(both.client))
+    assert sent == MAX_EARLY_RECORDS + 1
+    open_ = connected()
+    for _ in range(2 * MAX_EARLY_RECORDS):
+        open_.client.writer.frame(FrameType.PADDING, b"")
+        open_.client.writer.flush()
+        feed(open_.gateway, drain(open_.client))
+    assert not open_.gateway.closed
 
 
 def test_a_share_that_was_not_committed_to_is_refused() -> None:
