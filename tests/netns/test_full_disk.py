@@ -122,6 +122,11 @@ def test_a_full_client_comes_back_and_nothing_goes_in_the_clear(pair: Tunnel) ->
             assert clear.count() == 0, clear.lines()
         assert client.ask("history")[0]["resumed"]
         assert "the way back to" in unwritten(client) and "no space is left" in unwritten(client)
+        assert client.process is not None
+        client.process.stop(signal.SIGKILL)
+        client.start()
+        wait_for(lambda: state(client) == "connected", "it to go on after a crash", BACK_SECONDS)
+        assert reaches(client)
         client.command("disconnect")
         assert state(client) == "idle"
         again = client.begin_connect(client.ask("gateways")[0]["name"])
