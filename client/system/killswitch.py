@@ -80,9 +80,6 @@ def ruleset(
     for network in networks:
         family = "ip" if network.network.version == 4 else "ip6"
         lines.append(f'oifname "{network.interface}" {family} daddr {network.network} accept')
-    for interface in sorted({network.interface for network in networks}):
-        lines.append(f'oifname "{interface}" ip daddr 224.0.0.0/4 accept')
-        lines.append(f'oifname "{interface}" ip6 daddr ff00::/8 accept')
     local = "".join(f"\n    {line}" for line in lines)
     return f"""table inet {table}
 delete table inet {table}

@@ -8,6 +8,10 @@ what is on that link. A hostile server chooses that prefix, too, so it is
 bounded: by default only networks of private and link-local space count
 (RFC 1918, 3927, 4193, 6598), since nothing of the Internet lives there. On an
 interface that the user names, any network counts that is not absurdly short.
+
+Groups go where the networks are: multicast and the limited broadcast, which is how hosts on
+a link find each other (mDNS, SSDP), belong to every interface that has a direct network
+of the family. A program that names no interface is served by the first.
 """
 
 from __future__ import annotations
@@ -36,6 +40,11 @@ _PRIVATE = tuple(
 _LINK_LOCAL = ipaddress.ip_network("fe80::/10")
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 _LINK_LOCAL_METRIC = 256
+GROUPS = {
+    4: (ipaddress.ip_network("224.0.0.0/4"), ipaddress.ip_network("255.255.255.255/32")),
+    6: (ipaddress.ip_network("ff00::/8"),),
+}
+"""Multicast (RFC 5771, RFC 4291 2.7) and the limited broadcast (RFC 919)."""
 _FIRST_METRIC = 100
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -53,7 +62,8 @@ class OnLink:
     """Which of two interfaces in one network is used: the first that `ip addr` names."""
 
     def __str__(self) -> str:
-        return f"{self.interface} {self.network}"
+        groups = self.network in GROUPS[self.network.version]
+        return f"{self.interface} {'multicast and broadcast' if groups else self.network}"
 
 
 def on_link(links: Sequence[Any], nic: str, chosen: Sequence[str]) -> tuple[OnLink, ...]:
@@ -83,7 +93,20 @@ def on_link(links: Sequence[Any], nic: str, chosen: Sequence[str]) -> tuple[OnLi
             metric = _LINK_LOCAL_METRIC if local else _FIRST_METRIC + rank
             source = str(address["local"]) if v4 else None
             found.setdefault((network, name), OnLink(network, name, source, metric))
-    return tuple(found.values())[:MAX_NETWORKS]
+    networks = tuple(found.values())[:MAX_NETWORKS]
+    return networks + _groups(networks)
+
+
+def _groups(networks: Sequence[OnLink]) -> tuple[OnLink, ...]:
+    """The groups of every interface with a direct network, the first interface first."""
+    found: dict[tuple[Network, str], OnLink] = {}
+    for one in networks:
+        for group in GROUPS[one.network.version]:
+            metric = _FIRST_METRIC + len(found)
+            found.setdefault(
+                (group, one.interface), OnLink(group, one.interface, one.source, metric)
+            )
+    return tuple(found.values())
 
 
 def _network(address: Any) -> Network | None:

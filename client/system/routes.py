@@ -92,7 +92,8 @@ class Direct:
 
     def names(self) -> tuple[str, ...]:
         """As people are told."""
-        return (*(str(network) for network in self.networks), *self.gateways, *self.others)
+        networks = dict.fromkeys(str(network) for network in self.networks)
+        return (*networks, *self.gateways, *self.others)
 
 
 class Routes:
@@ -147,7 +148,9 @@ class Routes:
                     lowest = min(lowest, rule["priority"])
                 used |= _numbers(rule.get("table"), rule.get("fwmark"))
             for route in self._json(family, "route", "show", "table", "all"):
-                used |= _numbers(route.get("table"))
+                # Routes of ours without a rule are of a run that died before it had made one.
+                if str(route.get("protocol")) != PROTOCOL:
+                    used |= _numbers(route.get("table"))
         # The link's sockets may carry a mark already: it stays the same.
         table = self._table or next((t for t in tables(first) if not {t, t + 1} & used), None)
         if table is None or lowest <= _RULES:

@@ -231,6 +231,8 @@ class Kernel:
                 return json.dumps(
                     [
                         _route_json(route, int(family[1:]))
+                        # iproute2 does not print what it was asked to select by.
+                        | ({"protocol": str(route.protocol)} if wanted is None else {})
                         for route in sorted(self.routes[int(family[1:])], key=str)
                         if wanted is None or route.protocol == wanted
                     ]

@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.netns, NEEDS_ROOT]
 PROGRAM = "tests/client/host_program.py"
 INTERNET = ("198.51.100.1", "2001:db8:51::1")
 UNREACHABLE = "Network is unreachable"
+LINK_LOCAL = "f"
+"""How the client's IPv6 address at the link begins, whichever it takes for a group."""
 SEND = """
 import socket, sys
 host, mark = sys.argv[1], int(sys.argv[2])
@@ -166,6 +168,22 @@ def test_a_long_break_blocks_until_the_link_is_back(world: World, tmp_path: Path
     assert world.picture() == before
 
 
+@pytest.mark.parametrize(("local", "where"), [("", "c0"), ("none", "")])
+def test_hosts_on_the_link_find_each_other_unless_the_user_closes_it(
+    world: World, tmp_path: Path, local: str, where: str
+) -> None:
+    """mDNS, SSDP and broadcast by programs that name no interface."""
+    session = Session(world, tmp_path, "kill_switch=on", *([f"local={local}"] if local else []))
+    for group in ("224.0.0.251", "239.255.255.250", "255.255.255.255", "ff02::fb", "ff05::c"):
+        seen = world.python("-c", HEAR, group, where=world.router)
+        assert seen.stdout is not None and seen.stdout.readline() == "listening\n"
+        world.run("python3", "-c", SHOUT, group)
+        heard = {"": "", "c0": "10.201.0.2" if "." in group else LINK_LOCAL}[where]
+        assert seen.stdout.readline().strip().startswith(heard or "nothing")
+        assert seen.wait(10) == 0
+    session.tell("undo")
+
+
 def test_another_lease_moves_addresses_and_resolver(world: World, tmp_path: Path) -> None:
     before = world.picture()
     session = Session(world, tmp_path)
@@ -258,6 +276,36 @@ def test_the_kill_switch_holds_sockets_bound_to_another_interface(
     assert world.picture() == before
 
 
+HEAR = """
+import socket, struct, sys
+group = sys.argv[1]
+family = socket.AF_INET6 if ":" in group else socket.AF_INET
+s = socket.socket(family, socket.SOCK_DGRAM)
+s.settimeout(1)
+s.bind(("::" if ":" in group else "", 5353))
+index = socket.if_nametoindex("r0")
+packed = socket.inet_pton(family, group)
+if family == socket.AF_INET6:
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, packed + struct.pack("@I", index))
+elif not group.startswith("255."):
+    mreqn = packed + struct.pack("=4sI", bytes(4), index)
+    s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, mreqn)
+print("listening", flush=True)
+try:
+    print(s.recvfrom(99)[1][0])
+except TimeoutError:
+    print("nothing")
+"""
+SHOUT = """
+import socket, sys
+group = sys.argv[1]
+s = socket.socket(socket.AF_INET6 if ":" in group else socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+try:
+    s.sendto(b"anybody?", (group, 5353))
+except OSError:
+    pass
+"""
 WATCH = """
 import asyncio
 from client.system.watch import NetworkWatch, is_local

@@ -60,7 +60,7 @@ def test_what_stands_word_for_word(kernel: Kernel) -> None:
         )
     )
     assert routes.direct.names() == (
-        "lan0 192.168.1.0/24", "lan0 fd01::/64", "lan0 fe80::/64",
+        "lan0 192.168.1.0/24", "lan0 fd01::/64", "lan0 fe80::/64", "lan0 multicast and broadcast",
     )  # fmt: skip
 
 
