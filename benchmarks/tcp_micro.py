@@ -80,6 +80,9 @@ class Sink:
     def deliver_fin(self) -> None:
         pass
 
+    def kept_alive(self, silence: float) -> None:
+        pass
+
     def window_opened(self) -> None:
         pass
 

@@ -68,6 +68,10 @@ _CONTROL = socket.CMSG_SPACE(4) * 2
 _PEEKED = bytearray(65536)
 """Where to what is looked at and left where it is: as far as an urgent pointer reaches."""
 
+PROBES = 5
+"""Keep-alive probes in a row without an answer, after which a host is taken for dead."""
+PROBE_INTERVAL = 75
+"""Seconds between them at most; a quarter of the silence before the first if that is less."""
 RECEIVE_BUFFER = 1024 * 1024
 """Asked of the kernel for UDP sockets, where datagrams wait for room on the link. Without
 privilege it gives no more than `net.core.rmem_max`; it takes memory only for what waits."""
@@ -259,6 +263,16 @@ class KernelStream:
 
     def connect_error(self) -> int:
         return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    def keep_alive(self, idle: int) -> None:
+        sock = self._sock
+        # The kernel probes at once if the silence has lasted that long, when it is told `idle`.
+        with suppress(OSError):
+            interval = max(1, min(idle // 4, PROBE_INTERVAL))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
 
     def shutdown_write(self) -> None:
         self._sock.shutdown(socket.SHUT_WR)

@@ -173,6 +173,9 @@ class DnsStream:
     def connect_error(self) -> int:
         return 0
 
+    def keep_alive(self, idle: int) -> None:
+        """The resolver is always there; silence ends by `idle_timeout`."""
+
     def shutdown_write(self) -> None:
         self._finished = True
         if not self._open:

@@ -86,6 +86,9 @@ class StreamSocket(Protocol):
     def connect_error(self) -> int:
         """The outcome of the connect once the socket is writable: 0, or an errno."""
 
+    def keep_alive(self, idle: int) -> None:
+        """Probe the host after `idle` seconds of silence: ETIMEDOUT if it does not answer."""
+
     def shutdown_write(self) -> None:
         """Send FIN after what was sent."""
 

@@ -25,6 +25,11 @@ is carried over: the host's as soon as it is known how far ahead it is, the
 client's when its byte goes to the socket. Of several marks on their way the last
 one counts, as everywhere.
 
+*Keeping alive.* A client that probes its connection has the host probed, after
+as much silence as it waited itself: so the VPN's NAT sees what it would see,
+and a host that is dead is told as RST. For a client that does not, nothing is
+sent: a phone sleeps. Only a half-closed connection is probed on both sides.
+
 *Closing.* FIN and RST are carried over, each direction by itself. When the
 connection ends while the backlog still waits for a slow host, the flow leaves
 the table and drains (`DRAINING`), for a bounded time.
@@ -74,6 +79,10 @@ JOINED = 64 * 1024
 DRAIN_TIMEOUT = 60.0
 """Seconds without progress after which a backlog that outlived its connection is given up."""
 
+HALF_CLOSED_IDLE = 240
+"""Seconds of the host's silence after which it is probed once the client has closed."""
+LONGEST_IDLE = 7200
+"""Seconds beyond which a client's own keep-alive is not followed."""
 UNPLACED = -1
 
 _INPUT = READABLE | URGENT | PEER_CLOSED | HUNG_UP | FAILED
@@ -98,6 +107,7 @@ class TcpFlow(Flow):
         "host",
         "idle_timeout",
         "in_flight",
+        "kept",
         "key",
         "mark",
         "port",
@@ -144,6 +154,8 @@ class TcpFlow(Flow):
         """Where in the backlog the client's urgent byte is; -1: it is not."""
         self.readable = False
         self.certain = False
+        self.kept = 0
+        """Seconds of silence after which the host is probed; 0: it is not."""
         self.mark = 0
         """`to_tunnel_bytes` when the host's urgent byte will have been received; UNPLACED while
         that is not known; 0: there is none."""
@@ -396,6 +408,8 @@ class TcpFlow(Flow):
         try:
             if self.sock is not None:
                 self.sock.shutdown_write()
+                if not 0 < self.kept <= HALF_CLOSED_IDLE:
+                    self._keep_alive(HALF_CLOSED_IDLE)
         except OSError as error:
             self._network_failed(error, now)
 
@@ -446,6 +460,16 @@ class TcpFlow(Flow):
             self.fin_waits = True
         else:
             self._shutdown_write(self.peer.nat.now)
+
+    def kept_alive(self, silence: float) -> None:
+        idle = min(max(1, round(silence)), LONGEST_IDLE)
+        if not 0.75 * self.kept <= idle <= 1.25 * self.kept:
+            self._keep_alive(idle)
+
+    def _keep_alive(self, idle: int) -> None:
+        if self.sock is not None:
+            self.kept = idle
+            self.sock.keep_alive(idle)
 
     def window_opened(self) -> None:
         if self.readable and not self.eof:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from netstack.tcp import handshake, lifetime
 from netstack.tcp.config import CloseReason
+from netstack.tcp.constants import GARBAGE_SILENCE
 from netstack.tcp.sequence import unwrap
 from netstack.tcp.states import Event, State
 from netstack.tcp_segment import ACK, FIN, RST, SYN, URG, TcpSegment
@@ -132,6 +133,11 @@ def _acceptable(conn: TcpConnection, seg: TcpSegment, seq: int, now: float) -> b
     """Whether the segment lies in the window (3.4 and 3.10.7.4, first)."""
     rcv = conn.rcv
     last = seq + seg.span
+    if seq + 1 == rcv.nxt < rcv.adv and _keeps_alive(conn, seg, now):
+        silence, conn.heard_at = now - conn.heard_at, now
+        conn.challenge(now)
+        conn.user.kept_alive(silence)
+        return False
     if seq <= rcv.adv and last >= rcv.nxt:
         return True
     if seg.flags & RST:
@@ -147,6 +153,17 @@ def _acceptable(conn: TcpConnection, seg: TcpSegment, seq: int, now: float) -> b
     else:
         conn.challenge(now)
     return False
+
+
+def _keeps_alive(conn: TcpConnection, seg: TcpSegment, now: float) -> bool:
+    """Whether a segment at the number before the next is a keep-alive probe (3.8.4).
+
+    With our window closed it asks for the window.
+    """
+    if seg.flags & (SYN | FIN | RST):
+        return False
+    length = seg.end - seg.start
+    return not length or (length == 1 and now - conn.heard_at >= GARBAGE_SILENCE)
 
 
 def _reset(conn: TcpConnection, seq: int, now: float) -> None:

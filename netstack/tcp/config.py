@@ -43,6 +43,9 @@ class TcpUser(Protocol):
     def deliver_fin(self) -> None:
         """The peer sends no more (its FIN, after all data were delivered). Called once."""
 
+    def kept_alive(self, silence: float) -> None:
+        """The peer has probed us after so many seconds of silence (RFC 9293, 3.8.4)."""
+
     def window_opened(self) -> None:
         """`sendable` is positive again after it had returned 0."""
 
@@ -100,6 +103,9 @@ class TcpConfig:
     """2 MSL. Short, as the one link between the two ends keeps no old segments."""
     keepalive_idle: float = 7200.0
     """Silence after which an open connection is probed (RFC 9293, 3.8.4); 0 is never."""
+    half_closed_idle: float = 240.0
+    """The same where the peer has closed its direction and the user has not: a peer that is not
+    there any more leaves us in that state (RFC 5382 REQ-5 allows a NAT to forget it then)."""
     keepalive_interval: float = 75.0
     """Between keep-alive probes."""
     keepalive_probes: int = 9

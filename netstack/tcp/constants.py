@@ -48,6 +48,9 @@ WAKE_PLAIN = 16 * 1024
 CHALLENGE_INTERVAL = 0.1
 """Seconds between challenge ACKs, and between ACKs of payloadless segments outside the window
 (RFC 5961, 7, asks for some limit)."""
+GARBAGE_SILENCE = 10.0
+"""Seconds of silence after which an old byte is a keep-alive probe and no retransmission (the
+garbage byte of RFC 9293, 3.8.4)."""
 OUTPUT_RETRY = 0.1
 """Seconds until retransmissions that found the link's queue full are tried again."""
 SUSPICION = 0.01

@@ -4,7 +4,8 @@ Each state has at most one deadline of its own, beside the sender's:
 
     SYN_HELD                hold_timeout         nobody answered for the host we stand for
     SYN_SENT, SYN_RECEIVED  handshake_timeout
-    ESTABLISHED, CLOSE_WAIT keepalive_idle       then probes, then the peer is gone
+    ESTABLISHED             keepalive_idle       then probes, then the peer is gone
+    CLOSE_WAIT              half_closed_idle     likewise
     FIN_WAIT_2              fin_wait_2_timeout   of silence
     TIME_WAIT               time_wait            2 MSL, and all is well
 
@@ -34,8 +35,10 @@ def allowed(state: State, config: TcpConfig) -> float:
             return config.hold_timeout
         case State.SYN_SENT | State.SYN_RECEIVED:
             return config.handshake_timeout
-        case State.ESTABLISHED | State.CLOSE_WAIT:
+        case State.ESTABLISHED:
             return config.keepalive_idle
+        case State.CLOSE_WAIT:
+            return config.half_closed_idle
         case State.FIN_WAIT_2:
             return config.fin_wait_2_timeout
         case State.TIME_WAIT:
@@ -73,7 +76,7 @@ def expired(conn: TcpConnection, now: float) -> None:
 def _keep_alive(conn: TcpConnection, now: float) -> None:
     """Probe a silent peer (RFC 9293, 3.8.4); one that still does not answer is gone."""
     config = conn.config
-    due = conn.heard_at + config.keepalive_idle
+    due = conn.heard_at + allowed(conn.state, config)
     if now < due:
         conn.probes = 0
         conn.deadline = due

@@ -41,6 +41,8 @@ class FakeStream:
         self.handler = handler
         self.sent = bytearray()
         self.capacity = 1 << 30
+        self.kept: list[int] = []
+        """Seconds of silence after which the NAT has asked for probes."""
         self.finished = False
         """The NAT has shut its sending side."""
         self.closed = ""
@@ -99,6 +101,10 @@ class FakeStream:
     def connect_error(self) -> int:
         number, self._error = self._error, 0
         return number
+
+    def keep_alive(self, idle: int) -> None:
+        assert not self.closed
+        self.kept.append(idle)
 
     def shutdown_write(self) -> None:
         self.finished = True

@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from gateway.nat.ports import (
     URGENT,
     WRITABLE,
 )
-from gateway.sockets import SIOCATMARK, Sockets
+from gateway.sockets import PROBE_INTERVAL, SIOCATMARK, Sockets
 
 CLONE_NEWNET = 0x40000000
 LOOPBACK = {4: socket.inet_aton("127.0.0.1"), 6: socket.inet_pton(socket.AF_INET6, "::1")}
@@ -339,3 +340,34 @@ def test_where_an_urgent_byte_is(poller: Poller, version: int) -> None:
         assert far.recv(1, socket.MSG_PEEK) == b"?"
         assert fcntl.ioctl(far, SIOCATMARK, bytes(4)) == struct.pack("=i", 1)
         stream.close()
+
+
+def test_keep_alive_probes_at_once_what_has_been_silent_for_as_long(
+    poller: Poller, version: int
+) -> None:
+    watcher = Watcher()
+    with listener(version) as server:
+        stream = Sockets(LoopbackFactory(), poller).connect(
+            version, LOOPBACK[version], server.getsockname()[1], watcher
+        )
+        far, _ = server.accept()
+    with far:
+        watcher.wait(poller, WRITABLE)
+        assert stream._sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+        time.sleep(1.2)
+        before = segments_received(far)
+        stream.keep_alive(1)
+        time.sleep(0.5)
+        assert segments_received(far) == before + 1
+        stream.keep_alive(7200)
+        option = stream._sock.getsockopt
+        assert option(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7200
+        assert option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == PROBE_INTERVAL
+        stream.close()
+
+
+def segments_received(sock: socket.socket) -> int:
+    """tcpi_segs_in (linux/tcp.h)."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    return int(struct.unpack_from("=I", info, 140)[0])

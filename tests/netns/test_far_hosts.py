@@ -6,12 +6,14 @@ import fcntl
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from tests.netns import world as hosts
+from tests.netns.capture import Capture
 from tests.netns.conftest import Tunnel
 from tests.netns.test_programs import binding
 
@@ -180,3 +182,44 @@ class TestUrgent:
             got += piece
         sender.join()
         assert got == data
+
+
+# ---- TCP: keep-alive
+
+
+def test_the_devices_keep_alive_reaches_the_host_and_a_dead_one_is_told(tunnel: Tunnel) -> None:
+    """So a NAT on the way, the VPN's, sees that the connection is in use."""
+    world = tunnel.world
+    with ExitStack() as stack:
+        pairs = [connection(tunnel, family, stack) for family in KINDS]
+        ports = [far.getsockname()[1] for _, far in pairs]
+        seen = " or ".join(f"tcp dst port {port}" for port in ports)
+        for near, far in pairs:
+            near.sendall(b"x")
+            assert far.recv(1) == b"x"
+        time.sleep(QUIET)
+        with Capture.of(world.server, "net0", seen) as before:
+            time.sleep(1.5)
+            assert before.count() == 0, "who does not ask for it sends nothing"
+        for near, _ in pairs:
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            near.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+            near.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+        with Capture.of(world.server, "net0", seen) as after:
+            time.sleep(3)
+            assert len(pairs) <= after.count() <= 4 * len(pairs)
+        world.server.nft(DEAD.replace("PORTS", f"{ports[0]}, {ports[1]}"))
+        stack.callback(world.server.nft, "delete table inet dead")
+        for near, _ in pairs:
+            near.settimeout(20)
+            with pytest.raises(ConnectionResetError):
+                near.recv(1)
+
+
+DEAD = """table inet dead {
+    chain input {
+        type filter hook input priority 0
+        tcp dport { PORTS } drop
+    }
+}
+"""

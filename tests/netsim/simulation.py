@@ -142,6 +142,9 @@ class Host:
         self.fin_seen = True
         self.fin_at = self.clock()
 
+    def kept_alive(self, silence: float) -> None:
+        pass
+
     def window_opened(self) -> None:
         self.pump()
 

@@ -364,6 +364,26 @@ def test_keep_alive_probes_and_gives_up() -> None:
     assert d.reasons == [CloseReason.TIMED_OUT]
 
 
+def test_the_peers_keep_alive_probe_is_answered_and_told() -> None:
+    d = established()
+    d.say("A", 0, 0, b"k")
+    d.hear("A", 0, 1)
+    d.wait(30)
+    d.say("A", 0, 0)
+    d.hear("A", 0, 1)
+    assert d.probed == [30]
+    d.wait(40)
+    d.say("A", 0, 0, b"\0")
+    d.hear("A", 0, 1)
+    assert d.probed == [30, 40]
+    assert d.delivered == b"k"
+    # Soon after, an old byte is only sent again.
+    d.wait(1)
+    d.say("A", 0, 0, b"k")
+    d.hear("A", 0, 1)
+    assert d.probed == [30, 40]
+
+
 def test_no_keep_alive_when_it_is_off() -> None:
     d = established(config=replace(LOSSY, keepalive_idle=0))
     assert d.conn.get_timer() is None

@@ -60,6 +60,7 @@ class Dialogue:
         self.delivered = bytearray()
         self.marks: list[int] = []
         """How many bytes were delivered with each urgent byte."""
+        self.probed: list[float] = []
         self.fins = 0
         self.opened = 0
         self.reasons: list[CloseReason] = []
@@ -78,6 +79,9 @@ class Dialogue:
 
     def deliver_fin(self) -> None:
         self.fins += 1
+
+    def kept_alive(self, silence: float) -> None:
+        self.probed.append(silence)
 
     def window_opened(self) -> None:
         self.opened += 1
