@@ -264,8 +264,10 @@ class GatewayDatabase(Store):
                 _log.warning("%s cannot be made: %s. %s", slate.path, why, fix)
 
     def settle(self) -> None:
-        """What the file has taken need not stand on a slate."""
+        """What the file has taken need not stand on a slate; where there is room, be ready."""
         self._note_revocations()
+        if not self.ledger.unwritten:
+            self.prepare()
 
     def alarms(self) -> list[tuple[str, str]]:
         found = []

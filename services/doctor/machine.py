@@ -95,7 +95,7 @@ def configuration(machine: Machine) -> Outcome:
 def store(machine: Machine) -> Outcome:
     path = machine.paths.store(machine.role)
     mode = machine.system.mode(path)
-    if mode is None:
+    if mode is None or not machine.system.size(path):
         return skipped("Nothing has been stored yet.")
     if mode & 0o077:
         return broken(f"Others may read {path}, which holds keys.", f"chmod 600 {path}")

@@ -58,6 +58,13 @@ class System:
         except OSError:
             return None
 
+    def size(self, path: Path) -> int:
+        """Bytes of a file, 0 if it is not there."""
+        try:
+            return path.stat().st_size
+        except OSError:
+            return 0
+
     def owner(self, path: Path) -> int | None:
         """The user whose it is, or None if it is not there."""
         try:

@@ -138,6 +138,8 @@ def test_the_first_start_of_all_on_a_full_disk(disk: Path) -> None:
         assert store.peers() == [a_peer(1)] and "this device's identity" in told(store)
         assert not (disk / "gateway.slate").exists()
     assert store.ledger.flush()
+    store.settle()
+    assert Slate(disk / "gateway.slate").read() == frozenset()
     store.close()
     again = opened(disk)
     assert (again.identity(), again.peers()) == (b"i" * 32, [a_peer(1)])

@@ -389,6 +389,11 @@ async def test_a_locked_store_is_neither_sound_nor_damaged(subject: Machine) -> 
     other.close()
 
 
+async def test_an_empty_store_is_not_called_sound(subject: Machine) -> None:
+    subject.paths.store("gateway").touch(0o600)
+    assert (await machine.CHECKS.run_one("store", subject)).status == "skipped"
+
+
 async def test_without_a_service_nothing_is_said_of_one(subject: Machine) -> None:
     for id in ("unwritten", "store"):
         assert (await machine.CHECKS.run_one(id, subject)).status == "skipped", id
