@@ -103,7 +103,7 @@ def _synchronized(conn: TcpConnection, seg: TcpSegment, now: float) -> None:
     if not seg.flags & ACK:
         conn.config.count("tcp__no_ack__dropped")
         return
-    conn.heard_at = now
+    heard_at, conn.heard_at = conn.heard_at, now
     if not _acknowledge(conn, seg, seq, now):
         return
     if conn.state in _RECEIVING:
@@ -111,7 +111,7 @@ def _synchronized(conn: TcpConnection, seg: TcpSegment, now: float) -> None:
     elif seg.span:
         rcv.ack_pending = True
         if conn.state is State.TIME_WAIT:
-            lifetime.arm(conn, now)
+            lifetime.arm_again(conn, now - heard_at, now)
 
 
 def _timely(conn: TcpConnection, seg: TcpSegment, now: float) -> bool:
@@ -148,7 +148,8 @@ def _acceptable(conn: TcpConnection, seg: TcpSegment, seq: int, now: float) -> b
             rcv.duplicate = (seq, seq + seg.end - seg.start)
         rcv.ack_pending = True
         if conn.state is State.TIME_WAIT and seg.flags & FIN:
-            lifetime.arm(conn, now)
+            lifetime.arm_again(conn, now - conn.heard_at, now)
+            conn.heard_at = now
         conn.config.count("tcp__segment__outside_window")
     else:
         conn.challenge(now)

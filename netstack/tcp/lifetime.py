@@ -27,6 +27,8 @@ from netstack.tcp.states import Event, State
 if TYPE_CHECKING:
     from netstack.tcp.connection import TcpConnection
 
+_BACKED_OFF = 3
+
 
 def allowed(state: State, config: TcpConfig) -> float:
     """Seconds until the deadline of a state that was just entered; 0: it has none."""
@@ -51,6 +53,12 @@ def arm(conn: TcpConnection, now: float) -> None:
     """The state was just entered, or what it waits for begins anew."""
     seconds = allowed(conn.state, conn.config)
     conn.deadline = now + seconds if seconds else None
+
+
+def arm_again(conn: TcpConnection, silence: float, now: float) -> None:
+    """A FIN has come again after `silence`, so its acknowledgement was lost, and may be once
+    more: TIME_WAIT lasts until the next one, which comes after twice that time."""
+    conn.deadline = now + max(conn.config.time_wait, _BACKED_OFF * silence)
 
 
 def expired(conn: TcpConnection, now: float) -> None:

@@ -175,6 +175,19 @@ def test_a_repeated_fin_begins_time_wait_anew() -> None:
     assert d.state is State.TIME_WAIT
 
 
+def test_time_wait_lasts_until_a_backed_off_fin_comes_again() -> None:
+    """The peer's time-out doubles each time that our last ACK is lost."""
+    d = time_wait()
+    d.wait(LOSSY.time_wait * 0.8)
+    d.say("FA", 0, 1)
+    d.hear("A", 1, 1)
+    d.wait(LOSSY.time_wait * 1.6)
+    d.say("FA", 0, 1)
+    d.hear("A", 1, 1)
+    d.wait(LOSSY.time_wait * 5)
+    assert d.reasons == [CloseReason.FINISHED]
+
+
 def test_a_reset_in_time_wait_is_a_good_end() -> None:
     d = time_wait()
     d.say("R", 1)
