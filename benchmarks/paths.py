@@ -69,8 +69,8 @@ def direct(world: World) -> Iterator[Path]:
     yield Path(world)
 
 
-def vpnshare(client_config: str = "") -> Opener:
-    """The product, with the client configured so."""
+def vpnshare(client_config: str = "", transport: str = "auto") -> Opener:
+    """The product, with the client configured so, by that transport."""
 
     @contextlib.contextmanager
     def open_path(world: World) -> Iterator[Path]:
@@ -78,7 +78,7 @@ def vpnshare(client_config: str = "") -> Opener:
             client.configure(client_config)
             gateway.share()
             client.start()
-            client.join(gateway)
+            client.join(gateway, "--transport", transport)
             yield Path(world)
 
     return open_path
@@ -88,5 +88,6 @@ OWN: dict[str, Opener] = {
     "direct": direct,
     "vpnshare": vpnshare(),
     "vpnshare-plain": vpnshare("[client]\noffload = false\n"),
+    "vpnshare-udp": vpnshare(transport="udp"),
 }
 """`vpnshare-plain` is a client that cannot offload: MTU 1500, a packet a frame."""

@@ -41,8 +41,8 @@ from sealing.errors import AuthFailed, ProtocolError
 from vshp.datagram_session import DatagramClientSession
 
 CONTROL_SIZE = 64
-RUNS_PER_TURN = 32
-"""Receives before the NIC gets its turn."""
+RUNS_PER_TURN = 4
+"""Receives before the NIC gets its turn: what an ACK waits for."""
 MAX_REFUSALS = 3
 """ICMP refusals in a row that end a session that worked."""
 _REFUSED = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES})

@@ -73,7 +73,13 @@ class DatagramLink(SessionLink):
             if peer.in_flight and (moved or silent > REVIVAL_SECONDS):
                 # What was sent meanwhile went nowhere; TCP's own timers have backed off.
                 peer.set_out(self.session.writer, now, reliable=False)
-        self._settle(now)
+        if self.session.closed:
+            self._settle(now)
+            return
+        self._events(now)
+        if not self.closed:
+            # After the batch, when other sockets have had their turn.
+            self._owner.link_again(self)
 
     def pump(self, now: float) -> None:
         if self.closed or self._door.full:

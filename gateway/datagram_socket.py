@@ -18,6 +18,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+from time import monotonic
 from typing import Any, NamedTuple
 
 from eventloop.link_sockets import RECEIVE_SIZE, cut_into, joined_size, tune_datagrams
@@ -27,8 +28,8 @@ from gateway.nat.counters import Counters
 
 IP_PKTINFO = 8
 CONTROL_SIZE = 128
-RUNS_PER_TURN = 64
-"""System calls for one socket before the others get their turn."""
+RUNS_PER_TURN = 16
+"""System calls for one socket before the others get their turn: what a small flow waits for."""
 MAX_HELD = 256
 """Runs of datagrams that wait for room in the socket; beyond that links are not pumped at all."""
 
@@ -117,7 +118,8 @@ class DatagramSocket:
                 self._counts["link__udp__icmp_error"] += 1
                 continue
             if n:
-                self._run(n, ancillary, address, now)
+                # The time of each run: what is sent meanwhile may be acknowledged meanwhile.
+                self._run(n, ancillary, address, monotonic())
 
     def send(self, data: memoryview | bytes, segment: int, address: Any, path: Ancillary) -> None:
         """Send a run of datagrams of `segment` bytes (the last one less), or hold it."""

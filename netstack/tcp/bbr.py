@@ -6,6 +6,18 @@ round trip. BBR measures instead what the path delivers:
 
     cwnd = 2 x (highest delivery rate of 10 round trips) x (lowest RTT of 10 s)
 
+A sample of the rate lasts from the sending of data until they are acknowledged
+(draft-cheng-iccrg-delivery-rate-estimation), so that ACKs which come bundled do not show a higher
+rate than the path has.
+
+On a short path it is not the RTT of an idle path that counts, but how long both ends take to come
+round to it while they are busy. So the window is also at least
+
+    (highest rate) x (lowest RTT of a round trip that had about that rate, and STANDING)
+
+and in each `_CYCLE` of round trips it is once below, where a queue would go away and the rate
+stay, and once above, where the rate would grow if it can.
+
 Phases: *startup* doubles the window each round trip until the rate has not
 grown by a quarter for three, or much is lost; then the window follows the model, and every 10 s
 it is halved below the product for a moment, so that the queue drains and the
@@ -21,6 +33,8 @@ queue, and a ceiling holds the window down until losses fade.
 
 from __future__ import annotations
 
+from collections import deque
+
 from netstack.tcp.constants import INITIAL_WINDOW_SEGMENTS
 
 _GAIN = 2.0
@@ -34,7 +48,16 @@ _RTT_LIFETIME = 10.0
 """Seconds for which the lowest RTT counts."""
 _PROBE_TIME = 0.2
 """Seconds for which the window is lowered to see the RTT again."""
-_PROBE_GAIN = 0.5
+_PROBE_GAIN = 0.25
+"""Half a product, where the window is two."""
+_STANDING = 0.001
+"""Seconds of the path's rate that may be in flight beyond what is needed: what another flow's
+packet may find waiting before it."""
+_CYCLE = 8
+"""Round trips from one look for a lower RTT to the next."""
+_DRAIN = 0.75
+_ABOUT = 0.75
+"""Share of the highest rate from which on a round trip shows what RTT that rate needs."""
 _MIN_SEGMENTS = 4
 _SHORTEST_ROUND = 0.0001
 """Seconds; a rate is never computed from less."""
@@ -48,6 +71,7 @@ class Bbr:
 
     __slots__ = (
         "_ceiling",
+        "_cycle",
         "_full_rate",
         "_full_rounds",
         "_limited",
@@ -57,10 +81,15 @@ class Bbr:
         "_min_rtt_at",
         "_probe_until",
         "_probed_rtt",
+        "_rate",
+        "_rate_limited",
+        "_rate_round",
         "_rates",
-        "_round_at",
         "_round_end",
         "_round_start",
+        "_round_trip",
+        "_round_trips",
+        "_sent",
         "cwnd",
         "mss",
     )
@@ -70,6 +99,12 @@ class Bbr:
         self.cwnd = float(INITIAL_WINDOW_SEGMENTS * mss)
         self._rates: list[float] = []
         """Bytes per second of the last rounds."""
+        self._round_trips: list[float] = []
+        """Their lowest RTTs."""
+        self._round_trip = 0.0
+        """Lowest of this round."""
+        self._cycle = 2
+        """Place in the cycle: 0 drains, 1 probes."""
         self._full_rate = 0.0
         self._full_rounds = 0
         self._min_rtt = 0.0
@@ -82,9 +117,17 @@ class Bbr:
         """The round lasts until this is acknowledged."""
         self._round_start = 0
         """Bytes delivered when it began, as a sequence number."""
-        self._round_at = 0.0
         self._limited = False
         """In this round the window was what limited the sender."""
+        self._sent: deque[tuple[int, int, float]] = deque()
+        """What is in flight, as it was sent: its end, bytes delivered then (as a sequence number),
+        when. As many at most as segments are in flight."""
+        self._rate = 0.0
+        """Highest of this round trip."""
+        self._rate_round = 0
+        """The round trip is over when data that were sent later than this was delivered arrive."""
+        self._rate_limited = False
+        """In this round trip the window was what limited the sender."""
         self._lost = 0
         """Bytes found lost in this round."""
         self._loss_share = 0.0
@@ -97,26 +140,42 @@ class Bbr:
         return self._full_rounds >= _PATIENCE
 
     @property
-    def _product(self) -> float:
-        """Bandwidth-delay product in bytes."""
-        return max(self._rates, default=0.0) * self._min_rtt
+    def _window(self) -> float:
+        """What the model lets be in flight."""
+        rate = max(self._rates, default=0.0)
+        busy = min(
+            (t for r, t in zip(self._rates, self._round_trips, strict=True) if r >= _ABOUT * rate),
+            default=0.0,
+        )
+        if self._cycle == 0:
+            busy *= _DRAIN
+        else:
+            busy += 2 * _STANDING if self._cycle == 1 else _STANDING
+        return rate * max(_GAIN * self._min_rtt, busy)
+
+    def on_sent(self, end: int, delivered: int, now: float) -> None:
+        """When these data are acknowledged, they give a sample of the rate."""
+        self._sent.append((end, delivered, now))
 
     def on_ack(
         self, acked: int, una: int, nxt: int, sacked: int, flight: int, now: float, rtt: float
     ) -> None:
         """Feed the model, then let the window follow it."""
         if flight + self.mss >= self.cwnd:
-            self._limited = True
+            self._limited = self._rate_limited = True
         if rtt:
             self._take_rtt(rtt, now)
+        sent = self._sent
+        if sent and una >= sent[0][0]:
+            self._take_rate(una, una + sacked, now, rtt)
         if self._round_end is None or una >= self._round_end:
-            self._end_round(una, una + sacked, nxt, now)
+            self._end_round(una, una + sacked, nxt)
         if self._probe_until:
-            self.cwnd = max(_PROBE_GAIN * self._product, float(_MIN_SEGMENTS * self.mss))
+            self.cwnd = max(_PROBE_GAIN * self._window, float(_MIN_SEGMENTS * self.mss))
         elif not self._filled or not self._rates:
             self.cwnd += acked
         else:
-            target = max(_GAIN * self._product, float(INITIAL_WINDOW_SEGMENTS * self.mss))
+            target = max(self._window, float(INITIAL_WINDOW_SEGMENTS * self.mss))
             if self._ceiling:
                 target = min(target, self._ceiling)
             self.cwnd = min(self.cwnd + acked, target)
@@ -133,23 +192,40 @@ class Bbr:
             self._probe_until = now + max(_PROBE_TIME, rtt)
             self._probed_rtt = 0.0
 
-    def _end_round(self, una: int, delivered: int, nxt: int, now: float) -> None:
-        """A round trip is over: one sample of the rate, one of the share of losses.
+    def _take_rate(self, una: int, delivered: int, now: float, rtt: float) -> None:
+        """A sample by the newest data that have arrived; the highest of a round trip counts."""
+        sent = self._sent
+        while sent and sent[0][0] <= una:
+            _, start, at = sent.popleft()
+        rate = (delivered - start) / max(now - at, self._min_rtt, _SHORTEST_ROUND)
+        self._rate = max(self._rate, rate)
+        self._round_trip = min(self._round_trip or rtt, rtt)
+        if start < self._rate_round:
+            return
+        rate, self._rate = self._rate, 0.0
+        self._rate_round = delivered
+        if (self._rate_limited and not self._probe_until) or rate > max(self._rates, default=0.0):
+            self._rates.append(rate)
+            self._round_trips.append(self._round_trip)
+            del self._rates[:-_RATE_ROUNDS], self._round_trips[:-_RATE_ROUNDS]
+            self._cycle = (self._cycle + 1) % _CYCLE
+            if self._rate_limited:
+                self._judge_growth(rate)
+        self._rate_limited = False
+        self._round_trip = rtt
+
+    def _end_round(self, una: int, delivered: int, nxt: int) -> None:
+        """What was in flight when the round began has arrived: how much of it was lost?
 
         If nothing is in flight any more, the next round begins with the next ACK.
         """
-        size, elapsed = delivered - self._round_start, now - self._round_at
+        size = delivered - self._round_start
         if self._round_end is not None and size > 0:
-            rate = size / max(elapsed, self._min_rtt, _SHORTEST_ROUND)
-            if (self._limited and not self._probe_until) or rate > max(self._rates, default=0.0):
-                self._rates.append(rate)
-                del self._rates[:-_RATE_ROUNDS]
-                self._judge_growth(rate)
             self._judge_losses(size)
             self._lost = 0
             self._limited = False
         self._round_end = nxt if una < nxt else None
-        self._round_start, self._round_at = delivered, now
+        self._round_start = delivered
 
     def _judge_growth(self, rate: float) -> None:
         if self._filled:
@@ -177,6 +253,7 @@ class Bbr:
         """All is in doubt: begin with one segment, and grow back to the model by ACKs."""
         self.cwnd = float(self.mss)
         self._round_end = None
+        self._sent.clear()
 
     def on_resent(self, size: int) -> None:
         """Count towards the share of losses."""

@@ -23,6 +23,9 @@ class CongestionControl(Protocol):
         `flight` is what was unacknowledged before, `rtt` the newest round trip in s (0: none).
         """
 
+    def on_sent(self, end: int, delivered: int, now: float) -> None:
+        """New data up to `end` leave, while `delivered` has arrived (a sequence number)."""
+
     def on_loss(self, flight: int, nxt: int) -> None:
         """A loss was found; recovery lasts until `nxt` is acknowledged."""
 

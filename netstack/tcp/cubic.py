@@ -78,6 +78,9 @@ class Cubic:
         target = min(max(ahead, self.cwnd), 1.5 * self.cwnd)
         self.cwnd += (target - self.cwnd) * acked / self.cwnd
 
+    def on_sent(self, end: int, delivered: int, now: float) -> None:
+        """Nothing is measured."""
+
     def on_loss(self, flight: int, nxt: int) -> None:
         """A loss was found by duplicate ACKs (4.6)."""
         self._remember()

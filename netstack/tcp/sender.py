@@ -188,6 +188,9 @@ class Sender:
         if seq == self.una:
             self._begin_flight(now)
         self.nxt = end
+        if self.congestion is not None:
+            sacked = self.recovery.sacked.total if self.recovery is not None else 0
+            self.congestion.on_sent(end, self.una + sacked, now)
         self.flight.emit(chunk, seq, end, self.una, self.mss, now)
         if self._timed is None and self.rtt is not None:
             self._timed, self._timed_at = end, now
