@@ -11,6 +11,7 @@ may be, is `sharing`'s to decide.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import resource
 import socket
@@ -27,8 +28,8 @@ from gateway.entrance import Entrance
 from gateway.journal import Journal
 from gateway.leases import choose_pool
 from gateway.link import Link, SessionLink
-from gateway.listeners import spell
-from gateway.model import GatewayStore, PairingRequest, PeerDevice, fingerprint
+from gateway.listeners import ListenError, spell
+from gateway.model import GatewayStore, PairingRequest, PeerDevice, Via, fingerprint
 from gateway.nat.counters import Counters
 from gateway.nat.flows import Flow
 from gateway.nat.limits import limits_for
@@ -46,6 +47,7 @@ from gateway.tunnels import Tunnel, Tunnels
 from gateway.vpn.detector import VpnDetector
 from gateway.vpn.guard import EgressGuard
 from gateway.vpn.snapshot import Attached
+from gateway.wireguard_access import WireguardAccess, WireguardOffer
 from vshp import events as ev
 from vshp.config import CloseReason
 from vshp.constants import MAX_ENDPOINTS, SECRET_LIFETIME
@@ -61,6 +63,8 @@ ROUND_TRIP_AGE = 10.0
 """Seconds after which a device's round trip is measured anew, if somebody looks."""
 MAX_URI_ENDPOINTS = 3
 """Endpoints in a pairing URI: more would make its QR code too large for a phone."""
+
+_log = logging.getLogger(__name__)
 
 
 class Gateway:
@@ -81,6 +85,7 @@ class Gateway:
         self._identity = identity
         private_key = X25519PrivateKey.from_private_bytes(identity)
         self.public_key = private_key.public_key().public_bytes_raw()
+        self._store = store
         self.registry = PeerRegistry(store)
         self.counters = Counters()
         self.detector = VpnDetector(config.vpn_interface)
@@ -169,10 +174,26 @@ class Gateway:
                 self.config.grace,
                 self.config.lease,
             )
+            self._wireguard = WireguardAccess(
+                self._store,
+                self.registry,
+                self._admission.desk,
+                self._tunnels,
+                self.counters,
+                self.poller,
+                self.config.wireguard,
+                self._pulse.mark,
+                self.link_broken,
+                now,
+            )
+            self._wireguard.auto_approve = self.config.auto_approve_qr
+            self._wireguard.on_change = self._changed
             self.detector.on_attached = self._attached_changed
             self._attached_changed(attached)
             self._entrance.places.on_change = self._tell_endpoints
             self._entrance.listen(self.config.listen)
+            self._listen_wireguard()
+            self._wireguard.knock(now)
         except BaseException:
             await self._close()
             raise
@@ -183,8 +204,11 @@ class Gateway:
         now = self._loop.time()
         for link in list(self._entrance.links.values()):
             link.close(CloseReason.SHUTDOWN, now)
+        for wireguard_link in self._wireguard.links():
+            wireguard_link.close(CloseReason.SHUTDOWN, now)
         for tunnel in self._tunnels.all():
             self._tunnels.end(tunnel, now)
+        self._wireguard.close()
         await self._close()
 
     async def _close(self) -> None:
@@ -240,13 +264,19 @@ class Gateway:
 
     def approve(self, request_id: str) -> PeerDevice:
         """Trust the device that waits, and give it its lease. Raises NoSuchRequest."""
-        peer = self._admission.approve(request_id, self._loop.time())
+        request = self._admission.desk.find(request_id)
+        if request.via is Via.WIREGUARD:
+            peer = self._wireguard.approve(self._admission.desk.approve(request_id))
+        else:
+            peer = self._admission.approve(request_id, self._loop.time())
         self._changed()
         return peer
 
     def deny(self, request_id: str) -> PairingRequest:
         """Turn the device away, and for a while. Raises NoSuchRequest."""
         request = self._admission.deny(request_id, self._loop.time())
+        if request.via is Via.WIREGUARD:
+            self._wireguard.denied(request)
         self._changed()
         return request
 
@@ -263,6 +293,7 @@ class Gateway:
         for link in list(self._entrance.links.values()):
             if link.public_key == peer.public_key:
                 link.close(CloseReason.REVOKED, now)
+        self._wireguard.revoke(peer.public_key, now)
         # The device is out; now for the books, which may take their time.
         peer = self.registry.revoke(peer)
         self._journal.revoked(peer)
@@ -277,6 +308,23 @@ class Gateway:
             tunnel.peer = peer
         self._changed()
         return peer
+
+    def wireguard_add(
+        self, label: str, endpoint: tuple[str, int] | None = None, key: bytes | None = None
+    ) -> WireguardOffer:
+        """Make a device for a WireGuard app; its config names `endpoint`, or where we are.
+
+        Raises OfferRefused and ListenError.
+        """
+        host, port = endpoint or (self._wireguard_host(), self.config.wireguard)
+        offer = self._wireguard.add(label, host, port, self._loop.time(), key)
+        self._changed()
+        return offer
+
+    @property
+    def wireguard(self) -> WireguardAccess:
+        """WireGuard's devices, to be read only."""
+        return self._wireguard
 
     def tunnels(self) -> list[Tunnel]:
         """Leases in use, with what carries them."""
@@ -316,7 +364,10 @@ class Gateway:
         if config.listen != self.config.listen:
             self._entrance.listen(config.listen)
         before, self.config = self.config, config
+        if config.listen != before.listen:
+            self._listen_wireguard()
         self._admission.auto_approve_qr = config.auto_approve_qr
+        self._wireguard.auto_approve = config.auto_approve_qr
         self._tunnels.name = config.name
         self._tunnels.mtu = config.mtu
         self._tunnels.grace = config.grace
@@ -339,6 +390,7 @@ class Gateway:
         the old sockets go on then.
         """
         self._entrance.listen(self.config.listen, anew=True)
+        self._listen_wireguard(anew=True)
         if drop:
             self._entrance.drop()
         self._changed()
@@ -393,6 +445,7 @@ class Gateway:
     def _all_counters(self) -> dict[str, int]:
         counts = self.counters.snapshot() | self.guard.counters | self._dns.counters
         counts |= self._entrance.datagram_counters
+        counts |= {f"wireguard__{k}": n for k, n in self._wireguard.device.counters.items()}
         for link in self._entrance.links.values():
             for name, n in link.counters.items():
                 counts[name] = counts.get(name, 0) + n
@@ -425,6 +478,20 @@ class Gateway:
         self._nat.policy_changed(self._loop.time())
         self._tell_endpoints(self._loop.time())
         self._pulse.settle_soon()
+
+    def _listen_wireguard(self, anew: bool = False) -> None:
+        """Listen for WireGuard where clients knock; that it fails stops nothing else."""
+        hosts = [host for host, _ in self.config.listen]
+        try:
+            self._wireguard.listen(hosts, anew)
+        except ListenError as error:
+            self.counters.counts["wireguard__listen__failed"] += 1
+            _log.error("%s", error)
+
+    def _wireguard_host(self) -> str:
+        """Our address that a config shall name: IPv4 where there is one, for it is shorter."""
+        found = self._entrance.endpoints(self.detector)
+        return next((host for host, _ in found if "%" not in host), "127.0.0.1")
 
     def _tell_endpoints(self, now: float) -> None:
         """Clients shall know where to come back to."""
@@ -537,6 +604,9 @@ class Gateway:
         other = self._tunnels.get_timer()
         if other is not None and other < at:
             at = other
+        other = self._wireguard.get_timer()
+        if other is not None and other < at:
+            at = other
         other = self._entrance.places.get_timer()
         if other is not None and other < at:
             at = other
@@ -552,7 +622,8 @@ class Gateway:
         self._entrance.places.handle_timer(now)
         for link in list(self._entrance.links.values()):
             link.handle_timer(now)
-        changed = self._admission.expire(now)
+        changed = self._wireguard.handle_timer(now)
+        changed |= self._admission.expire(now)
         changed |= self._tunnels.expire(now)
         self._tunnels.renew(now)
         if self._usage_at is not None and self._usage_at <= now:

@@ -69,6 +69,11 @@ class Link:
         return self.transport
 
     @property
+    def live(self) -> bool:
+        """Whether the client is there, as far as its protocol lets us know."""
+        return not self.closed
+
+    @property
     def reliable(self) -> bool:
         """Whether the path underneath loses nothing that was sent."""
         return self.transport == "tcp"

@@ -18,6 +18,15 @@ class Via(StrEnum):
     QR = "qr"
     LAN = "lan"
     USB = "usb"
+    WIREGUARD = "wireguard"
+    """By a config that the owner made and handed to the device, as he would a QR code."""
+
+
+class Kind(StrEnum):
+    """What a device speaks."""
+
+    VSHP = "vshp"
+    WIREGUARD = "wireguard"
 
 
 class VpnState(StrEnum):
@@ -67,10 +76,28 @@ class PeerDevice:
     revoked: bool = False
     from_tunnel_bytes: int = 0
     to_tunnel_bytes: int = 0
+    kind: Kind = Kind.VSHP
 
     @property
     def id(self) -> str:
         return peer_id(self.public_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Where a WireGuard device is told to find us, and where it was itself."""
+
+    told: str
+    """The endpoint that its config names, `host:port`."""
+    host: str = ""
+    """Its own address when it was heard last; empty before."""
+    port: int = 0
+    interface: str = ""
+    """Ours that it came in by, by name: numbers change when devices come and go."""
+    local: str = ""
+    """Our address that it sent to."""
+    heard: float = 0.0
+    """Unix time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +115,7 @@ class TunnelLease:
     mtu: int
     offload: bool
     expires: float
-    """Monotonic seconds."""
+    """Monotonic seconds; infinite where the device has its addresses in a config."""
     routes: tuple[str, ...] = ("0.0.0.0/0", "::/0")
 
 
@@ -138,6 +165,14 @@ class GatewayStore(Protocol):
 
     def save_secret(self, name: str, value: bytes) -> None: ...
 
+    def move_lease_number(self, old: bytes, new: bytes | None) -> None:
+        """The number is another key's from now on, or (None) nobody's."""
+
+    def sightings(self) -> dict[bytes, Sighting]:
+        """Where the WireGuard devices were last, by public key."""
+
+    def save_sighting(self, public_key: bytes, sighting: Sighting) -> None: ...
+
 
 @dataclass(slots=True)
 class MemoryStore:
@@ -148,6 +183,7 @@ class MemoryStore:
     _numbers: dict[bytes, int] = field(default_factory=dict)
     _usage: dict[tuple[bytes, str], tuple[int, int]] = field(default_factory=dict)
     _secrets: dict[str, bytes] = field(default_factory=dict)
+    _sightings: dict[bytes, Sighting] = field(default_factory=dict)
 
     def identity(self) -> bytes | None:
         return self._identity
@@ -162,7 +198,20 @@ class MemoryStore:
         self._peers[peer.public_key] = peer
 
     def lease_number(self, public_key: bytes) -> int:
-        return self._numbers.setdefault(public_key, len(self._numbers) + 2)
+        if public_key not in self._numbers:
+            self._numbers[public_key] = max(self._numbers.values(), default=1) + 1
+        return self._numbers[public_key]
+
+    def move_lease_number(self, old: bytes, new: bytes | None) -> None:
+        number = self._numbers.pop(old, None)
+        if number is not None and new is not None:
+            self._numbers[new] = number
+
+    def sightings(self) -> dict[bytes, Sighting]:
+        return dict(self._sightings)
+
+    def save_sighting(self, public_key: bytes, sighting: Sighting) -> None:
+        self._sightings[public_key] = sighting
 
     def add_usage(self, public_key: bytes, day: str, from_tunnel: int, to_tunnel: int) -> None:
         up, down = self._usage.get((public_key, day), (0, 0))

@@ -50,6 +50,10 @@ MAX_DENIALS = 256
 """Denials remembered; the oldest is forgotten first."""
 
 
+_PROVEN = frozenset({Via.QR, Via.WIREGUARD})
+"""These devices hold something that the owner has handed out."""
+
+
 class RequestRefused(Exception):
     """A request that may not wait. `reason` is a stable name, `retry_in` seconds or None."""
 
@@ -102,7 +106,7 @@ class PairingDesk:
         self.expire(now)
         neighbours = neighbourhood(address)
         keys: tuple[bytes | str, ...] = (public_key,)
-        if via is not Via.QR:
+        if via not in _PROVEN:
             keys = (public_key, neighbours)
         for key in keys:
             denial = self._denials.get(key)
@@ -115,8 +119,9 @@ class PairingDesk:
             )
             self._requests[public_key] = again
             return again
-        same_kind = [r for r in self._requests.values() if (r.via is Via.QR) == (via is Via.QR)]
-        if via is Via.QR:
+        proven = via in _PROVEN
+        same_kind = [r for r in self._requests.values() if (r.via in _PROVEN) == proven]
+        if proven:
             if len(same_kind) >= MAX_QR_REQUESTS:
                 raise RequestRefused("desk_full", self._next_expiry(now))
         elif sum(neighbourhood(r.address) == neighbours for r in same_kind) >= MAX_PER_ADDRESS:
@@ -161,7 +166,7 @@ class PairingDesk:
         request = self.find(request_id)
         del self._requests[request.public_key]
         self._remember_denial(request.public_key, now)
-        if request.via is not Via.QR and request.address:
+        if request.via not in _PROVEN and request.address:
             self._remember_denial(neighbourhood(request.address), now)
         return request
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from gateway.model import GatewayStore, PeerDevice
+from gateway.model import GatewayStore, Kind, PeerDevice
 
 
 class NoSuchPeer(LookupError):
@@ -28,10 +28,14 @@ class PeerRegistry:
     def all(self) -> list[PeerDevice]:
         return sorted(self._peers.values(), key=lambda peer: -peer.last_seen)
 
-    def trusted(self, public_key: bytes) -> PeerDevice | None:
-        """The device, if it was approved and not revoked since."""
+    def trusted(self, public_key: bytes, kind: Kind = Kind.VSHP) -> PeerDevice | None:
+        """The device, if it was approved for what it speaks, and not revoked since."""
         peer = self._peers.get(public_key)
-        return None if peer is None or peer.revoked else peer
+        return None if peer is None or peer.revoked or peer.kind is not kind else peer
+
+    def all_trusted(self, kind: Kind) -> list[PeerDevice]:
+        """Those that speak it and are not revoked."""
+        return [peer for peer in self._peers.values() if peer.kind is kind and not peer.revoked]
 
     def is_revoked(self, public_key: bytes) -> bool:
         peer = self._peers.get(public_key)
@@ -47,14 +51,18 @@ class PeerRegistry:
             raise NoSuchPeer(peer_id)
         return found[0]
 
-    def approve(self, public_key: bytes, label: str, platform: str) -> PeerDevice:
+    def approve(
+        self, public_key: bytes, label: str, platform: str, kind: Kind = Kind.VSHP
+    ) -> PeerDevice:
         """Trust a device from now on (again, if it was revoked)."""
         now = time.time()
         known = self._peers.get(public_key)
         if known is None:
-            peer = PeerDevice(public_key, label, platform, first_seen=now, last_seen=now)
+            peer = PeerDevice(public_key, label, platform, now, now, kind=kind)
         else:
-            peer = replace(known, label=label, platform=platform, last_seen=now, revoked=False)
+            peer = replace(
+                known, label=label, platform=platform, last_seen=now, revoked=False, kind=kind
+            )
         return self._save(peer)
 
     def seen(self, peer: PeerDevice, platform: str) -> PeerDevice:

@@ -10,6 +10,7 @@ from gateway.model import VpnNetwork
 from gateway.proof import EgressReport
 
 DEFAULT_PORT = 47800
+WIREGUARD_PORT = 51820
 DEFAULT_MTU = 1500
 GRACE_SECONDS = 300.0
 """How long a broken link's flows wait for the client to come back."""
@@ -39,6 +40,8 @@ class GatewayConfig:
     """Bounds the NAT; None: RLIMIT_NOFILE."""
     address_dependent_filtering: bool = True
     """UDP: take datagrams only from hosts that the client has sent to (RFC 4787 5)."""
+    wireguard: int = WIREGUARD_PORT
+    """UDP port for WireGuard apps, once a device was made; 0: never."""
     dns: DnsConfig = field(default_factory=DnsConfig)
     """The leases' resolver: whom it asks, what it keeps."""
 

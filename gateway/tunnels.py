@@ -74,6 +74,10 @@ class Tunnel:
     saved_down: int = 0
 
     @property
+    def connected(self) -> bool:
+        return self.link is not None and self.link.live
+
+    @property
     def session_id(self) -> bytes | None:
         return None if self.config is None else self.config.session_id
 
@@ -148,7 +152,7 @@ class Tunnels:
         return None if tunnel is None else tunnel.link
 
     def connected(self) -> int:
-        return sum(tunnel.link is not None for tunnel in self._by_key.values())
+        return sum(tunnel.connected for tunnel in self._by_key.values())
 
     def totals(self) -> tuple[int, int]:
         """Bytes from and to all tunnels since the start, ended ones included."""

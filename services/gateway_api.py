@@ -207,7 +207,7 @@ class GatewayApi:
             first_seen_at=peer.first_seen,
             last_seen_at=peer.last_seen,
             revoked=peer.revoked,
-            connected=tunnel is not None and tunnel.link is not None,
+            connected=tunnel is not None and tunnel.connected,
             from_tunnel_bytes=peer.from_tunnel_bytes + up,
             to_tunnel_bytes=peer.to_tunnel_bytes + down,
             from_tunnel_today=up_today + up,

@@ -21,11 +21,11 @@ import json
 import logging
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 from client.model import MAX_KNOWN_GATEWAYS, EndpointKind, KnownGateway, TransportEndpoint
-from gateway.model import PeerDevice, peer_id
+from gateway.model import Kind, PeerDevice, Sighting, peer_id
 from services.database import Database, StoreError
 from services.ledger import Key, Ledger
 from services.room import refusal
@@ -65,7 +65,19 @@ CREATE TABLE usage (
     to_tunnel INTEGER NOT NULL,
     PRIMARY KEY (public_key, day)
 ) STRICT, WITHOUT ROWID;
-"""
+""",
+        """
+ALTER TABLE peer ADD COLUMN kind TEXT NOT NULL DEFAULT 'vshp';
+CREATE TABLE sighting (
+    public_key BLOB PRIMARY KEY,
+    told TEXT NOT NULL,
+    host TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    interface TEXT NOT NULL,
+    local TEXT NOT NULL,
+    heard REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+""",
     ],
     "client": [
         _COMMON
@@ -84,6 +96,8 @@ _WORDS = {
     "identity": "this device's identity",
     "ticket_key": "the key of resume tickets",
     "wanted": "the wish to be connected or not",
+    "wireguard_key": "this device's WireGuard key",
+    "wireguard_pool": "the addresses that WireGuard devices were told",
 }
 """What the secrets are, for people."""
 
@@ -176,6 +190,7 @@ class GatewayDatabase(Store):
         self._stored: dict[bytes, PeerDevice] = {}
         """The devices as the file has them."""
         self._numbers: dict[bytes, int] = {}
+        self._sightings: dict[bytes, Sighting] = {}
         self._usage: dict[tuple[bytes, str], list[int]] = {}
         """Bytes of a device and day that are not in the file yet: from and to its tunnel."""
         self._slates = [Slate(slate) for slate in dict.fromkeys(slates)]
@@ -223,6 +238,37 @@ class GatewayDatabase(Store):
         what = f"the address of {peer_id(public_key)}"
         self.ledger.put(key, what, self.path, write, lesser=True)
         return number
+
+    def move_lease_number(self, old: bytes, new: bytes | None) -> None:
+        number = self._numbers.pop(old, None)
+        if number is None:
+            return
+        if new is not None:
+            self._numbers[new] = number
+
+        def write() -> None:
+            with self._file.transaction() as db:
+                db.execute("DELETE FROM lease_number WHERE public_key = ?", (old,))
+                if new is not None and new in self._numbers:
+                    self._write_number(db, new)
+
+        # Under the key of the old row: what was to be written there is overtaken.
+        what = f"the address of {peer_id(old)}"
+        self.ledger.put(self._key("lease_number", old), what, self.path, write, lesser=True)
+
+    def sightings(self) -> dict[bytes, Sighting]:
+        return dict(self._sightings)
+
+    def save_sighting(self, public_key: bytes, sighting: Sighting) -> None:
+        self._sightings[public_key] = sighting
+
+        def write() -> None:
+            with self._file.transaction(durable=False) as db:
+                self._write_sighting(db, public_key)
+
+        key = self._key("sighting", public_key)
+        what = f"where {peer_id(public_key)} is"
+        self.ledger.put(key, what, self.path, write, lesser=True)
 
     def add_usage(self, public_key: bytes, day: str, from_tunnel: int, to_tunnel: int) -> None:
         fresh = self._usage.setdefault((public_key, day), [0, 0])
@@ -339,16 +385,20 @@ class GatewayDatabase(Store):
     # --- rows --------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        for key, label, platform, first, last, revoked, up, down in self._file.rows(
+        for key, label, platform, first, last, revoked, up, down, kind in self._file.rows(
             "SELECT public_key, label, platform, first_seen, last_seen, revoked,"
-            " from_tunnel, to_tunnel FROM peer"
+            " from_tunnel, to_tunnel, kind FROM peer"
         ):
             self._peers[bytes(key)] = peer = PeerDevice(
-                bytes(key), label, platform, first, last, bool(revoked), up, down
+                bytes(key), label, platform, first, last, bool(revoked), up, down, Kind(kind)
             )
             self._stored[peer.public_key] = replace(peer)
         for number, key in self._file.rows("SELECT number, public_key FROM lease_number"):
             self._numbers[bytes(key)] = int(number)
+        for key, *rest in self._file.rows(
+            "SELECT public_key, told, host, port, interface, local, heard FROM sighting"
+        ):
+            self._sightings[bytes(key)] = Sighting(*rest)
 
     def _write_all(self, db: sqlite3.Connection) -> None:
         super()._write_all(db)
@@ -356,11 +406,13 @@ class GatewayDatabase(Store):
             self._write_peer(db, key)
         for key in self._numbers:
             self._write_number(db, key)
+        for key in self._sightings:
+            self._write_sighting(db, key)
 
     def _write_peer(self, db: sqlite3.Connection, key: bytes) -> None:
         peer = self._peers[key]
         db.execute(
-            "INSERT OR REPLACE INTO peer VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO peer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 peer.public_key,
                 peer.label,
@@ -370,8 +422,13 @@ class GatewayDatabase(Store):
                 int(peer.revoked),
                 peer.from_tunnel_bytes,
                 peer.to_tunnel_bytes,
+                str(peer.kind),
             ),
         )
+
+    def _write_sighting(self, db: sqlite3.Connection, key: bytes) -> None:
+        row = (key, *astuple(self._sightings[key]))
+        db.execute("INSERT OR REPLACE INTO sighting VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def _write_number(self, db: sqlite3.Connection, key: bytes) -> None:
         db.execute("INSERT OR REPLACE INTO lease_number VALUES (?, ?)", (self._numbers[key], key))

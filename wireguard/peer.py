@@ -130,12 +130,18 @@ class Peer:
 
     # --- sending -----------------------------------------------------------------------------
 
-    def ready(self, now: float) -> bool:
-        """Whether packets may be put into the writer; begins a handshake where they may not."""
+    def usable(self, now: float) -> bool:
+        """Whether packets may be put into the writer."""
         pair = self.pairs.current
         if pair is not None and pair.usable(now):
             return True
         self.writer.pair = None
+        return False
+
+    def ready(self, now: float) -> bool:
+        """Whether packets may be put into the writer; begins a handshake where they may not."""
+        if self.usable(now):
+            return True
         self.begin(now)
         return False
 

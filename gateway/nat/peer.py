@@ -383,6 +383,11 @@ class TunnelPeer:
         self.mtu = mtu
         self._tcp_configs.clear()
 
+    @property
+    def wants_out(self) -> bool:
+        """Whether something was to be sent since the last `pull`."""
+        return self._dirty
+
     def wake(self) -> None:
         """There is something to send, or to read and send."""
         if not self._dirty and self.out is not None:

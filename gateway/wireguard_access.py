@@ -1,0 +1,443 @@
+"""Who gets in by WireGuard: configs handed out, requests, trusted devices, their links.
+
+Theory of operation. The owner makes a device: its config, private key and all, is shown
+once, and only the public key is kept, as an *offer*. The first handshake that proves that
+key becomes a request at the same desk as any other, and is not answered; the app repeats
+it every few seconds, so an approval connects it at once. Unknown keys get nothing.
+
+    (none)   --add--> OFFERED --handshake--> ASKING --approve--> TRUSTED
+    OFFERED  --not used in time, denied--> (none)         TRUSTED --revoke--> (none)
+
+A trusted device is a peer of the `Device`. Its addresses stand in a file on another
+machine, so they never change: number and pool are the store's, and the pool is pinned
+when the first config names it, whatever the gateway is attached to later. A trusted
+device's first confirmed session opens its tunnel; after a start of the gateway each device
+that was heard lately is knocked at once, so that nobody waits for its own timers.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from eventloop.poller import NEVER, Poller
+from gateway.datagram_socket import Where
+from gateway.leases import AddressPool, PoolError
+from gateway.link import Link
+from gateway.listeners import ListenError
+from gateway.model import GatewayStore, Kind, PairingRequest, PeerDevice, Sighting, TunnelLease, Via
+from gateway.nat.counters import Counters
+from gateway.pairing import PairingDesk, RequestRefused
+from gateway.peers import PeerRegistry
+from gateway.tunnels import Tunnels
+from gateway.wireguard_link import Spot, WireguardDoor, WireguardLink, spot_of
+from sealing.errors import LocalMisuse
+from sealing.identity import generate_identity, public_key
+from vshp.config import CloseReason
+from wireguard.constants import MTU
+from wireguard.device import Device
+from wireguard.peer import Peer
+from wireguard.profile import Profile, spell_endpoint
+
+OFFER_SECONDS = 600.0
+"""How long a config waits for its first use."""
+MAX_OFFERS = 16
+KNOCK_AGE = 600.0
+"""Seconds since a device was heard within which it is looked for after a start."""
+PLATFORM = "wireguard"
+
+_log = logging.getLogger(__name__)
+
+
+class OfferRefused(Exception):
+    """A device that cannot be made; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardOffer:
+    """A device that the owner has made and that has not been let in yet."""
+
+    public_key: bytes
+    label: str
+    profile: Profile
+    """For the caller only: it may hold the private key, and is not kept."""
+    expires: float
+    """Monotonic seconds."""
+
+
+class WireguardAccess:
+    """All WireGuard of a gateway (DeviceOwner, WireguardLinkOwner)."""
+
+    def __init__(
+        self,
+        store: GatewayStore,
+        registry: PeerRegistry,
+        desk: PairingDesk,
+        tunnels: Tunnels,
+        counters: Counters,
+        poller: Poller,
+        port: int,
+        mark: Callable[[Link], None],
+        broken: Callable[[Link, str, float], None],
+        now: float,
+    ) -> None:
+        """`port` 0: never. `mark` has a link pumped; `broken` is told of one that is closed."""
+        self.auto_approve = False
+        self.on_change: Callable[[], None] = lambda: None
+        self.port = port
+        self.now = now
+        self._store = store
+        self._registry = registry
+        self._desk = desk
+        self._tunnels = tunnels
+        self._counters = counters
+        self._poller = poller
+        self._mark = mark
+        self._broken = broken
+        self._doors: list[WireguardDoor] = []
+        self._hosts: tuple[str, ...] = ()
+        self._links: dict[Peer, WireguardLink] = {}
+        self._offers: dict[bytes, WireguardOffer] = {}
+        self._sightings = store.sightings()
+        identity = store.secret("wireguard_key")
+        if identity is None:
+            identity = generate_identity()
+        self._identity = identity
+        self.device = Device(identity, self, time.time() - now, now)
+        pinned = store.secret("wireguard_pool")
+        self.pool: AddressPool | None = None if pinned is None else _unpack_pool(pinned)
+        """None until a config names it."""
+        for peer in registry.all_trusted(Kind.WIREGUARD):
+            self._let_in(peer)
+
+    @property
+    def public_key(self) -> bytes:
+        return self.device.identity.public
+
+    # --- listening ---------------------------------------------------------------------------
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anybody to listen for."""
+        return bool(self.port and (self.device.peers or self._offers))
+
+    @property
+    def listening(self) -> list[str]:
+        return [spell_endpoint(door.host, door.port) for door in self._doors if not door.closed]
+
+    def listen(self, hosts: Sequence[str], anew: bool = False) -> None:
+        """Listen at these addresses, once there is anybody to listen for. Raises ListenError."""
+        wanted = tuple(dict.fromkeys(hosts))
+        if wanted != self._hosts or anew:
+            self.close()
+            self._hosts = wanted
+        self._open()
+
+    def _open(self) -> None:
+        if self._doors or not self.wanted:
+            return
+        try:
+            for host in self._hosts:
+                self._doors.append(
+                    WireguardDoor(
+                        host, self.port, self._poller, self._counters, self._received, self._drained
+                    )
+                )
+        except ListenError:
+            self.close()
+            raise
+        for peer in self.device.peers.values():
+            self._adopt(peer)
+
+    def _adopt(self, peer: Peer) -> None:
+        """Go on by one of the new sockets with a peer that was heard by an old one."""
+        if peer.endpoint is None:
+            return
+        where = spot_of(peer).where
+        heir = next((d for d in self._doors if (":" in d.host) is (":" in where.host)), None)
+        if heir is not None:
+            peer.endpoint = Spot(where, heir)
+            link = self._links.get(peer)
+            if link is not None:
+                link.follow()
+
+    def knock(self, now: float) -> None:
+        """Begin a session with each device that was heard lately: the gateway has just started."""
+        for key, sighting in self._sightings.items():
+            peer = self.device.peers.get(key)
+            if peer is None or time.time() - sighting.heard > KNOCK_AGE:
+                continue
+            spot = self._spot(sighting)
+            if spot is not None:
+                peer.endpoint = spot
+                peer.begin(now)
+        self.send_messages()
+
+    def close(self) -> None:
+        """Listen no more."""
+        for door in self._doors:
+            door.close()
+        self._doors = []
+
+    def _spot(self, sighting: Sighting) -> Spot | None:
+        """Where a device was, as long as the way there is still ours."""
+        six = ":" in sighting.host
+        door = next((d for d in self._doors if (":" in d.host) is six), None)
+        if door is None or not sighting.host:
+            return None
+        try:
+            interface = socket.if_nametoindex(sighting.interface)
+            local = socket.inet_pton(socket.AF_INET6 if six else socket.AF_INET, sighting.local)
+        except OSError:
+            return None
+        address = (sighting.host, sighting.port, 0, 0) if six else (sighting.host, sighting.port)
+        return Spot(Where(address, interface, local), door)
+
+    # --- the owner ---------------------------------------------------------------------------
+
+    def add(
+        self, label: str, host: str, port: int, now: float, key: bytes | None = None
+    ) -> WireguardOffer:
+        """Make a device; its config names `host`. With `key` its owner has the private one.
+
+        Raises OfferRefused and ListenError, and nothing is kept then.
+        """
+        if not self.port:
+            raise OfferRefused("WireGuard is off: vpnshare set gateway.wireguard 51820")
+        self.expire(now)
+        if len(self._offers) >= MAX_OFFERS:
+            raise OfferRefused("too many devices wait for their first use; one of them first")
+        private = generate_identity() if key is None else None
+        public = public_key(private) if private is not None else key
+        assert public is not None
+        if self._registry.trusted(public, Kind.WIREGUARD) or public == self.public_key:
+            raise OfferRefused("this key is in use already")
+        pool = self.pool or replace(self._tunnels.pool, others=())
+        try:
+            self.device.identity.exchange(public)
+            ipv4, ipv6 = pool.addresses(self._registry.lease_number(public))
+        except PoolError as error:
+            self._store.move_lease_number(public, None)
+            raise OfferRefused(str(error)) from None
+        except Exception:
+            raise OfferRefused("this key is none that can be used") from None
+        if self.pool is None:
+            self._store.save_secret("wireguard_key", self._identity)
+            self._store.save_secret("wireguard_pool", _pack_pool(pool))
+            self.pool = pool
+        profile = Profile(
+            private_key=private,
+            ipv4=ipv4,
+            ipv6=ipv6,
+            dns=(pool.gateway_ipv4,),
+            gateway_key=self.public_key,
+            host=host,
+            port=port,
+        )
+        offer = WireguardOffer(public, label, profile, now + OFFER_SECONDS)
+        self._offers[public] = replace(offer, profile=replace(profile, private_key=None))
+        try:
+            self._open()
+        except ListenError:
+            self._forget(public)
+            raise
+        return offer
+
+    def approve(self, request: PairingRequest) -> PeerDevice:
+        """The owner lets the device in; its next handshake is answered."""
+        return self._trust(request.public_key, request.label)
+
+    def denied(self, request: PairingRequest) -> None:
+        """The owner turned the device away: its config is good for nothing."""
+        self._forget(request.public_key)
+
+    def revoke(self, public_key: bytes, now: float) -> None:
+        """Sessions end at once; from now on the device gets no answer."""
+        peer = self.device.peers.get(public_key)
+        if peer is not None:
+            link = self._links.get(peer)
+            self.device.remove(peer)
+            if link is not None:
+                link.close(CloseReason.REVOKED, now)
+
+    def offers(self) -> list[WireguardOffer]:
+        """Devices that were made and are not let in yet."""
+        return list(self._offers.values())
+
+    def sighting(self, public_key: bytes) -> Sighting | None:
+        return self._sightings.get(public_key)
+
+    def links(self) -> list[WireguardLink]:
+        return list(self._links.values())
+
+    # --- time --------------------------------------------------------------------------------
+
+    def get_timer(self) -> float | None:
+        """When a session or an offer wants something."""
+        at = self.device.alarm
+        for offer in self._offers.values():
+            at = min(at, offer.expires)
+        return None if at == NEVER else at
+
+    def handle_timer(self, now: float) -> bool:
+        """True when offers have expired."""
+        self.device.handle_timer(now)
+        self.send_messages()
+        return self.expire(now)
+
+    def expire(self, now: float) -> bool:
+        """Forget configs that were not used in time; True when there were any."""
+        waiting = {request.public_key for request in self._desk.waiting()}
+        late = [key for key, offer in self._offers.items() if offer.expires <= now]
+        over = [key for key in late if key not in waiting]
+        for key in over:
+            self._forget(key)
+        return bool(over)
+
+    # --- datagrams ---------------------------------------------------------------------------
+
+    def _received(self, data: memoryview, segment: int, spot: Spot, now: float) -> None:
+        self.now = now
+        heard = self.device.receive(data, segment, spot, now)
+        self.send_messages()
+        for peer in heard:
+            link_of = self._links.get(peer)
+            if link_of is not None:
+                link_of.arrived(now)
+
+    def _drained(self, now: float) -> None:
+        for link in self.links():
+            link.pump(now)
+
+    def send_messages(self) -> None:
+        for message, spot in self.device.take_messages():
+            if not spot.door.closed:
+                where = spot.where
+                spot.door.send(message, len(message), where.address, where.control())
+
+    # --- what the device tells (DeviceOwner) ---------------------------------------------------
+
+    def confirmed(self, peer: Peer, now: float) -> None:
+        device = self._registry.trusted(peer.keys.public, Kind.WIREGUARD)
+        if device is None:
+            return
+        link = self._links.get(peer)
+        tunnel = self._tunnels.of_key(device.public_key)
+        if link is None or tunnel is None or tunnel.link is not link:
+            link = WireguardLink(self, peer, now)
+            self._links[peer] = link
+            device = self._registry.seen(device, PLATFORM)
+            self._tunnels.carry(link, device, self._lease(peer, device), now)
+            self.on_change()
+        else:
+            link.revive(now)
+        self._see(peer)
+        self._mark(link)
+
+    def moved(self, peer: Peer, now: float) -> None:
+        self._counters.counts["wireguard__endpoint__moved"] += 1
+        self._see(peer)
+
+    def silent(self, peer: Peer, now: float) -> None:
+        link = self._links.get(peer)
+        if link is not None:
+            link.close(CloseReason.LINK_DEAD, now)
+
+    def unknown(self, public: bytes, where: Spot, now: float) -> Peer | None:
+        offer = self._offers.get(public)
+        if offer is None:
+            return None
+        if self.auto_approve:
+            self._trust(public, offer.label)
+            self.on_change()
+            return self.device.peers[public]
+        try:
+            self._desk.submit(public, offer.label, PLATFORM, Via.WIREGUARD, where.host, None, now)
+        except RequestRefused as refused:
+            self._counters.counts[f"pairing__{refused.reason}__refused"] += 1
+        else:
+            self.on_change()
+        return None
+
+    def refused(self, reason: str, peer: Peer | None, where: Spot, now: float) -> None:
+        """Counted by the device; who it was is for the doctor to say."""
+
+    # --- links (WireguardLinkOwner) ------------------------------------------------------------
+
+    def link_broken(self, link: WireguardLink, reason: str, now: float) -> None:
+        self._links.pop(link.wg, None)
+        self._broken(link, f"wireguard__{reason}", now)
+
+    def link_again(self, link: Link) -> None:
+        self._mark(link)
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _trust(self, public: bytes, label: str) -> PeerDevice:
+        offer = self._offers.pop(public, None)
+        if offer is not None:
+            told = spell_endpoint(offer.profile.host, offer.profile.port)
+            self._save(public, Sighting(told))
+        peer = self._registry.approve(public, label, PLATFORM, Kind.WIREGUARD)
+        self._let_in(peer)
+        return peer
+
+    def _let_in(self, peer: PeerDevice) -> None:
+        if self.pool is None or peer.public_key in self.device.peers:
+            return
+        try:
+            ipv4, ipv6 = self.pool.addresses(self._registry.lease_number(peer.public_key))
+            self.device.add(peer.public_key, ipv4, ipv6)
+        except (PoolError, LocalMisuse) as error:
+            _log.error("%s cannot be let in by WireGuard: %s", peer.id, error)
+
+    def _forget(self, public: bytes) -> None:
+        if self._offers.pop(public, None) is not None:
+            self._store.move_lease_number(public, None)
+
+    def _lease(self, peer: Peer, device: PeerDevice) -> TunnelLease:
+        assert self.pool is not None
+        return TunnelLease(
+            id=device.public_key.hex()[:8],
+            peer_id=device.id,
+            ipv4=peer.ipv4,
+            ipv6=peer.ipv6,
+            gateway_ipv4=self.pool.gateway_ipv4,
+            gateway_ipv6=self.pool.gateway_ipv6,
+            prefix_ipv4=32,
+            prefix_ipv6=128,
+            mtu=MTU,
+            offload=False,
+            expires=NEVER,
+        )
+
+    def _see(self, peer: Peer) -> None:
+        """Keep where the device is, for a knock after the next start."""
+        spot = spot_of(peer)
+        before = self._sightings.get(peer.keys.public, Sighting(""))
+        try:
+            interface = socket.if_indextoname(spot.where.interface)
+        except OSError:
+            interface = ""
+        family = socket.AF_INET if len(spot.where.local) == 4 else socket.AF_INET6
+        local = socket.inet_ntop(family, spot.where.local)
+        seen = Sighting(before.told, spot.host, spot.port, interface, local, time.time())
+        if replace(before, heard=seen.heard) != seen or seen.heard - before.heard > KNOCK_AGE / 2:
+            self._save(peer.keys.public, seen)
+
+    def _save(self, public: bytes, sighting: Sighting) -> None:
+        self._sightings[public] = sighting
+        self._store.save_sighting(public, sighting)
+
+
+def _pack_pool(pool: AddressPool) -> bytes:
+    return f"{pool.ipv4} {pool.ipv6}".encode()
+
+
+def _unpack_pool(text: bytes) -> AddressPool:
+    ipv4, ipv6 = text.decode().split()
+    return AddressPool(ipaddress.IPv4Network(ipv4), ipaddress.IPv6Network(ipv6))

@@ -1,0 +1,203 @@
+"""Links to WireGuard apps: a UDP socket of their own, and what carries a device's tunnel.
+
+Theory of operation. The doors (one a listening address) hand their datagrams to the one
+`Device`; which door and by which way a peer was heard is its endpoint there, a `Spot`. A
+link lives from a device's first confirmed session until nobody answers, the device is
+revoked or the gateway stops. Sessions come and go underneath it: while there is none, the
+writer has no room, so data waits in the sockets it would be read from, and the first of
+it begins a handshake.
+
+WireGuard says nothing when it ends, and a device that has nothing to send is silent. So a
+link is `live` while there are keys to send under, and stays when there are none.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from eventloop.poller import Poller
+from gateway.datagram_socket import Ancillary, DatagramSocket, Where
+from gateway.link import PUMP_TURNS, Link
+from gateway.nat.counters import Counters
+from gateway.nat.router import TunnelPeer
+from netstack.out import PacketOut
+from vshp.config import CloseReason
+from wireguard.peer import Peer, drop_packet
+
+REVIVAL_SECONDS = 1.0
+"""Silence under traffic after which what is in flight is sent again at the first sign of life."""
+_NO_COUNTERS: Mapping[str, int] = {}
+
+
+class Spot(NamedTuple):
+    """Where a device is, and by which of our sockets."""
+
+    where: Where
+    door: WireguardDoor
+
+    @property
+    def host(self) -> str:
+        return self.where.host
+
+    @property
+    def port(self) -> int:
+        return self.where.port
+
+
+def spot_of(peer: Peer) -> Spot:
+    """Where a peer is that was heard."""
+    spot = peer.endpoint
+    assert isinstance(spot, Spot)
+    return spot
+
+
+class WireguardDoor(DatagramSocket):
+    """A listening UDP socket for WireGuard apps."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        poller: Poller,
+        counters: Counters,
+        received: Callable[[memoryview, int, Spot, float], None],
+        drained: Callable[[float], None],
+    ) -> None:
+        """Open and bind. Raises ListenError."""
+        self._on_received = received
+        self._on_drained = drained
+        super().__init__(host, port, poller, counters)
+
+    def _received(self, data: memoryview, segment: int, where: Where, now: float) -> None:
+        self._on_received(data, segment, Spot(where, self), now)
+
+    def _drained(self, now: float) -> None:
+        self._on_drained(now)
+
+
+class WireguardLinkOwner(Protocol):
+    """What a link tells whoever keeps the device. None of these may raise."""
+
+    now: float
+    """When the run of datagrams began to be taken that is being taken."""
+
+    def link_broken(self, link: WireguardLink, reason: str, now: float) -> None:
+        """The link is closed. `reason` is a stable name for counters and logs."""
+
+    def link_again(self, link: Link) -> None:
+        """More is ready than this turn allowed: call `pump` again soon."""
+
+    def send_messages(self) -> None:
+        """Handshake messages wait to be sent."""
+
+
+class WireguardLink(Link):
+    """Carries the tunnel of one WireGuard device."""
+
+    __slots__ = ("_control", "_heard", "_owner", "_spot", "wg")
+
+    def __init__(self, owner: WireguardLinkOwner, wg: Peer, now: float) -> None:
+        spot = spot_of(wg)
+        super().__init__(spot.host, spot.port, "wireguard", now)
+        self._owner = owner
+        self._spot = spot
+        self._control: Ancillary = spot.where.control()
+        self._heard = now
+        self.wg = wg
+        self.public_key = wg.keys.public
+
+    @property
+    def live(self) -> bool:
+        return self.wg.writer.pair is not None
+
+    @property
+    def local(self) -> str:
+        local = self._spot.where.local
+        return socket.inet_ntop(socket.AF_INET if len(local) == 4 else socket.AF_INET6, local)
+
+    @property
+    def out(self) -> PacketOut:
+        return self.wg.writer
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        return _NO_COUNTERS
+
+    def attach(self, peer: TunnelPeer) -> None:
+        super().attach(peer)
+        self.wg.on_packet = self._packet
+
+    def detach(self) -> None:
+        super().detach()
+        self.wg.on_packet = drop_packet
+
+    def get_timer(self) -> float | None:
+        """The device has one timer for all its peers."""
+        return None
+
+    def handle_timer(self, now: float) -> None:
+        pass
+
+    def arrived(self, now: float) -> None:
+        """A run of datagrams in which this device was heard is over."""
+        if self.peer is not None:
+            self.peer.end_batch(now)
+        self.revive(now)
+        if self.wg.writer.waiting or (self.peer is not None and self.peer.wants_out):
+            self._owner.link_again(self)
+
+    def revive(self, now: float) -> None:
+        """The device is there: follow it, and send again what went nowhere while it was not."""
+        silent, self._heard = now - self._heard, now
+        moved = self.follow()
+        peer = self.peer
+        if peer is not None and peer.in_flight and (moved or silent > REVIVAL_SECONDS):
+            # TCP's own timers have backed off.
+            peer.set_out(self.wg.writer, now, reliable=False)
+
+    def follow(self) -> bool:
+        """Send to where the device is now; whether that is somewhere else."""
+        spot = spot_of(self.wg)
+        if spot == self._spot:
+            return False
+        self._spot = spot
+        self._control = spot.where.control()
+        self.host, self.port = spot.host, spot.port
+        return True
+
+    def pump(self, now: float) -> None:
+        if self.closed or self._spot.door.full:
+            # The door pumps everybody once its socket has room again.
+            return
+        wg, peer = self.wg, self.peer
+        if peer is None:
+            return
+        if not wg.usable(now):
+            if peer.wants_out:
+                wg.begin(now)
+                self._owner.send_messages()
+            return
+        door, address = self._spot.door, self._spot.where.address
+        for _ in range(PUMP_TURNS):
+            more = peer.pull(now)
+            sent = False
+            for data, segment in wg.take(now):
+                door.send(data, segment, address, self._control)
+                sent = True
+            self._owner.send_messages()
+            if not sent or not more or door.full:
+                return
+        self._owner.link_again(self)
+
+    def close(self, reason: CloseReason, now: float, detail: str = "") -> None:
+        """Let go. WireGuard has no word for it: the device notices silence."""
+        if self.closed:
+            return
+        self.closed = True
+        self._owner.link_broken(self, str(reason), now)
+
+    def _packet(self, buf: memoryview, start: int, end: int) -> None:
+        assert self.peer is not None
+        self.peer.from_tunnel(buf, start, end, False, self._owner.now)
