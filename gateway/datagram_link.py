@@ -101,6 +101,9 @@ class DatagramLink(SessionLink):
             self._where = where
             self._control = where.control()
             self.host, self.port = where.address[:2]
+        for datagram, there in self.session.datagrams_elsewhere():
+            assert isinstance(there, Where)
+            self._door.send(datagram, len(datagram), there.address, there.control())
         sent = False
         for data, segment in self.session.datagrams_to_send():
             self._door.send(data, segment, self._where.address, self._control)

@@ -82,6 +82,8 @@ DATA_HEADER_SIZE = 16
 """type u8, epoch u8, reserved u16, receiver index u32, counter u64; authenticated."""
 INITIATION_SIZE = 1200
 """An initiation is padded to this, so an answer is never larger than its question."""
+CHALLENGE_SIZE = 8
+"""The token that a new address has to send back."""
 
 # --- implementation ----------------------------------------------------------------------------
 
@@ -140,6 +142,8 @@ MAX_TICKET_SESSIONS = 1024
 HANDSHAKE_RETRY = 0.5
 """First retransmission of a datagram handshake message; doubles each time."""
 MAX_HANDSHAKE_RETRY = 4.0
+CHALLENGE_RETRY = 0.25
+"""Seconds before the same address is asked again whether the peer is there."""
 CONTROL_RETRY = 0.3
 """First retransmission of control frames on datagrams; doubles each time."""
 MAX_CONTROL_RETRY = 3.0

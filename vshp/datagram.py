@@ -4,7 +4,8 @@ Theory of operation. Every datagram is a record of its own: header (authenticate
 counter, ciphertext. What does not authenticate, was seen before or is too old is
 dropped and counted; it never ends a session. Only a datagram that authenticates
 can break the protocol. The newest authenticated datagram also says where the
-peer is now (roaming).
+peer may be now (roaming); once that address has proven it (`path_proof`) everything
+goes there.
 
 Handshake messages are sent again until they are answered; both sides answer a
 repeated question with the same bytes. Control frames go through a small reliable
@@ -27,6 +28,7 @@ from sealing.records import TAG_SIZE, RecordKey
 from sealing.replay import ReplayWindow
 from vshp.config import LeaseConfig, Suite
 from vshp.constants import (
+    CHALLENGE_SIZE,
     DATA_HEADER_SIZE,
     DATAGRAM_DATA,
     DATAGRAM_OVERHEAD,
@@ -43,8 +45,10 @@ from vshp.core import Random, SessionCore
 from vshp.datagram_writer import DatagramWriter
 from vshp.errors import FrameInvalid, FrameTruncated
 from vshp.events import PathPayloadFound
+from vshp.fields import sized
 from vshp.frames import FrameType, encode_frame
 from vshp.path_mtu import PathSearch
+from vshp.path_proof import PathProof
 from vshp.reliable import ControlReceiver, ControlSender, decode_ack, encode_ack
 from vshp.states import State
 
@@ -84,6 +88,8 @@ class DatagramTransport(SessionCore):
         self.records = 0
         """Datagrams that authenticated."""
         self.peer_index: int | None = None
+        self._from: Address | None = None
+        """Where the datagram came from that is being dealt with."""
         self._window: ReplayWindow | None = None
         self._key: RecordKey | None = None
         self._next_key: RecordKey | None = None
@@ -98,6 +104,8 @@ class DatagramTransport(SessionCore):
         self._repeat_at: float | None = None
         self._repeat_wait = HANDSHAKE_RETRY
         self._search: PathSearch | None = None
+        self._proof = PathProof(rng)
+        self._elsewhere: list[tuple[bytes, Address]] = []
 
     # --- the verbs ---------------------------------------------------------------------------
 
@@ -137,6 +145,11 @@ class DatagramTransport(SessionCore):
     def datagrams_to_send(self) -> list[tuple[memoryview, int]]:
         """What to send to `address`: (run of datagrams, size of each but the last) pairs."""
         return self.writer.output()
+
+    def datagrams_elsewhere(self) -> list[tuple[bytes, Address]]:
+        """Single datagrams to other addresses, where the peer may be; taken."""
+        elsewhere, self._elsewhere = self._elsewhere, []
+        return elsewhere
 
     def get_timer(self) -> float | None:
         """When `handle_timer` is due; to be asked after every call in here or the writer."""
@@ -208,16 +221,25 @@ class DatagramTransport(SessionCore):
         if key is self._next_key:
             self._advance(now)
         if self._window.commit(counter) and address != self.address:
-            if self.address is not None:
-                self._count("datagram__address__roamed")
-            self.address = address
+            self._seen_elsewhere(address, now)
         self.records += 1
         if self.records == 1:
             self._repeat = self._repeat_at = None
             self._first_record()
             if self._key is None:
                 return
+        self._from = address
         self._frames(self._scratch, size, now)
+
+    def _seen_elsewhere(self, address: Address, now: float) -> None:
+        """The newest datagram came from another address: the peer has moved, or somebody else
+        sent it on."""
+        if self.address is None:
+            self.address = address
+        elif (token := self._proof.challenge(address, now)) is not None and not self._elsewhere:
+            self._elsewhere.append((self.writer.apart(FrameType.PATH_CHALLENGE, token), address))
+            self._answers += 1
+            self._count("datagram__address__challenged")
 
     def _frames(self, scratch: memoryview, fill: int, now: float) -> None:
         on_packet = self.on_packet
@@ -259,6 +281,16 @@ class DatagramTransport(SessionCore):
             payload = tail - at + DATAGRAM_OVERHEAD
             if self._search is not None and self._search.passed(payload, now):
                 self._event(PathPayloadFound(self._search.payload))
+        elif kind == FrameType.PATH_CHALLENGE:
+            if not self.writer.batched:
+                self._answers += 1
+            token = sized(bytes(scratch[at:tail]), CHALLENGE_SIZE)
+            self.writer.frame(FrameType.PATH_RESPONSE, token)
+            self.writer.flush()
+        elif kind == FrameType.PATH_RESPONSE:
+            if self._proof.proven(sized(bytes(scratch[at:tail]), CHALLENGE_SIZE), self._from):
+                self._count("datagram__address__roamed")
+                self.address = self._from
         elif kind == FrameType.ACK:
             self._sender.acknowledged(decode_ack(bytes(scratch[at:tail])), now)
         elif kind == FrameType.RELIABLE:

@@ -184,6 +184,21 @@ class DatagramWriter:
         padded[FRAME_HEADER_SIZE : FRAME_HEADER_SIZE + len(body)] = body
         self._seal(memoryview(padded), len(padded))
 
+    def apart(self, kind: int, body: bytes) -> bytes:
+        """A frame sealed alone and handed out: for another address than all the rest goes to."""
+        key = self._key
+        if key is None or self._closed:
+            raise LocalMisuse("seal_without_key")
+        frame = bytearray(FRAME_HEADER_SIZE) + body
+        _pack_u32(frame, 0, kind | len(body) << 8)
+        out = memoryview(bytearray(len(frame) + _OVERHEAD))
+        counter = self.records
+        _pack_header(out, 0, DATAGRAM_DATA, self.epoch & 0xFF, 0, self._index, counter)
+        head, sealed = out[:DATA_HEADER_SIZE], out[DATA_HEADER_SIZE:]
+        key.encrypt_into(key.nonce(0, counter), memoryview(frame), head, sealed)
+        self.records = counter + 1
+        return bytes(out)
+
     def output(self) -> list[tuple[memoryview, int]]:
         """Takes what is to be sent: (run of datagrams, size of each but the last) pairs.
 

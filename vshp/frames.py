@@ -64,6 +64,8 @@ class FrameType(IntEnum):
     PROBE = 0x11
     PROBE_ACK = 0x12
     CODE_AGREED = 0x13
+    PATH_CHALLENGE = 0x14
+    PATH_RESPONSE = 0x15
     PADDING = 0x90
 
 

@@ -68,6 +68,8 @@ class DatagramDouble(asyncio.DatagramProtocol):
 
     def flush(self, session: DatagramGatewaySession) -> None:
         session.writer.flush()
+        for datagram, there in session.datagrams_elsewhere():
+            self.transport.sendto(datagram, there)
         for data, segment in session.datagrams_to_send():
             for at in range(0, len(data), segment):
                 self.transport.sendto(bytes(data[at : at + segment]), session.address)

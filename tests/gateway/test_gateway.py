@@ -289,6 +289,39 @@ async def test_a_link_may_outlast_its_first_ticket(monkeypatch: pytest.MonkeyPat
     await gateway.stop()
 
 
+async def test_a_datagram_sent_on_from_elsewhere_takes_the_link_nowhere(
+    gateway: Gateway,
+) -> None:
+    device, _ = await paired(gateway, udp=True)
+    await device.alive()
+    (link,) = [tunnel.link for tunnel in gateway.tunnels()]
+    assert link is not None
+    before = link.port
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim:
+        victim.connect(("127.0.0.1", port_of(gateway)))
+        victim.settimeout(5)
+        device.session.ping(device.loop.time())
+        assert isinstance(device.session, DatagramClientSession)
+        ((stolen, _size),) = device.session.datagrams_to_send()
+        victim.send(stolen)
+        asked = await device.loop.run_in_executor(None, victim.recv, 2048)
+        assert len(asked) == 44
+        await device.alive()
+        assert link.port == before
+        victim.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            victim.recv(2048)
+        # The device itself may go there: it can read what is asked.
+        device.sock.close()
+        device.sock = victim.dup()
+        device.sock.setblocking(False)
+        device.session.receive_datagram(memoryview(bytearray(asked)), "gateway", gateway.now())
+        await device.flush()
+        await device.alive()
+        assert link.port == victim.getsockname()[1] != before
+    device.leave()
+
+
 async def test_a_used_ticket_begins_a_new_session_with_the_same_addresses(
     gateway: Gateway,
 ) -> None:

@@ -44,6 +44,8 @@ class World:
     now: float = 0.0
     address: tuple[str, int] = ("192.168.1.9", 5555)
     cut: bool = False
+    elsewhere: list[object] = field(default_factory=list)
+    """Addresses that were asked whether the client is there."""
     at_client: list[bytes] = field(default_factory=list)
     at_gateway: list[bytes] = field(default_factory=list)
     client_events: list[Event] = field(default_factory=list)
@@ -98,8 +100,16 @@ class World:
                         self.decide(self, session, event)
                     else:
                         session.approve(self.lease, self.now)
-            for data in split(session.datagrams_to_send()):
-                self.send("client", data, SERVER)
+            # The client's old address leads nowhere.
+            if session.address == self.address:
+                for data in split(session.datagrams_to_send()):
+                    self.send("client", data, SERVER)
+            else:
+                session.datagrams_to_send()
+            for data, there in session.datagrams_elsewhere():
+                self.elsewhere.append(there)
+                if there == self.address:
+                    self.send("client", data, SERVER)
         while (news := self.client.next_event()) is not None:
             self.client_events.append(news)
 

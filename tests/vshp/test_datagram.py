@@ -15,6 +15,8 @@ from tests.vshp.lossy import SERVER, World, connected, split
 from vshp import datagram_writer
 from vshp.config import CloseReason, GatewayStatus, Resume, Suite
 from vshp.constants import (
+    CHALLENGE_RETRY,
+    CHALLENGE_SIZE,
     DATAGRAM_OVERHEAD,
     INITIATION_SIZE,
     LOAD_HALF_OPEN,
@@ -40,6 +42,7 @@ from vshp.events import (
 from vshp.frames import FrameType
 from vshp.pairing import OneTimeSecrets, secret_id
 from vshp.path_mtu import PathSearch
+from vshp.path_proof import PathProof
 from vshp.reliable import ControlReceiver, ControlSender
 
 SUITES = list(Suite)
@@ -253,6 +256,7 @@ def test_an_authenticated_datagram_moves_the_peer_and_nothing_else_does() -> Non
     world.run(0.1)
     assert world.session.address == ("10.9.9.9", 1)
     assert world.session.counters["datagram__address__roamed"] == 1
+    assert world.elsewhere == [("10.9.9.9", 1)]
     forged = bytearray(old)
     forged[8:16] = (10_000).to_bytes(8, "little")
     for data in (old, bytes(forged)):
@@ -261,6 +265,59 @@ def test_an_authenticated_datagram_moves_the_peer_and_nothing_else_does() -> Non
     assert world.session.address == ("10.9.9.9", 1)
     assert world.session.counters["datagram__forged__dropped"] == 1
     assert len(world.at_gateway) == 1
+
+
+def test_who_sends_a_datagram_on_under_another_address_moves_nothing() -> None:
+    """Somebody on the path, who would have the bulk sent to a victim."""
+    world = connected()
+    for n in range(5):
+        world.client.ping(world.now)
+        (stolen,) = split(world.client.datagrams_to_send())
+        world.listener.receive_datagram(memoryview(stolen), ("6.6.6.6", 6), world.now)
+        assert world.session.address == world.address
+        world.session.writer.send_packet(bytearray(64) + bytes(1000), 64, 1064)
+        world.session.writer.flush()
+        world.run(0.3)
+        assert len(world.at_client) == n + 1, "the bulk goes where it went"
+    assert world.elsewhere == [("6.6.6.6", 6)] * 5
+    assert "datagram__address__roamed" not in world.session.counters
+    # The answer, sent on from a third place, is no proof of that place.
+    world.address = ("10.9.9.9", 1)
+    world.client.ping(world.now)
+    (moved,) = split(world.client.datagrams_to_send())
+    world.listener.receive_datagram(memoryview(moved), world.address, world.now)
+    ((challenge, there),) = world.session.datagrams_elsewhere()
+    assert there == world.address
+    world.client.receive_datagram(memoryview(challenge), SERVER, world.now)
+    (answer,) = split(world.client.datagrams_to_send())
+    world.listener.receive_datagram(memoryview(answer), ("6.6.6.6", 6), world.now)
+    assert world.session.address == ("192.168.1.9", 5555)
+    world.run(1.0)
+
+
+def test_a_path_is_asked_again_but_not_at_once() -> None:
+    proof = PathProof(lambda n: bytes(n - 1) + b"x")
+    token = proof.challenge("a", 0.0)
+    assert token is not None and len(token) == CHALLENGE_SIZE
+    assert proof.challenge("a", CHALLENGE_RETRY - 0.01) is None
+    assert proof.challenge("a", CHALLENGE_RETRY) == token
+    assert not proof.proven(token, "b") and not proof.proven(bytes(8), "a")
+    assert proof.proven(token, "a") and not proof.proven(token, "a")
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.4])
+def test_a_peer_that_moves_is_followed_over_a_bad_path(loss: float) -> None:
+    world = connected()
+    world.loss = loss
+    for n in range(5):
+        world.address = (f"10.9.9.{n}", n)
+        world.client.ping(world.now)
+        for _ in range(40):
+            world.client.writer.reserve_packet(40)
+            world.client.writer.flush()
+            world.run(0.1)
+        assert world.session.address == world.address
+    assert world.session.counters["datagram__address__roamed"] == 5
 
 
 @pytest.mark.parametrize("limit", ["REKEY_AFTER_BYTES", "REKEY_AFTER_RECORDS"])
