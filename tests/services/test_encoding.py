@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +26,8 @@ from tests.fakes.services import PretendClient, PretendGateway
 from tests.services.test_cli import ROOT, Terminal
 from tests.tui.pictures import read_qr
 
+TIOCGPTN = 0x80045430
+"""Tells the number of a terminal (ioctl_tty(2)); `termios` has it from Python 3.12 on."""
 NAME = "Küche 厨房 🍲"
 
 LOOKS = [
@@ -148,16 +153,26 @@ def test_a_console_without_a_terminal_says_so(gateway: PretendGateway, args: lis
     assert "needs a terminal" in done.stderr and "\x1b" not in done.stdout
 
 
-def test_a_console_whose_terminal_takes_nothing_ends_by_sigterm(gateway: PretendGateway) -> None:
+@pytest.mark.parametrize("keys", [0, 40], ids=["idle", "with its hands full"])
+def test_a_console_whose_terminal_takes_nothing_ends_by_sigterm(
+    gateway: PretendGateway, keys: int
+) -> None:
     terminal = Terminal("console")
     terminal.read_until(b"Pixel 8")
-    # From now on nobody reads: the terminal's buffer fills, and writes are held up.
-    for _ in range(40):
+    # As by a link that has died: what is written is held up from now on.
+    (number,) = struct.unpack("i", fcntl.ioctl(terminal.master, TIOCGPTN, b"\0" * 4))
+    far = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY)
+    termios.tcflow(far, termios.TCOOFF)
+    for _ in range(keys):
         os.write(terminal.master, b"12")
         time.sleep(0.05)
     terminal.process.send_signal(signal.SIGTERM)
-    assert terminal.process.wait(15) == 128 + signal.SIGTERM
-    os.close(terminal.master)
+    try:
+        assert terminal.process.wait(15) == 128 + signal.SIGTERM
+    finally:
+        terminal.process.kill()
+        os.close(far)
+        os.close(terminal.master)
 
 
 def test_what_an_encoding_can_show() -> None:
