@@ -31,8 +31,9 @@ LITTLE = 32
 many clients there are."""
 PATIENCE = 4.0
 """Seconds in which a host that is there answers, the SYNs sent again after 1 and 3 s included."""
-UNANSWERED = 300.0
-"""Seconds of idleness that a flow is charged to which nobody has answered in PATIENCE."""
+UNANSWERED = 86_400.0
+"""Seconds of idleness that a flow is charged to which nobody has answered in PATIENCE: it goes
+before what is merely idle."""
 OWN_IDLE = 60.0
 """Seconds of rest after which a client's own flow gives way to its next one."""
 
