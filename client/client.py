@@ -397,12 +397,7 @@ class Client:
                 await self._renew()
             elif ending.reason in _NOT_RESUMABLE:
                 plan.resume = None
-            elif (
-                failure is None
-                and not leased
-                and ending.reason == "link_lost"
-                and _look_who_is_there(plan)
-            ):
+            elif failure is None and not leased and _look_who_is_there(plan, ending):
                 log.info("what answered has not proven its key: looking which one it shows")
                 continue
             elif failure is None and not leased and _second_way(plan, ending):
@@ -693,8 +688,14 @@ def _second_way(plan: Plan, ending: Ending) -> bool:
     return False
 
 
-def _look_who_is_there(plan: Plan) -> bool:
-    """Have the next round ask for the key alone, once: a known gateway hung up unproven."""
+def _look_who_is_there(plan: Plan, ending: Ending) -> bool:
+    """Have the next round ask for the key alone, once: a known gateway hung up unproven.
+
+    By UDP one that cannot read message one says nothing at all.
+    """
+    silent = ending.reason == "handshake_timeout" and plan.transport == "udp"
+    if not silent and ending.reason != "link_lost":
+        return False
     if plan.probed or plan.public_key is None or plan.secret is not None:
         return False
     plan.probed = plan.probing = True

@@ -76,7 +76,8 @@ class Admission:
             revoked = self._registry.is_revoked(key)
             self._refuse(link, CloseReason.REVOKED if revoked else CloseReason.NOT_PAIRED, now)
             return False
-        via = Via.QR if hello.proof == "secret" else Via.LAN
+        cable = Via.USB if link.via == "usb" else Via.LAN
+        via = Via.QR if hello.proof == "secret" else cable
         if via is Via.QR and self.auto_approve_qr:
             peer = self._registry.approve(key, hello.label, hello.platform)
             self._journal.approved(peer, by_code=True)
@@ -117,7 +118,12 @@ class Admission:
             self._turn_away(request.public_key, CloseReason.APPROVAL_EXPIRED, now)
         return bool(over)
 
-    def link_gone(self, link: Link, now: float) -> bool:
+    def other_digits(self, link: Link, now: float) -> None:
+        """The device's user says that it does not show the digits that we show."""
+        self._counters.counts["pairing__code__refused_by_device"] += 1
+        self.link_gone(link, now, "other digits are shown there. Somebody may be in between")
+
+    def link_gone(self, link: Link, now: float, why: str = "it has gone") -> bool:
         """The link closed; True when its device was waiting."""
         key = link.public_key
         waiting = None if key is None else self._waiting.get(key)
@@ -126,7 +132,7 @@ class Admission:
         del self._waiting[key]
         request = self.desk.withdraw(key, now)
         if request is not None:
-            self._journal.waits_no_more(request, "it has gone", now)
+            self._journal.waits_no_more(request, why, now)
         return True
 
     def _ask_owner(self, link: SessionLink, hello: HelloReceived, via: Via, now: float) -> bool:

@@ -535,8 +535,8 @@ class Gateway:
             case ev.PathPayloadFound():
                 self._tunnels.path_found(link, event.payload, now)
             case ev.PeerClosed(reason=CloseReason.CODE_REFUSED):
-                # Its user sees other digits: somebody is between us, or a typing error was.
-                self.counters.counts["pairing__code__refused_by_device"] += 1
+                self._admission.other_digits(link, now)
+                self._changed()
             case ev.PeerClosed(reason=CloseReason.DISCONNECTED):
                 # It said goodbye: no grace for what it no longer wants.
                 tunnel = self._tunnels.of_link(link)

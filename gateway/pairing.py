@@ -54,6 +54,15 @@ _PROVEN = frozenset({Via.QR, Via.WIREGUARD})
 """These devices hold something that the owner has handed out."""
 
 
+_AT_HAND = _PROVEN | {Via.USB}
+"""A denial is of the device alone: all cables come from this machine's own address."""
+
+
+def _place(via: Via, address: str) -> str:
+    """With whom a request is counted: cables with each other, not with what runs here."""
+    return str(via) if via is Via.USB else neighbourhood(address)
+
+
 class RequestRefused(Exception):
     """A request that may not wait. `reason` is a stable name, `retry_in` seconds or None."""
 
@@ -104,9 +113,9 @@ class PairingDesk:
         Who had to give way is then in `given_way`.
         """
         self.expire(now)
-        neighbours = neighbourhood(address)
+        neighbours = _place(via, address)
         keys: tuple[bytes | str, ...] = (public_key,)
-        if via not in _PROVEN:
+        if via not in _AT_HAND:
             keys = (public_key, neighbours)
         for key in keys:
             denial = self._denials.get(key)
@@ -124,7 +133,7 @@ class PairingDesk:
         if proven:
             if len(same_kind) >= MAX_QR_REQUESTS:
                 raise RequestRefused("desk_full", self._next_expiry(now))
-        elif sum(neighbourhood(r.address) == neighbours for r in same_kind) >= MAX_PER_ADDRESS:
+        elif sum(_place(r.via, r.address) == neighbours for r in same_kind) >= MAX_PER_ADDRESS:
             raise RequestRefused("desk_full", self._next_expiry(now))
         elif len(same_kind) >= MAX_LAN_REQUESTS:
             self._make_room(same_kind, neighbours, now)
@@ -158,7 +167,7 @@ class PairingDesk:
         request = self.find(request_id)
         del self._requests[request.public_key]
         self._denials.pop(request.public_key, None)
-        self._in_vain.forgive(neighbourhood(request.address))
+        self._in_vain.forgive(_place(request.via, request.address))
         return request
 
     def deny(self, request_id: str, now: float) -> PairingRequest:
@@ -166,7 +175,7 @@ class PairingDesk:
         request = self.find(request_id)
         del self._requests[request.public_key]
         self._remember_denial(request.public_key, now)
-        if request.via not in _PROVEN and request.address:
+        if request.via not in _AT_HAND and request.address:
             self._remember_denial(neighbourhood(request.address), now)
         return request
 
@@ -174,7 +183,7 @@ class PairingDesk:
         """The device gave up (its connection closed); its request, if it had one."""
         request = self._requests.pop(public_key, None)
         if request is not None:
-            self._in_vain.note(neighbourhood(request.address), now)
+            self._in_vain.note(_place(request.via, request.address), now)
         return request
 
     def expire(self, now: float) -> list[PairingRequest]:
@@ -182,7 +191,7 @@ class PairingDesk:
         over = [r for r in self._requests.values() if r.expires <= now]
         for request in over:
             del self._requests[request.public_key]
-            self._in_vain.note(neighbourhood(request.address), now)
+            self._in_vain.note(_place(request.via, request.address), now)
         return over
 
     def given_way(self) -> list[PairingRequest]:
@@ -198,19 +207,19 @@ class PairingDesk:
 
     def _make_room(self, waiting: list[PairingRequest], newcomer: str, now: float) -> None:
         """One who deserves his place less gives it up; raises RequestRefused if nobody does."""
-        held = Counter(neighbourhood(r.address) for r in waiting)
+        held = Counter(_place(r.via, r.address) for r in waiting)
 
         def claims(neighbours: str) -> tuple[int, int]:
             """Places held, and the owner asked in vain: the more, the worse."""
             return held[neighbours], self._in_vain.times(neighbours, now)
 
         # The first of equals is the newest, since the list is turned.
-        worst = max(reversed(waiting), key=lambda r: claims(neighbourhood(r.address)))
-        places, vain = claims(neighbourhood(worst.address))
+        worst = max(reversed(waiting), key=lambda r: claims(_place(r.via, r.address)))
+        places, vain = claims(_place(worst.via, worst.address))
         if (places, vain) <= (held[newcomer] + 1, self._in_vain.times(newcomer, now)):
             raise RequestRefused("desk_full", self._next_expiry(now))
         del self._requests[worst.public_key]
-        self._in_vain.note(neighbourhood(worst.address), now)
+        self._in_vain.note(_place(worst.via, worst.address), now)
         self._gone.append(worst)
 
     def _next_expiry(self, now: float) -> float:

@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from client.model import ClientError, ClientSnapshot, ClientState, fingerprint
+from client.model import (
+    ClientError,
+    ClientSnapshot,
+    ClientState,
+    KnownGateway,
+    TransportEndpoint,
+    fingerprint,
+)
 from client.plan import DEFAULT_PORT
 from sealing.identity import generate_identity, public_key
+from tests.client.datagram_double import DatagramDouble
 from tests.client.gateway_double import LEASE, GatewayDouble, Guest
 from tests.client.test_client import Device
 from vshp.config import CloseReason
@@ -200,6 +208,28 @@ async def test_another_key_at_a_known_address_is_named(tmp_path: Path, by_name: 
             assert fingerprint(key) in (now.reason or "")
         assert "vpnshare forget" in (now.reason or "")
         assert gateway.resumes[heard:] == [], "it learns nothing of who asks"
+
+
+async def test_another_key_by_udp_is_named(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        door = DatagramDouble(gateway)
+        port = await door.listen()
+        before = generate_identity()
+        device.store.save_gateway(
+            KnownGateway(
+                public_key(before),
+                "phone",
+                (TransportEndpoint("udp", "127.0.0.1", port),),
+                time.time(),
+            )
+        )
+        await device.client.connect("phone", "udp")
+        now = await device.client.wait(30)
+        assert (now.state, now.error) == (ClientState.FAILED, "handshake_failed")
+        for shown in (public_key(before), gateway.public_key):
+            assert fingerprint(shown) in (now.reason or "")
+        assert door.hellos == [], "it learns nothing of who asks"
+        door.transport.close()
 
 
 async def test_a_forgotten_gateway_is_a_first_contact_again(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.gateway import Gateway
 from gateway.listeners import CODE_BURST
-from gateway.model import MemoryStore, peer_id
+from gateway.model import MemoryStore, Via, peer_id
 from gateway.offers import MAX_OFFERS
 from gateway.pairing import NoSuchRequest
 from gateway.peers import NoSuchPeer
@@ -180,13 +180,24 @@ async def test_a_device_that_forgot_us_is_trusted_and_its_user_asked(gateway: Ga
     assert lease.ipv4 and gateway.requests() == []
 
 
-async def test_a_user_who_sees_other_digits_is_counted(gateway: Gateway) -> None:
+async def test_a_first_contact_by_cable_is_called_so(gateway: Gateway) -> None:
+    device = Device(gateway, key(), known=False, carrier=Carrier.USB)
+    await device.until(ApprovalPending)
+    assert [request.via for request in gateway.requests()] == [Via.USB]
+    device.leave()
+
+
+async def test_a_user_who_sees_other_digits_is_counted_and_told_of(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     device = Device(gateway, key(), known=False)
     await device.until(ApprovalPending)
     device.session.close(CloseReason.CODE_REFUSED, device.loop.time())
     await device.flush()
     await settle(lambda: not gateway.requests())
     assert gateway.status().counters["pairing__code__refused_by_device"] == 1
+    assert "other digits are shown there" in caplog.text
     assert gateway.peers() == []
 
 
@@ -320,6 +331,25 @@ async def test_a_datagram_sent_on_from_elsewhere_takes_the_link_nowhere(
         await device.alive()
         assert link.port == victim.getsockname()[1] != before
     device.leave()
+
+
+async def test_two_copies_of_a_device_share_no_key_and_take_turns(gateway: Gateway) -> None:
+    """A virtual machine that was cloned while connected: both copies come back by resuming."""
+    device, lease = await paired(gateway)
+    resume = Resume(lease.session_id, lease.ticket, lease)
+    copies = [Device(gateway, device.identity, resume=resume) for _ in range(2)]
+    leases, keys = [], []
+    for copy in copies:
+        leases.append((await copy.until(LeaseGranted)).lease)
+        await copy.alive()
+        sealing = copy.session.writer._key
+        assert sealing is not None
+        keys.append(sealing._key)
+    assert [lease.resumed for lease in leases] == [True, False]
+    assert leases[0].session_id != leases[1].session_id and keys[0] != keys[1]
+    assert (await device.until(PeerClosed)).reason is CloseReason.REPLACED
+    assert (await copies[0].until(PeerClosed)).reason is CloseReason.REPLACED
+    assert gateway.status().connected == 1
 
 
 async def test_a_used_ticket_begins_a_new_session_with_the_same_addresses(

@@ -134,6 +134,19 @@ def test_the_owner_finds_a_request_by_the_digits_of_the_device_he_looks_at() -> 
         desk.approve("004711")
 
 
+def test_cables_are_counted_with_each_other_and_not_with_who_was_denied() -> None:
+    """Every cable's stream comes from the machine's own address, as adb's does."""
+    desk = PairingDesk()
+    for n in range(MAX_PER_ADDRESS):
+        ask(desk, n, address="127.0.0.1")
+    first = ask(desk, 10, via=Via.USB, address="127.0.0.1")
+    desk.deny(first.id, 0.0)
+    with pytest.raises(RequestRefused, match="denied_recently"):
+        ask(desk, 10, now=1.0, via=Via.USB, address="127.0.0.1")
+    desk.deny(ask(desk, 11, now=1.0, via=Via.USB, address="127.0.0.1").id, 1.0)
+    assert ask(desk, 12, now=2.0, via=Via.USB, address="127.0.0.1") in desk.waiting()
+
+
 def test_qr_requests_are_bounded_too() -> None:
     desk = PairingDesk()
     for n in range(MAX_QR_REQUESTS):

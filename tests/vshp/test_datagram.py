@@ -295,6 +295,29 @@ def test_who_sends_a_datagram_on_under_another_address_moves_nothing() -> None:
     world.run(1.0)
 
 
+def test_what_two_copies_of_a_session_seal_alike() -> None:
+    """A machine that was copied while connected: one keystream, and one of the two is taken."""
+    world = connected()
+    writer = world.client.writer
+    counter = writer.records
+    sealed = []
+    for text in (b"\x45 attack at dawn -- one", b"\x45 retreat at dusk -- two"):
+        writer.records = counter
+        writer.send_packet(bytearray(64) + text.ljust(40), 64, 104)
+        writer.flush()
+        sealed += split(world.client.datagrams_to_send())
+    first, second = sealed
+    assert first[:16] == second[:16]
+    start, stop = 16 + 4, 16 + 4 + 40
+    mixed = bytes(a ^ b for a, b in zip(first[start:stop], second[start:stop], strict=True))
+    one, two = b"\x45 attack at dawn -- one".ljust(40), b"\x45 retreat at dusk -- two".ljust(40)
+    assert mixed == bytes(a ^ b for a, b in zip(one, two, strict=True))
+    for data in sealed:
+        world.listener.receive_datagram(memoryview(data), world.address, world.now)
+    assert world.at_gateway == [one]
+    assert world.session.counters["datagram__replayed__dropped"] == 1
+
+
 def test_a_path_is_asked_again_but_not_at_once() -> None:
     proof = PathProof(lambda n: bytes(n - 1) + b"x")
     token = proof.challenge("a", 0.0)
