@@ -157,12 +157,13 @@ async def pictures(photographer: Photographer, parts: tuple[Gateway, Client, Cli
     gateway, tv, laptop = parts
     async with console(gateway, "overview", DESK) as (overview, watching):
         async with console(gateway, "overview", LAPTOP) as (app, pilot):
-            attempt = laptop.begin_connect(f"10.1.1.1:{PORT}")
-            gateway.wait_for_request()
+            laptop.begin_connect(f"10.1.1.1:{PORT}")
+            code = gateway.wait_for_request()["code"]
             await stay(pilot, 20)
             photographer.take(app, "request")
         gateway.approve_next()
-        await asyncio.to_thread(attempt.popen.wait, 30)
+        agreed = laptop.begin_connect(f"10.1.1.1:{PORT}", "--code", code)
+        await asyncio.to_thread(agreed.popen.wait, 30)
         traffic(laptop.host, 3)
         await stay(watching, HISTORY)
         photographer.take(overview, "overview")
