@@ -155,9 +155,9 @@ def test_garbage_costs_a_tenth_of_a_core_at_most(world: World) -> None:
             )
             flood.wait_for_log("ready", 30.0)
             # What may be saved up is used up.
-            time.sleep(1.5)
+            time.sleep(1.0)
             used, began = gateway.process.cpu_seconds(), time.monotonic()
-            time.sleep(4.0)
+            time.sleep(2.5)
             share = (gateway.process.cpu_seconds() - used) / (time.monotonic() - began)
             if kind == "udp":
                 # By TCP where the race over UDP is lost.
@@ -235,27 +235,27 @@ def test_a_man_in_the_middle_shows_other_codes(world: World) -> None:
         typed = client.begin_connect("10.1.0.1:47800", "--code", request["code"])
         assert typed.popen.wait(20) == Exit.REFUSED
         assert client.status()["error"] == "code_refused"
-        gateway.command("deny", request["id"])
+        assert gateway.ask("peers") == []
 
 
-@pytest.mark.parametrize("moment", Moment)
-def test_whoever_answers_and_grants_by_himself_takes_nothing(world: World, moment: Moment) -> None:
+def test_whoever_answers_and_grants_by_himself_takes_nothing(world: World) -> None:
     with Client(world) as client:
         client.start()
         divert(world)
-        second = second_host(world)
-        mallory = GrantingMan(listening(second), moment)
+        door = listening(second_host(world))
         before = world.client.state()
-        attempt = client.begin_connect("10.1.0.1:47800", "--transport", "tcp")
-        assert attempt.popen.wait(20) in (Exit.FAILED, Exit.UNCONFIRMED), attempt.tail()
-        assert mallory.granted.wait(10)
-        wait_for(lambda: client.status()["state"] == "failed", "the client to leave him")
-        after = client.status()
-        assert (after["state"], after["lease"]) == ("failed", None)
-        assert after["error"] == "config_before_consent"
-        assert after["counters"]["session__config_before_consent__closed"] == 1
-        assert client.ask("gateways") == []
-        wait_for(lambda: changes(before, world.client.state()) == [], "the network as before")
+        for turn, moment in enumerate(Moment, start=1):
+            mallory = GrantingMan(door, moment)
+            attempt = client.begin_connect("10.1.0.1:47800", "--transport", "tcp")
+            assert attempt.popen.wait(20) in (Exit.FAILED, Exit.UNCONFIRMED), attempt.tail()
+            assert mallory.granted.wait(10), moment
+            wait_for(lambda: client.status()["state"] == "failed", "the client to leave him")
+            after = client.status()
+            assert after["lease"] is None
+            assert after["error"] == "config_before_consent", moment
+            assert after["counters"]["session__config_before_consent__closed"] == 1, turn
+            assert client.ask("gateways") == []
+            wait_for(lambda: changes(before, world.client.state()) == [], "the network as before")
 
 
 def test_with_a_qr_code_a_man_in_the_middle_is_refused(world: World) -> None:
