@@ -280,7 +280,7 @@ class Client:
             raise ClientError(*_NOTHING_ASKED)
         if given == self._report.code:
             self._agree()
-            self._round.agree()
+            self._round.agree(given)
         else:
             await self.refuse()
 
@@ -509,6 +509,7 @@ class Client:
         plan = self._plan
         assert plan is not None
         self._report.code = code
+        plan.shown = plan.met
         vouched = plan.met == plan.expected
         if plan.unseen and not vouched:
             log.warning("the digits %s are not compared: whoever answers is believed", code)
@@ -522,7 +523,7 @@ class Client:
     def _agree(self) -> None:
         """The user vouches for the key that is met, here and in later rounds of this run."""
         assert self._plan is not None
-        self._plan.agreed = self._plan.met
+        self._plan.agreed = self._plan.shown
         self._report.error = self._report.reason = None
         self._step(Step.AGREED)
 

@@ -59,8 +59,8 @@ class LinkDriver(Protocol):
     def ping(self) -> None:
         """Ask for a sign of life now: something about the network has changed."""
 
-    def agree(self) -> None:
-        """This device's user has agreed to the digits of the session."""
+    def agree(self, code: str) -> None:
+        """This device's user has agreed to these digits; another session's change nothing."""
 
     def follow(self) -> bool:
         """The host's network has changed: move along; False when this transport cannot."""

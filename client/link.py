@@ -166,9 +166,10 @@ class Link:
             self._send()
             self._arm()
 
-    def agree(self) -> None:
+    def agree(self, code: str) -> None:
         """See `LinkDriver`."""
-        if not self._closed and self.session.state is State.CONSENT:
+        session = self.session
+        if not self._closed and session.state is State.CONSENT and session.code == code:
             self.session.agree(monotonic())
             self._send()
             self._arm()

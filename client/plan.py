@@ -55,6 +55,8 @@ class Plan:
     """The user gave up comparing the digits (`--yes`): whoever answers is believed."""
     met: bytes | None = field(default=None, repr=False)
     """The key that the first contact showed; believed once the user has agreed to its digits."""
+    shown: bytes | None = field(default=None, repr=False)
+    """The key whose digits the user sees."""
     agreed: bytes | None = field(default=None, repr=False)
     """The key whose digits the user has agreed to: also if the link breaks meanwhile."""
     probing: bool = False

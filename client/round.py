@@ -153,10 +153,10 @@ class Round:
                 self.link.close(CloseReason.DISCONNECTED)
             await race.close()
 
-    def agree(self) -> None:
-        """This device's user says that the gateway shows the same digits."""
+    def agree(self, code: str) -> None:
+        """This device's user says that the gateway shows these digits, too."""
         if self.link is not None:
-            self.link.agree()
+            self.link.agree(code)
 
     def refuse(self) -> None:
         """... that they differ: the gateway is told, and the round is over."""
@@ -232,7 +232,7 @@ class Round:
                     await race.close(decided=True)
                 case CodeShown(code=code):
                     if self._owner.shown(code):
-                        link.agree()
+                        link.agree(code)
                 case ApprovalPending(code=code):
                     self._owner.asked(code)
                 case LeaseGranted(lease=lease) | LeaseChanged(lease=lease):

@@ -23,6 +23,7 @@ from tests.client.test_client import Device
 from vshp.config import CloseReason
 from vshp.events import HelloReceived
 from vshp.frames import FrameType, encode_config
+from vshp.states import State
 
 NOTHING_DONE = ["found", "undo", "prepare", "open_nic"]
 
@@ -188,6 +189,22 @@ async def test_a_yes_is_for_one_key(tmp_path: Path) -> None:
         for key in (honest, public_key(gateway.identity)):
             assert fingerprint(key) in (now.reason or "")
         assert device.host.log == [*NOTHING_DONE, "undo"] and device.store.gateways() == []
+
+
+async def test_a_yes_is_for_the_digits_that_were_shown(tmp_path: Path) -> None:
+    """Another session has begun, and its digits are not on the screen yet."""
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        code = (await shown(device, gateway)).code
+        assert code is not None
+        client = device.client
+        assert client._plan is not None and client._round is not None
+        link = client._round.link
+        assert link is not None and hasattr(link, "session")
+        client._plan.met = public_key(generate_identity())
+        link.session.code = "000000" if code != "000000" else "111111"
+        await client.confirm(code)
+        assert client._plan.agreed == gateway.public_key
+        assert link.session.state is State.CONSENT, "nothing was said to the other"
 
 
 @pytest.mark.parametrize("by_name", [True, False])

@@ -39,11 +39,12 @@ from vshp.events import (
     PeerClosed,
     StatusReceived,
 )
-from vshp.frames import FrameType
+from vshp.frames import FrameType, encode_config
 from vshp.pairing import OneTimeSecrets, secret_id
 from vshp.path_mtu import PathSearch
 from vshp.path_proof import PathProof
 from vshp.reliable import ControlReceiver, ControlSender
+from vshp.states import State
 
 SUITES = list(Suite)
 
@@ -105,6 +106,31 @@ def test_first_contact_over_a_bad_path_shows_one_code(suite: Suite, seed: int) -
     world.session.approve(LEASE, world.now)
     world.run(9.0)
     assert world.granted()
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_who_grants_by_himself_gives_nothing_over_datagrams(early: bool) -> None:
+    world = World(known=False, decide=ask)
+    while not world.listener.sessions:
+        world.run(0.001)
+    (session,) = world.listener.sessions.values()
+
+    def grant(*said: object) -> None:
+        session._send_frame(FrameType.CONFIG, encode_config(LEASE))
+        session._flush(world.now)
+
+    with pytest.raises(PeerViolation, match="config_before_consent"):
+        if early:
+            # In the place of his share of the code.
+            session.admit_code = lambda now: False
+            session.close = grant  # type: ignore[method-assign]
+        else:
+            while world.client.state is not State.CONSENT:
+                world.run(0.001)
+            grant()
+        world.run(1.0)
+    assert world.client.closed and not world.granted()
+    assert world.client.counters["session__config_before_consent__closed"] == 1
 
 
 @pytest.mark.parametrize("seed", range(6))
