@@ -319,7 +319,11 @@ async def test_a_clock_behind_what_was_seen(subject: Machine) -> None:
     GatewayDatabase(path).close()
     with sqlite3.connect(path) as db:
         row = (b"k", "TV", "linux", 0.0, time.time() + 10 * 86400, 0, 0, 0)
-        db.execute("INSERT INTO peer VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        db.execute(
+            "INSERT INTO peer (public_key, label, platform, first_seen, last_seen, revoked,"
+            " from_tunnel, to_tunnel) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            row,
+        )
     finding = await machine.CHECKS.run_one("clock", subject)
     assert finding.status == "broken" and finding.advice == "Set the date and time to automatic."
 
