@@ -7,7 +7,7 @@ Theory of operation. Six preferences of our own lie before all other rules:
     P+2  ipproto tcp dport 53 goto P+4
     P+3  not fwmark T lookup L                      networks on the link (see `onlink`)
     P+4  not fwmark T lookup T                      the default routes into the NIC
-    P+5  not fwmark T unreachable                   the block: nothing goes on from here
+    P+5  not fwmark T unreachable                   IPv6: the block, nothing goes on from here
 
 Only the link's own sockets carry the mark T (SO_MARK), so they alone get to
 main, and to what a local network's router has announced there. The table L
@@ -16,6 +16,12 @@ network that is not copied yet goes into the tunnel. Without a default route in
 T (there is no link, no NIC, no IPv6 in the lease) the last rule says no. Rules
 need no interface and no address, so they stand for both families from the
 beginning, also while IPv6 is off.
+
+IPv4 has `unreachable default` in T in place of the last rule, and both of T's
+routes are of scope global. The kernel looks for the next hop of a route that
+the host sets in main by these very rules, in scope link (ip-route(8)); so it
+passes over T and finds the connected network, which L may not have yet. With a
+rule it would refuse a DHCP client's default route.
 
 The kernel's own state is the journal: our rules and routes carry the protocol
 number `PROTOCOL`, and T follows from the state folder. So a later run finds
@@ -221,6 +227,7 @@ class Routes:
         before = {}
         for family in families:
             present = self._present(family)
+            self._set_nowhere(family, present)
             self._set_local(family, present, [n for n in networks if n.network.version == family])
             before[family] = self._set_rules(family)
             nic = interface if force is Force.TUNNEL else None
@@ -234,12 +241,7 @@ class Routes:
             tuple(f"{host} {protocol} {port}" for host, protocol, port in sorted(self._exempt)),
             tuple(self._others(before)),
         )
-        return tuple(
-            f"ip -{family} rule {rule}"
-            for family in families
-            for rule in self._wanted(family)
-            if rule.preference >= self._preference + _INTO
-        )
+        return tuple(line for family in families for line in self._holding(family))
 
     def clear(self) -> None:
         """Remove all of ours from the kernel. Raises CommandError."""
@@ -284,10 +286,8 @@ class Routes:
         """The rules that keep traffic in, the block first."""
         first, table = self._preference, self._table
         other = f"not fwmark {table}"
-        rules = [
-            Rule(first + _NOWHERE, f"{other} unreachable"),
-            Rule(first + _INTO, f"{other} lookup {table}"),
-        ]
+        rules = [Rule(first + _NOWHERE, f"{other} unreachable")] if family == 6 else []
+        rules.append(Rule(first + _INTO, f"{other} lookup {table}"))
         if self._keep_dns:
             rules += [
                 Rule(first + at, f"ipproto {protocol} dport {_DNS} goto {first + _INTO}")
@@ -300,6 +300,21 @@ class Routes:
                 for host, protocol, port in sorted(self._exempt)
             ]
         return rules
+
+    def _holding(self, family: int) -> list[str]:
+        """What keeps traffic in, as ip(8) names it."""
+        rules = [r for r in self._wanted(family) if r.preference >= self._preference + _INTO]
+        lines = [f"ip -{family} rule {rule}" for rule in rules]
+        if family == 4:
+            lines.append(f"ip -4 route {_BLOCKED} table {self._table}")
+        return lines
+
+    def _set_nowhere(self, family: int, present: set[tuple[int, _Route]]) -> None:
+        """IPv4's block, before any rule leads to it."""
+        if family == 4 and (self._table, _BLOCKED) not in present:
+            self._batch(
+                4, [f"route replace {_BLOCKED} scope global proto {PROTOCOL} table {self._table}"]
+            )
 
     def _set_rules(self, family: int) -> list[dict[str, Any]]:
         """The rules that the kernel had before."""
@@ -351,12 +366,14 @@ class Routes:
     def _set_default(self, family: int, present: set[tuple[int, _Route]], nic: str | None) -> None:
         """The default route into the NIC, or none."""
         table = self._table
-        have = {route for t, route in present if t == table}
+        have = {route for t, route in present if t == table and route != _BLOCKED}
         stale = [route for route in have if (route.dst, route.dev) != ("default", nic)]
         if stale:
             self._forced(family, [f"route del {route} table {table}" for route in stale])
         if nic is not None and len(have) == len(stale):
-            self._batch(family, [f"route replace default dev {nic} proto {PROTOCOL} table {table}"])
+            scope = " scope global" if family == 4 else ""
+            line = f"route replace default dev {nic}{scope} proto {PROTOCOL} table {table}"
+            self._batch(family, [line])
 
     def _keep_addresses(
         self, nic: str, addresses: TunnelAddresses, family: int, links: list[dict[str, Any]]
@@ -376,17 +393,11 @@ class Routes:
         found = set()
         for route in self._json(family, "route", "show", "table", "all", "proto", PROTOCOL):
             for table in _numbers(route.get("table")) & {self._table, self._table + 1}:
-                found.add(
-                    (
-                        table,
-                        _Route(
-                            str(route.get("dst")),
-                            str(route.get("dev", "")),
-                            route.get("prefsrc"),
-                            route.get("metric"),
-                        ),
-                    )
-                )
+                dst, source, metric = route.get("dst"), route.get("prefsrc"), route.get("metric")
+                if route.get("type") is not None:
+                    found.add((table, _BLOCKED if dst == "default" else _Route(f"{dst}", "")))
+                else:
+                    found.add((table, _Route(f"{dst}", str(route.get("dev")), source, metric)))
         return found
 
     def _is_ours(self, rule: dict[str, Any]) -> bool:
@@ -489,10 +500,13 @@ class _Route:
     metric: int | None = None
 
     def __str__(self) -> str:
-        words = [self.dst, "dev", self.dev]
+        words = [self.dst, *(["dev", self.dev] if self.dev else [])]
         words += ["src", self.src] if self.src is not None else []
         words += ["metric", str(self.metric)] if self.metric is not None else []
         return " ".join(words)
+
+
+_BLOCKED = _Route("unreachable default", "", None, 4000)
 
 
 def _route(network: OnLink) -> _Route:

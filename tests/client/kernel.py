@@ -39,6 +39,8 @@ class Route:
     src: str | None = None
     metric: int | None = None
     protocol: int = BOOT
+    scope: str = "link"
+    """`link`: its destinations are on the link; a next hop has to be."""
 
 
 @dataclass
@@ -133,8 +135,13 @@ class Kernel:
 
     def add_route(self, dst: str, dev: str, via: str | None = None, protocol: int = DHCP) -> None:
         family = 6 if ":" in dst or ":" in (via or "") else 4
+        if family == 4 and via is not None:
+            # fib_check_nh_v4_gw: the next hop is looked for by all rules, in scope link.
+            found = self._route(4, via, 0, "", 0, dev, next_hop=True)
+            assert found == dev, f"Nexthop has invalid gateway: {via} is at {found}"
         if family == 4 or self.ipv6:
-            self.routes[family].add(Route(MAIN, dst, dev, via, protocol=protocol))
+            scope = "link" if via is None else "global"
+            self.routes[family].add(Route(MAIN, dst, dev, via, protocol=protocol, scope=scope))
 
     def open_nic(self, name: str, offload: bool) -> Nic:
         kernel, free = self, next(n for n in range(99) if f"vshp{n}" not in self.links)
@@ -167,8 +174,9 @@ class Kernel:
         return "rejected"
 
     def _route(
-        self, family: int, to: str, mark: int, protocol: str, port: int, dev: str | None
-    ) -> str:
+        self, family: int, to: str, mark: int, protocol: str, port: int, dev: str | None,
+        next_hop: bool = False,
+    ) -> str:  # fmt: skip
         after = 0
         for rule in sorted(self.rules[family], key=lambda r: r.priority):
             if rule.priority < after or not _matches(rule, to, mark, protocol, port):
@@ -177,17 +185,20 @@ class Kernel:
                 after = rule.goto
             elif rule.table is None:
                 return "unreachable"
-            elif (found := self._lookup(family, rule.table, to, dev)) is not None:
+            elif (found := self._lookup(family, rule.table, to, dev, next_hop)) is not None:
                 return found
         return "unreachable"
 
-    def _lookup(self, family: int, table: int, to: str, dev: str | None) -> str | None:
+    def _lookup(
+        self, family: int, table: int, to: str, dev: str | None, next_hop: bool
+    ) -> str | None:
         address = ipaddress.ip_address(to)
         fits = [
             route
             for route in self.routes[family]
             if route.table == table
-            and (dev is None or route.dev == dev)
+            and (dev is None or route.dev in (dev, "unreachable"))
+            and (not next_hop or route.scope == "link")
             and (route.dst == "default" or address in ipaddress.ip_network(route.dst))
         ]
         return max(fits, key=_longest).dev if fits else None
@@ -296,14 +307,14 @@ class Kernel:
                 self.routes[family] -= {r for r in self.routes[family] if r.table == int(table)}
             case ["route", ("append" | "replace" | "add") as verb, *rest]:
                 route = _parse_route(rest, family)
-                link = self.links.get(route.dev)
+                link = Link() if route.dev == "unreachable" else self.links.get(route.dev)
                 if link is None or not link.up or (family == 6 and not self.ipv6):
                     raise LookupError("Cannot find device" if link is None else "Network is down")
                 if verb == "replace":
                     self.routes[family] -= {
                         r
                         for r in self.routes[family]
-                        if (r.table, r.dst) == (route.table, route.dst)
+                        if (r.table, r.dst, r.metric) == (route.table, route.dst, route.metric)
                     }
                 if route in self.routes[family]:
                     raise LookupError("File exists")
@@ -406,6 +417,8 @@ def _is_named(rule: Rule, wanted: Rule, words: list[str]) -> bool:
 
 
 def _parse_route(words: list[str], family: int) -> Route:
+    if words[0] == "unreachable":
+        words = [words[1], "dev", words[0], *words[2:]]
     named = dict(zip(words[1::2], words[2::2], strict=True))
     dst = words[0]
     if dst != "default":
@@ -413,7 +426,7 @@ def _parse_route(words: list[str], family: int) -> Route:
     metric = int(named["metric"]) if "metric" in named else (1024 if family == 6 else None)
     return Route(
         int(named.get("table", MAIN)), dst, named["dev"], named.get("via"), named.get("src"),
-        metric, int(named.get("proto", BOOT)),
+        metric, int(named.get("proto", BOOT)), named.get("scope", "link"),
     )  # fmt: skip
 
 
@@ -443,6 +456,9 @@ def _rule_json(rule: Rule) -> dict[str, Any]:
 def _route_json(route: Route, family: int) -> dict[str, Any]:
     dst = route.dst.removesuffix("/32" if family == 4 else "/128")
     shown: dict[str, Any] = {"dst": dst, "dev": route.dev, "flags": []}
+    if route.dev == "unreachable":
+        shown = {"type": "7", "dst": dst, "flags": []}
+    shown["protocol"] = str(route.protocol)
     if route.table != MAIN:
         shown["table"] = str(route.table)
     for name, value in (

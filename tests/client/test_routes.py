@@ -44,20 +44,19 @@ def test_what_stands_word_for_word(kernel: Kernel) -> None:
     routes = made(kernel)
     for family in (4, 6):
         mine = [rule for rule in kernel.rules[family] if rule.protocol == 178]
+        nowhere = [Rule(32765, 51830, True, protocol=178)] if family == 6 else []
         assert sorted(mine, key=lambda r: r.priority) == [
             Rule(32761, protocol_name="udp", port=53, goto=32764, protocol=178),
             Rule(32762, protocol_name="tcp", port=53, goto=32764, protocol=178),
             Rule(32763, 51830, True, table=51831, protocol=178),
             Rule(32764, 51830, True, table=51830, protocol=178),
-            Rule(32765, 51830, True, protocol=178),
+            *nowhere,
         ]
-    assert routes.enforce(Force.TUNNEL, NIC, LEASE) == tuple(
-        f"ip -{family} rule pref {line}"
-        for family in (4, 6)
-        for line in (
-            "32765 not fwmark 51830 unreachable",
-            "32764 not fwmark 51830 lookup 51830",
-        )
+    assert routes.enforce(Force.TUNNEL, NIC, LEASE) == (
+        "ip -4 rule pref 32764 not fwmark 51830 lookup 51830",
+        "ip -4 route unreachable default metric 4000 table 51830",
+        "ip -6 rule pref 32765 not fwmark 51830 unreachable",
+        "ip -6 rule pref 32764 not fwmark 51830 lookup 51830",
     )
     assert routes.direct.names() == (
         "lan0 192.168.1.0/24", "lan0 fd01::/64", "lan0 fe80::/64", "lan0 multicast and broadcast",
@@ -150,6 +149,17 @@ def test_which_networks_are_local_is_for_the_user_to_say(kernel: Kernel) -> None
         assert kernel.decide(address) == NIC
 
 
+def test_a_host_can_set_its_own_routes_before_we_have_looked(kernel: Kernel) -> None:
+    """As a DHCP client does, a moment after the address: next hops are looked for by our rules."""
+    routes = made(kernel)
+    for force in (Force.TUNNEL, Force.BLOCK):
+        routes.enforce(force, NIC, LEASE)
+        name = f"wifi-{force}"
+        kernel.add_link(name, f"172.16.{len(name)}.2/24")
+        kernel.add_route("default", name, f"172.16.{len(name)}.1")
+        assert kernel.decide(INTERNET[0]) != name
+
+
 def test_it_follows_what_the_host_becomes(kernel: Kernel) -> None:
     kernel.set_ipv6(False)
     routes = made(kernel)
@@ -186,7 +196,7 @@ def test_killed_anywhere_the_next_run_takes_over(kernel: Kernel, lines: int) -> 
     later.enforce(Force.BLOCK, None, None)
     for address in INTERNET:
         assert kernel.decide(address) == "unreachable"
-    assert len([rule for rule in kernel.rules[4] if rule.protocol == 178]) == 5
+    assert len([rule for rule in kernel.rules[6] if rule.protocol == 178]) == 5
     later.clear()
     for family in (4, 6):
         assert [rule for rule in kernel.rules[family] if rule.protocol == 178] == []
@@ -208,7 +218,7 @@ def test_tables_marks_and_preferences_in_use_are_stepped_over(kernel: Kernel) ->
     routes = Routes(kernel, proc=kernel.proc)
     assert routes.reserve(51830) == 51832
     routes.enforce(Force.BLOCK, None, None)
-    assert max(r.priority for r in kernel.rules[4] if r.protocol == 178) == 5209
+    assert max(r.priority for f in (4, 6) for r in kernel.rules[f] if r.protocol == 178) == 5209
 
 
 def test_rules_of_others_that_decide_first_are_named(kernel: Kernel) -> None:

@@ -1,0 +1,294 @@
+"""Every door by which a device's traffic could get out: real packets, none of them on the LAN.
+
+One pair lives through all of it, without and with the strict kill switch, while
+`door_traffic.py` tries without a pause: UDP, TCP and DNS over IPv4 and IPv6.
+What the device sends on its LAN is captured there; but for the link itself it
+has to be nothing. The last test opens the network by hand, and then the
+capture sees it all: so it would have seen any of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.netns.capture import Capture
+from tests.netns.conftest import opened
+from tests.netns.processes import Process, wait_for
+from tests.netns.product import PORT, Client, Gateway
+from tests.netns.test_full_disk import full, small
+from tests.netns.world import GATEWAY_LAN, GATEWAY_LAN6, PROJECT, SERVER, SERVER6, Shape, World
+
+ELSEWHERE = ("93.184.215.14", "2606:2800:21f::1", "10.20.0.5", "fd99::1")
+"""Of the Internet and of private networks beyond routers: nobody answers there."""
+WATCHED_SECONDS = 0.6
+BACK_SECONDS = 40.0
+ALONE_SECONDS = 4.0
+"""Longer than the three rounds of a first contact."""
+
+
+class Desk:
+    """The pair, the device's traffic, and the capture on its LAN."""
+
+    def __init__(
+        self, world: World, gateway: Gateway, client: Client, traffic: Process, strict: bool
+    ) -> None:
+        self.world, self.gateway, self.client = world, gateway, client
+        self.traffic, self.strict = traffic, strict
+        [link] = json.loads(world.client.run(["ip", "-j", "link", "show", "lan0"]).stdout)
+        self._only = (
+            f"ether src {link['address']} and (ip or ip6) and not port {PORT}"
+            # The kernel's own word on the link's last datagrams, when its socket is gone.
+            f" and not (icmp[0] == 3 and dst host {GATEWAY_LAN})"
+            " and not (ip6[6] == 58 and ip6[40] >= 133 and ip6[40] <= 137)"
+            " and not (ip6[6] == 0 and ip6[40] == 58 and ip6[48] == 143)"
+        )
+
+    @contextlib.contextmanager
+    def closed(self) -> Iterator[None]:
+        """Nothing of the device is on its LAN while this lasts, and it did try."""
+        before = self.tried()
+        with Capture.of(self.world.gateway, "lan0", self._only) as capture:
+            yield
+            time.sleep(WATCHED_SECONDS)
+            seen = capture.lines("-t")
+            assert not seen, f"{len(seen)} packets in the clear:\n" + "\n".join(seen[:20])
+        assert self.tried() > before, self.traffic.tail(5)
+
+    @contextlib.contextmanager
+    def seen(self) -> Iterator[Capture]:
+        with Capture.of(self.world.gateway, "lan0", self._only) as capture:
+            yield capture
+
+    def tried(self) -> int:
+        found = re.findall(r"tried (\d+)", self.traffic.tail(2))
+        return int(found[-1]) if found else 0
+
+    def state(self) -> str:
+        return str(self.client.status()["state"])
+
+    def until(self, state: str, seconds: float = BACK_SECONDS) -> None:
+        wait_for(lambda: self.state() == state, f"the client to be {state}", seconds)
+
+    def carries(self, server: str) -> bool:
+        try:
+            with self.world.client.connect(server, 7, timeout=5) as echo:
+                echo.sendall(b"x")
+                return echo.recv(1) == b"x"
+        except OSError:
+            return False
+
+    def kill(self, service: Gateway | Client) -> None:
+        assert service.process is not None
+        service.process.stop(signal.SIGKILL)
+
+    def refused(self, error: str) -> None:
+        """A final refusal has been told everywhere, with the command that opens the network."""
+        self.until("failed")
+        status = self.client.status()
+        assert status["error"] == error
+        assert status["kill_switch"]["state"] == "holding"
+        assert status["kill_switch"]["opened_by"] == "vpnshare disconnect"
+        assert "vpnshare disconnect" in self.client.command("status").stdout
+        said = json.loads(self.client.command("doctor", "--json", check=False).stdout)
+        [routes] = [each for each in said if each["id"] == "routes"]
+        assert routes["status"] == "warn" and "vpnshare disconnect" in routes["advice"]
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["routes", "kill-switch"])
+def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
+    with (
+        opened(Shape(second_client=True)) as world,
+        world.serving(secure=False),
+        Gateway(world) as gateway,
+        Client(world) as client,
+        small(client),
+    ):
+        # IPv6 comes on later: that is the first door.
+        world.client.sysctl({"net.ipv6.conf.all.disable_ipv6": 1})
+        gateway.share(listen="0.0.0.0")
+        if request.param:
+            client.configure("[client]\nkill_switch = true\n")
+        client.start()
+        client.join(gateway)
+        traffic = world.client.start(
+            [sys.executable, str(PROJECT / "tests/netns/door_traffic.py"),
+             ",".join((SERVER, SERVER6, *ELSEWHERE)), f"{GATEWAY_LAN},{GATEWAY_LAN6}"]
+        )  # fmt: skip
+        traffic.wait_for_log("tried")
+        yield Desk(world, gateway, client, traffic, request.param)
+
+
+def test_ipv6_comes_on_after_the_connect(desk: Desk) -> None:
+    host = desk.world.client
+    with desk.closed():
+        host.sysctl({"net.ipv6.conf.all.disable_ipv6": 0})
+        host.ip(
+            "-6 addr replace fd01::2/64 dev lan0 nodad",
+            f"-6 route replace default via {GATEWAY_LAN6}",
+        )
+        wait_for(lambda: desk.carries(SERVER6), "IPv6 to be carried, too")
+    assert "lan0 fd01::/64" in desk.client.status()["kill_switch"]["beside"]
+
+
+@pytest.mark.parametrize("via", [True, False], ids=["by a router", "as if on the link"])
+def test_routes_that_the_lan_announces(desk: Desk, via: bool) -> None:
+    host = desk.world.client
+    routes = []
+    for network in (
+        "10.0.0.0/8",
+        "93.184.0.0/16",
+        "93.184.215.14/32",
+        "128.0.0.0/1",
+        "10.9.0.0/24",
+    ):
+        routes.append(f"-4 route add {network} dev lan0" + f" via {GATEWAY_LAN}" * via)
+    for network in ("2606:2800::/32", "fd99::/16", "fd09::/64", "2000::/3"):
+        routes.append(f"-6 route add {network} dev lan0" + f" via {GATEWAY_LAN6}" * via)
+    beside = desk.client.status()["kill_switch"]["beside"]
+    with desk.closed():
+        host.ip(*routes)
+        try:
+            time.sleep(WATCHED_SECONDS)
+            # What a neighbour could answer is not taken from the tunnel, either.
+            assert not via or (desk.carries(SERVER) and desk.carries(SERVER6))
+        finally:
+            host.ip(*(route.replace("add", "del") for route in routes))
+    assert desk.client.status()["kill_switch"]["beside"] == beside
+    assert "lan0 10.1.0.0/24" in beside
+
+
+def test_an_interface_and_rules_come_and_go(desk: Desk) -> None:
+    host = desk.world.client
+    with desk.closed():
+        # As a DHCP server hands it out that would have half of the Internet on its link.
+        host.ip("addr add 93.0.0.1/1 dev lan0", "addr add 2606:2800::9/16 dev lan0 nodad")
+        time.sleep(WATCHED_SECONDS)
+        host.ip("addr del 93.0.0.1/1 dev lan0", "addr del 2606:2800::9/16 dev lan0")
+        host.ip("link set lan0 down")
+        host.ip(
+            "link set lan0 up",
+            "addr replace fd01::2/64 dev lan0 nodad",
+            f"-4 route replace default via {GATEWAY_LAN}",
+            f"-6 route replace default via {GATEWAY_LAN6}",
+        )
+        wait_for(lambda: desk.state() == "connected" and desk.carries(SERVER), "the way back", 30.0)
+    assert desk.carries(SERVER6)
+    # A neighbour is direct.
+    assert host.run(["ping", "-c1", "-W2", GATEWAY_LAN], check=False).returncode == 0
+
+
+def test_a_full_disk_and_a_cut(desk: Desk) -> None:
+    with full(desk.client), desk.closed():
+        for _ in range(2):
+            links = len(desk.client.ask("history"))
+            desk.world.gateway.run(["ss", "-K", "-H", "-n", "-t", "sport", "=", f":{PORT}"])
+            wait_for(lambda n=links: len(desk.client.ask("history")) > n, "another link")  # type: ignore[misc]
+            desk.until("connected")
+
+
+def test_killed_beside_its_gateway(desk: Desk) -> None:
+    with desk.closed():
+        desk.kill(desk.client)
+        time.sleep(0.5)
+        desk.client.start()
+        desk.until("connected")
+        assert desk.carries(SERVER)
+
+
+def test_killed_while_the_gateway_is_away_on_a_full_disk(desk: Desk) -> None:
+    with desk.closed():
+        desk.kill(desk.gateway)
+        desk.kill(desk.client)
+        with full(desk.client):
+            desk.client.start()
+            time.sleep(ALONE_SECONDS)
+            assert desk.state() == "connecting"
+            assert desk.client.status()["kill_switch"]["state"] == "holding"
+            desk.kill(desk.client)
+        desk.client.start()
+        desk.gateway.share(listen="0.0.0.0")
+        desk.until("connected")
+        assert desk.carries(SERVER)
+
+
+def test_a_clone_takes_its_place(desk: Desk) -> None:
+    world = desk.world
+    assert world.second is not None
+    with Client(world, world.second, "clone") as clone:
+        for path in desk.client.home.glob("client.db*"):
+            shutil.copy(path, clone.home / path.name)
+        with desk.closed():
+            clone.start()
+            deadline = time.monotonic() + BACK_SECONDS
+            while desk.state() != "failed" and time.monotonic() < deadline:
+                # Either may be the last to come; then the other is told.
+                if clone.status()["state"] == "failed":
+                    clone.command("connect", "--wait", "5", check=False)
+                time.sleep(0.1)
+            desk.refused("replaced")
+        clone.command("disconnect")
+    with desk.closed():
+        desk.client.command("connect", "--wait", "20")
+        desk.until("connected")
+
+
+def test_the_owner_revokes_it_and_a_restart_opens_nothing(desk: Desk) -> None:
+    with desk.closed():
+        [peer] = [peer for peer in desk.gateway.ask("peers") if not peer["revoked"]]
+        desk.gateway.command("revoke", peer["id"])
+        desk.refused("revoked")
+        desk.kill(desk.client)
+        desk.client.start()
+        desk.refused("revoked")
+    with desk.closed():
+        desk.client.join(desk.gateway)
+        assert desk.carries(SERVER)
+
+
+def test_only_the_user_opens_it(desk: Desk) -> None:
+    with desk.seen() as capture:
+        desk.client.command("disconnect")
+        time.sleep(WATCHED_SECONDS)
+        lines = "\n".join(capture.lines("-t"))
+    for sign in (
+        f"> {SERVER}.4000",
+        f"> {SERVER6}.4000",
+        f"> {SERVER}.8000",
+        f"> {GATEWAY_LAN}.53",
+    ):
+        assert sign in lines, sign
+
+
+def test_opened_on_failure_it_says_so(desk: Desk) -> None:
+    desk.client.command("connect", "--open-on-failure")
+    assert desk.client.status()["kill_switch"]["open_on_failure"] is True
+    assert "OPENS ON FAILURE" in desk.client.command("status").stdout
+    said = json.loads(desk.client.command("doctor", "--json", check=False).stdout)
+    assert [each["status"] for each in said if each["id"] == "promise"] == ["warn"]
+    with desk.seen() as capture:
+        [peer] = [peer for peer in desk.gateway.ask("peers") if not peer["revoked"]]
+        desk.gateway.command("revoke", peer["id"])
+        desk.until("failed")
+        time.sleep(WATCHED_SECONDS)
+        assert capture.count() > 0
+    assert desk.client.status()["kill_switch"]["state"] == "off"
+
+
+def test_a_first_contact_that_is_denied_leaves_it_open(desk: Desk) -> None:
+    attempt = desk.client.begin_connect(desk.gateway.pair())
+    with desk.seen() as capture:
+        desk.gateway.command("deny", desk.gateway.wait_for_request()["id"])
+        assert attempt.popen.wait(30) != 0
+        time.sleep(WATCHED_SECONDS)
+        assert capture.count() > 0
+    assert desk.client.status()["error"] == "denied"
+    assert desk.client.status()["kill_switch"]["state"] == "off"
