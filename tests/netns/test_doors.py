@@ -284,6 +284,7 @@ def test_opened_on_failure_it_says_so(desk: Desk) -> None:
 
 
 def test_a_first_contact_that_is_denied_leaves_it_open(desk: Desk) -> None:
+    desk.client.command("disconnect")
     attempt = desk.client.begin_connect(desk.gateway.pair())
     with desk.seen() as capture:
         desk.gateway.command("deny", desk.gateway.wait_for_request()["id"])
