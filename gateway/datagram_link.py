@@ -149,7 +149,9 @@ class DatagramDoor(DatagramSocket):
         self._opened = opened
         self._links: dict[int, DatagramLink] = {}
         self._runs = self._strange = 0
-        """Runs of datagrams in this turn, and those of strangers."""
+        """Runs of datagrams in this turn since the first stranger's, and those of strangers."""
+        self._began = 0.0
+        """The thread's CPU time then: links alone pay for no look at that clock."""
         self._spent = False
         """Strangers have used up their CPU time, as of the last time that it was charged."""
         self._relief: asyncio.TimerHandle | None = None
@@ -157,10 +159,10 @@ class DatagramDoor(DatagramSocket):
         self._sieve = Sieve(self.sock)
 
     def ready(self, mask: int, now: float) -> None:
-        self._runs, self._strange, began = 0, 0, thread_time()
+        self._runs = self._strange = 0
         super().ready(mask, now)
         if self._strange:
-            self._charge((thread_time() - began) * self._strange / self._runs, now)
+            self._charge((thread_time() - self._began) * self._strange / self._runs, now)
 
     def close(self) -> None:
         if self._relief is not None:
@@ -199,13 +201,16 @@ class DatagramDoor(DatagramSocket):
             link._settle(now)
 
     def _received(self, data: memoryview, segment: int, where: Where, now: float) -> None:
-        self._runs += 1
         session = self._listener.session_of(data)
         link = None if session is None else self._links.get(session.index)
         if link is not None:
+            self._runs += self._strange > 0
             link.received(data, segment, where, now)
             return
+        if not self._strange:
+            self._began = thread_time()
         self._strange += 1
+        self._runs += 1
         if self._spent:
             # What is still in the socket from before the sieve; or there is none here.
             self._counts["listener__flood__dropped"] += 1
