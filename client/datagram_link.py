@@ -37,7 +37,9 @@ from eventloop.link_sockets import (
     joined_size,
     tune_datagrams,
 )
+from netstack.join import SegmentJoiner
 from sealing.errors import AuthFailed, ProtocolError
+from vshp.core import PacketHandler
 from vshp.datagram_session import DatagramClientSession
 
 CONTROL_SIZE = 64
@@ -57,6 +59,7 @@ class DatagramLink(Link):
         "_dial",
         "_heard",
         "_held",
+        "_joiner",
         "_refusals",
         "_segments",
         "_sock",
@@ -74,6 +77,7 @@ class DatagramLink(Link):
     ) -> None:
         """`sock` is connected and ours from now on; `dial` opens another like it."""
         self._address = str(endpoint)
+        self._joiner: SegmentJoiner | None = None
         session = sessions.datagram(monotonic(), self._address)
         super().__init__(owner, endpoint, session, sock.getsockname()[0])
         self._dial = dial
@@ -143,7 +147,18 @@ class DatagramLink(Link):
             except ProtocolError as error:
                 ending = Ending(error.reason, error.detail, not isinstance(error, AuthFailed))
                 break
+            finally:
+                if self._joiner is not None:
+                    self._joiner.flush()
         self._settle(ending)
+
+    def _into_nic(self) -> PacketHandler:
+        """Segments that came one by one go to the NIC in large pieces, if it takes such."""
+        packet = super()._into_nic()
+        if not self._vnet_header:
+            return packet
+        self._joiner = SegmentJoiner(packet)
+        return self._joiner.take
 
     def _refused(self, error: OSError) -> Ending | None:
         """An ICMP error for something sent earlier, or no route: whether it is the end."""

@@ -19,9 +19,12 @@ from gateway.datagram_socket import DatagramSocket, Where
 from gateway.link import PUMP_TURNS, LinkOwner, SessionLink
 from gateway.listeners import Doorman
 from gateway.nat.counters import Counters
+from gateway.nat.peer import TunnelPeer
 from gateway.sieve import COARSE, SIEVE_SECONDS, Sieve
+from netstack.join import SegmentJoiner
 from sealing.errors import ProtocolError
 from vshp.constants import DATAGRAM_INITIATION
+from vshp.core import drop_packet
 from vshp.datagram_listener import DatagramListener
 from vshp.datagram_session import DatagramGatewaySession
 
@@ -32,7 +35,7 @@ REVIVAL_SECONDS = 1.0
 class DatagramLink(SessionLink):
     """Drives one session over its door's socket."""
 
-    __slots__ = ("_control", "_door", "_heard", "_where")
+    __slots__ = ("_control", "_door", "_heard", "_joiner", "_where")
 
     session: DatagramGatewaySession
 
@@ -46,6 +49,12 @@ class DatagramLink(SessionLink):
         self._where = where
         self._control = where.control()
         self._heard = now
+        self._joiner = SegmentJoiner(self._packet)
+
+    def attach(self, peer: TunnelPeer) -> None:
+        """Segments that came one by one reach the NAT in large pieces."""
+        super().attach(peer)
+        self.session.on_packet = self._joiner.take
 
     @property
     def local(self) -> str:
@@ -56,7 +65,10 @@ class DatagramLink(SessionLink):
         """A run of datagrams for this session."""
         self._now = now
         try:
-            self.session.receive_datagrams(data, segment, where, now)
+            try:
+                self.session.receive_datagrams(data, segment, where, now)
+            finally:
+                self._joiner.flush()
         except ProtocolError as error:
             self._events(now)
             if not self.closed:
@@ -120,6 +132,10 @@ class DatagramLink(SessionLink):
 
     def _let_go(self) -> None:
         self._door.forget(self)
+
+    def _drop(self, reason: str, now: float) -> None:
+        self._joiner.emit = drop_packet
+        super()._drop(reason, now)
 
 
 class DatagramDoor(DatagramSocket):

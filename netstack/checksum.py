@@ -3,8 +3,9 @@
 A one's complement sum of 16-bit words is the plain sum modulo 65535, because
 2^16 = 1 (mod 65535). So a run of bytes read as one big-endian integer is
 already congruent to the sum of its words, and so is a 32-bit or 64-bit header
-field. Python's integers do the whole run in two C loops: about 3 us for 1,448
-bytes, where a sum over unpacked words takes 8 us or more.
+field. Python's integers do the whole run in few C loops, the longer ones folded upon
+themselves first: about 2 us for 1,448 bytes, where a sum over unpacked words
+takes 8 us or more.
 
 The sums here are therefore *residues*: integers to be added in any order and
 reduced once, by `finish` (the complement, for a checksum field) or `fold` (the
@@ -23,6 +24,10 @@ _LARGE = 4096
 _HALVINGS = tuple((width, (1 << width) - 1) for width in (1 << 18, 1 << 17, 1 << 16, 1 << 15))
 """Widths in bits, multiples of 16, at which a large integer is folded upon itself."""
 
+_SMALL = 512
+"""Bytes from which the same is faster for a packet of usual size, by the three widths below."""
+_MASK_13, _MASK_12, _MASK_11 = (1 << (1 << 13)) - 1, (1 << (1 << 12)) - 1, (1 << (1 << 11)) - 1
+
 
 def add(data: bytes | bytearray | memoryview) -> int:
     """The residue of `data`; an odd last byte counts as if a zero byte followed."""
@@ -32,6 +37,10 @@ def add(data: bytes | bytearray | memoryview) -> int:
         for width, mask in _HALVINGS:
             if size << 3 > width:
                 total = (total >> width) + (total & mask)
+    if size > _SMALL:
+        total = (total >> (1 << 13)) + (total & _MASK_13)
+        total = (total >> (1 << 12)) + (total & _MASK_12)
+        total = (total >> (1 << 11)) + (total & _MASK_11)
     total %= 65535
     return total << 8 if size & 1 else total
 

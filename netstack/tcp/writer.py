@@ -22,7 +22,7 @@ from struct import Struct
 from netstack import checksum
 from netstack.out import GSO_NONE, GSO_TCPV4, GSO_TCPV6, PacketOut
 from netstack.tcp.constants import MASK, TIMESTAMPS_LENGTH
-from netstack.tcp_segment import HEADER, NOP_NOP_TIMESTAMPS, URG
+from netstack.tcp_segment import HEADER, NOP_NOP_TIMESTAMPS, PSH, URG
 
 _V4 = Struct(">III8sIIIII").pack_into
 _V4_STAMPED = Struct(">III8sIIIIIIII").pack_into
@@ -32,6 +32,7 @@ _V6_STAMPED = Struct(">II32sIIIIIIII").pack_into
 _IPV4_HEADER = 20
 _IPV6_HEADER = 40
 _PROTOCOL = 6
+_PUSHED = PSH << 16
 _CHECKSUM_OFFSET = 16
 """Of the checksum field in the TCP header."""
 _POINTER_OFFSET = 18
@@ -197,10 +198,15 @@ class SegmentWriter:
             buffer[at + header : at + length] = memoryview(data)[start:end]
             return
         reserve, headers, residue = out.reserve_packet, self._headers, checksum.add
+        view = memoryview(data)
+        # Only the last is pushed: a receiver that joins pieces would let each go at once.
+        last, word = word, word & ~_PUSHED
         while start < end:
             stop = start + mss
-            piece = data[start : stop if stop < end else end]
-            length = header + len(piece)
+            if stop >= end:
+                stop, word = end, last
+            piece = view[start:stop]
+            length = header + stop - start
             at = reserve(length)
             buffer = out.buffer
             headers(buffer, at, length, seq, ack, word, residue(piece), stamp, echo)

@@ -10,6 +10,7 @@ from typing import Any
 from gateway.datagram_link import DatagramDoor, DatagramLink
 from gateway.datagram_socket import RUNS_PER_TURN
 from gateway.nat.counters import Counters
+from netstack.join import SegmentJoiner
 
 
 class StillPoller:
@@ -50,6 +51,7 @@ class WatchedLink(DatagramLink):
     def __init__(self, owner: Owner, session: Session) -> None:
         self._owner, self.session = owner, session  # type: ignore[assignment]
         self.closed, self.peer, self._heard = False, None, 0.0
+        self._joiner = SegmentJoiner(self._packet)
 
     def pump(self, now: float) -> None:
         raise AssertionError("sent amid the batch")
