@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import random as random_module
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from netstack.tcp.config import TcpConfig
 from netstack.tcp_segment import TcpSegment
@@ -146,3 +150,34 @@ def test_a_pointer_without_the_flag_means_nothing() -> None:
     d = established()
     d.say("A", 0, 0, b"abc", urgent=2)
     assert (bytes(d.delivered), d.marks) == (b"abc", [])
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=12), st.sets(st.integers(1, 200)),
+    st.randoms(use_true_random=False), st.booleans(),
+)  # fmt: skip
+def test_whatever_the_order_the_bytes_are_whole_and_the_last_mark_is_where_it_was_set(
+    sizes: list[int], marks: set[int], random: random_module.Random, sack: bool
+) -> None:
+    data = bytes(range(256)) * 2
+    total = sum(sizes)
+    marks = {mark for mark in marks if mark <= total}
+    segments = []
+    at = 0
+    for size in sizes:
+        # As a kernel does: the pointer of a segment is to the last mark that it knows of, here
+        # the last that is in the segment.
+        ahead = [mark - at for mark in marks if at < mark <= at + size]
+        segments.append((at, data[at : at + size], max(ahead, default=0)))
+        at += size
+    d = established(sack=sack)
+    told = segments * 2
+    random.shuffle(told)
+    for seq, piece, pointer in told:
+        d.say("UA" if pointer else "A", seq, 0, piece, urgent=pointer)
+    assert bytes(d.delivered) == data[:total]
+    assert d.marks == sorted(set(d.marks))
+    assert set(d.marks) <= marks
+    assert d.marks[-1:] == [max(marks)] if marks else not d.marks
+    assert d.conn.rcv.up is None

@@ -16,7 +16,7 @@ from gateway.nat.limits import Limits
 from tests.gateway.nat.world import GATEWAY4, GATEWAY6, HOST4, HOST6, Client, World
 
 _PLAIN = World()
-EVENTS = ["", "open", "connect", "refuse", "receive", "finish", "break", "time", "fail"]
+EVENTS = ["", "open", "connect", "refuse", "receive", "urgent", "finish", "break", "time", "fail"]
 LIMITS = Limits(
     flows=40,
     flows_per_peer=30,
@@ -56,12 +56,13 @@ def packets(draw: st.DrawFn) -> bytes:
     kind = draw(st.sampled_from(["tcp", "tcp", "tcp", "udp", "icmp", "other"]))
     data = draw(payloads)
     if kind == "tcp":
-        flags = draw(st.sampled_from(["S", "S", "A", "PA", "FA", "R", "SA", "F", "", "SRF"]))
+        flags = draw(st.sampled_from(["S", "S", "A", "PA", "PAU", "FA", "R", "SA", "F", "", "SRF"]))
         ip = ip / TCP(
             sport=draw(ports), dport=draw(ports), flags=flags,
             seq=draw(st.sampled_from([0, *[1000, 1001] * 4, 2**32 - 1])),
             ack=draw(st.sampled_from([0, *[1] * 6, 501, 2**31])),
             window=draw(st.sampled_from([0, 1, 65535])),
+            urgptr=draw(st.sampled_from([0, 1, 20, 60, 65535])),
         )  # fmt: skip
     elif kind == "udp":
         ip = ip / UDP(sport=draw(ports), dport=draw(ports))
@@ -131,6 +132,8 @@ def play(world: World, event: str) -> None:
             stream.refuse(errno.ECONNREFUSED, world.now)
         elif event == "receive":
             stream.receive(b"data" * 500, world.now)
+        elif event == "urgent":
+            stream.receive_urgent(b"in the midst!", world.now)
         elif event == "finish":
             stream.finish(world.now)
     if event == "receive":
