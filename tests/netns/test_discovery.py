@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from services.cli.exits import Exit
+from services.control.oneshot import OneShot
 from tests.netns.processes import wait_for
 from tests.netns.product import EXECUTABLE, PORT, Client, Gateway
 from tests.netns.world import GATEWAY_LAN, GATEWAY_LAN6, World
@@ -53,8 +54,10 @@ def test_a_gateway_is_found_while_it_shares_and_met_by_its_code(fresh_world: Wor
         gateway.command("approve", request["id"])
         time.sleep(1.0)
         assert client.status()["state"] == "asked", "the owner's yes is not the user's"
-        agreed = client.begin_connect(seen["targets"][1], "--code", code)
-        assert agreed.popen.wait(20) == 0, agreed.tail()
+        # As the console's key does.
+        with OneShot(str(client.home / "client.sock"), "client") as service:
+            assert service.call("confirm", code=code).state in ("waiting", "connected")
+        wait_for(lambda: client.status()["state"] == "connected", "the lease")
         client.command("disconnect")
         again = client.begin_connect("Kitchen")
         assert again.popen.wait(20) == 0
