@@ -43,6 +43,9 @@ LOOK_INTERVAL = 0.2
 """Seconds between two such looks, which take some milliseconds at twenty thousand flows. When
 more is wanted meanwhile, the oldest flow goes."""
 
+GOOD_FOR = 10.0
+"""Seconds after which what a look has found is out of date."""
+
 
 def claim(peer: TunnelPeer, now: float) -> str:
     """See to it that `peer` may open one more socket: empty, or the bound that forbids it."""
@@ -86,6 +89,8 @@ class Spares:
 
     def take(self, now: float, idle: float = 0.0) -> Flow | None:
         """The longest idle, for its `give_way`; None if it has not been idle for that long."""
+        if now - self._looked >= GOOD_FOR:
+            self._look(now)
         flow = self._next(now, idle)
         if flow is None and now - self._looked >= LOOK_INTERVAL and not self._found:
             self._look(now)

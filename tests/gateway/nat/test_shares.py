@@ -156,6 +156,26 @@ def test_what_waits_for_an_answer_that_does_not_come_goes_before_what_is_idle() 
     assert resets(rich) == 0
 
 
+def test_what_came_to_wait_in_vain_since_the_last_look_goes_first_too() -> None:
+    crowd = Crowd()
+    rich = crowd.join("rich")
+    idle = [crowd.tcp(rich, port) for port in range(1, 181)]
+    crowd.now += 1
+    silent = [crowd.tcp(rich, 5000 + n, answered=False) for n in range(20)]
+    poor = crowd.join("poor")
+    for port in range(1, FLOWS - RESERVE - 200 + 10):
+        assert crowd.tcp(poor, port), port
+    lost = [stream for stream in idle if stream is not None and stream.closed]
+    assert lost
+    assert not any(stream.closed for stream in silent if stream is not None)
+    crowd.now += 60
+    third = crowd.join("third")
+    for port in range(1, 2 * RESERVE):
+        assert crowd.tcp(third, port), port
+    assert any(stream.closed for stream in silent if stream is not None)
+    assert [stream for stream in idle if stream is not None and stream.closed] == lost
+
+
 def test_a_burst_between_two_looks_takes_the_oldest() -> None:
     crowd = Crowd(Limits(flows=1200, flows_per_peer=900, half_open_per_peer=900))
     rich = crowd.join("rich")
