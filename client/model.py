@@ -191,6 +191,8 @@ class ClientConfig:
     local_interfaces: tuple[str, ...] = ()
     """Interfaces whose networks on the link are direct, as names or patterns (see
     `client/system/onlink.py`); empty: all, as far as they are private; `none`: no network is."""
+    forward: bool = True
+    """Whether what is behind this device (containers) may use the tunnel; see `system/fence.py`."""
     kill_switch: bool = False
     """Also drop, by nftables, whatever would leave outside the tunnel and the local networks."""
     mark: int = 51830

@@ -107,6 +107,7 @@ def client_config(config: Config, paths: Paths) -> ClientConfig:
         mtu=config["client", "mtu"] or None,
         routes=config.flag("client", "routes"),
         resolver=config.flag("client", "dns"),
+        forward=config.flag("client", "forward"),
         kill_switch=config.flag("client", "kill_switch"),
         open_on_failure=config.flag("client", "open_on_failure"),
         local_interfaces=tuple(config["client", "local_interfaces"]),

@@ -246,6 +246,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("client", "mtu", int, 0, "largest packet; 0: as the lease says", _client_mtu),
     Setting("client", "routes", bool, True, "send all traffic into the tunnel"),
     Setting("client", "dns", bool, True, "use the gateway as resolver"),
+    Setting("client", "forward", bool, True, "containers behind this device may use the tunnel"),
     Setting("client", "kill_switch", bool, False, "drop what would leave outside the tunnel"),
     Setting("client", "open_on_failure", bool, False,
             "open the network when the link stays away or is refused", danger=True),

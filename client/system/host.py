@@ -21,6 +21,7 @@ from client.judgement import HostFacts
 from client.model import ClientConfig, ClientError, TransportEndpoint
 from client.nic import Nic, TunDevice
 from client.system.facts import FactsReader
+from client.system.fence import Fence, inside
 from client.system.journal import Journal
 from client.system.killswitch import KillSwitch
 from client.system.resolver import RESOLVER_KINDS, Resolver
@@ -100,6 +101,7 @@ class LinuxHost:
         self._routes = Routes(runner, config.local_interfaces, config.resolver, proc)
         self._resolver = Resolver(runner, self.journal, resolv_conf or config.resolv_conf)
         self._kill_switch = KillSwitch(runner)
+        self._fence = Fence(runner, self.journal, proc, config.forward)
         self._facts = FactsReader(runner, resolv_conf or config.resolv_conf)
         self._mark = 0
         self._guards = Guards()
@@ -154,14 +156,25 @@ class LinuxHost:
             return
         mark = self.prepare()
         name = None if nic is None else nic.name
+        self._put_fence(mark, force, name, addresses)
         rules = self._routes.enforce(force, name, addresses)
         direct, strict = self._routes.direct, self._config.kill_switch
         self._guards = Guards(rules, beside=direct.names())
         if strict:
             carrier = name if force is Force.TUNNEL else None
-            table = self._kill_switch.load(mark, carrier, direct.networks, self._config.resolver)
+            table = self._kill_switch.load(
+                mark, carrier, direct.networks, self._config.resolver, self._routes.came_in
+            )
             rules = (*rules, f"nft table inet {table}")
             self._guards = Guards(rules, True, direct.names())
+
+    def _put_fence(
+        self, mark: int, force: Force, nic: str | None, addresses: TunnelAddresses | None
+    ) -> None:
+        """Before the routes change: who comes in meanwhile is answered."""
+        held = () if addresses is None else (addresses.ipv4, addresses.ipv6)
+        within = inside(nic, held, force is Force.TUNNEL)
+        self._fence.load(mark, within, self._routes.answered(nic))
 
     def reach(self, endpoints: Sequence[TransportEndpoint]) -> bool:
         return self._config.routes and self._routes.reach(endpoints)
@@ -201,6 +214,8 @@ class LinuxHost:
                 self._kill_switch.unload(standing)
             self._routes.clear()
             self._mark = 0
+        if self._config.routes:
+            self._fence.unload(tables(_first_mark(self._config)))
         self._guards = Guards()
 
     def _undo_journal(self) -> None:

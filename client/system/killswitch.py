@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from client.system.inbound import Inbound
 from client.system.onlink import OnLink
 from client.system.run import CommandError, Runner
 
@@ -34,14 +35,22 @@ class KillSwitch:
         tables = self._tables()
         return next((mark for mark in marks if table_name(mark) in tables), None)
 
-    def load(self, mark: int, interface: str | None, networks: Iterable[OnLink], dns: bool) -> str:
+    def load(
+        self,
+        mark: int,
+        interface: str | None,
+        networks: Iterable[OnLink],
+        dns: bool,
+        came_in: Iterable[Inbound] = (),
+    ) -> str:
         """Drop what does not pass; the table's name. Does nothing where all stands already.
 
-        `interface` is the NIC while it carries; `dns`: names are asked in the tunnel only.
+        `interface` is the NIC while it carries; `dns`: names are asked in the tunnel only;
+        `came_in`: connections that are answered outside it.
         Raises CommandError, its hint naming a missing tool.
         """
         table = table_name(mark)
-        text = ruleset(table, interface, mark, networks, dns)
+        text = ruleset(table, interface, mark, networks, dns, came_in)
         if text != self._loaded or table not in self._tables():
             self._runner.run(["nft", "-f", "-"], text)
             self._loaded = text
@@ -68,7 +77,12 @@ def table_name(mark: int) -> str:
 
 
 def ruleset(
-    table: str, interface: str | None, mark: int, networks: Iterable[OnLink], dns: bool
+    table: str,
+    interface: str | None,
+    mark: int,
+    networks: Iterable[OnLink],
+    dns: bool,
+    came_in: Iterable[Inbound] = (),
 ) -> str:
     """The table as one transaction; loading it twice is the same as once."""
     networks = tuple(networks)
@@ -80,6 +94,10 @@ def ruleset(
     for network in networks:
         family = "ip" if network.network.version == 4 else "ip6"
         lines.append(f'oifname "{network.interface}" {family} daddr {network.network} accept')
+    for one in came_in:
+        family = "ip" if one.family == 4 else "ip6"
+        lines.append(f"{family} saddr {one.local} {family} daddr {one.peer} "
+                     f"tcp sport {one.local_port} tcp dport {one.peer_port} accept")  # fmt: skip
     local = "".join(f"\n    {line}" for line in lines)
     return f"""table inet {table}
 delete table inet {table}

@@ -82,7 +82,7 @@ def on_link(links: Sequence[Any], nic: str, chosen: Sequence[str]) -> tuple[OnLi
             continue
         if not {"UP", "LOWER_UP"} <= set(flags):
             continue
-        if chosen and not any(fnmatchcase(name, pattern) for pattern in chosen):
+        if not is_chosen(name, chosen):
             continue
         for address in link.get("addr_info", ()):
             network = _network(address)
@@ -95,6 +95,11 @@ def on_link(links: Sequence[Any], nic: str, chosen: Sequence[str]) -> tuple[OnLi
             found.setdefault((network, name), OnLink(network, name, source, metric))
     networks = tuple(found.values())[:MAX_NETWORKS]
     return networks + _groups(networks)
+
+
+def is_chosen(interface: str, chosen: Sequence[str]) -> bool:
+    """Whether the user calls the interface local; all are where he names none."""
+    return not chosen or any(fnmatchcase(interface, pattern) for pattern in chosen)
 
 
 def _groups(networks: Sequence[OnLink]) -> tuple[OnLink, ...]:

@@ -3,6 +3,8 @@
 Theory of operation. Six preferences of our own lie before all other rules:
 
     P    to GATEWAY ipproto X dport N lookup main   only under strict reverse-path filtering
+         from HERE to PEER ipproto tcp sport S dport D lookup main
+                                                    a connection that came in before (`inbound`)
     P+1  ipproto udp dport 53 goto P+4              names are never asked beside the tunnel
     P+2  ipproto tcp dport 53 goto P+4
     P+3  not fwmark T lookup L                      networks on the link (see `onlink`)
@@ -45,7 +47,8 @@ from typing import Any
 
 from client.block import Force
 from client.model import ClientError, TransportEndpoint
-from client.system.onlink import OnLink, on_link
+from client.system.inbound import MAX_INBOUND, Inbound, inbound
+from client.system.onlink import NOTHING_LOCAL, OnLink, is_chosen, on_link
 from client.system.run import CommandError, Runner
 
 log = logging.getLogger(__name__)
@@ -92,7 +95,7 @@ class Direct:
 
     networks: tuple[OnLink, ...] = ()
     gateways: tuple[str, ...] = ()
-    """Far ends of links that have a rule of their own."""
+    """Far ends of links, and of connections that came in, that have a rule of their own."""
     others: tuple[str, ...] = ()
     """Rules of other programs that decide before ours."""
 
@@ -120,6 +123,7 @@ class Routes:
         self._table = 0
         self._preference = 0
         self._exempt: set[tuple[str, str, int]] = set()
+        self._inbound: tuple[Inbound, ...] = ()
         self.direct = Direct()
 
     # --- which tables and rules are ours ---------------------------------------------------------
@@ -224,6 +228,7 @@ class Routes:
         links = self._links()
         networks = on_link(links, interface or "", self._chosen)
         families = self._families()
+        self._inbound = self._came_in(links, networks, interface or "")
         before = {}
         for family in families:
             present = self._present(family)
@@ -238,7 +243,10 @@ class Routes:
             self._set_default(family, present, nic)
         self.direct = Direct(
             networks,
-            tuple(f"{host} {protocol} {port}" for host, protocol, port in sorted(self._exempt)),
+            (
+                *(f"{host} {protocol} {port}" for host, protocol, port in sorted(self._exempt)),
+                *(f"{one.peer} logged in by port {one.local_port}" for one in self._inbound),
+            ),
             tuple(self._others(before)),
         )
         return tuple(line for family in families for line in self._holding(family))
@@ -299,6 +307,15 @@ class Routes:
                 Rule(first + _REACH, f"to {host} ipproto {protocol} dport {port} lookup main")
                 for host, protocol, port in sorted(self._exempt)
             ]
+        rules += [
+            Rule(
+                first + _REACH,
+                f"from {one.local} to {one.peer} ipproto tcp sport {one.local_port} "
+                f"dport {one.peer_port} lookup main",
+            )
+            for one in self._inbound
+            if one.family == family
+        ]
         return rules
 
     def _holding(self, family: int) -> list[str]:
@@ -315,6 +332,40 @@ class Routes:
             self._batch(
                 4, [f"route replace {_BLOCKED} scope global proto {PROTOCOL} table {self._table}"]
             )
+
+    @property
+    def came_in(self) -> tuple[Inbound, ...]:
+        """Connections from beyond the router that the last look found."""
+        return self._inbound
+
+    def answered(self, interface: str | None) -> list[str] | None:
+        """The interfaces by which connections that come in are answered; None for all of them."""
+        if NOTHING_LOCAL in self._chosen:
+            return []
+        if not self._chosen:
+            return None
+        names = (str(link.get("ifname", "")) for link in self._links())
+        return [name for name in names if name != interface and is_chosen(name, self._chosen)]
+
+    def _came_in(
+        self, links: Sequence[dict[str, Any]], networks: Sequence[OnLink], nic: str
+    ) -> tuple[Inbound, ...]:
+        """Who is logged in from beyond the router, by an interface that is answered."""
+        if NOTHING_LOCAL in self._chosen:
+            return ()
+        here = {
+            str(address.get("local"))
+            for link in links
+            if (name := str(link.get("ifname", ""))) != nic and is_chosen(name, self._chosen)
+            for address in link.get("addr_info", ())
+        }
+        near = [one.network for one in networks]
+        return tuple(
+            one
+            for one in inbound(self._proc.parents[1] / "net")
+            if one.local in here
+            and not any(ipaddress.ip_address(one.peer) in network for network in near)
+        )[:MAX_INBOUND]
 
     def _set_rules(self, family: int) -> list[dict[str, Any]]:
         """The rules that the kernel had before."""
@@ -534,6 +585,8 @@ def _place(rule: dict[str, Any], table: int) -> int | None:
 def _words(found: dict[str, Any]) -> str:
     """A rule that `ip -N -j rule` printed, as one of ours would be written."""
     words = ["pref", str(found["priority"])]
+    if found.get("src", "all") != "all":
+        words += ["from", str(found["src"])]
     if "dst" in found:
         words += ["to", str(found["dst"])]
     if "fwmark" in found:
@@ -541,6 +594,8 @@ def _words(found: dict[str, Any]) -> str:
     if "ipproto" in found:
         number = str(found["ipproto"]).removeprefix("ipproto-")
         words += ["ipproto", {"6": "tcp", "17": "udp"}.get(number, number)]
+    if "sport" in found:
+        words += ["sport", str(found["sport"])]
     if "dport" in found:
         words += ["dport", str(found["dport"])]
     if "goto" in found:

@@ -20,6 +20,8 @@ class RecordingRunner:
     def __init__(self, installed: Sequence[str] = ("ip",)) -> None:
         self.calls: list[tuple[str, str]] = []
         self.answers: dict[str, object] = {}
+        self.said: dict[str, str] = {}
+        """What commands print, where they print text."""
         self.errors: dict[str, str] = {}
         self.installed = {program: f"/usr/sbin/{program}" for program in installed}
 
@@ -31,7 +33,7 @@ class RecordingRunner:
         for fragment, stderr in self.errors.items():
             if fragment in command or fragment in stdin:
                 raise CommandError("tool_failed", f"{command} failed: {stderr}", stderr=stderr)
-        return ""
+        return self.said.get(command, "")
 
     def which(self, program: str) -> str | None:
         return self.installed.get(program)

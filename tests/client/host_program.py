@@ -1,13 +1,17 @@
 """Sets a host up as the client does, says `ready MARK NIC`, and obeys lines on standard input.
 
-Arguments: the state folder, then `key=value` settings (`kill_switch`, `local`, `lease`, `endpoint`,
-`only`). Lines: `block`, `tunnel`, `open`, `follow`, `change`, `renew`, `refuse`, `undo` (and exit).
-Each is answered with `ok`; `guards` first with a line for each rule that keeps traffic in, and
-`beside` for each network that is direct.
+Arguments: the state folder, then `key=value` settings (`forward`, `kill_switch`, `local`, `lease`,
+`endpoint`, `only`). Lines: `block`, `tunnel`, `open`, `follow`, `change`, `renew`, `refuse`, `undo`
+(and exit), `inject HEX` (a packet into the NIC). Each is answered with `ok`; `guards` first with a
+line for each rule that keeps traffic in, `beside` for what goes beside it, `read` with a line of
+the packets that have come out of the NIC.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import sys
 from pathlib import Path
 
@@ -23,11 +27,23 @@ def lease(number: int) -> TunnelAddresses:
     )
 
 
+def read(fd: int) -> str:
+    """The UDP packets of IPv4 that wait in the NIC, in hexadecimal, joined by blanks."""
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            packet = os.read(fd, 70000)[10:]
+            if packet[0] == 0x45 and packet[9] == socket.IPPROTO_UDP:
+                found.append(packet.hex())
+    return " ".join(found)
+
+
 def main() -> None:
     settings = dict(word.split("=") for word in sys.argv[2:])
     config = ClientConfig(
         state_dir=Path(sys.argv[1]),
         kill_switch=settings.get("kill_switch") == "on",
+        forward=settings.get("forward") != "off",
         local_interfaces=tuple(settings["local"].split(",")) if "local" in settings else (),
     )
     host = LinuxHost(config)
@@ -52,6 +68,10 @@ def main() -> None:
     print("ready", mark, nic.name, flush=True)
     for line in sys.stdin:
         match line.strip():
+            case packet if packet.startswith("inject "):
+                os.write(nic.fileno(), bytes(10) + bytes.fromhex(packet.removeprefix("inject ")))
+            case "read":
+                print(read(nic.fileno()), flush=True)
             case "block" | "tunnel" | "nothing" as word:
                 force = Force(word)
                 host.enforce(force, nic, addresses)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.packet import Raw
 
 from tests.client.world import NEEDS_ROOT, RESOLV_CONF, World
 
@@ -69,6 +73,15 @@ class Session:
         self.process.stdin.flush()
         return list(iter(lambda: self.process.stdout.readline().strip(), "ok"))  # type: ignore[union-attr]
 
+    def ask(self, line: str) -> list[str]:
+        """The words of the line that answers before the `ok`."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        words = self.process.stdout.readline().split()
+        assert self.process.stdout.readline() == "ok\n"
+        return words
+
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
@@ -121,7 +134,11 @@ def test_killed_it_fails_closed_and_the_next_start_takes_over(world: World, tmp_
         assert said(world, address, session.mark) == "sent"
     closed = world.picture()
     run(world, tmp_path, "take over")
-    assert world.picture() == closed
+    # The fence around a NIC goes with it; what closes the network is as it was.
+    assert "chain enter" in closed.pop("nft")
+    after = world.picture()
+    assert "chain enter" not in after.pop("nft")
+    assert after == closed
     run(world, tmp_path, "undo")
     assert world.picture() == before
     assert list(tmp_path.iterdir()) == []
@@ -168,6 +185,181 @@ def test_a_long_break_blocks_until_the_link_is_back(world: World, tmp_path: Path
     assert world.picture() == before
 
 
+ENDS = {4: ("10.201.0.2", "198.51.100.1"), 6: ("fd20:201::2", "2001:db8:51::1")}
+"""The client at its link, and somebody beyond its router."""
+
+
+class Login:
+    """A connection to a service of the client's, from beyond its router; `ask` has it echoed."""
+
+    def __init__(self, world: World, family: int) -> None:
+        here, far = ENDS[family]
+        self.process = world.python("-c", LOGIN, here, far, where=world.router)
+        assert self.process.stdout is not None
+        self.said = self.process.stdout.readline().strip()
+        self.there = self.said == "in"
+
+    def ask(self, word: str) -> bool:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip() == word
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+
+@contextlib.contextmanager
+def service(world: World, uid: int = 0) -> Iterator[None]:
+    """Echoes what it is told, on all addresses."""
+    process = world.python("-c", ECHO, str(uid))
+    assert process.stdout is not None and process.stdout.readline() == "listening\n"
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("strict", ["off", "on"])
+def test_who_is_logged_in_from_beyond_the_router_stays_and_others_get_in(
+    world: World, tmp_path: Path, family: int, strict: str
+) -> None:
+    world.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")
+    # Neighbours are looked for from these.
+    world.run("ip", "address", "add", "fe80::c/64", "dev", "c0", "nodad")
+    world.run("ip", "address", "add", "fe80::a/64", "dev", "r0", "nodad", where=world.router)
+    before = world.picture()
+    with service(world):
+        login = Login(world, family)
+        assert login.said == "in" and login.ask("before")
+        session = Session(world, tmp_path, f"kill_switch={strict}")
+        assert login.ask("connected")
+        later = Login(world, family)
+        assert later.there and later.ask("later")
+        session.tell("block")
+        assert login.ask("held") and later.ask("held, too")
+        ping = ["ping", "-c", "1", "-W", "2", "-I", ENDS[family][1], ENDS[family][0]]
+        assert "1 received" in world.run(*ping, where=world.router)
+        # Whatever begins here goes as before: nowhere, now.
+        assert said(world, ENDS[family][1]) in UNREACHABLE
+        assert world.run("python3", "-c", FROM, *ENDS[family]).strip() != "connected"
+        session.tell("tunnel")
+        assert world.run("python3", "-c", FROM, *ENDS[family]).strip() != "connected"
+        assert login.ask("released") and later.ask("released, too")
+        session.tell("undo")
+        assert login.ask("open") and later.ask("open, too")
+        login.close()
+        later.close()
+    assert world.picture() == before
+    assert world.run("sysctl", "-n", "net.ipv4.tcp_fwmark_accept").strip() == "0"
+
+
+def test_a_users_connection_goes_on_outside_for_nobody(world: World, tmp_path: Path) -> None:
+    """It may have begun here, from the port that its program listens on."""
+    with service(world, uid=1000):
+        login = Login(world, 4)
+        assert login.ask("before")
+        session = Session(world, tmp_path)
+        assert not login.ask("connected")
+        login.close()
+        session.tell("undo")
+
+
+def test_where_the_local_network_is_closed_nobody_is_answered(world: World, tmp_path: Path) -> None:
+    with service(world):
+        login = Login(world, 4)
+        assert login.ask("before")
+        session = Session(world, tmp_path, "local=none")
+        assert not login.ask("connected") and not Login(world, 4).there
+        login.close()
+        session.tell("undo")
+
+
+@contextlib.contextmanager
+def container(world: World) -> Iterator[str]:
+    """A host behind the client, which forwards and translates for it; its namespace."""
+    name = f"{world.client}-k"
+    for line in (
+        f"netns add {name}",
+        f"-n {world.client} link add br0 type veth peer name eth0 netns {name}",
+        f"-n {world.client} address add 172.18.0.1/16 dev br0",
+        f"-n {world.client} link set br0 up",
+        f"-n {name} address add 172.18.0.2/16 dev eth0",
+        f"-n {name} link set eth0 up",
+        f"-n {name} route add default via 172.18.0.1",
+    ):
+        subprocess.run(["ip", *line.split()], check=True)
+    world.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    world.run(
+        "nft",
+        "add table ip nat; add chain ip nat post { type nat hook postrouting priority srcnat; }; "
+        "add rule ip nat post ip saddr 172.18.0.0/16 masquerade",
+    )
+    try:
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def datagram(source: str, destination: str, port: int = 5353) -> str:
+    header = IPv6 if ":" in destination else IP
+    return bytes(header(src=source, dst=destination) / UDP(sport=53, dport=port) / Raw(
+        f"{source} {destination}".encode())).hex()  # fmt: skip
+
+
+def test_the_firewall_lets_nobody_in_by_the_nic_who_is_not_meant(
+    world: World, tmp_path: Path
+) -> None:
+    """Packets that the client itself would have dropped, written to the NIC by its descriptor."""
+    with container(world) as behind:
+        session = Session(world, tmp_path)
+        ears = [world.python("-c", EARS, where=where) for where in (world.client, behind)]
+        for ear in ears:
+            assert ear.stdout is not None and ear.stdout.readline() == "listening\n"
+        far, far6 = "192.0.2.9", "2001:db8::9"
+        good = [(far, "10.77.0.2"), (far6, "fd77::2"), ("10.77.0.1", "10.77.0.2")]
+        bad = [
+            *((far, to) for to in ("10.201.0.2", "172.18.0.1", "172.18.0.2", "10.201.0.255",
+                                   "255.255.255.255", "224.0.0.251", "10.77.0.9")),
+            *((far6, to) for to in ("fd20:201::2", "ff02::1", "fd77::9")),
+            *((near, "10.77.0.2") for near in ("10.201.0.1", "172.18.0.2", "10.201.0.2")),
+            *((near, "fd77::2") for near in ("fd20:201::1", "fd20:201::2", "fe80::1")),
+        ]  # fmt: skip
+        for source, destination in bad + good:
+            session.tell(f"inject {datagram(source, destination)}")
+        heard = [ear.communicate("\n", timeout=10)[0].splitlines() for ear in ears]
+        assert sorted(heard[0]) == sorted(f"{source} {to}" for source, to in good)
+        assert heard[1] == []
+        session.tell("undo")
+        assert "vpnshare" not in world.run("nft", "list", "tables")
+
+
+@pytest.mark.parametrize("forward", ["on", "off"])
+def test_what_is_behind_the_device_is_answered_and_never_reached(
+    world: World, tmp_path: Path, forward: str
+) -> None:
+    with container(world) as behind:
+        session = Session(world, tmp_path, f"forward={forward}")
+        inside = world.python("-c", ASK, where=behind)
+        assert inside.stdout is not None
+        said_inside = inside.stdout.readline().strip()
+        packets = session.ask("read")
+        if forward == "off":
+            assert said_inside == "refused" and packets == []
+            session.tell("undo")
+            return
+        (packet,) = packets
+        asked = IP(bytes.fromhex(packet))
+        assert (said_inside, asked.src, asked.dst) == ("sent", "10.77.0.2", "192.0.2.9")
+        session.tell(f"inject {datagram('192.0.2.66', '172.18.0.2', 4000)}")
+        session.tell(f"inject {datagram('192.0.2.9', '10.77.0.2', asked[UDP].sport)}")
+        assert inside.communicate(timeout=10)[0].splitlines() == ["192.0.2.9 10.77.0.2"]
+        session.tell("undo")
+
+
 @pytest.mark.parametrize(("local", "where"), [("", "c0"), ("none", "")])
 def test_hosts_on_the_link_find_each_other_unless_the_user_closes_it(
     world: World, tmp_path: Path, local: str, where: str
@@ -178,9 +370,8 @@ def test_hosts_on_the_link_find_each_other_unless_the_user_closes_it(
         seen = world.python("-c", HEAR, group, where=world.router)
         assert seen.stdout is not None and seen.stdout.readline() == "listening\n"
         world.run("python3", "-c", SHOUT, group)
-        heard = {"": "", "c0": "10.201.0.2" if "." in group else LINK_LOCAL}[where]
-        assert seen.stdout.readline().strip().startswith(heard or "nothing")
-        assert seen.wait(10) == 0
+        heard = {"": "nothing", "c0": "10.201.0.2" if "." in group else LINK_LOCAL}[where]
+        assert seen.communicate("\n", timeout=10)[0].startswith(heard)
     session.tell("undo")
 
 
@@ -278,12 +469,93 @@ def test_the_kill_switch_holds_sockets_bound_to_another_interface(
     assert world.picture() == before
 
 
+ECHO = """
+import os, socket, sys, threading
+s = socket.create_server(("::", 2222), family=socket.AF_INET6, dualstack_ipv6=True)
+os.setuid(int(sys.argv[1]))
+s.close()
+s = socket.create_server(("::", 2222), family=socket.AF_INET6, dualstack_ipv6=True)
+print("listening", flush=True)
+def serve(c):
+    while data := c.recv(99):
+        c.sendall(data)
+while True:
+    threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+"""
+LOGIN = """
+import socket, sys
+here, far = sys.argv[1:]
+s = socket.socket(socket.AF_INET6 if ":" in here else socket.AF_INET)
+s.settimeout(2)
+s.bind((far, 0))
+try:
+    s.connect((here, 2222))
+    print("in", flush=True)
+    for line in sys.stdin:
+        s.sendall(line.encode())
+        print(s.recv(99).decode().strip(), flush=True)
+except OSError as error:
+    print(error, flush=True)
+"""
+FROM = """
+import socket, sys
+here, far = sys.argv[1:]
+s = socket.socket(socket.AF_INET6 if ":" in here else socket.AF_INET)
+s.settimeout(1)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind((here, 2223))
+try:
+    s.connect((far, 2225))
+    print("connected")
+except ConnectionRefusedError:
+    print("connected")
+except OSError as error:
+    print(error)
+"""
+EARS = """
+import socket, struct, sys
+socks = []
+for family, any in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    if family == socket.AF_INET6:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    s.bind((any, 5353))
+    s.settimeout(0.3)
+    socks.append(s)
+print("listening", flush=True)
+sys.stdin.readline()
+for s in socks:
+    try:
+        while True:
+            print(s.recv(999).decode())
+    except TimeoutError:
+        pass
+"""
+ASK = """
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(1.5)
+s.connect(("192.0.2.9", 53))
+s.send(b"anybody?")
+try:
+    s.settimeout(0.3)
+    s.recv(999)
+except TimeoutError:
+    print("sent", flush=True)
+except OSError:
+    print("refused", flush=True)
+s.settimeout(3)
+try:
+    print(s.recv(999).decode(), flush=True)
+except OSError:
+    pass
+"""
 HEAR = """
 import socket, struct, sys
 group = sys.argv[1]
 family = socket.AF_INET6 if ":" in group else socket.AF_INET
 s = socket.socket(family, socket.SOCK_DGRAM)
-s.settimeout(1)
+s.settimeout(0.3)
 s.bind(("::" if ":" in group else "", 5353))
 index = socket.if_nametoindex("r0")
 packed = socket.inet_pton(family, group)
@@ -293,6 +565,7 @@ elif not group.startswith("255."):
     mreqn = packed + struct.pack("=4sI", bytes(4), index)
     s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, mreqn)
 print("listening", flush=True)
+sys.stdin.readline()
 try:
     print(s.recvfrom(99)[1][0])
 except TimeoutError:

@@ -81,10 +81,10 @@ class World:
             cwd=ROOT,
         )
 
-    def run(self, *argv: str) -> str:
+    def run(self, *argv: str, where: str | None = None) -> str:
         """A program in the client's namespace, to its end; standard output and error."""
         done = subprocess.run(
-            ["ip", "netns", "exec", self.client, *argv],
+            ["ip", "netns", "exec", where or self.client, *argv],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
