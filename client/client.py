@@ -381,7 +381,7 @@ class Client:
                 ended = ending.reason
             except ClientError as error:
                 failure, ended, ending = error, error.name, Ending(error.name)
-                if not pursued:
+                if not (pursued or current.granted):
                     raise
             finally:
                 # Before anything is awaited: the pause begins now.

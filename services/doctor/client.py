@@ -8,6 +8,7 @@ from typing import Any
 
 from client.model import ClientSnapshot, ClientState
 from client.system.resolv_conf import LOST, is_ours, nameservers
+from client.system.routes import PROTOCOL
 from client.system.run import is_busybox
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.machine import Machine
@@ -279,10 +280,28 @@ def client_mtu(facts: ClientFacts) -> Outcome:
     return ok(f"{now.lease.mtu} bytes{offload}.")
 
 
+async def _block_stands(facts: ClientFacts) -> bool:
+    """Whether the kernel has rules that only a client of ours makes."""
+    said = await facts.machine.system.said("ip", "-N", "-j", "rule", "show")
+    try:
+        found: Any = json.loads(said or "[]")
+        return any(str(rule.get("protocol")) == PROTOCOL for rule in found)
+    except (ValueError, AttributeError, TypeError):
+        return False
+
+
 @CHECKS.check("leftovers", "Changes to the system")
-def leftovers(facts: ClientFacts) -> Outcome:
-    if facts.now is not None and facts.now.state not in (ClientState.IDLE, ClientState.FAILED):
-        return ok("Those of this connection; they are undone when it ends.")
+async def leftovers(facts: ClientFacts) -> Outcome:
+    now = facts.now
+    wished = now is not None and (now.state is not ClientState.IDLE or now.guard.guards.rules)
+    if wished:
+        return ok("Those of this connection; they are undone when you disconnect.")
+    if await _block_stands(facts):
+        return warn(
+            "This device's network is closed: a client was connected, and did not end on purpose.",
+            "Start it, it goes on where it was: sudo vpnshare client. To open the network then: "
+            "vpnshare disconnect",
+        )
     if facts.undone is None:
         return skipped("The journal of changes cannot be read by this user.")
     if not facts.undone:

@@ -411,3 +411,141 @@ async def test_what_cannot_be_tried_is_said_at_once(
         assert caught.value.name == name
         assert caught.value.hint
         assert device.host.log == ["found", "undo"]
+
+
+# What was promised
+
+
+async def known_then_away(gateway: GatewayDouble, device: Device) -> None:
+    """Paired once, disconnected, and the gateway is not there any more."""
+    await device.client.connect(gateway.uri())
+    await device.client.wait(5)
+    await device.client.disconnect()
+    await gateway.deafen()
+    device.host.log.clear()
+
+
+def guard(device: Device) -> GuardState:
+    return device.client.status().guard.state
+
+
+async def test_a_known_gateway_that_is_away_is_sought_for_ever_behind_a_closed_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.reconnect.BACKOFF_MAX", 0.01)
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await known_then_away(gateway, device)
+        await device.client.connect("phone")
+        assert device.host.log == ["prepare", "open_nic", "enforce block"], "before anything else"
+        rounds = 0
+        real = device.client._pause
+
+        async def count(seconds: float) -> None:
+            nonlocal rounds
+            rounds += 1
+            await real(seconds)
+
+        device.client._pause = count  # type: ignore[method-assign]
+        await device.until(lambda: rounds > 5)
+        assert device.state is ClientState.CONNECTING and guard(device) is GuardState.HOLDING
+        await gateway.listen()
+        await device.until(lambda: device.state is ClientState.CONNECTED)
+
+
+async def test_a_wish_outlives_its_run_whatever_ends_it(tmp_path: Path) -> None:
+    """Not on purpose, as when the control socket cannot be opened: nothing is undone."""
+    async with GatewayDouble() as gateway:
+        first = Device(tmp_path)
+        await first.client.start()
+        await first.client.connect(gateway.uri())
+        await first.client.wait(5)
+        await gateway.deafen()
+        await first.client.stop(on_purpose=False)
+        assert "undo" not in first.host.log[2:] and "enforce nothing" not in first.host.log
+        second = Device(tmp_path, first.store)
+        second.host.standing = True
+        async with second:
+            await second.until(lambda: second.client.status().error == "unreachable")
+            assert guard(second) is GuardState.HOLDING
+            await gateway.listen()
+            await second.until(lambda: second.state is ClientState.CONNECTED)
+            assert "undo" not in second.host.log
+
+
+async def test_a_block_without_a_note_is_a_wish_too(tmp_path: Path) -> None:
+    """The disk was full when it should have been noted; or there is nobody to connect to."""
+    async with GatewayDouble() as gateway, Device(tmp_path / "1") as first:
+        await first.client.connect(gateway.uri())
+        await first.client.wait(5)
+        await first.client.disconnect()
+        second = Device(tmp_path / "1", first.store)
+        second.host.standing = True
+        async with second:
+            await second.until(lambda: second.state is ClientState.CONNECTED)
+    lonely = Device(tmp_path / "2")
+    lonely.host.standing = True
+    async with lonely:
+        now = lonely.client.status()
+        assert (now.state, now.error) == (ClientState.FAILED, "gateway_unknown")
+        assert guard(lonely) is GuardState.HOLDING
+        await lonely.client.disconnect()
+        assert guard(lonely) is GuardState.OFF
+
+
+@pytest.mark.parametrize("fault", ["host", "bug"])
+async def test_an_error_of_ours_opens_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await device.client.connect(gateway.uri())
+        await device.client.wait(5)
+        if fault == "host":
+            device.host.fail_at = "set_up"
+            gateway.lease = replace(LEASE, ipv4=bytes((10, 77, 0, 9)), ticket=b"t2")
+            gateway.guests[0].change(gateway.lease)
+            await device.until(lambda: device.client.status().error == "tool_failed")
+            assert guard(device) is GuardState.HOLDING
+            device.host.fail_at = None
+            await device.until(lambda: device.state is ClientState.CONNECTED)
+        else:
+
+            def fail(*_: object) -> None:
+                raise RuntimeError("a bug")
+
+            monkeypatch.setattr(device.client._history, "ended", fail)
+            gateway.guests[0].cut()
+            await device.until(lambda: device.state is ClientState.FAILED)
+            assert device.client.status().error == "internal_error"
+            assert guard(device) is GuardState.HOLDING
+        assert "undo" not in device.host.log[2:] and "enforce nothing" not in device.host.log
+
+
+async def test_another_gateway_is_gone_to_without_a_moment_outside(tmp_path: Path) -> None:
+    """The second is a stranger, and denies: what the first was promised for stays."""
+    async with GatewayDouble() as gateway, GatewayDouble() as other, Device(tmp_path) as device:
+        await device.client.connect(gateway.uri())
+        await device.client.wait(5)
+        other.decide = lambda guest, hello: guest.session.deny(CloseReason.DENIED, time.monotonic())
+        await device.client.connect(other.uri())
+        now = await device.client.wait(5)
+        assert (now.state, now.error) == (ClientState.FAILED, "denied")
+        assert now.guard.state is GuardState.HOLDING
+        assert "undo" not in device.host.log[2:] and "enforce nothing" not in device.host.log
+
+
+async def test_the_weaker_promise_opens_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.client.HOLD_SECONDS", 0.05)
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await device.client.connect(gateway.uri(), open_on_failure=True)
+        now = await device.client.wait(5)
+        assert now.guard.open_on_failure and now.guard.state is GuardState.ARMED
+        await gateway.deafen()
+        gateway.guests[0].cut()
+        await device.until(lambda: guard(device) is GuardState.OFF)
+        assert device.host.log[-1] == "enforce nothing"
+        assert device.client.status().guard.open_on_failure
+        await gateway.listen()
+        device.client._network_changed()
+        await device.until(lambda: guard(device) is GuardState.ARMED)

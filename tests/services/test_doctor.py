@@ -572,7 +572,12 @@ def state(state: ClientState, **what: Any) -> dict[str, Any]:
             "vpnshare set gateway.mtu",
         ),
         (
-            "leftovers", "warn", state(ClientState.IDLE) | {"undone": False}, {},
+            "leftovers", "warn", {"now": None},
+            {"said": {"ip": '[{"priority": 5, "protocol": "178"}]'}}, "vpnshare disconnect",
+        ),
+        (
+            "leftovers", "warn",
+            state(ClientState.IDLE, guard=GuardSnapshot()) | {"undone": False}, {},
             "it undoes what it finds",
         ),
     ],
