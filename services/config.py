@@ -226,6 +226,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("gateway", "udp_filtering", str, FILTERING[0],
             "which hosts may send to a device's UDP port: those it has sent to, or any",
             OneOf(FILTERING), live=True),
+    Setting("gateway", "wireguard", int, 51820,
+            "UDP port for WireGuard apps, once a device was made; 0: never", Between(0, 65535)),
     Setting("gateway", "announce", bool, True,
             "be found by mDNS while sharing or pairing (needs the package zeroconf)", live=True),
     Setting("gateway", "wake_lock", bool, True, "keep a phone awake while sharing", live=True),

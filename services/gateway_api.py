@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import os
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from services.logs import Ring, clean
 from services.settings import Settings
 from services.version import VERSION
 from services.wake import WakeLock
+from services.wireguard_api import add_device, wireguard_state
 
 MAX_LABEL = 64
 """Characters of a device's name, as in HELLO."""
@@ -78,6 +80,8 @@ class GatewayApi:
             "flows": self.flows,
             "close_flow": self.close_flow,
             "dns": lambda _: self.dns(),
+            "wireguard": lambda _: wireguard_state(self._gateway),
+            "wireguard_add": self.wireguard_add,
             "settings": lambda _: self._settings.read(),
             "set": self._settings.set,
             "doctor": lambda _: self._doctor.run(),
@@ -187,6 +191,10 @@ class GatewayApi:
             "See: vpnshare requests",
         )
 
+    def wireguard_add(self, params: m.WireguardAddParams) -> s.WireguardConfig:
+        _check_label(params.label)
+        return add_device(self._gateway, params)
+
     # Devices
 
     def peers(self, _: m.NoParams) -> list[s.Peer]:
@@ -212,6 +220,7 @@ class GatewayApi:
             to_tunnel_bytes=peer.to_tunnel_bytes + down,
             from_tunnel_today=up_today + up,
             to_tunnel_today=down_today + down,
+            kind=str(peer.kind),
         )
 
     def revoke(self, params: m.IdParams) -> m.Done:
@@ -221,10 +230,7 @@ class GatewayApi:
             raise self._no_peer(params.id) from None
 
     def rename(self, params: m.RenameParams) -> m.Done:
-        if len(params.label) > MAX_LABEL or not params.label.isprintable():
-            raise ControlError(
-                Code.INVALID_PARAMS, f"A name has at most {MAX_LABEL} printable characters."
-            )
+        _check_label(params.label)
         try:
             return self._done(self._gateway.rename(params.id, params.label))
         except NoSuchPeer:
@@ -298,6 +304,13 @@ _DNS_TYPES = {
 """The IANA names of what is asked often."""
 
 
+def _check_label(label: str) -> None:
+    if len(label) > MAX_LABEL or not label.isprintable():
+        raise ControlError(
+            Code.INVALID_PARAMS, f"A name has at most {MAX_LABEL} printable characters."
+        )
+
+
 def _now() -> float:
     """The clock of the gateway's monotonic times."""
     return asyncio.get_running_loop().time()
@@ -363,8 +376,8 @@ def _lease(tunnel: Tunnel, now: float) -> s.Lease:
         dns=[str(ipaddress.ip_address(address)) for address in resolvers],
         mtu=lease.mtu,
         offload=lease.offload,
-        expires_in=max(0.0, lease.expires - now),
-        connected=link is not None,
+        expires_in=None if lease.expires == math.inf else max(0.0, lease.expires - now),
+        connected=tunnel.connected,
         transport=None if link is None else link.via,
         endpoint=endpoint,
         rtt_ms=None if tunnel.rtt is None else tunnel.rtt * 1000,

@@ -215,6 +215,7 @@ def gateway_config(config: Config, share: bool) -> GatewayConfig:
         auto_approve_qr=config.flag("gateway", "auto_approve_qr"),
         bypass=config.flag("gateway", "bypass"),
         address_dependent_filtering=config.text("gateway", "udp_filtering") == FILTERING[0],
+        wireguard=config["gateway", "wireguard"],
         dns=DnsConfig(
             servers=tuple(parse_server(entry) for entry in config["dns", "servers"]),
             stale=config["dns", "stale"],

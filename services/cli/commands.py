@@ -100,6 +100,24 @@ def _pair(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _wireguard(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action", nargs="?", choices=("show", "add"), default="show",
+        help="add: make a device for a WireGuard app (default: show them)",
+    )  # fmt: skip
+    parser.add_argument("name", nargs="?", metavar="NAME", help="what to call the device")
+    parser.add_argument("--conf", metavar="FILE", help="write the config there, as a file")
+    parser.add_argument("--png", metavar="FILE", help="write the QR code there, as a picture")
+    parser.add_argument(
+        "--key", metavar="PUBKEY",
+        help="the device's own public key: the config has no private one",
+    )  # fmt: skip
+    parser.add_argument("--endpoint", metavar="HOST[:PORT]",
+                        help="where the device shall look for this gateway")  # fmt: skip
+    parser.add_argument("--no-qr", action="store_true", help="print the config only")
+    _json(parser)
+
+
 def _rename(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", help="the device's id, or its unique beginning")
     parser.add_argument("label", metavar="LABEL", help="the new name")
@@ -322,6 +340,18 @@ COMMANDS: tuple[Command, ...] = (
         ("vpnshare pair", "vpnshare pair --wait", "vpnshare pair --json"),
         "The code holds a secret that works once, for two minutes. The device still waits for\n"
         "your approval (`vpnshare requests`), unless you have set gateway.auto_approve_qr.",
+    ),
+    Command(
+        "wireguard", "Share", "devices that come by a WireGuard app",
+        "services.cli.wireguard:wireguard", _wireguard,
+        ("vpnshare wireguard", "vpnshare wireguard add phone",
+         "vpnshare wireguard add tv --conf tv.conf",
+         "vpnshare wireguard add laptop --png laptop.png --endpoint phone.local",
+         "vpnshare wireguard add router --key xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="),
+        "For phones, tablets, televisions and computers with the WireGuard app. What is shown\n"
+        "holds the device's private key: it is not kept, and cannot be shown again. The device\n"
+        "still waits for your approval (`vpnshare requests`), unless you have set\n"
+        "gateway.auto_approve_qr. One config is for one device.",
     ),
     Command(
         "requests", "Share", "devices that wait for approval", f"{_READ}:requests", _json,

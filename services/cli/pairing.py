@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
 
 from services.cli.exits import Exit
-from services.cli.output import coloured, complain, digits, paint, print_json, printable
-from services.cli.qr import half_blocks, matrix, spaces
+from services.cli.output import complain, digits, paint, print_json, printable
+from services.cli.qr import screen
 from services.cli.services import dial
 from services.control.errors import ControlError
 from services.control.oneshot import OneShot
 from services.control.schema import PairOffer, Request
-from services.encoding import can_show
 
 
 def pair(args: argparse.Namespace) -> int:
@@ -37,14 +35,9 @@ def pair(args: argparse.Namespace) -> int:
 
 def _show(offer: PairOffer, no_qr: bool) -> None:
     if not no_qr:
-        draw, width = half_blocks, 1
-        if not can_show("█▀▄", sys.stdout.encoding):
-            draw, width = spaces, 2
-        modules = matrix(offer.uri)
-        need = width * len(modules)
-        room = shutil.get_terminal_size().columns if sys.stdout.isatty() else need
-        if need <= room:
-            print("\n".join(draw(modules, coloured(sys.stdout))))
+        lines, need = screen(offer.uri)
+        if lines:
+            print("\n".join(lines))
         else:
             complain(f"The terminal is too narrow for the code ({need} columns).")
     print(offer.uri)

@@ -325,6 +325,16 @@ class GatewayControl(ControlClient):
     async def deny(self, id: str) -> Done:
         return cast(Done, await self.call("deny", id=id))
 
+    async def wireguard(self) -> schema.Wireguard:
+        return cast(schema.Wireguard, await self.call("wireguard"))
+
+    async def wireguard_add(
+        self, label: str, key: str | None = None, endpoint: str | None = None
+    ) -> schema.WireguardConfig:
+        """Make a device for a WireGuard app; its config is not to be had again."""
+        made = await self.call("wireguard_add", label=label, key=key, endpoint=endpoint)
+        return cast(schema.WireguardConfig, made)
+
     async def peers(self) -> list[schema.Peer]:
         return cast(list[schema.Peer], await self.call("peers"))
 

@@ -87,6 +87,23 @@ class PairParams:
 
 
 @dataclass(frozen=True, slots=True)
+class WireguardAddParams:
+    """A device for a WireGuard app."""
+
+    label: str
+    key: str | None = None
+    """Its public key, as the apps show it, where it has made one; else a pair is made."""
+    endpoint: str | None = None
+    """`HOST` or `HOST:PORT` by which it shall reach the gateway; else the likeliest address."""
+
+    def __post_init__(self) -> None:
+        _check_text("label", self.label)
+        for name, value in (("key", self.key), ("endpoint", self.endpoint)):
+            if value is not None:
+                _check_text(name, value)
+
+
+@dataclass(frozen=True, slots=True)
 class RelistenParams:
     """Open the listening sockets anew."""
 
@@ -278,6 +295,8 @@ GATEWAY = COMMON | _table(
     Method("flows", FlowsParams, schema.Flows, topic=True),
     Method("close_flow", FlowParams, Done, _WRITE),
     Method("dns", NoParams, schema.Dns, topic=True),
+    Method("wireguard", NoParams, schema.Wireguard, topic=True),
+    Method("wireguard_add", WireguardAddParams, schema.WireguardConfig, _WRITE),
 )
 
 CLIENT = COMMON | _table(

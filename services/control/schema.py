@@ -132,7 +132,7 @@ class Request:
     code: str | None
     """Six digits to compare, when there was no QR secret; else None."""
     via: str
-    """`qr`, `lan`, or `usb`."""
+    """`qr`, `lan`, `usb`, or `wireguard` (by a config that was made here)."""
     address: str
     fingerprint: str
     age: float
@@ -156,6 +156,8 @@ class Peer:
     to_tunnel_bytes: int = 0
     from_tunnel_today: int = 0
     to_tunnel_today: int = 0
+    kind: str = "vshp"
+    """What it speaks: `vshp` (VPN Share) or `wireguard`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +172,11 @@ class Lease:
     dns: list[str]
     mtu: int
     offload: bool
-    expires_in: float
+    expires_in: float | None
+    """None where it has no end: a WireGuard device's stands in its config."""
     connected: bool
     transport: str | None = None
-    """`tcp`, `udp` or `usb`, while connected."""
+    """`tcp`, `udp`, `usb` or `wireguard`, while connected."""
     endpoint: str | None = None
     """The client's address on that transport."""
     rtt_ms: float | None = None
@@ -413,6 +416,61 @@ class Setting:
     high: float | None = None
     unwritten: list[Unwritten] = field(default_factory=list)
     """After a change: what of it could not be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardConfig:
+    """A device for a WireGuard app that was made just now; not to be had again."""
+
+    id: str
+    """Of the device, once it is let in."""
+    label: str
+    text: str
+    """What the app's file or QR code holds. It has the private key, unless the device has it."""
+    tunnel: str
+    """A name that every app takes for the tunnel: for the file's name."""
+    endpoint: str
+    """Where the app will look for the gateway."""
+    expires_in: float
+    """Seconds within which it has to be used for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardDevice:
+    """A device that comes by a WireGuard app."""
+
+    id: str
+    label: str
+    key: str
+    """Public, as the apps show it."""
+    state: str
+    """`offered` (made, not used yet), `asking`, `connected`, `quiet` (let in; no session now)."""
+    ipv4: str
+    ipv6: str
+    told: str
+    """Where its config says the gateway is."""
+    endpoint: str | None = None
+    """Where it was heard last."""
+    handshake_age: float | None = None
+    """Seconds since the latest handshake; None before the first since the gateway's start."""
+    received_bytes: int = 0
+    """Datagrams of the device, as `wg show` counts them; likewise the other."""
+    sent_bytes: int = 0
+    expires_in: float | None = None
+    """Seconds in which an unused config is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wireguard:
+    """The gateway's WireGuard side."""
+
+    key: str
+    """The gateway's public key."""
+    port: int
+    """0 where it is off."""
+    listen: list[str]
+    """Empty until there is a device."""
+    devices: list[WireguardDevice]
 
 
 @dataclass(frozen=True, slots=True)

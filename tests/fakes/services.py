@@ -35,6 +35,7 @@ from services.control.methods import (
     Permission,
     RenameParams,
     SetParams,
+    WireguardAddParams,
 )
 from services.control.registry import Handler, Registry
 from services.logs import matches
@@ -239,6 +240,11 @@ class PretendGateway(Pretend):
         self.peers = list(PEERS)
         self.leases = list(LEASES)
         self.flows = make_flows(40)
+        self.wireguard = schema.Wireguard("A" * 43 + "=", 51820, [], [])
+        self.made: list[str] = []
+        """WireGuard devices that were made."""
+        self.refusal: ControlError | None = None
+        """Why none is made."""
         self.dns = schema.Dns(
             resolvers=["10.8.0.1:53"],
             entries=12,
@@ -273,7 +279,17 @@ class PretendGateway(Pretend):
             "relisten": lambda _: self.status_now(),
             "close_flow": self._close_flow,
             "dns": lambda _: self.dns,
+            "wireguard": lambda _: self.wireguard,
+            "wireguard_add": self._wireguard_add,
         }
+
+    def _wireguard_add(self, params: WireguardAddParams) -> schema.WireguardConfig:
+        if self.refusal is not None:
+            raise self.refusal
+        self.made.append(params.label)
+        return schema.WireguardConfig(
+            "c0ffee00", params.label, "[Interface]", "phone", "10.0.0.1:51820", 600.0
+        )
 
     def status_now(self) -> schema.GatewayStatus:
         """The status, with its counts true."""

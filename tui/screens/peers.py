@@ -125,8 +125,11 @@ def peer_lines(card: Painted, row: PeerRow, app: ConsoleApp, width: int) -> list
         made.append(fact("Lease", "none"))
         return made
     made.append(fact("Lease", f"{formats.clean(lease.ipv4, 20)}  {formats.clean(lease.ipv6, 45)}"))
-    kept = formats.duration(app.store.left("leases", lease.expires_in, app.now))
-    made.append(fact("", f"MTU {lease.mtu}{'  offload' if lease.offload else ''}  kept for {kept}",
+    kept = "its own"
+    if lease.expires_in is not None:
+        left = app.store.left("leases", lease.expires_in, app.now)
+        kept = f"kept for {formats.duration(left)}"
+    made.append(fact("", f"MTU {lease.mtu}{'  offload' if lease.offload else ''}  {kept}",
                      "quiet"))  # fmt: skip
     if lease.connected:
         where = formats.clean(lease.endpoint or "", 60)

@@ -298,8 +298,10 @@ class DevicesCard(Card):
                 line.append(f"{glyphs.off} ", self.tone("quiet"))
             line.append(formats.fit(formats.clean(lease.label, name_width), name_width) + " ")
             if not lease.connected:
-                left = formats.duration(lease.expires_in)
-                line.append(f"away, lease kept {left}", self.tone("quiet"))
+                away = "quiet"
+                if lease.expires_in is not None:
+                    away = f"away, lease kept {formats.duration(lease.expires_in)}"
+                line.append(away, self.tone("quiet"))
                 made.append(line)
                 continue
             line.append(f"{formats.clean(lease.transport or '?', 4):<4}", self.tone("quiet"))

@@ -1,0 +1,103 @@
+"""WireGuard devices in the control API's words."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from gateway.gateway import Gateway
+from gateway.listeners import ListenError
+from gateway.model import Kind, peer_id
+from gateway.wireguard_access import OfferRefused
+from services.control import methods as m
+from services.control import schema as s
+from services.control.errors import Code, ControlError
+from services.logs import clean
+from wireguard.profile import (
+    ProfileError,
+    parse_endpoint,
+    parse_key,
+    spell_endpoint,
+    spell_key,
+    tunnel_name,
+)
+
+
+def add_device(gateway: Gateway, params: m.WireguardAddParams) -> s.WireguardConfig:
+    """Make a device. Raises `ControlError`."""
+    try:
+        key = None if params.key is None else parse_key(params.key)
+        endpoint = None
+        if params.endpoint is not None:
+            endpoint = _endpoint(params.endpoint, gateway.config.wireguard)
+    except ProfileError as error:
+        raise ControlError(Code.INVALID_PARAMS, _sentence(str(error))) from None
+    try:
+        offer = gateway.wireguard_add(params.label, endpoint, key)
+    except OfferRefused as refused:
+        raise ControlError(Code.FAILED, _sentence(str(refused))) from None
+    except ListenError as error:
+        raise ControlError(Code.FAILED, _sentence(str(error)), name="cannot_listen") from None
+    return s.WireguardConfig(
+        id=peer_id(offer.public_key),
+        label=offer.label,
+        text=offer.profile.text(),
+        tunnel=tunnel_name(offer.label),
+        endpoint=spell_endpoint(offer.profile.host, offer.profile.port),
+        expires_in=offer.expires - gateway.now(),
+    )
+
+
+def wireguard_state(gateway: Gateway) -> s.Wireguard:
+    """The listener, and all devices: those let in first, then those that were made."""
+    access, now = gateway.wireguard, gateway.now()
+    asking = {request.public_key for request in gateway.requests()}
+    devices = []
+    for known in gateway.registry.all_trusted(Kind.WIREGUARD):
+        peer = access.device.peers.get(known.public_key)
+        if peer is None:
+            continue
+        seen = access.sighting(known.public_key)
+        at = peer.endpoint
+        devices.append(
+            s.WireguardDevice(
+                id=known.id,
+                label=known.label,
+                key=spell_key(known.public_key),
+                state="connected" if peer.writer.pair is not None else "quiet",
+                ipv4=str(ipaddress.ip_address(peer.ipv4)),
+                ipv6=str(ipaddress.ip_address(peer.ipv6)),
+                told="" if seen is None else seen.told,
+                endpoint=None if at is None else spell_endpoint(at.host, at.port),
+                handshake_age=None if peer.handshake_at is None else now - peer.handshake_at,
+                received_bytes=peer.received_bytes,
+                sent_bytes=peer.sent_bytes,
+            )
+        )
+    devices += [
+        s.WireguardDevice(
+            id=peer_id(offer.public_key),
+            label=offer.label,
+            key=spell_key(offer.public_key),
+            state="asking" if offer.public_key in asking else "offered",
+            ipv4=str(ipaddress.ip_address(offer.profile.ipv4)),
+            ipv6=str(ipaddress.ip_address(offer.profile.ipv6)),
+            told=spell_endpoint(offer.profile.host, offer.profile.port),
+            expires_in=max(0.0, offer.expires - now),
+        )
+        for offer in access.offers()
+    ]
+    return s.Wireguard(spell_key(access.public_key), access.port, access.listening, devices)
+
+
+def _endpoint(text: str, port: int) -> tuple[str, int]:
+    """`HOST` or `HOST:PORT`, with brackets around IPv6 where a port follows."""
+    try:
+        host = str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        return parse_endpoint(text if ":" in text else f"{text}:{port}")
+    return parse_endpoint(spell_endpoint(host, port))
+
+
+def _sentence(text: str) -> str:
+    text = clean(text).rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}."

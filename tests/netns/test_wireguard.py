@@ -1,0 +1,301 @@
+"""A device with the WireGuard app: wg-quick and wireguard-go, on exactly the text that we give.
+
+wireguard-go is Debian's. Its resolver goes by `resolvconf`, which is a part of the
+distribution that a namespace cannot have; two lines stand in for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.netns.conftest import opened
+from tests.netns.hosts import Host
+from tests.netns.processes import Process, wait_for
+from tests.netns.product import Client, Gateway
+from tests.netns.servers import FILE_NAME
+from tests.netns.terminal import read_qr
+from tests.netns.world import GATEWAY_LAN, SERVER, SERVER6, Shape, World
+
+PORT = 51820
+SIZE = 50_000_000
+RESOLVCONF = """#!/bin/sh
+[ "$1" != -a ] || cat >/etc/resolv.conf
+"""
+
+
+@dataclass
+class App:
+    """wg-quick on a host, with one config."""
+
+    world: World
+    host: Host
+    config: Path
+    interface: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.interface = self.config.stem
+        tools = self.world.directory / "tools"
+        tools.mkdir(exist_ok=True)
+        (tools / "resolvconf").write_text(RESOLVCONF)
+        (tools / "resolvconf").chmod(0o755)
+        self._env = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+
+    def up(self) -> None:
+        self.host.run(["wg-quick", "up", str(self.config)], env=self._env)
+
+    def down(self) -> None:
+        self.host.run(["wg-quick", "down", str(self.config)], env=self._env, check=False)
+
+    def handshakes(self) -> int:
+        """Unix time of the latest handshake, 0 before the first."""
+        shown = self.host.run(["wg", "show", self.interface, "latest-handshakes"]).stdout
+        return int(shown.split()[1])
+
+
+@dataclass
+class Connected:
+    world: World
+    gateway: Gateway
+    app: App
+
+    @property
+    def host(self) -> Host:
+        return self.app.host
+
+
+def missing() -> str | None:
+    absent = [name for name in ("wg-quick", "wg", "wireguard-go") if shutil.which(name) is None]
+    return f"needs {', '.join(absent)}" if absent else None
+
+
+pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+
+
+def let_in(gateway: Gateway, app: App) -> None:
+    """Turn the tunnel on, and have the owner approve."""
+    app.up()
+    ask = app.host.start(["ping", "-i", "0.5", SERVER], name="asking")
+    request = gateway.approve_next()
+    assert (request["via"], request["address"]) == ("wireguard", "10.1.0.2")
+    wait_for(app.handshakes, "the first handshake", 15.0)
+    ask.kill()
+
+
+@pytest.fixture(scope="module")
+def connected() -> Iterator[Connected]:
+    with opened(Shape(second_client=True)) as world, world.serving(), Gateway(world) as gateway:
+        gateway.share()
+        # Sockets of wireguard-go lie in one folder for all namespaces: a name for this run only.
+        config = world.directory / f"wg-{world.run_name[-11:]}.conf"
+        gateway.command("wireguard", "add", "Anna's phone", "--conf", str(config))
+        app = App(world, world.client, config)
+        try:
+            let_in(gateway, app)
+            yield Connected(world, gateway, app)
+        finally:
+            app.down()
+
+
+@pytest.fixture
+def leaks(connected: Connected) -> Iterator[None]:
+    with connected.world.leaks() as leaks:
+        yield
+        assert leaks.count() == 0, "\n".join(leaks.lines()[:20])
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read(SIZE)).hexdigest()
+
+
+def url(server: str, path: str) -> str:
+    return f"http://[{server}]:8000/{path}" if ":" in server else f"http://{server}:8000/{path}"
+
+
+def fetch(host: Host, size: int = 100_000, seconds: float = 20) -> int:
+    argv = ["curl", "-sS", "--fail", "--max-time", str(seconds), "-o", "/dev/null",
+            "-w", "%{size_download}", url(SERVER, f"bytes/{size}")]  # fmt: skip
+    return int(host.run(argv, timeout=seconds + 5).stdout)
+
+
+def test_the_device_shows_everywhere(connected: Connected) -> None:
+    gateway = connected.gateway
+    [peer] = gateway.ask("peers")
+    assert (peer["label"], peer["kind"], peer["connected"]) == ("Anna's phone", "wireguard", True)
+    [lease] = gateway.leases()
+    assert (lease["transport"], lease["expires_in"], lease["rtt_ms"]) == ("wireguard", None, None)
+    assert lease["endpoint"].startswith("10.1.0.2:") and lease["mtu"] == 1420
+    shown = gateway.ask("wireguard")
+    [device] = shown["devices"]
+    assert (device["id"], device["state"]) == (peer["id"], "connected")
+    assert device["told"] == f"{GATEWAY_LAN}:{PORT}" and shown["listen"] == [device["told"]]
+    assert device["endpoint"] == lease["endpoint"]
+    ours = connected.host.run(["wg", "show", connected.app.interface, "dump"]).stdout.split()
+    assert (ours[1], shown["key"]) == (device["key"], ours[4])
+    assert abs(time.time() - device["handshake_age"] - connected.app.handshakes()) < 5
+    table = gateway.command("wireguard").stdout
+    assert "Anna's phone" in table and "connected" in table
+    assert gateway.status()["connected"] == 1
+
+
+@pytest.mark.usefixtures("leaks")
+@pytest.mark.parametrize("server", [SERVER, SERVER6])
+def test_a_large_file_both_ways(connected: Connected, server: str, tmp_path: Path) -> None:
+    whole = connected.world.directory / FILE_NAME
+    got, part = tmp_path / "got", tmp_path / "part"
+    connected.host.run(
+        ["curl", "-sS", "--fail", "-o", str(got), url(server, f"bytes/{SIZE}")], timeout=120
+    )
+    assert got.stat().st_size == SIZE
+    assert sha256(got) == sha256(whole)
+    with open(whole, "rb") as source:
+        part.write_bytes(source.read(SIZE))
+    done = connected.host.run(
+        ["curl", "-sS", "--fail", "-T", str(part), url(server, "upload")], timeout=120
+    )
+    assert done.stdout == sha256(whole)
+
+
+@pytest.mark.usefixtures("leaks")
+def test_names_pings_and_datagrams(connected: Connected) -> None:
+    host = connected.host
+    assert host.run(["dig", "+short", "server.test", "A"]).stdout == f"{SERVER}\n"
+    assert host.run(["dig", "+short", "server.test", "AAAA"]).stdout == f"{SERVER6}\n"
+    for server in (SERVER, SERVER6):
+        host.run(["ping", "-c", "3", "-i", "0.2", server])
+        family = socket.AF_INET6 if ":" in server else socket.AF_INET
+        with host.open_socket(family, socket.SOCK_DGRAM) as sock:
+            for size in (1, 1200, 1392 if ":" not in server else 1372, 4000):
+                sock.sendto(os.urandom(size), (server, 7))
+                assert len(sock.recv(65535)) == size
+
+
+def test_small_answers_do_not_wait_behind_a_download(connected: Connected) -> None:
+    host = connected.host
+    bulk = host.start(["curl", "-s", "-o", "/dev/null", url(SERVER, "bytes/200000000")])
+    time.sleep(0.5)
+    said = host.run(["ping", "-c", "20", "-i", "0.1", SERVER]).stdout
+    bulk.kill()
+    loss = re.search(r"(\d+)% packet loss", said)
+    assert loss is not None and int(loss[1]) <= 10, said
+
+
+def test_the_device_moves_during_a_download(connected: Connected) -> None:
+    host = connected.host
+    [lease] = connected.gateway.leases()
+    bulk = host.start(
+        ["curl", "-sS", "--max-time", "60", "-o", "/dev/null", "--limit-rate", "5M",
+         url(SERVER, "bytes/20000000")]
+    )  # fmt: skip
+    time.sleep(0.5)
+    _readdress(host, "10.1.0.2", "10.1.0.9")
+    try:
+        pings = host.start(["ping", "-i", "0.5", SERVER], name="moved")
+        assert bulk.popen.wait(60) == 0
+        pings.kill()
+        [moved] = connected.gateway.leases()
+        assert moved["endpoint"].startswith("10.1.0.9:") and moved["id"] == lease["id"]
+    finally:
+        _readdress(host, "10.1.0.9", "10.1.0.2")
+        host.run(["ping", "-c", "1", SERVER], check=False)
+
+
+def _readdress(host: Host, old: str, new: str) -> None:
+    host.ip(
+        f"address del {old}/24 dev lan0",
+        f"address add {new}/24 dev lan0",
+        f"-4 route replace default via {GATEWAY_LAN}",
+    )
+
+
+def test_a_device_of_the_other_kind_beside_it(connected: Connected) -> None:
+    world = connected.world
+    assert world.second is not None
+    with Client(world, world.second, "second") as client:
+        client.start()
+        client.join(connected.gateway)
+        kinds = {lease["transport"] for lease in connected.gateway.leases()}
+        assert "wireguard" in kinds and len(kinds) == 2
+        assert fetch(world.second) == fetch(connected.host) == 100_000
+        client.command("disconnect")
+
+
+@pytest.mark.usefixtures("leaks")
+def test_the_vpn_goes_and_comes_back(connected: Connected) -> None:
+    world, host = connected.world, connected.host
+    assert fetch(host) == 100_000
+    world.vpn_down()
+    try:
+        wait_for(lambda: connected.gateway.status()["sharing"] == "unavailable", "the loss")
+        failed = host.run(["curl", "-s", "-m", "3", url(SERVER, "bytes/10")], check=False)
+        assert failed.returncode != 0
+    finally:
+        with world.vpn_setting_up():
+            world.vpn_up()
+    wait_for(lambda: connected.gateway.status()["sharing"] == "on", "the VPN", 20.0)
+    assert fetch(host) == 100_000
+
+
+def test_killed_the_gateway_is_back_without_the_device_doing_anything(
+    connected: Connected,
+) -> None:
+    gateway, host = connected.gateway, connected.host
+    traffic = host.start(["ping", "-D", "-i", "0.2", SERVER], name="traffic")
+    time.sleep(1.0)
+    assert gateway.process is not None
+    gateway.process.stop(signal.SIGKILL)
+    gateway.share()
+    listening = time.monotonic()
+    before = traffic.tail(1)
+    wait_for(lambda: _answered_after(traffic, before), "a ping's answer", 10.0, 0.02)
+    assert time.monotonic() - listening < 2.0
+    traffic.kill()
+    assert fetch(host) == 100_000
+
+
+def _answered_after(process: Process, line: str) -> bool:
+    last = process.tail(1)
+    return "bytes from" in last and last != line
+
+
+def test_revoked_it_is_out_at_once(connected: Connected) -> None:
+    gateway, host = connected.gateway, connected.host
+    with host.connect(SERVER, 7) as echo:
+        echo.sendall(b"x")
+        assert echo.recv(1) == b"x"
+        [device] = gateway.ask("wireguard")["devices"]
+        gateway.command("revoke", device["id"])
+        assert gateway.ask("flows")["total"] == 0
+        assert gateway.leases() == [] and gateway.ask("wireguard")["devices"] == []
+    failed = host.run(["curl", "-s", "-m", "3", url(SERVER, "bytes/10")], check=False)
+    assert failed.returncode != 0
+    assert gateway.requests() == []
+
+
+def test_a_picture_for_a_phone(connected: Connected, tmp_path: Path) -> None:
+    gateway = connected.gateway
+    picture, file = tmp_path / "tablet.png", tmp_path / "tablet.conf"
+    gateway.command("wireguard", "add", "tablet", "--png", str(picture), "--conf", str(file))
+    assert stat.S_IMODE(picture.stat().st_mode) == stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert read_qr(Image.open(picture), tmp_path / "read.png") == file.read_text().strip()
+    text = file.read_text()
+    assert "\nDNS=10." in text and f"\nEndpoint={GATEWAY_LAN}:{PORT}\n" in text
+    again = gateway.command("wireguard", "add", "other", "--conf", str(file), check=False)
+    assert again.returncode == 1 and "is there already" in again.stderr
+    assert file.read_text() == text
+    devices = gateway.ask("wireguard")["devices"]
+    assert [device["label"] for device in devices] == ["tablet"]
+    assert devices[0]["state"] == "offered"
