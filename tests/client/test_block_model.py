@@ -197,7 +197,7 @@ class Life(RuleBasedStateMachine):
     @rule(lines=st.integers(0, 12), what=st.sampled_from(["grant", "connect", "follow", "refuse"]))
     def kill_in_the_middle(self, lines: int, what: str) -> None:
         """The process dies while it is changing the host."""
-        phase, promised = self.tunnel.phase, self.promised
+        phase, before = self.tunnel.phase, (self.promised, self.weaker)
         self.kernel.die_after = lines
         try:
             if what == "grant" and phase not in (Phase.OPEN, Phase.REFUSED):
@@ -210,7 +210,7 @@ class Life(RuleBasedStateMachine):
                 self.refuse()
         except Killed:
             # What was not answered was not promised; the next run may find it, and keep it.
-            self.promised = promised
+            self.promised, self.weaker = before
         self.kernel.die_after = None
         self.kill()
 
