@@ -48,6 +48,7 @@ from gateway.vpn.detector import VpnDetector
 from gateway.vpn.guard import EgressGuard
 from gateway.vpn.snapshot import Attached
 from gateway.wireguard_access import WireguardAccess, WireguardOffer
+from gateway.wireguard_diagnosis import Trouble
 from vshp import events as ev
 from vshp.config import CloseReason
 from vshp.constants import MAX_ENDPOINTS, SECRET_LIFETIME
@@ -320,6 +321,11 @@ class Gateway:
         offer = self._wireguard.add(label, host, port, self._loop.time(), key)
         self._changed()
         return offer
+
+    def wireguard_troubles(self) -> list[Trouble]:
+        """Why WireGuard devices are not there, as far as can be told from here."""
+        own = [socket.inet_ntop(_family_of(a), a) for a in self.detector.attached().own]
+        return self._wireguard.troubles(own, self._wireguard_host(), self._loop.time())
 
     @property
     def wireguard(self) -> WireguardAccess:

@@ -37,6 +37,11 @@ class PeerRegistry:
         """Those that speak it and are not revoked."""
         return [peer for peer in self._peers.values() if peer.kind is kind and not peer.revoked]
 
+    def revoked_label(self, public_key: bytes) -> str:
+        """What a device is called that was trusted; empty for others."""
+        peer = self._peers.get(public_key)
+        return peer.label if peer is not None and peer.revoked else ""
+
     def is_revoked(self, public_key: bytes) -> bool:
         peer = self._peers.get(public_key)
         return peer is not None and peer.revoked

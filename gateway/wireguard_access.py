@@ -21,7 +21,7 @@ import ipaddress
 import logging
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from eventloop.poller import NEVER, Poller
@@ -34,6 +34,8 @@ from gateway.nat.counters import Counters
 from gateway.pairing import PairingDesk, RequestRefused
 from gateway.peers import PeerRegistry
 from gateway.tunnels import Tunnels
+from gateway.wireguard_diagnosis import NEVER as NEVER_SEEN
+from gateway.wireguard_diagnosis import Known, Log, Trouble
 from gateway.wireguard_link import Spot, WireguardDoor, WireguardLink, spot_of
 from sealing.errors import LocalMisuse
 from sealing.identity import generate_identity, public_key
@@ -103,6 +105,7 @@ class WireguardAccess:
         self._links: dict[Peer, WireguardLink] = {}
         self._offers: dict[bytes, WireguardOffer] = {}
         self._sightings = store.sightings()
+        self.log = Log()
         identity = store.secret("wireguard_key")
         if identity is None:
             identity = generate_identity()
@@ -257,6 +260,7 @@ class WireguardAccess:
 
     def revoke(self, public_key: bytes, now: float) -> None:
         """Sessions end at once; from now on the device gets no answer."""
+        self.log.forget(public_key)
         peer = self.device.peers.get(public_key)
         if peer is not None:
             link = self._links.get(peer)
@@ -273,6 +277,33 @@ class WireguardAccess:
 
     def links(self) -> list[WireguardLink]:
         return list(self._links.values())
+
+    def troubles(self, own: Collection[str], host: str, now: float) -> list[Trouble]:
+        """Why devices are not there; `own` has our addresses, `host` the one to be named."""
+        named = spell_endpoint(host, self.port)
+        return self.log.diagnose(self._known(), own, named, self._registry.revoked_label, now)
+
+    def _known(self) -> Iterator[Known]:
+        for key, peer in self.device.peers.items():
+            device = self._registry.trusted(key, Kind.WIREGUARD)
+            seen = self._sightings.get(key)
+            where, at = peer.answered or (None, NEVER_SEEN)
+            yield Known(
+                key,
+                "" if device is None else device.label,
+                "" if seen is None else seen.told,
+                keys=peer.writer.pair is not None,
+                heard_at=NEVER_SEEN if peer.heard_at is None else peer.heard_at,
+                unconfirmed=peer.unconfirmed,
+                answered_host="" if where is None else where.host,
+                answered_at=at,
+            )
+        asking = {request.public_key for request in self._desk.waiting()}
+        for key, offer in self._offers.items():
+            if key not in asking:
+                told = spell_endpoint(offer.profile.host, offer.profile.port)
+                made = offer.expires - OFFER_SECONDS
+                yield Known(key, offer.label, told, offered_at=made)
 
     # --- time --------------------------------------------------------------------------------
 
@@ -301,7 +332,7 @@ class WireguardAccess:
     # --- datagrams ---------------------------------------------------------------------------
 
     def _received(self, data: memoryview, segment: int, spot: Spot, now: float) -> None:
-        self.now = now
+        self.now = self.log.arrived = now
         heard = self.device.receive(data, segment, spot, now)
         self.send_messages()
         for peer in heard:
@@ -335,12 +366,12 @@ class WireguardAccess:
             self.on_change()
         else:
             link.revive(now)
-        self._see(peer)
+        self._see(peer, now)
         self._mark(link)
 
     def moved(self, peer: Peer, now: float) -> None:
         self._counters.counts["wireguard__endpoint__moved"] += 1
-        self._see(peer)
+        self._see(peer, now)
 
     def silent(self, peer: Peer, now: float) -> None:
         link = self._links.get(peer)
@@ -350,6 +381,7 @@ class WireguardAccess:
     def unknown(self, public: bytes, where: Spot, now: float) -> Peer | None:
         offer = self._offers.get(public)
         if offer is None:
+            self.log.unknown_key(public, where.host, now)
             return None
         if self.auto_approve:
             self._trust(public, offer.label)
@@ -364,7 +396,11 @@ class WireguardAccess:
         return None
 
     def refused(self, reason: str, peer: Peer | None, where: Spot, now: float) -> None:
-        """Counted by the device; who it was is for the doctor to say."""
+        """Remember it for `troubles`; the device has counted it."""
+        if reason == "handshake_mac1_wrong":
+            self.log.wrong_gateway(where.host, now)
+        elif reason == "initiation_outdated" and peer is not None:
+            self.log.went_back(peer.keys.public, self.device.behind, where.host, now)
 
     # --- links (WireguardLinkOwner) ------------------------------------------------------------
 
@@ -378,6 +414,7 @@ class WireguardAccess:
     # --- inside ------------------------------------------------------------------------------
 
     def _trust(self, public: bytes, label: str) -> PeerDevice:
+        self.log.forget(public)
         offer = self._offers.pop(public, None)
         if offer is not None:
             told = spell_endpoint(offer.profile.host, offer.profile.port)
@@ -415,9 +452,10 @@ class WireguardAccess:
             expires=NEVER,
         )
 
-    def _see(self, peer: Peer) -> None:
+    def _see(self, peer: Peer, now: float) -> None:
         """Keep where the device is, for a knock after the next start."""
         spot = spot_of(peer)
+        self.log.heard(peer.keys.public, spot.host, spot.port, now)
         before = self._sightings.get(peer.keys.public, Sighting(""))
         try:
             interface = socket.if_indextoname(spot.where.interface)

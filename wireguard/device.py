@@ -46,7 +46,7 @@ from wireguard.messages import (
     unpack_data_header,
 )
 from wireguard.noise import Identity, PeerKeys, open_static, open_timestamp
-from wireguard.peer import Peer, Where
+from wireguard.peer import Outdated, Peer, Where
 from wireguard.timers import NEVER
 
 HEADROOM = 64
@@ -110,6 +110,8 @@ class Device:
         """Whose initiation of ours waits for a response, by our index."""
         self.alarm = NEVER
         """Not later than any peer's deadline."""
+        self.behind = 0.0
+        """Seconds by which the timestamp that was refused last was too early."""
         self._rng = rng
         self._cookies = CookieGuard(self.identity.cookie_key, now, rng)
         self._all = TokenBucket(ALL_HANDSHAKES_PER_SECOND, ALL_HANDSHAKE_BURST, now)
@@ -249,6 +251,8 @@ class Device:
         try:
             peer.answer(initiation, accepted, where, now)
         except PeerViolation as error:
+            if isinstance(error, Outdated):
+                self.behind = error.seconds
             self._refuse(error.reason, peer, where, now)
         else:
             self.count("initiation__answered")

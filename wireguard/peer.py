@@ -42,7 +42,7 @@ from wireguard.noise import (
 )
 from wireguard.timers import NEVER, Due, Timers
 from wireguard.timestamps import NEVER as NO_TIMESTAMP
-from wireguard.timestamps import later, tai64n
+from wireguard.timestamps import later, seconds_of, tai64n
 from wireguard.writer import TunnelWriter
 
 if TYPE_CHECKING:
@@ -58,6 +58,15 @@ LATE_REKEY_AGE = REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT
 
 def drop_packet(buf: memoryview, start: int, end: int) -> None:
     """For peers whose packets nobody wants."""
+
+
+class Outdated(PeerViolation):
+    """An initiation that is no later than one that was answered."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("initiation_outdated" if seconds else "initiation_replayed")
+        self.seconds = seconds
+        """By how much it is earlier."""
 
 
 class Pending(NamedTuple):
@@ -83,6 +92,7 @@ class Peer:
         "_sent_at",
         "_stamped",
         "_timestamp",
+        "answered",
         "endpoint",
         "handshake_at",
         "heard_at",
@@ -118,6 +128,8 @@ class Peer:
         """Datagrams, without UDP's and IP's headers, as `wg show` counts."""
         self.unconfirmed = 0
         """Answers to initiations since the last one that was confirmed."""
+        self.answered: tuple[Where, float] | None = None
+        """Where the last of them went, and when."""
         self._timestamp = NO_TIMESTAMP
         self._initiated_at = -NEVER
         self._stamped = NO_TIMESTAMP
@@ -169,8 +181,7 @@ class Peer:
         or too soon after it.
         """
         if accepted.timestamp <= self._timestamp:
-            same = accepted.timestamp == self._timestamp
-            raise PeerViolation("initiation_replayed" if same else "initiation_outdated")
+            raise Outdated(seconds_of(self._timestamp) - seconds_of(accepted.timestamp))
         if now - self._initiated_at < MIN_INITIATION_INTERVAL:
             raise PeerViolation("initiation_too_soon")
         device = self._device
@@ -183,6 +194,7 @@ class Peer:
         self.pairs.respond(pair)
         self.timers.derived(now)
         self.unconfirmed += 1
+        self.answered = where, now
         device.send(add_macs(response.encode(), self.keys.mac1_key, self._fresh_cookie(now)), where)
         self._arm()
 
