@@ -119,6 +119,12 @@ def _after(error: str | None) -> str:
         return "Bring both sides to the same version of VPN Share."
     if error in ("denied", "revoked", "not_paired"):
         return "Pair again: vpnshare pair on the gateway, vpnshare connect - here"
+    if error == "lease_clashes":
+        return (
+            "On the gateway, addresses that are free here: vpnshare set gateway.pool_ipv4 NETWORK"
+        )
+    if error == "lease_forbidden":
+        return "Do not use this gateway: vpnshare forget it, and ask its owner."
     if error is not None and error.startswith("secret_"):
         return "Show a new code on the gateway (vpnshare pair), and connect with it."
     return (

@@ -521,6 +521,8 @@ def state(state: ClientState, **what: Any) -> dict[str, Any]:
         ),
         ("link", "warn", state(ClientState.RECONNECTING, error="unreachable"), {}, "same network"),
         ("link", "warn", state(ClientState.WAITING), {}, "vpnshare approve"),
+        ("link", "warn", state(ClientState.RECONNECTING, error="lease_clashes"), {}, "pool_ipv4"),
+        ("link", "broken", state(ClientState.FAILED, error="lease_forbidden"), {}, "Do not use"),
         ("gateway-sharing", "warn", {"now": replace(CONNECTED, sharing="off")}, {}, "share"),
         (
             "gateway-sharing", "warn", {"now": replace(CONNECTED, sharing="unavailable")}, {},
