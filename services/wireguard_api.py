@@ -8,10 +8,13 @@ from gateway.gateway import Gateway
 from gateway.listeners import ListenError
 from gateway.model import Kind, peer_id
 from gateway.wireguard_access import OfferRefused
+from gateway.wireguard_diagnosis import Trouble
 from services.control import methods as m
 from services.control import schema as s
 from services.control.errors import Code, ControlError
+from services.doctor.system import System
 from services.logs import clean
+from services.wireguard_words import say
 from wireguard.profile import (
     ProfileError,
     parse_endpoint,
@@ -86,7 +89,17 @@ def wireguard_state(gateway: Gateway) -> s.Wireguard:
         )
         for offer in access.offers()
     ]
-    return s.Wireguard(spell_key(access.public_key), access.port, access.listening, devices)
+    system = System()
+    troubles = [_trouble(each, access.port, system) for each in gateway.wireguard_troubles()]
+    return s.Wireguard(
+        spell_key(access.public_key), access.port, access.listening, devices, troubles
+    )
+
+
+def _trouble(trouble: Trouble, port: int, system: System) -> s.WireguardTrouble:
+    said = say(trouble, port, system)
+    device = None if trouble.key is None else peer_id(trouble.key)
+    return s.WireguardTrouble(trouble.cause, device, said.found, said.advice)
 
 
 def _endpoint(text: str, port: int) -> tuple[str, int]:

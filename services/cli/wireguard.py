@@ -60,6 +60,8 @@ def show(args: argparse.Namespace) -> int:
         (_row(device) for device in state.devices),
         "No device comes by WireGuard yet. Make one with: vpnshare wireguard add NAME",
     )
+    for trouble in state.troubles:
+        print(f"\n{paint(printable(trouble.found), 'yellow')}\n  {printable(trouble.advice)}")
     return Exit.OK
 
 

@@ -461,6 +461,19 @@ class WireguardDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class WireguardTrouble:
+    """Why a device that comes by a WireGuard app is not there."""
+
+    cause: str
+    """`shared`, `clock`, `unconfirmed`, `endpoint`, `gateway_key`, `unknown_key`, `revoked` or
+    `silence`."""
+    device: str | None
+    """Its id; None where no more than an address is known."""
+    found: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
 class Wireguard:
     """The gateway's WireGuard side."""
 
@@ -471,6 +484,8 @@ class Wireguard:
     listen: list[str]
     """Empty until there is a device."""
     devices: list[WireguardDevice]
+    troubles: list[WireguardTrouble] = field(default_factory=list)
+    """At most one a device or stranger, the likeliest first."""
 
 
 @dataclass(frozen=True, slots=True)

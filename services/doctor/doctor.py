@@ -30,7 +30,7 @@ from services.doctor import client as client_checks
 from services.doctor import gateway as gateway_checks
 from services.doctor import lan, machine
 from services.doctor.client import ClientFacts
-from services.doctor.gateway import GatewayFacts
+from services.doctor.gateway import GatewayFacts, WireguardFacts
 from services.doctor.machine import Machine
 from services.doctor.system import Awake
 from services.settings import Settings
@@ -93,8 +93,21 @@ async def of_gateway(
         slept=awake.slept(),
         ask=partial(ask, gateway.resolve),
         hear=_hear,
+        wireguard=_wireguard(gateway),
     )
     return await machine.CHECKS.run(subject) + await gateway_checks.CHECKS.run(facts)
+
+
+def _wireguard(gateway: Gateway) -> WireguardFacts:
+    access = gateway.wireguard
+    return WireguardFacts(
+        port=access.port,
+        listen=tuple(access.listening),
+        known=len(access.device.peers),
+        offered=len(access.offers()),
+        connected=sum(peer.writer.pair is not None for peer in access.device.peers.values()),
+        troubles=tuple(gateway.wireguard_troubles()),
+    )
 
 
 async def of_client(

@@ -10,25 +10,34 @@ from gateway.model import VpnNetwork, VpnState
 from gateway.proof import EgressReport
 from gateway.records import Knocks
 from gateway.vpn.snapshot import Interface
+from gateway.wireguard_diagnosis import Trouble
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.machine import Machine
+from services.wireguard_words import SWITCHES, say
 
 LEAST_MTU = 1280
 """What IPv6 asks of every link (RFC 8200 5)."""
 FEW_DESCRIPTORS = 1024
 
-SWITCHES = (
-    ("Mullvad", "Settings > VPN settings > Local network sharing"),
-    ("Proton VPN", "Settings > Advanced > Allow LAN connections, and Allow direct connections"),
-    ("WireGuard", "edit the tunnel > Exclude private IPs"),
-    ("OpenVPN for Android", "the profile > Routing > Bypass VPN for local networks"),
-    ("NordVPN", "Settings > Local network discovery"),
-)
-"""Where common VPN apps let the local network in."""
-
 Ask = Callable[[], Awaitable[str]]
 """Ask the resolver a question: the answer's RCODE by name, or `silence`."""
 Hear = Callable[[Interface, str, int], Awaitable[bool | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardFacts:
+    """WireGuard's side of a gateway."""
+
+    port: int = 0
+    """0: off, or nobody runs."""
+    listen: tuple[str, ...] = ()
+    known: int = 0
+    """Devices that were let in."""
+    offered: int = 0
+    """Devices that were made, and have not been let in."""
+    connected: int = 0
+    troubles: tuple[Trouble, ...] = ()
+    """The likeliest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,7 @@ class GatewayFacts:
     """Seconds that the machine slept while the service ran."""
     ask: Ask
     hear: Hear
+    wireguard: WireguardFacts = WireguardFacts()
 
     def outside(self) -> list[Interface]:
         """Running interfaces by which devices may come: neither loopback nor the VPN."""
@@ -247,6 +257,31 @@ async def reachable(facts: GatewayFacts) -> Outcome:
         f"Let TCP and UDP port {ports} through the firewall, and turn the VPN's lock on the local "
         "network off.",
     )
+
+
+@CHECKS.check("wireguard", "WireGuard devices")
+def wireguard(facts: GatewayFacts) -> Outcome:
+    """Of all that may be wrong, the first: the rest is in `vpnshare wireguard`."""
+    own = facts.wireguard
+    if facts.sharing == "stopped":
+        return skipped("The gateway service does not run.")
+    if not own.port:
+        return skipped("Off.")
+    if own.known + own.offered == 0:
+        if not own.troubles:
+            return skipped("None was made.")
+    elif not own.listen:
+        return broken(
+            f"UDP port {own.port} cannot be listened on: no device can come.",
+            "End the program that has it (ss -ulpn), then: vpnshare relisten",
+        )
+    if own.troubles:
+        said = say(own.troubles[0], own.port, facts.machine.system)
+        more = len(own.troubles) - 1
+        also = f" {more} more: vpnshare wireguard." if more else ""
+        return warn(f"{said.found}{also}", said.advice)
+    waiting = f", {own.offered} made and not let in yet" if own.offered else ""
+    return ok(f"{own.connected} of {own.known} connected{waiting}.")
 
 
 @CHECKS.check("dns", "DNS")

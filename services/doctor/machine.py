@@ -44,6 +44,7 @@ EXTRAS = {
     "gateway": {
         "textual": ("there is no console", "pip install textual"),
         "qrcode": ("pairing shows a URI and no QR code", "pip install qrcode"),
+        "png": ("WireGuard's QR codes cannot be written as pictures", "pip install pypng"),
         "tomlkit": ("settings can be changed in the file only", "pip install tomlkit"),
         "zeroconf": ("devices cannot find this gateway by themselves", "pip install zeroconf"),
     },

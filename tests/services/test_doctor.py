@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from gateway.model import VpnNetwork, VpnState
 from gateway.proof import EgressReport
 from gateway.records import Knocks
 from gateway.vpn.snapshot import Address, Interface
+from gateway.wireguard_diagnosis import Cause, Trouble
 from services import paths
 from services.cli.exits import Exit
 from services.cli.main import main
@@ -33,11 +35,12 @@ from services.doctor import gateway as gateway_side
 from services.doctor.checks import Checks, Outcome, ok
 from services.doctor.client import ClientFacts
 from services.doctor.doctor import Doctor
-from services.doctor.gateway import SWITCHES, GatewayFacts
+from services.doctor.gateway import GatewayFacts, WireguardFacts
 from services.doctor.machine import Machine
 from services.doctor.system import System
 from services.room import Room
 from services.store import ClientDatabase, GatewayDatabase
+from services.wireguard_words import SWITCHES
 from tests.fakes.services import PretendClient, PretendGateway
 
 
@@ -52,7 +55,7 @@ class Pretended(System):
         return bool(self.what.get("termux", False))
 
     def android_api(self) -> int | None:
-        return 34 if self.termux else None
+        return int(self.what.get("api", 34)) if self.termux else None
 
     def python(self) -> tuple[int, int]:
         major, minor = self.what.get("python", (3, 13))
@@ -170,6 +173,26 @@ PHONE = {"termux": True, "said": {"getprop": "false\n"}}
 def on(facts: GatewayFacts, **what: Any) -> GatewayFacts:
     """The same on another system."""
     return replace(facts, machine=replace(facts.machine, system=Pretended(**what)))
+
+
+async def test_wireguard_devices(facts: GatewayFacts) -> None:
+    """That each trouble is found where it is: test_wireguard_diagnosis."""
+    check = partial(gateway_side.CHECKS.run_one, "wireguard")
+    fine = WireguardFacts(51820, ("0.0.0.0:51820",), known=2, offered=1, connected=1)
+    trouble = Trouble(Cause.CLOCK, b"k" * 32, "phone", "192.168.1.9", count=3, seconds=9000.0)
+    for own, status, found in (
+        (WireguardFacts(), "skipped", "Off."),
+        (replace(fine, known=0, offered=0, listen=()), "skipped", "None was made."),
+        (replace(fine, listen=()), "broken", "UDP port 51820 cannot be listened on"),
+        (fine, "ok", "1 of 2 connected, 1 made and not let in yet."),
+        (replace(fine, troubles=(trouble,)), "warn", "The clock of phone went back by 2 hours"),
+        (replace(fine, troubles=(trouble, trouble)), "warn", "1 more: vpnshare wireguard."),
+    ):
+        outcome = await check(replace(facts, wireguard=own))
+        assert (outcome.status, found in outcome.found) == (status, True), outcome
+        assert (outcome.advice is None) is (status in ("ok", "skipped"))
+    outcome = await check(replace(facts, sharing="stopped", wireguard=fine))
+    assert outcome.status == "skipped"
 
 
 async def test_a_healthy_gateway(facts: GatewayFacts) -> None:

@@ -1,10 +1,14 @@
-"""Each trouble of a WireGuard device made real, by our pure device, at a composed gateway."""
+"""Each trouble of a WireGuard device made real, by our pure device, at a composed gateway.
+
+The sentences are those that the doctor, the console and `vpnshare wireguard` show.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -23,10 +27,13 @@ from gateway.wireguard_diagnosis import (
     Trouble,
 )
 from sealing.identity import generate_identity, public_key
+from services.wireguard_words import say
 from tests.gateway.devices import CONFIG
 from tests.gateway.test_wireguard import free_port
 from tests.gateway.wireguard_app import App, let_in
+from tests.services.test_doctor import Pretended
 from wireguard.constants import REJECT_AFTER_TIME
+from wireguard.profile import spell_key
 
 OWN, NAMED = ["127.0.0.1", "192.168.87.1"], "192.168.87.1"
 
@@ -41,6 +48,10 @@ async def gateway() -> AsyncIterator[Gateway]:
 
 def troubles(gateway: Gateway, later: float = 0.0) -> list[Trouble]:
     return gateway.wireguard.troubles(OWN, NAMED, gateway.now() + later)
+
+
+def said(trouble: Trouble, port: int = 51820, **system: Any) -> tuple[str, str]:
+    return say(trouble, port, Pretended(**system))
 
 
 def text_of(app: App) -> str:
@@ -84,6 +95,11 @@ async def test_a_config_of_another_gateway(gateway: Gateway) -> None:
     assert (found.cause, found.host, found.count, found.key) == (
         Cause.GATEWAY_KEY, "127.0.0.1", 3, None,
     )  # fmt: skip
+    assert said(found) == (
+        "127.0.0.1 has knocked 3 times with another gateway's key: its config is not of this "
+        "gateway.",
+        "Delete the tunnel there, and make a new one: vpnshare wireguard add NAME",
+    )
     after = troubles(gateway, FRESH_SECONDS + 1)
     assert [each.cause for each in after] == [Cause.SILENCE], "who has stopped knocking is gone"
 
@@ -96,6 +112,21 @@ async def test_a_key_that_nobody_let_in(gateway: Gateway) -> None:
     assert (found.cause, found.key, found.label, found.count) == (
         Cause.UNKNOWN_KEY, public_key(private), "", 2,
     )  # fmt: skip
+    key = spell_key(public_key(private))
+    assert said(found) == (
+        f"127.0.0.1 knocks with a key that is not let in, {key[:6]}...{key[-5:]}: its config was "
+        "denied, or not used in time.",
+        "Delete the tunnel there, and make a new one: vpnshare wireguard add NAME",
+    )
+
+
+async def test_who_was_denied_knocks_on(gateway: Gateway) -> None:
+    app = App(gateway.wireguard_add("phone").profile.text())
+    await knock(app, 1)
+    assert troubles(gateway) == []
+    gateway.deny(gateway.requests()[0].id)
+    await knock(app, 1)
+    assert [each.cause for each in troubles(gateway)] == [Cause.UNKNOWN_KEY]
 
 
 async def test_a_revoked_device_knocks_on(gateway: Gateway) -> None:
@@ -106,10 +137,16 @@ async def test_a_revoked_device_knocks_on(gateway: Gateway) -> None:
     await knock(app, 3)
     (found,) = troubles(gateway)
     assert (found.cause, found.key, found.label, found.count) == (Cause.REVOKED, key, "phone", 3)
+    assert said(found) == (
+        "phone was revoked, and has knocked 3 times since, from 127.0.0.1.",
+        "Turn the tunnel off there; or, to let it in again: vpnshare wireguard add NAME",
+    )
 
 
-@pytest.mark.parametrize("back", [90.0, 3 * 86400.0])
-async def test_a_clock_that_went_back(gateway: Gateway, back: float) -> None:
+@pytest.mark.parametrize(
+    ("back", "span"), [(90.5, "90 seconds"), (3 * 86400.0 + 60, "3 days"), (9000.0, "2 hours")]
+)
+async def test_a_clock_that_went_back(gateway: Gateway, back: float, span: str) -> None:
     app = await let_in(gateway)
     # The device has been started anew, and its clock with it.
     again = App(text_of(app))
@@ -119,7 +156,12 @@ async def test_a_clock_that_went_back(gateway: Gateway, back: float) -> None:
     assert (found.cause, found.label, found.host, found.count) == (
         Cause.CLOCK, "phone", "127.0.0.1", 3,
     )  # fmt: skip
-    assert found.seconds == pytest.approx(back, abs=5)
+    assert found.seconds == pytest.approx(back, abs=1)
+    assert said(replace(found, seconds=back)) == (
+        f"The clock of phone went back by {span}: its handshakes look like old ones and are "
+        "refused.",
+        "Set the date and time of phone, by the network if it can.",
+    )
     # Its clock is set: all is well.
     again.device.epoch += back
     again.peer._stamped = bytes(12)
@@ -139,6 +181,15 @@ async def test_answers_that_nobody_confirms(gateway: Gateway) -> None:
     assert (found.cause, found.label, found.host, found.count) == (
         Cause.UNCONFIRMED, "phone", "127.0.0.1", LEAST_UNCONFIRMED,
     )  # fmt: skip
+    found_text, advice = said(found)
+    assert found_text == (
+        "phone was answered 3 times at 127.0.0.1 and never confirmed: the answers do not arrive."
+    )
+    assert advice == (
+        "Here, let UDP through the firewall, and the local network past the VPN's lock. On the "
+        "device, let UDP from this gateway through its firewall, and turn other VPNs off."
+    )
+    assert "Local network sharing" in said(found, termux=True)[1]
     assert await app.asks() is not None, "it is heard in its session"
     assert troubles(gateway) == []
 
@@ -154,7 +205,11 @@ async def test_one_config_on_two_devices(gateway: Gateway) -> None:
     (found,) = troubles(gateway)
     ports = [app.sock.getsockname()[1] for app in (other, one)]
     assert (found.cause, found.label) == (Cause.SHARED, "phone")
-    assert (found.host, found.other) == (f"127.0.0.1 port {ports[0]}", f"port {ports[1]}")
+    assert said(found) == (
+        f"The config of phone is used in two places in turn: 127.0.0.1 port {ports[0]} and port "
+        f"{ports[1]}. They push each other out.",
+        "Delete it on one of them, and make that one its own: vpnshare wireguard add NAME",
+    )
     assert troubles(gateway, SHARED_SECONDS + 1) == []
 
 
@@ -173,6 +228,11 @@ async def test_a_config_that_names_an_address_of_yesterday(gateway: Gateway) -> 
     assert (found.cause, found.label, found.told, found.other) == (
         Cause.ENDPOINT, "phone", f"192.168.43.1:{port}", f"192.168.87.1:{port}",
     )  # fmt: skip
+    assert said(found) == (
+        f"The config of phone names 192.168.43.1:{port}, an address that this machine does not "
+        "have.",
+        f"Edit the tunnel in its app: Endpoint = 192.168.87.1:{port}",
+    )
     # The device gets here all the same: by a router, perhaps.
     app = App(replace(offer.profile, host="127.0.0.1").text())
     await knock(app, 1)
@@ -198,9 +258,23 @@ async def test_nothing_ever_came(gateway: Gateway) -> None:
     (found,) = troubles(gateway, QUIET_OFFER_SECONDS + 1)
     assert (found.cause, found.label, found.reached) == (Cause.SILENCE, "phone", False)
     assert found.seconds == pytest.approx(QUIET_OFFER_SECONDS + 1, abs=1)
+    found_text, advice = said(found)
+    assert found_text == (
+        "Nothing at all has come in on UDP port 51820 in the 61 seconds since the config of phone "
+        "was made."
+    )
+    assert advice == (
+        "Turn the tunnel on there, in a network of this machine. Here, let UDP through the "
+        "firewall, and the local network past the VPN's lock."
+    )
+    assert "Mullvad" in said(found, termux=True)[1]
+    assert "Nearby devices" in said(found, termux=True, api=37)[1]
     other = await let_in(gateway, "tablet")
     (found,) = troubles(gateway, QUIET_OFFER_SECONDS + 1)
     assert (found.label, found.reached) == ("phone", True)
+    found_text, advice = said(found)
+    assert found_text.startswith("phone has not come in the ") and "others have" in found_text
+    assert "mobile data off" in advice
     other.close()
 
 
