@@ -4,7 +4,7 @@ Loss-based control takes every loss for congestion. On a radio link losses have
 other causes, and at 1 % of them CUBIC cannot use more than a few segments per
 round trip. BBR measures instead what the path delivers:
 
-    cwnd = 2 x (highest delivery rate of 10 round trips) x (lowest RTT of 10 s)
+    cwnd = 2 x (second highest delivery rate of 10 round trips) x (lowest RTT of 10 s)
 
 A sample of the rate lasts from the sending of data until they are acknowledged
 (draft-cheng-iccrg-delivery-rate-estimation), so that ACKs which come bundled do not show a higher
@@ -13,7 +13,7 @@ rate than the path has.
 On a short path it is not the RTT of an idle path that counts, but how long both ends take to come
 round to it while they are busy. So the window is also at least
 
-    (highest rate) x (lowest RTT of a round trip that had about that rate, and STANDING)
+    (that rate) x (lowest RTT of a round trip that had about it, and STANDING)
 
 and in each `_CYCLE` of round trips it is once below, where a queue would go away and the rate
 stay, and once above, where the rate would grow if it can.
@@ -74,15 +74,16 @@ class Bbr:
         "_cycle",
         "_full_rate",
         "_full_rounds",
+        "_last_peak",
         "_limited",
         "_loss_share",
         "_lost",
         "_min_rtt",
         "_min_rtt_at",
+        "_peak",
         "_probe_until",
         "_probed_rtt",
         "_rate",
-        "_rate_limited",
         "_rate_round",
         "_rates",
         "_round_end",
@@ -100,9 +101,9 @@ class Bbr:
         self._rates: list[float] = []
         """Bytes per second of the last rounds."""
         self._round_trips: list[float] = []
-        """Their lowest RTTs."""
+        """Seconds that each took."""
         self._round_trip = 0.0
-        """Lowest of this round."""
+        """Seconds that the sample of the highest rate took."""
         self._cycle = 2
         """Place in the cycle: 0 drains, 1 probes."""
         self._full_rate = 0.0
@@ -126,8 +127,8 @@ class Bbr:
         """Highest of this round trip."""
         self._rate_round = 0
         """The round trip is over when data that were sent later than this was delivered arrive."""
-        self._rate_limited = False
-        """In this round trip the window was what limited the sender."""
+        self._peak = self._last_peak = 0
+        """Most bytes in flight in this round trip, and in the one before."""
         self._lost = 0
         """Bytes found lost in this round."""
         self._loss_share = 0.0
@@ -142,7 +143,8 @@ class Bbr:
     @property
     def _window(self) -> float:
         """What the model lets be in flight."""
-        rate = max(self._rates, default=0.0)
+        # A single lucky round does not count.
+        rate = sorted(self._rates)[-2 if len(self._rates) > 2 else -1] if self._rates else 0.0
         busy = min(
             (t for r, t in zip(self._rates, self._round_trips, strict=True) if r >= _ABOUT * rate),
             default=0.0,
@@ -162,18 +164,22 @@ class Bbr:
     ) -> None:
         """Feed the model, then let the window follow it."""
         if flight + self.mss >= self.cwnd:
-            self._limited = self._rate_limited = True
+            self._limited = True
+        if flight > self._peak:
+            self._peak = flight
         if rtt:
             self._take_rtt(rtt, now)
         sent = self._sent
         if sent and una >= sent[0][0]:
-            self._take_rate(una, una + sacked, now, rtt)
+            self._take_rate(una, una + sacked, now)
         if self._round_end is None or una >= self._round_end:
             self._end_round(una, una + sacked, nxt)
         if self._probe_until:
             self.cwnd = max(_PROBE_GAIN * self._window, float(_MIN_SEGMENTS * self.mss))
         elif not self._filled or not self._rates:
-            self.cwnd += acked
+            # A window that something else keeps from being used would grow for ever.
+            if 2 * max(self._peak, self._last_peak) >= self.cwnd:
+                self.cwnd += acked
         else:
             target = max(self._window, float(INITIAL_WINDOW_SEGMENTS * self.mss))
             if self._ceiling:
@@ -192,27 +198,29 @@ class Bbr:
             self._probe_until = now + max(_PROBE_TIME, rtt)
             self._probed_rtt = 0.0
 
-    def _take_rate(self, una: int, delivered: int, now: float, rtt: float) -> None:
+    def _take_rate(self, una: int, delivered: int, now: float) -> None:
         """A sample by the newest data that have arrived; the highest of a round trip counts."""
         sent = self._sent
         while sent and sent[0][0] <= una:
             _, start, at = sent.popleft()
-        rate = (delivered - start) / max(now - at, self._min_rtt, _SHORTEST_ROUND)
-        self._rate = max(self._rate, rate)
-        self._round_trip = min(self._round_trip or rtt, rtt)
+        elapsed = max(now - at, self._min_rtt, _SHORTEST_ROUND)
+        rate = (delivered - start) / elapsed
+        if rate > self._rate:
+            self._rate, self._round_trip = rate, elapsed
         if start < self._rate_round:
             return
         rate, self._rate = self._rate, 0.0
         self._rate_round = delivered
-        if (self._rate_limited and not self._probe_until) or rate > max(self._rates, default=0.0):
+        # Unless a good part of the window was used, a rate that did not grow says nothing.
+        used = 4 * max(self._peak, self._last_peak) >= self.cwnd
+        self._last_peak, self._peak = self._peak, 0
+        if (used and not self._probe_until) or rate > max(self._rates, default=0.0):
             self._rates.append(rate)
             self._round_trips.append(self._round_trip)
             del self._rates[:-_RATE_ROUNDS], self._round_trips[:-_RATE_ROUNDS]
             self._cycle = (self._cycle + 1) % _CYCLE
-            if self._rate_limited:
-                self._judge_growth(rate)
-        self._rate_limited = False
-        self._round_trip = rtt
+        if used:
+            self._judge_growth(rate)
 
     def _end_round(self, una: int, delivered: int, nxt: int) -> None:
         """What was in flight when the round began has arrived: how much of it was lost?

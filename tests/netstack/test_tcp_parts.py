@@ -216,9 +216,12 @@ def test_bbr_lowers_its_window_to_see_the_round_trip() -> None:
     assert windows[-1] == pytest.approx(2 * PRODUCT, rel=0.1)
 
 
-def busy_turns(control: Bbr, rate: float, bundle: float, turns: int) -> list[int]:
+def busy_turns(
+    control: Bbr, rate: float, bundle: float, turns: int, most: int = 1 << 40
+) -> list[int]:
     """What is in flight at the end of each turn, where both ends come round every `bundle` s and
-    acknowledge all that came meanwhile at once. An idle path's RTT was seen before: 0.1 ms."""
+    acknowledge all that came meanwhile at once. An idle path's RTT was seen before: 0.1 ms.
+    `most`: what the peer's window allows."""
     now, una, nxt = 100.0, 0, 0
     control.on_sent(MSS, 0, now)
     control.on_ack(MSS, MSS, MSS, 0, MSS, now + 0.0001, 0.0001)
@@ -226,7 +229,7 @@ def busy_turns(control: Bbr, rate: float, bundle: float, turns: int) -> list[int
     now += 1.0
     in_flight = []
     for _ in range(turns):
-        while nxt - una + MSS <= control.cwnd:
+        while nxt - una + MSS <= min(control.cwnd, most):
             control.on_sent(nxt + MSS, una, now)
             nxt += MSS
         in_flight.append(nxt - una)
@@ -246,6 +249,12 @@ def test_bbr_is_not_deceived_by_acks_that_come_bundled(bundle: float) -> None:
     taken = [min(flight, rate * bundle) for flight in settled]
     assert sum(taken) / len(taken) > 0.93 * rate * bundle
     assert max(settled) <= rate * (2 * bundle + 0.003)
+
+
+def test_bbr_finds_the_path_behind_a_window_of_the_peer() -> None:
+    """Where the peer's window ends the startup, and not our own, the queue is short as well."""
+    settled = busy_turns(Bbr(MSS), 50e6, 0.003, 1000, most=1_000_000)[300:]
+    assert max(settled) <= 450_000
 
 
 # --- buffers and windows -------------------------------------------------------------------------
