@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import socket
 import sys
@@ -19,6 +20,7 @@ from services.control.registry import Registry
 from services.daemon import Service, StartError, serve
 from services.doctor.doctor import Doctor, of_client
 from services.doctor.machine import Machine
+from services.ending import runs_again
 from services.logs import Ring
 from services.paths import Paths
 from services.settings import Place, Settings
@@ -59,7 +61,9 @@ class ClientService:
             raise StartError(exc.message, exc.hint or None) from exc
 
     async def stop(self, on_purpose: bool = True) -> None:
-        await self._client.stop(on_purpose)
+        # The user's wish outlives a restart, of the unit and of the machine.
+        passing = on_purpose and await asyncio.to_thread(runs_again)
+        await self._client.stop(on_purpose and not passing)
         self._books.close()
 
 
