@@ -133,7 +133,7 @@ class Unit:
         lines = [
             "[Unit]",
             f"Description=VPN Share: the {self.role} service",
-            "After=network.target",
+            *(_BEFORE_THE_NETWORK if self.role == "client" else ("After=network.target",)),
             "",
             "[Service]",
             "Type=notify",
@@ -237,6 +237,15 @@ class Unit:
 
 _BINDS_FREELY = (5, 7)
 """The first kernel that lets anybody tie a socket to a device, without CAP_NET_RAW."""
+_BEFORE_THE_NETWORK = (
+    # As firewalls do (systemd.special(7)): what is wished for is closed before the first
+    # interface is up, and until the last is down. nftables.service flushes what it finds.
+    "DefaultDependencies=no",
+    "Conflicts=shutdown.target",
+    "Before=network-pre.target shutdown.target",
+    "Wants=network-pre.target",
+    "After=local-fs.target nftables.service",
+)
 _HOMES = ("/home/", "/root/", "/run/user/")
 _FILTERS = (
     # What needs no privilege of the manager's.

@@ -63,6 +63,18 @@ def test_the_client_may_make_interfaces_and_nothing_else() -> None:
             Unit("client", manager, ("/opt/vpnshare",), env=ENV).install()
 
 
+def test_the_client_is_there_before_the_network() -> None:
+    unit = parsed(Unit("client", Manager.SYSTEM, ("/opt/vpnshare",), env=ENV))["Unit"]
+    assert "network-pre.target" in unit["Before"].split()
+    # A target that nobody wants is in no order.
+    assert unit["Wants"] == "network-pre.target"
+    # With the default ones it would wait for what may wait for the network (cloud-init).
+    assert unit["DefaultDependencies"] == "no"
+    assert unit["Conflicts"] == "shutdown.target" in unit["Before"].split()
+    gateway = parsed(Unit("gateway", Manager.SYSTEM, ("/opt/vpnshare",), env=ENV))["Unit"]
+    assert gateway["After"] == "network.target" and "Before" not in gateway
+
+
 def test_a_users_gateway() -> None:
     unit = Unit("gateway", Manager.USER, ("/opt/vpnshare",), share=True, env=ENV)
     file = parsed(unit)
