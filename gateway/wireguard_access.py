@@ -21,7 +21,7 @@ import ipaddress
 import logging
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from eventloop.poller import NEVER, Poller
@@ -219,7 +219,9 @@ class WireguardAccess:
         assert public is not None
         if self._registry.trusted(public, Kind.WIREGUARD) or public == self.public_key:
             raise OfferRefused("this key is in use already")
-        pool = self.pool or replace(self._tunnels.pool, others=())
+        # With the last device the addresses are free to be others.
+        held = self.pool if self.device.peers or self._offers else None
+        pool = held or replace(self._tunnels.pool, others=())
         try:
             self.device.identity.exchange(public)
             ipv4, ipv6 = pool.addresses(self._registry.lease_number(public))
@@ -228,7 +230,7 @@ class WireguardAccess:
             raise OfferRefused(str(error)) from None
         except Exception:
             raise OfferRefused("this key is none that can be used") from None
-        if self.pool is None:
+        if held is None:
             self._store.save_secret("wireguard_key", self._identity)
             self._store.save_secret("wireguard_pool", _pack_pool(pool))
             self.pool = pool
@@ -274,6 +276,20 @@ class WireguardAccess:
 
     def sighting(self, public_key: bytes) -> Sighting | None:
         return self._sightings.get(public_key)
+
+    def clash(self, attached: Iterable[tuple[bytes, int]]) -> tuple[str, str] | None:
+        """Of the devices' addresses with a network that this host is in now, (address, prefix
+        length): both networks, spelled; None where all is well."""
+        if self.pool is None or not self.device.peers:
+            return None
+        for address, prefix in attached:
+            if not prefix:
+                continue
+            other = ipaddress.ip_network((address, prefix), strict=False)
+            for pool in (self.pool.ipv4, self.pool.ipv6):
+                if other.version == pool.version and pool.overlaps(other):
+                    return str(pool), str(other)
+        return None
 
     def links(self) -> list[WireguardLink]:
         return list(self._links.values())

@@ -26,9 +26,9 @@ from gateway.vpn.guard import EgressGuard
 from gateway.vpn.snapshot import Interface
 from services import config as conf
 from services.control.schema import Finding
+from services.doctor import addresses, lan, machine
 from services.doctor import client as client_checks
 from services.doctor import gateway as gateway_checks
-from services.doctor import lan, machine
 from services.doctor.client import ClientFacts
 from services.doctor.gateway import GatewayFacts, WireguardFacts
 from services.doctor.machine import Machine
@@ -95,7 +95,11 @@ async def of_gateway(
         hear=_hear,
         wireguard=_wireguard(gateway),
     )
-    return await machine.CHECKS.run(subject) + await gateway_checks.CHECKS.run(facts)
+    found = await machine.CHECKS.run(subject) + await gateway_checks.CHECKS.run(facts)
+    if gateway.wireguard.pool is not None:
+        networks = detector.attached().networks
+        found += await addresses.CHECKS.run(gateway.wireguard.clash(networks))
+    return found
 
 
 def _wireguard(gateway: Gateway) -> WireguardFacts:

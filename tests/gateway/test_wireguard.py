@@ -285,6 +285,30 @@ async def test_listening_anew_keeps_sessions(gateway: Gateway) -> None:
     assert gateway.status().connected == 1
 
 
+async def test_with_the_last_device_the_addresses_may_be_others() -> None:
+    store, config = MemoryStore(), replace(CONFIG, wireguard=free_port())
+    first = Gateway(config, store)
+    await first.start()
+    await let_in(first)
+    await first.stop()
+    moved = Gateway(replace(config, pool_ipv4="10.99.0.0/24"), store)
+    await moved.start()
+    moved.revoke(moved.peers()[0].id)
+    assert moved.wireguard_add("phone").profile.ipv4[:2] == bytes((10, 99))
+    await moved.stop()
+
+
+async def test_a_clash_of_the_devices_addresses_is_known(gateway: Gateway) -> None:
+    there = [(bytes((10, 0, 0, 0)), 8), (bytes(4), 0)]
+    assert gateway.wireguard.clash(there) is None, "there is no device"
+    app = await let_in(gateway)
+    beside = [(bytes((192, 168, 1, 0)), 24), (bytes(4), 0), (bytes(16), 0)]
+    assert gateway.wireguard.clash(beside) is None
+    for address, prefix in ((app.profile.ipv4, 8), (app.profile.ipv6, 48)):
+        found = gateway.wireguard.clash([*beside, (address, prefix)])
+        assert found is not None and found[0] != found[1]
+
+
 async def test_strangers_change_nothing(gateway: Gateway) -> None:
     app = await let_in(gateway)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

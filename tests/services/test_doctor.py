@@ -28,7 +28,7 @@ from services.cli.exits import Exit
 from services.cli.main import main
 from services.config import Config
 from services.control.schema import Finding, Unwritten
-from services.doctor import checks, machine
+from services.doctor import addresses, checks, machine
 from services.doctor import client as client_side
 from services.doctor import doctor as whole
 from services.doctor import gateway as gateway_side
@@ -193,6 +193,15 @@ async def test_wireguard_devices(facts: GatewayFacts) -> None:
         assert (outcome.advice is None) is (status in ("ok", "skipped"))
     outcome = await check(replace(facts, sharing="stopped", wireguard=fine))
     assert outcome.status == "skipped"
+
+
+async def test_the_addresses_of_wireguard_devices_may_clash() -> None:
+    (well,) = await addresses.CHECKS.run(None)
+    assert well.status == "ok"
+    (found,) = await addresses.CHECKS.run(("10.187.61.0/24", "10.187.0.0/16"))
+    assert (found.id, found.status) == ("wireguard-addresses", "warn")
+    assert "10.187.61.0/24" in found.found and "10.187.0.0/16" in found.found
+    assert found.advice is not None and "revoke these devices and add them again" in found.advice
 
 
 async def test_a_healthy_gateway(facts: GatewayFacts) -> None:

@@ -52,6 +52,14 @@ def test_gateway_contract(gateway_store: gm.GatewayStore) -> None:
     ]
     numbers = [store.lease_number(bytes([n]) * 32) for n in (1, 2, 1, 3)]
     assert numbers == [2, 3, 2, 4]
+    store.move_lease_number(b"\x03" * 32, None)
+    store.move_lease_number(b"\x01" * 32, b"\x09" * 32)
+    store.move_lease_number(b"unknown", b"\x08" * 32)
+    assert [store.lease_number(bytes([n]) * 32) for n in (9, 2, 8)] == [2, 3, 4]
+    seen = gm.Sighting("10.0.0.1:51820")
+    store.save_sighting(b"\x09" * 32, replace(seen, host="10.0.0.7"))
+    store.save_sighting(b"\x09" * 32, replace(seen, host="10.0.0.8", port=7, heard=5.0))
+    assert store.sightings() == {b"\x09" * 32: replace(seen, host="10.0.0.8", port=7, heard=5.0)}
     assert store.usage(b"\x01" * 32, "2026-01-31") == (0, 0)
     for _ in range(2):
         store.add_usage(b"\x01" * 32, "2026-01-31", 5, 1 << 40)
@@ -99,6 +107,40 @@ def test_an_existing_file_is_made_private(tmp_path: Path) -> None:
     path.chmod(0o644)
     ClientDatabase(path).close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_wireguard_devices_outlive_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "g.db"
+    store = GatewayDatabase(path)
+    one, other = b"\x01" * 32, b"\x02" * 32
+    device = replace(a_peer(1), kind=gm.Kind.WIREGUARD)
+    store.save_peer(device)
+    assert (store.lease_number(one), store.lease_number(other)) == (2, 3)
+    store.move_lease_number(one, None)
+    store.move_lease_number(other, one)
+    seen = gm.Sighting("10.0.0.1:51820", "10.0.0.7", 7, "wlan0", "10.0.0.1", 5.0)
+    store.save_sighting(one, seen)
+    store.close()
+    again = GatewayDatabase(path)
+    assert again.peers() == [device] and again.sightings() == {one: seen}
+    assert (again.lease_number(one), again.lease_number(other)) == (3, 4)
+    again.close()
+
+
+def test_a_file_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
+    path = tmp_path / "g.db"
+    store = GatewayDatabase(path)
+    store.save_peer(a_peer(1))
+    store.close()
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE peer DROP COLUMN kind")
+        db.execute("DROP TABLE sighting")
+        db.execute("PRAGMA user_version=1")
+    db.close()
+    again = GatewayDatabase(path)
+    assert again.peers() == [a_peer(1)] and again.sightings() == {}
+    again.save_sighting(b"\x01" * 32, gm.Sighting("a:1"))
+    again.close()
 
 
 def foreign(path: Path) -> None:
