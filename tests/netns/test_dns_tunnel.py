@@ -176,6 +176,7 @@ def test_an_attacker_off_the_path_cannot_poison(names: Names, knows_the_port: bo
 # ---- load
 
 
+@pytest.mark.alone
 def test_the_cache_answers_much_faster_than_the_resolver(names: Names) -> None:
     if shutil.which("dnsperf") is None:
         pytest.skip("needs dnsperf (Debian's package dnsperf)")

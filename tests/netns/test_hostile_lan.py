@@ -79,6 +79,7 @@ class Meter:
         return got
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(FLOOD / FLOOD_RATE * 4 + 180)
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
@@ -140,6 +141,7 @@ def middle(world: World) -> ManInTheMiddle:
     return ManInTheMiddle(listening(second), second.connect("10.1.1.1", PORT))
 
 
+@pytest.mark.alone
 def test_garbage_costs_a_tenth_of_a_core_at_most(world: World) -> None:
     """As fast as another host can send it, over the socket that an established link uses."""
     second = second_host(world)

@@ -30,6 +30,7 @@ LOADS = (
 )
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 120)
 def test_memory_settles_and_nothing_stays(fresh_world: World) -> None:
