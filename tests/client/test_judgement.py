@@ -146,8 +146,8 @@ def test_a_gateway_does_not_name_this_device(host: str) -> None:
     assert judge_endpoint(host, FACTS, ADDRESSES, Source.USER) is None
 
 
-@pytest.mark.parametrize("host", [*sorted(map(str, METADATA)), "::ffff:169.254.169.254", "10.77.0.1",
-                                  "10.77.0.2", "10.77.0.99", "fd77::1"])  # fmt: skip
+@pytest.mark.parametrize("host", [*sorted(map(str, METADATA)), "::ffff:169.254.169.254",
+                                  "10.77.0.1", "10.77.0.2", "10.77.0.99", "fd77::1"])  # fmt: skip
 @pytest.mark.parametrize("source", [Source.GATEWAY, Source.KEPT])
 def test_a_gateway_names_neither_metadata_services_nor_the_tunnel(
     host: str, source: Source
