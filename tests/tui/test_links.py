@@ -105,6 +105,16 @@ async def test_the_kill_switch_in_words(console: OpenConsole) -> None:
         await c.settle()
         assert "▲ holding: nothing leaves  for 5s" in c.text
         assert "routes and firewall" in c.text
+        refused = replace(
+            c.client.status.kill_switch,
+            opened_by="vpnshare disconnect", open_on_failure=True, beside=("eth0 192.0.2.0/24",),
+        )  # fmt: skip
+        c.client.status = replace(c.client.status, state="failed", kill_switch=refused)
+        c.client.changed()
+        await c.settle()
+        assert "opens on failure" in c.text
+        assert "vpnshare disconnect" in c.text
+        assert "1: eth0 192.0.2.0/24" in c.text
         c.client.status = replace(IDLE_CLIENT, kill_switch=schema.KillSwitch())
         c.client.changed()
         await c.settle()
