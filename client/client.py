@@ -50,7 +50,16 @@ from client.model import (
 )
 from client.nic import MAX_MTU, MIN_MTU
 from client.plan import Plan, find_gateway, known_ways, make_plan
-from client.reconnect import Backoff, Ending, Step, Verdict, after, in_order, judge
+from client.reconnect import (
+    FIRST_ROUNDS,
+    Backoff,
+    Ending,
+    Step,
+    Verdict,
+    after,
+    in_order,
+    judge,
+)
 from client.report import Report
 from client.round import Round
 from client.search import Search
@@ -210,7 +219,7 @@ class Client:
             await self.confirm(code)
             return
         plan = make_plan(self._store, target, transport)
-        plan.unseen = unseen
+        plan.unseen, plan.watched = unseen, True
         if code is not None and plan.expected is None:
             raise ClientError(*_NOTHING_ASKED)
         weaker = self._config.open_on_failure if open_on_failure is None else open_on_failure
@@ -393,11 +402,18 @@ class Client:
             if granted:
                 leased = True
                 backoff.reset()
+                plan.watched, plan.probed, plan.another = False, False, None
+            elif plan.another is not None and ending.reason == "link_lost":
+                ending = Ending("handshake_failed", plan.another, False)
             if ending.reason == "nic_lost":
                 await self._renew()
             elif ending.reason in _NOT_RESUMABLE:
                 plan.resume = None
-            elif failure is None and not leased and _look_who_is_there(plan, ending):
+            elif (
+                failure is None
+                and (not leased or backoff.rounds > FIRST_ROUNDS)
+                and _look_who_is_there(plan, ending)
+            ):
                 log.info("what answered has not proven its key: looking which one it shows")
                 continue
             elif failure is None and not leased and _second_way(plan, ending):
@@ -498,7 +514,9 @@ class Client:
             self._report.met(fingerprint(gateway_key))
         elif expected != gateway_key:
             shown, known = fingerprint(gateway_key), fingerprint(expected)
-            return Ending("handshake_failed", f"known here: {known}; there now: {shown}")
+            plan.probing = False
+            plan.another = f"known here: {known}; there now: {shown}"
+            return Ending("handshake_failed", plan.another, authenticated=plan.watched)
         if plan.probing:
             plan.probing = False
             return Ending("link_lost", authenticated=False)

@@ -63,6 +63,11 @@ class Plan:
     """Somebody answered and would not prove the known key: look, as nobody, whose it shows."""
 
     probed: bool = False
+    watched: bool = False
+    """The user has asked just now, and is told at once whose key is there. A wish that is pursued
+    by itself goes on: who shows another key is not where the gateway is, that is all."""
+    another: str | None = None
+    """Of the known key and of the one that was there instead, when last looked at."""
 
     @property
     def expected(self) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -225,6 +226,43 @@ async def test_another_key_at_a_known_address_is_named(tmp_path: Path, by_name: 
             assert fingerprint(key) in (now.reason or "")
         assert "vpnshare forget" in (now.reason or "")
         assert gateway.resumes[heard:] == [], "it learns nothing of who asks"
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_who_passes_by_with_another_key_is_named_and_ends_no_pursuit(
+    tmp_path: Path, restarted: bool
+) -> None:
+    """At the known address of another network somebody else's gateway listens."""
+    async with GatewayDouble() as gateway:
+        first = Device(tmp_path)
+        await first.client.start()
+        await first.client.connect(gateway.uri())
+        await first.client.wait(5)
+        mine, heard = gateway.identity, len(gateway.resumes)
+        gateway.identity = generate_identity()
+        device = first
+        if restarted:
+            await first.client.stop(on_purpose=False)
+            device = Device(tmp_path, first.store)
+            device.host.standing = True
+            await device.client.start()
+        else:
+            gateway.guests[-1].cut()
+        async with asyncio.timeout(20):
+            while device.client.status().error != "handshake_failed":
+                await asyncio.sleep(0.02)
+        attempts = len(gateway.guests)
+        await gateway.until(lambda: len(gateway.guests) > attempts)
+        now = device.client.status()
+        assert now.state in (ClientState.CONNECTING, ClientState.RECONNECTING)
+        for key in (mine, gateway.identity):
+            assert fingerprint(public_key(key)) in (now.reason or ""), "also in the next rounds"
+        assert gateway.resumes[heard:] == [], "it learns nothing of who asks"
+        assert not {"undo", "enforce nothing"} & set(device.host.log[2:])
+        gateway.identity = mine
+        await device.until(lambda: device.state is ClientState.CONNECTED)
+        assert device.client.status().error is None
+        await device.client.stop()
 
 
 async def test_another_key_by_udp_is_named(tmp_path: Path) -> None:
