@@ -19,6 +19,8 @@ from tests.netns.processes import Failed, Process
 
 LOAD = str(File(__file__).with_name("load.py"))
 
+GAP_INTERVAL = 0.1
+"""Seconds: what iperf3 counts the bytes of, to see a transfer that stalls."""
 UDP_PAYLOAD = 1200
 UDP_LOSS_LIMIT = 1.0
 """Per cent."""
@@ -56,11 +58,16 @@ def load(path: Path, *words: object, timeout: float = 120.0) -> Any:
 
 def iperf(path: Path, seconds: float, *options: str) -> Any:
     """Run iperf3 at the client; its `end` record."""
+    return iperf_report(path, seconds, *options)["end"]
+
+
+def iperf_report(path: Path, seconds: float, *options: str) -> Any:
+    """Run iperf3 at the client; all that it tells."""
     argv = ["iperf3", "-c", path.server, "-t", str(seconds), "--json", *options]
     for _ in range(IPERF_ATTEMPTS):
         report = json.loads(path.world.client.run(argv, timeout=seconds + 60, check=False).stdout)
         if "error" not in report:
-            return report["end"]
+            return report
         if BUSY not in report["error"]:
             break
         time.sleep(1.0)
@@ -82,15 +89,30 @@ def tcp(path: Path, settings: Settings) -> Figures:
     for streams in (1, 8):
         for direction, option in (("up", []), ("down", ["-R"])):
             before = path.cpu()
-            end = iperf(path, settings.seconds, "-P", str(streams), *option)
+            report = iperf_report(
+                path, settings.seconds, "-P", str(streams), "-i", str(GAP_INTERVAL), *option
+            )
             after = path.cpu()
+            end = report["end"]
             received = end["sum_received"]
             yield f"tcp_{direction}_{streams}", received["bits_per_second"]
+            if direction == "down" and streams == 1:
+                yield "tcp_down_gap", longest_gap(report["intervals"])
             if streams == 1 and path.client_pids:
                 gigabytes = received["bytes"] / GIGABYTE
                 yield f"cpu_{direction}_client", (after[0] - before[0]) / gigabytes
                 yield f"cpu_{direction}_gateway", (after[1] - before[1]) / gigabytes
                 yield f"cpu_{direction}", (sum(after) - sum(before)) / gigabytes
+
+
+def longest_gap(intervals: list[Any]) -> float:
+    """The longest time in which no byte arrived, in seconds, by whole intervals."""
+    longest = gap = 0.0
+    for interval in intervals:
+        whole = interval["sum"]
+        gap = 0.0 if whole["bytes"] else gap + whole["seconds"]
+        longest = max(longest, gap)
+    return longest
 
 
 def udp(path: Path, settings: Settings) -> Figures:

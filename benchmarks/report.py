@@ -51,6 +51,7 @@ def decimal(value: float) -> str:
 ROWS = (
     Row("tcp_up_1", "TCP up, 1 stream", gigabits, "x0.30 / x0.50"),
     Row("tcp_down_1", "TCP down, 1 stream", gigabits, "x0.30 / x0.50"),
+    Row("tcp_down_gap", "  longest time without a byte", seconds, "< 1 s"),
     Row("tcp_up_8", "TCP up, 8 streams", gigabits, "x0.25 / x0.45"),
     Row("tcp_down_8", "TCP down, 8 streams", gigabits, "x0.25 / x0.45"),
     Row("cpu_up", "CPU per GB up, both sides", seconds, "3 / 2 s"),
