@@ -5,10 +5,16 @@ behind the other, so that neighbours of equal size leave in one system call with
 UDP_SEGMENT. Without a session nothing is taken (`room()` is 0): what waits, waits
 where it would have been read from. The few packets that come unasked are dropped
 and counted, as on a link that is down.
+
+TCP super-segments and partial checksums are taken (`offload`) although the device that
+hears us knows neither: they are cut and summed here, on their way into the cipher.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
+from netstack.cut import complete, cut
 from sealing.runs import SealedRuns
 from wireguard.constants import (
     DATA,
@@ -26,6 +32,7 @@ class TunnelWriter:
 
     __slots__ = (
         "_fill",
+        "_piece",
         "_plain",
         "_reserved",
         "_runs",
@@ -38,7 +45,7 @@ class TunnelWriter:
     )
 
     def __init__(self, mtu: int, counters: dict[str, int]) -> None:
-        self.offload = False
+        self.offload = True
         self.offload_udp = False
         self.mtu = mtu
         self.counters = counters
@@ -47,7 +54,10 @@ class TunnelWriter:
         self.buffer = bytearray(4 * mtu)
         self._plain = memoryview(self.buffer)
         self._fill = 0
-        self._reserved: list[tuple[int, int]] = []
+        self._reserved: list[tuple[int, int, int, int, int, int, int]] = []
+        """Offset, length, length with padding, and `reserve_packet`'s last four numbers."""
+        self._piece = memoryview(bytearray(mtu))
+        """Where super-segments are cut."""
         self._runs = SealedRuns(4 * mtu)
 
     @property
@@ -68,16 +78,17 @@ class TunnelWriter:
         csum_start: int = 0,
         csum_offset: int = 0,
     ) -> int:
-        if length > self.mtu:
+        if (hdr_len + gso_size if gso_size else length) > self.mtu:
             return self._too_long(length)
-        size = self._padded(length)
+        size = length if gso_size else self._padded(length)
         at = self._fill
         if at + size > len(self.buffer):
             self.flush()
             at = 0
+            self._grow(size)
         self._plain[at + length : at + size] = bytes(size - length)
         self._fill = at + size
-        self._reserved.append((at, size))
+        self._reserved.append((at, length, size, gso_size, hdr_len, csum_start, csum_offset))
         return at
 
     def send_packet(
@@ -91,21 +102,24 @@ class TunnelWriter:
         csum_start: int = 0,
         csum_offset: int = 0,
     ) -> None:
-        at = self.reserve_packet(end - start)
+        if gso_size and hdr_len + gso_size <= self.mtu:
+            # Cut where it lies.
+            self.flush()
+            whole = memoryview(buf)[start:end]
+            self._seal(self._padded_pieces(whole, gso_size, hdr_len, csum_start))
+            return
+        at = self.reserve_packet(end - start, gso_type, gso_size, hdr_len, csum_start, csum_offset)
         self.buffer[at : at + end - start] = memoryview(buf)[start:end]
 
     def flush(self) -> None:
-        """Seal what was reserved, a datagram each."""
-        reserved, self._reserved = self._reserved, []
-        self._fill = 0
-        plain = self._plain
-        for at, size in reserved:
-            self._seal(plain[at : at + size], size)
+        """Seal what was reserved, a datagram for each packet."""
+        if self._reserved:
+            self._seal(self._packets())
 
     def keepalive(self) -> None:
         """Seal a datagram without a packet."""
         self.flush()
-        self._seal(memoryview(b""), 0)
+        self._seal((memoryview(b""),))
 
     def output(self) -> list[tuple[memoryview, int]]:
         """Takes what is to be sent: (run of datagrams, size of each but the last) pairs.
@@ -113,6 +127,33 @@ class TunnelWriter:
         The views are good until the next datagram is sealed.
         """
         return self._runs.take()
+
+    def _packets(self) -> Iterator[memoryview]:
+        """What was reserved, padded."""
+        reserved, self._reserved = self._reserved, []
+        self._fill = 0
+        plain = self._plain
+        for at, length, size, mss, header, csum_start, csum_offset in reserved:
+            if mss:
+                whole = plain[at : at + length]
+                yield from self._padded_pieces(whole, mss, header, csum_start)
+                continue
+            if csum_start:
+                complete(plain[at : at + length], csum_start, csum_offset)
+            yield plain[at : at + size]
+
+    def _padded_pieces(
+        self, whole: memoryview, mss: int, header: int, ip_header: int
+    ) -> Iterator[memoryview]:
+        """The packets that a super-segment stands for, padded."""
+        target = self._piece
+        length = size = 0
+        for piece in cut(whole, mss, header, ip_header, target):
+            if len(piece) != length:
+                length = len(piece)
+                size = self._padded(length)
+                target[length:size] = bytes(size - length)
+            yield target[:size]
 
     def _padded(self, length: int) -> int:
         """The size of a packet with its padding, which never exceeds the MTU."""
@@ -123,29 +164,36 @@ class TunnelWriter:
         """The caller packs its bytes where they go nowhere."""
         self._count("writer__packet_too_long__dropped")
         self.flush()
+        self._grow(length)
+        return 0
+
+    def _grow(self, length: int) -> None:
+        """Have room for so much; nothing is reserved."""
         if length > len(self.buffer):
             self.buffer = bytearray(length)
             self._plain = memoryview(self.buffer)
-        return 0
 
-    def _seal(self, data: memoryview, size: int) -> None:
+    def _seal(self, packets: Iterable[memoryview]) -> None:
+        """Seal padded packets, a datagram each: the way of all that leaves."""
         pair = self.pair
         if pair is None:
-            self._count("writer__no_session__dropped")
+            for _ in packets:
+                self._count("writer__no_session__dropped")
             return
-        runs = self._runs
-        total = size + DATA_OVERHEAD
-        at = runs.place(total)
-        if at < 0:
-            self._count("writer__queue_full__dropped")
-            return
-        view = runs.view
-        counter = pair.counter
-        pair.counter = counter + 1
-        pack_data_header(view, at, DATA, pair.remote, counter)
-        pair.encrypt_into(
-            pair.nonce(0, counter), data, None, view[at + DATA_HEADER_SIZE : at + total]
-        )
+        runs, place, remote = self._runs, self._runs.place, pair.remote
+        encrypt, nonce = pair.encrypt_into, pair.nonce
+        for packet in packets:
+            total = len(packet) + DATA_OVERHEAD
+            at = place(total)
+            if at < 0:
+                self._count("writer__queue_full__dropped")
+                continue
+            view = runs.view
+            counter = pair.counter
+            # Before it is used, so that no error can have it used again.
+            pair.counter = counter + 1
+            pack_data_header(view, at, DATA, remote, counter)
+            encrypt(nonce(0, counter), packet, None, view[at + DATA_HEADER_SIZE : at + total])
 
     def _count(self, name: str) -> None:
         self.counters[name] = self.counters.get(name, 0) + 1
