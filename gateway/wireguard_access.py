@@ -103,6 +103,8 @@ class WireguardAccess:
         self._doors: list[WireguardDoor] = []
         self._hosts: tuple[str, ...] = ()
         self._links: dict[Peer, WireguardLink] = {}
+        self._heard: set[Peer] = set()
+        """In this turn of a door."""
         self._offers: dict[bytes, WireguardOffer] = {}
         self._sightings = store.sightings()
         self.log = Log()
@@ -147,7 +149,13 @@ class WireguardAccess:
             for host in self._hosts:
                 self._doors.append(
                     WireguardDoor(
-                        host, self.port, self._poller, self._counters, self._received, self._drained
+                        host,
+                        self.port,
+                        self._poller,
+                        self._counters,
+                        self._received,
+                        self._turned,
+                        self._drained,
                     )
                 )
         except ListenError:
@@ -349,12 +357,16 @@ class WireguardAccess:
 
     def _received(self, data: memoryview, segment: int, spot: Spot, now: float) -> None:
         self.now = self.log.arrived = now
-        heard = self.device.receive(data, segment, spot, now)
+        self._heard |= self.device.receive(data, segment, spot, now)
         self.send_messages()
+
+    def _turned(self, now: float) -> None:
+        """What came at once is dealt with at once: pieces of one flow from several runs, too."""
+        heard, self._heard = self._heard, set()
         for peer in heard:
-            link_of = self._links.get(peer)
-            if link_of is not None:
-                link_of.arrived(now)
+            link = self._links.get(peer)
+            if link is not None:
+                link.arrived(now)
 
     def _drained(self, now: float) -> None:
         for link in self.links():

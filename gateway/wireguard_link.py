@@ -22,6 +22,8 @@ from gateway.datagram_socket import Ancillary, DatagramSocket, Where
 from gateway.link import PUMP_TURNS, Link
 from gateway.nat.counters import Counters
 from gateway.nat.router import TunnelPeer
+from gateway.vouching import vouched
+from netstack.join import SegmentJoiner
 from netstack.out import PacketOut
 from vshp.config import CloseReason
 from wireguard.peer import Peer, drop_packet
@@ -63,12 +65,21 @@ class WireguardDoor(DatagramSocket):
         poller: Poller,
         counters: Counters,
         received: Callable[[memoryview, int, Spot, float], None],
+        turned: Callable[[float], None],
         drained: Callable[[float], None],
     ) -> None:
-        """Open and bind. Raises ListenError."""
+        """Open and bind; `turned` is called after some calls of `received`.
+
+        Raises ListenError.
+        """
         self._on_received = received
+        self._on_turned = turned
         self._on_drained = drained
         super().__init__(host, port, poller, counters)
+
+    def ready(self, mask: int, now: float) -> None:
+        super().ready(mask, now)
+        self._on_turned(now)
 
     def _received(self, data: memoryview, segment: int, where: Where, now: float) -> None:
         self._on_received(data, segment, Spot(where, self), now)
@@ -96,7 +107,7 @@ class WireguardLinkOwner(Protocol):
 class WireguardLink(Link):
     """Carries the tunnel of one WireGuard device."""
 
-    __slots__ = ("_control", "_heard", "_owner", "_spot", "wg")
+    __slots__ = ("_control", "_heard", "_joiner", "_owner", "_spot", "wg")
 
     def __init__(self, owner: WireguardLinkOwner, wg: Peer, now: float) -> None:
         spot = spot_of(wg)
@@ -105,6 +116,7 @@ class WireguardLink(Link):
         self._spot = spot
         self._control: Ancillary = spot.where.control()
         self._heard = now
+        self._joiner = SegmentJoiner(self._packet)
         self.wg = wg
         self.public_key = wg.keys.public
 
@@ -126,10 +138,13 @@ class WireguardLink(Link):
         return _NO_COUNTERS
 
     def attach(self, peer: TunnelPeer) -> None:
+        """Segments that came one by one reach the NAT in large pieces."""
         super().attach(peer)
-        self.wg.on_packet = self._packet
+        take = self._joiner.take
+        self.wg.on_packet = lambda buf, start, end: take(buf, start, end, False)
 
     def detach(self) -> None:
+        self._joiner.flush()
         super().detach()
         self.wg.on_packet = drop_packet
 
@@ -141,7 +156,8 @@ class WireguardLink(Link):
         pass
 
     def arrived(self, now: float) -> None:
-        """A run of datagrams in which this device was heard is over."""
+        """A turn of the door in which this device was heard is over."""
+        self._joiner.flush()
         if self.peer is not None:
             self.peer.end_batch(now)
         self.revive(now)
@@ -198,6 +214,7 @@ class WireguardLink(Link):
         self.closed = True
         self._owner.link_broken(self, str(reason), now)
 
-    def _packet(self, buf: memoryview, start: int, end: int) -> None:
+    def _packet(self, buf: memoryview, start: int, end: int, offload: bool) -> None:
         assert self.peer is not None
-        self.peer.from_tunnel(buf, start, end, False, self._owner.now)
+        whole = offload or vouched(buf, start, end)
+        self.peer.from_tunnel(buf, start, end, whole, self._owner.now)

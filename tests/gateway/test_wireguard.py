@@ -8,10 +8,14 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.packet import Raw
 
+from gateway.datagram_socket import RUNS_PER_TURN
 from gateway.gateway import Gateway
 from gateway.listeners import ListenError
 from gateway.model import Kind, MemoryStore, Via
+from gateway.nat.counters import FROM_TUNNEL
 from gateway.wireguard_access import MAX_OFFERS, OFFER_SECONDS, OfferRefused
 from sealing.identity import generate_identity, public_key
 from tests.fakes.waiting import settle
@@ -320,3 +324,17 @@ async def test_strangers_change_nothing(gateway: Gateway) -> None:
             await asyncio.get_running_loop().run_in_executor(None, sock.recv, 2048)
     assert await app.asks() is not None
     assert len(gateway.wireguard.device.pairs) <= 2
+
+
+async def test_segments_of_one_turn_reach_the_nat_as_one(gateway: Gateway) -> None:
+    """Datagrams that come one by one, as from devices that cannot send runs of them."""
+    app = await let_in(gateway)
+    before = gateway.status().counters[FROM_TUNNEL]
+    count = 4 * RUNS_PER_TURN
+    for number in range(count):
+        tcp = TCP(sport=1, dport=80, flags="A", seq=1000 * number, ack=1)
+        source = socket.inet_ntoa(app.profile.ipv4)
+        app.send(bytes(IP(src=source, dst="192.0.2.1") / tcp / Raw(bytes(1000))))
+    await app.listen(0.2)
+    assert gateway.status().counters[FROM_TUNNEL] - before == 4
+    app.close()
