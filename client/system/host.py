@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -114,12 +115,16 @@ class LinuxHost:
         if not self._config.routes:
             return False
         first = _first_mark(self._config)
-        try:
-            standing = self._kill_switch.find(tables(first))
-            return self._routes.find(first) or standing is not None
-        except ClientError as error:
-            log.warning("%s %s", error, error.hint)
-            return False
+        standing = False
+        for look in (self._routes.find, self._table_stands):
+            try:
+                standing |= look(first)
+            except ClientError as error:
+                log.warning("%s %s", error, error.hint)
+        return standing
+
+    def _table_stands(self, first: int) -> bool:
+        return self._kill_switch.find(tables(first)) is not None
 
     def prepare(self) -> int:
         """See `Host`. Raises ClientError when this system's rules leave no room."""
@@ -201,22 +206,53 @@ class LinuxHost:
         try:
             self._clear()
         except ClientError as error:
-            # What could not be undone still stands, and is still shown.
             log.warning("not undone: %s %s", error, error.hint)
         self._undo_journal()
 
     def _clear(self) -> None:
-        """Let traffic pass as if we had never been. Raises ClientError."""
-        if self._config.routes and (self._mark or self.found()):
+        """Let traffic pass as if we had never been. Raises ClientError.
+
+        Each part by itself: a tool that fails keeps no other from its part. What could not be
+        undone still stands, and is still shown.
+        """
+        refused: list[ClientError] = []
+        stands: list[str] = []
+        if self._config.routes:
             first = _first_mark(self._config)
+            for clear, tool in ((self._unload, "nft"), (self._clear_routes, "ip")):
+                try:
+                    clear(first)
+                except ClientError as error:
+                    refused.append(error)
+                    stands += [rule for rule in self._guards.rules if rule.startswith(tool)]
+            self._unfence(first)
+            self._mark = 0
+        self._guards = replace(self._guards, rules=tuple(stands)) if stands else Guards()
+        if refused:
+            raise refused[0]
+
+    def _unload(self, first: int) -> None:
+        """Remove the strict table, if there is one. Who never wanted one need not hear that nft
+        cannot be asked."""
+        try:
             standing = self._mark or self._kill_switch.find(tables(first))
             if standing is not None:
                 self._kill_switch.unload(standing)
+        except ClientError as error:
+            if self._guards.strict or self._config.kill_switch:
+                raise
+            log.info("nft cannot be asked: %s", error)
+
+    def _clear_routes(self, first: int) -> None:
+        if self._mark or self._routes.find(first):
             self._routes.clear()
-            self._mark = 0
-        if self._config.routes:
-            self._fence.unload(tables(_first_mark(self._config)))
-        self._guards = Guards()
+
+    def _unfence(self, first: int) -> None:
+        """It closes nothing, and names an interface that is gone."""
+        try:
+            self._fence.unload(tables(first))
+        except ClientError as error:
+            log.warning("the tunnel's fence is not removed: %s", error)
 
     def _undo_journal(self) -> None:
         try:

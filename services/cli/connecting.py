@@ -201,7 +201,7 @@ def _outcome(status: ClientStatus, args: argparse.Namespace) -> int:
             print(f"Connecting to {gateway}. See: vpnshare status")
         return Exit.OK
     complain(
-        f"Not connected yet: {status.reason or status.state}.",
+        f"Not connected yet: {(status.reason or status.state).removesuffix('.')}.",
         "The client keeps trying; vpnshare disconnect stops it."
         if status.kill_switch.state == "off"
         else "The client keeps trying, and this device's network stays closed meanwhile; "
@@ -219,6 +219,13 @@ def disconnect(args: argparse.Namespace) -> int:
         status = service.call("disconnect")
     if args.json:
         print_json(status)
-    else:
+    elif not status.kill_switch.rules:
         print("Disconnected; all changes to the system are undone.")
+    if status.kill_switch.rules:
+        complain(
+            "Disconnected, but this device's network is still closed: the system refused to "
+            f"remove {'; '.join(printable(rule) for rule in status.kill_switch.rules)}.",
+            "See why: vpnshare logs. Then say it again: vpnshare disconnect",
+        )
+        return Exit.FAILED
     return Exit.OK

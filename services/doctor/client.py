@@ -299,8 +299,13 @@ async def _block_stands(facts: ClientFacts) -> bool:
 @CHECKS.check("leftovers", "Changes to the system")
 async def leftovers(facts: ClientFacts) -> Outcome:
     now = facts.now
-    wished = now is not None and (now.state is not ClientState.IDLE or now.guard.guards.rules)
-    if wished:
+    if now is not None and now.state is ClientState.IDLE and now.guard.guards.rules:
+        return broken(
+            "Disconnected, but not all was undone, and this device's network is still closed: "
+            f"{'; '.join(now.guard.guards.rules)}.",
+            "See why: vpnshare logs. Then say it again: vpnshare disconnect",
+        )
+    if now is not None and now.state is not ClientState.IDLE:
         return ok("Those of this connection; they are undone when you disconnect.")
     if await _block_stands(facts):
         return warn(

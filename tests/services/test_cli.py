@@ -310,6 +310,23 @@ def test_connect_and_disconnect(client: PretendClient, capsys: Capture) -> None:
     assert main(["disconnect"]) == Exit.OK
 
 
+def test_what_could_not_be_undone_is_told(home: Path, capsys: Capture) -> None:
+    stuck = schema.KillSwitch("holding", rules=["ip -4 rule pref 32764"])
+
+    class Stuck(PretendClient):
+        def handlers(self) -> dict[str, Handler]:
+            idle = replace(fakes.IDLE_CLIENT, kill_switch=stuck)
+            return super().handlers() | {"disconnect": lambda _: idle}
+
+    with serve(Stuck(), home / "client.sock"):
+        assert main(["disconnect"]) == Exit.FAILED
+        shown = capsys.readouterr()
+        assert "undone" not in shown.out and "still closed" in shown.err
+        assert "ip -4 rule pref 32764" in shown.err and "vpnshare logs" in shown.err
+        assert main(["disconnect", "--json"]) == Exit.FAILED
+        assert json.loads(capsys.readouterr().out)["kill_switch"]["state"] == "holding"
+
+
 @pytest.mark.parametrize(
     ("state", "error", "code"),
     [

@@ -610,6 +610,11 @@ def state(state: ClientState, **what: Any) -> dict[str, Any]:
             {"said": {"ip": '[{"priority": 5, "protocol": "178"}]'}}, "vpnshare disconnect",
         ),
         (
+            "leftovers", "broken",
+            state(ClientState.IDLE, guard=GuardSnapshot(GuardState.HOLDING, guards=Guards(
+                ("ip -4 rule pref 9",)))), {}, "vpnshare logs",
+        ),
+        (
             "leftovers", "warn",
             state(ClientState.IDLE, guard=GuardSnapshot()) | {"undone": False}, {},
             "it undoes what it finds",
