@@ -100,6 +100,8 @@ ACTIONS: tuple[Action, ...] = (
         "pair.details", "space", "QR/Text", "Switch between the QR code and its text",
         "pair", GATEWAY,
     ),
+    Action("pair.wireguard", "g", "WireGuard", "Make a device for a WireGuard app", "pair",
+           GATEWAY, write=True),
     # Peers
     Action(
         "peer.revoke", "x", "Revoke", "Revoke the device: it must pair again", "peers", GATEWAY,

@@ -206,6 +206,11 @@ def code(digits: str) -> str:
     return f"{digits[:3]} {digits[3:]}" if len(digits) == 6 else digits
 
 
+def transport(name: str) -> str:
+    """A transport's name in four cells."""
+    return "wg" if name == "wireguard" else clean(name, 4)
+
+
 def count(number: int, singular: str, plural: str | None = None) -> str:
     """`1 device`, `3 devices`."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

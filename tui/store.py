@@ -116,6 +116,11 @@ class Store:
         return leases
 
     @property
+    def wireguard(self) -> schema.Wireguard | None:
+        wireguard: schema.Wireguard | None = self._data.get("wireguard")
+        return wireguard
+
+    @property
     def flows(self) -> schema.Flows:
         flows: schema.Flows = self._data.get("flows", _NO_FLOWS)
         return flows

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from services.cli.output import coloured
 from services.encoding import can_show
+from services.pictures import matrix
 
 BORDER = 2
 _BLACK_ON_WHITE = "\x1b[38;5;16;48;5;231m"
@@ -24,22 +25,12 @@ _RESET = "\x1b[0m"
 _DARK = {(1, 1): "█", (1, 0): "▀", (0, 1): "▄", (0, 0): " "}
 
 
-def matrix(text: str, border: int = BORDER) -> list[list[bool]]:
-    """The modules (True is dark), border included."""
-    from qrcode.constants import ERROR_CORRECT_L
-    from qrcode.main import QRCode
-
-    code: QRCode[object] = QRCode(border=border, error_correction=ERROR_CORRECT_L)
-    code.add_data(text)
-    return [list(map(bool, row)) for row in code.get_matrix()]
-
-
 def screen(text: str) -> tuple[list[str], int]:
     """The lines to print on this terminal, none where they do not fit; the columns they need."""
     draw, width = half_blocks, 1
     if not can_show("█▀▄", sys.stdout.encoding):
         draw, width = spaces, 2
-    modules = matrix(text)
+    modules = matrix(text, BORDER)
     need = width * len(modules)
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else need
     return (draw(modules, coloured(sys.stdout)) if need <= room else []), need

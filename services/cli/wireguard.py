@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from io import BytesIO
-from typing import BinaryIO
+from importlib.util import find_spec
 
 from services.cli.exits import Exit
 from services.cli.output import (
@@ -20,13 +21,13 @@ from services.cli.output import (
     print_table,
     printable,
     size,
+    terminal_width,
 )
-from services.cli.qr import matrix, screen
+from services.cli.qr import screen
 from services.cli.services import dial
 from services.control.schema import Wireguard, WireguardConfig, WireguardDevice
-
-SCALE = 8
-"""Pixels a module of the picture."""
+from services.paths import is_termux
+from services.pictures import OPENER, Fresh, missing_for_pictures, picture, refusal
 
 
 def wireguard(args: argparse.Namespace) -> int:
@@ -84,12 +85,15 @@ def add(args: argparse.Namespace) -> int:
     if not args.name:
         complain("What shall the device be called?", "vpnshare wireguard add NAME")
         return Exit.USAGE
+    if args.png is not None and (missing := missing_for_pictures()):
+        complain(f"{missing} is not installed: no picture can be made.", f"pip install {missing}")
+        return Exit.FAILED
     with ExitStack() as files:
         try:
             # Before the device is made, for its config cannot be had again.
-            conf, png = (files.enter_context(_Fresh(name)) for name in (args.conf, args.png))
+            conf, png = (files.enter_context(Fresh(name)) for name in (args.conf, args.png))
         except OSError as error:
-            complain(*_refusal(error))
+            complain(*refusal(error))
             return Exit.FAILED
         with dial("gateway") as service:
             made: WireguardConfig = service.call(
@@ -97,9 +101,10 @@ def add(args: argparse.Namespace) -> int:
             )
         try:
             conf.keep(made.text.encode() + b"\n")
-            png.keep(picture(made.text))
+            if args.png is not None:
+                png.keep(picture(made.text))
         except OSError as error:
-            complain(*_refusal(error))
+            complain(*refusal(error))
             return Exit.FAILED
     if args.json:
         print_json(made)
@@ -107,23 +112,70 @@ def add(args: argparse.Namespace) -> int:
     if args.conf is None and args.png is None:
         _show_config(made, args.no_qr)
     for name in filter(None, (args.conf, args.png)):
-        print(f"{printable(name)} is written.")
+        _tell_written(name)
     print(_what_next(made))
     return Exit.OK
 
 
 def _show_config(made: WireguardConfig, no_qr: bool) -> None:
-    if not no_qr:
+    if not no_qr and find_spec("qrcode") is None:
+        complain("qrcode is not installed: here is the text alone.", "pip install qrcode")
+    elif not no_qr:
         lines, need = screen(made.text)
-        if lines:
-            print("\n".join(lines))
-        else:
+        if not lines and sys.stdin.isatty() and sys.stdout.isatty():
+            lines = _once_it_fits(made)
+        elif not lines:
             complain(
                 f"The terminal is too narrow for the code ({need} columns).",
-                "Make the letters smaller and add the device again, or write a picture: --png FILE",
+                "Make a device that is a picture: vpnshare wireguard add NAME --png FILE",
             )
+        if lines:
+            print("\n".join(lines))
     print(made.text)
     print(paint("This holds the device's key: it is shown once, for one device only.", "dim"))
+
+
+def _once_it_fits(made: WireguardConfig) -> list[str]:
+    """Wait until the terminal is wide enough: the code's lines; none when a file has it instead."""
+    zoom = "pinch the screen" if is_termux() else "Ctrl and -"
+    while True:
+        lines, need = screen(made.text)
+        if lines:
+            return lines
+        print(
+            f"The code needs {need} columns, and this terminal has {terminal_width()}. Zoom out "
+            f"({zoom}) and press Enter; or name a file for a picture of it ({made.tunnel}.png); "
+            "or - for the text alone."
+        )
+        try:
+            said = input("Enter, file or -: ").strip()
+        except EOFError:
+            return []
+        if said == "-":
+            return []
+        if said and _save_picture(said, made.text):
+            return []
+
+
+def _save_picture(name: str, text: str) -> bool:
+    """Write the code as a picture, and show it where the phone can."""
+    if missing := missing_for_pictures():
+        complain(f"{missing} is not installed: no picture can be made.", f"pip install {missing}")
+        return False
+    try:
+        with Fresh(os.path.expanduser(name)) as file:
+            file.keep(picture(text))
+    except OSError as error:
+        complain(*refusal(error))
+        return False
+    _tell_written(name)
+    return True
+
+
+def _tell_written(name: str) -> None:
+    print(f"{printable(name)} is written. Delete it once the device has it.")
+    if is_termux():
+        print(f"  To look at it: {OPENER} {shlex.quote(name)}; to send it: {OPENER} --send FILE")
 
 
 def _what_next(made: WireguardConfig) -> str:
@@ -132,55 +184,6 @@ def _what_next(made: WireguardConfig) -> str:
         f"{printable(made.label)} looks for {printable(made.endpoint)}. Turn the tunnel on there "
         f"within {left}, then: vpnshare requests"
     )
-
-
-def picture(text: str) -> bytes:
-    """The QR code as a PNG: black on white, with a border that scanners take."""
-    import png
-
-    rows = [
-        [0 if dark else 1 for dark in row for _ in range(SCALE)]
-        for row in matrix(text, border=4)
-        for _ in range(SCALE)
-    ]
-    out = BytesIO()
-    png.Writer(len(rows[0]), len(rows), greyscale=True, bitdepth=1).write(out, rows)
-    return out.getvalue()
-
-
-class _Fresh:
-    """A new file that only its owner may read; gone again unless it is kept."""
-
-    def __init__(self, name: str | None) -> None:
-        self.name = name
-        self._kept = False
-        self._file: BinaryIO | None = None
-
-    def __enter__(self) -> _Fresh:
-        """Raises `OSError`; what is there already stays as it is."""
-        if self.name is not None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._file = os.fdopen(os.open(self.name, flags, 0o600), "wb")
-        return self
-
-    def keep(self, data: bytes) -> None:
-        if self._file is not None:
-            self._file.write(data)
-            self._file.flush()
-            self._kept = True
-
-    def __exit__(self, *error: object) -> None:
-        if self._file is not None and self.name is not None:
-            self._file.close()
-            if not self._kept:
-                os.unlink(self.name)
-
-
-def _refusal(error: OSError) -> tuple[str, str]:
-    name = error.filename or "the file"
-    if isinstance(error, FileExistsError):
-        return f"{name} is there already.", "Choose another name, or move it away."
-    return f"{name} cannot be written: {error.strerror or error}.", "Choose another place."
 
 
 _ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {"show": show, "add": add}

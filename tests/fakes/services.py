@@ -227,6 +227,18 @@ class FakeControl:
             self.service.controls.remove(self)
 
 
+WIREGUARD_TEXT = """[Interface]
+PrivateKey=yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=
+Address=10.187.43.2,fdab:cdef:1234::2
+DNS=10.187.43.1
+MTU=1420
+[Peer]
+PublicKey=xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
+AllowedIPs=0.0.0.0/0,::/0
+Endpoint=192.168.43.1:51820"""
+"""Of the length that they have."""
+
+
 class PretendGateway(Pretend):
     """A gateway with a VPN, two devices, some flows; nobody is waiting."""
 
@@ -288,7 +300,7 @@ class PretendGateway(Pretend):
             raise self.refusal
         self.made.append(params.label)
         return schema.WireguardConfig(
-            "c0ffee00", params.label, "[Interface]", "phone", "10.0.0.1:51820", 600.0
+            "c0ffee00", params.label, WIREGUARD_TEXT, "phone", "192.168.43.1:51820", 600.0
         )
 
     def status_now(self) -> schema.GatewayStatus:

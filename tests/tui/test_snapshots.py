@@ -24,6 +24,8 @@ from tests.fakes.services import (
     WALL,
     PretendClient,
     PretendGateway,
+    lease,
+    peer,
     request,
 )
 from tui.app import ConsoleApp
@@ -107,6 +109,46 @@ def test_a_setting_that_is_refused(snap_compare: Compare, make_app: MakeApp) -> 
     app = make_app("client", section="settings")
     keys = ("down", "down", "down", "down", "e", "end", "9", "9", "enter")
     assert snap_compare(app, terminal_size=PHONE, run_before=after(*keys))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_device_for_a_wireguard_app(snap_compare: Compare, make_app: MakeApp, size: str) -> None:
+    app = make_app(section="pair")
+    keys = ("g", *"tablet", "enter")
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after(*keys))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_device_with_a_wireguard_app(
+    snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, size: str
+) -> None:
+    here, stuck = (
+        schema.WireguardDevice(
+            id, label, "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=", state, "10.187.43.2",
+            "fdab:cdef:1234::2", "192.168.43.1:51820", endpoint, age,
+        )
+        for id, label, state, endpoint, age in (
+            ("w1", "Tablet by app", "connected", "192.168.43.57:51820", 42.0),
+            ("w2", "Television", "quiet", None, None),
+        )
+    )  # fmt: skip
+    trouble = schema.WireguardTrouble(
+        "endpoint", "w2", "The config of Television names 192.168.43.1:51820, an address that "
+        "this machine does not have.", "Edit the tunnel in its app: Endpoint = 192.168.87.1:51820",
+    )  # fmt: skip
+    gateway.wireguard = replace(gateway.wireguard, devices=[here, stuck], troubles=[trouble])
+    gateway.peers = [
+        replace(peer(each.id, each.label, "wireguard", connected=each is here), kind="wireguard")
+        for each in (here, stuck)
+    ]
+    gateway.leases = [
+        replace(
+            lease("l1", "w1", "Tablet by app", 9), transport="wireguard", rtt_ms=None, mtu=1420,
+            endpoint="192.168.43.57:51820", expires_in=None, offload=False,
+        )
+    ]  # fmt: skip
+    app = make_app(section="peers")
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after("down"))
 
 
 @pytest.mark.parametrize("theme", ["light", "high-contrast"])

@@ -21,7 +21,9 @@ from textual.geometry import Size
 from services.control import schema
 from services.control.errors import ControlError
 from tui import actions, formats
+from tui.screens.modals import PromptScreen
 from tui.screens.section import SectionScreen
+from tui.screens.wireguard import WireguardScreen
 from tui.store import LinkState
 from tui.widgets.bars import Notices
 from tui.widgets.painted import Painted, Tone
@@ -31,6 +33,8 @@ from tui.widgets.table import Cell, Column, RowTable
 if TYPE_CHECKING:
     from tui.app import ConsoleApp
 
+MAX_NAME = 64
+"""Characters of a device's name."""
 SIDE_WIDTH = 34
 """The least width of the text beside the code."""
 
@@ -164,9 +168,11 @@ class PairScreen(SectionScreen):
         super().__init__()
         self.offer = Offer()
         self.text_mode = False
+        self.made: WireguardScreen | None = None
+        """The WireGuard device that is being shown."""
 
     def topics(self) -> dict[str, dict[str, Any]]:
-        return {"offers": {}}
+        return {"offers": {}} if self.made is None else {"offers": {}, "wireguard": {}}
 
     def body(self) -> ComposeResult:
         with Container(id="pair"):
@@ -189,11 +195,15 @@ class PairScreen(SectionScreen):
             if shown is not None:
                 table.cursor_id = shown.id
             table.show(self.store.requests)
+        if topic == "wireguard" and self.made is not None:
+            self.made.news()
         self._notice_use()
         self._renew_if_due()
         self.fit_in()
 
     def tick(self) -> None:
+        if self.made is not None:
+            self.made.news()
         self._renew_if_due()
         self.fit_in()
 
@@ -284,6 +294,29 @@ class PairScreen(SectionScreen):
 
     def action_pair_renew(self) -> None:
         self.ask()
+
+    def action_pair_wireguard(self) -> None:
+        self.run_worker(self._make_device(), group="make", exclusive=True)
+
+    async def _make_device(self) -> None:
+        app = self.console_app
+        name = await app.push_screen_wait(
+            PromptScreen("A device with a WireGuard app: its name", placeholder="phone")
+        )
+        if not name:
+            return
+        try:
+            config = await app.link.call("wireguard_add", label=formats.clean(name, MAX_NAME))
+        except ControlError as error:
+            app.tell(" ".join(filter(None, (error.message, error.hint))), "error")
+            return
+        self.made = WireguardScreen(config, app.now)
+        app.want(self)
+        try:
+            await app.push_screen_wait(self.made)
+        finally:
+            self.made = None
+            self.rewatch()
 
     def action_pair_details(self) -> None:
         self.text_mode = not self.text_mode

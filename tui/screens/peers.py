@@ -30,18 +30,24 @@ class PeerRow:
     lease: schema.Lease | None
     wall: float
     """Unix time of the look, for ages."""
+    wireguard: schema.WireguardDevice | None = None
+    """What is known of a device with a WireGuard app."""
+    trouble: schema.WireguardTrouble | None = None
 
     @property
     def state(self) -> Cell:
         if self.peer.revoked:
             return "✗ revoked", "bad"
+        if self.trouble is not None:
+            return "▲ trouble", "warn"
         if self.peer.connected:
             return "● here", "ok"
         return "○ away", "quiet"
 
     @property
     def transport(self) -> str:
-        return formats.clean(self.lease.transport or "", 4) if self.lease else ""
+        via = (self.lease.transport or "") if self.lease else ""
+        return formats.transport(via or ("wireguard" if self.peer.kind == "wireguard" else ""))
 
     @property
     def rtt(self) -> str:
@@ -58,10 +64,20 @@ class PeerRow:
         return self.peer.from_tunnel_bytes + self.peer.to_tunnel_bytes
 
 
-def rows(peers: list[schema.Peer], leases: list[schema.Lease], wall: float) -> list[PeerRow]:
+def rows(
+    peers: list[schema.Peer],
+    leases: list[schema.Lease],
+    wall: float,
+    wireguard: schema.Wireguard | None = None,
+) -> list[PeerRow]:
     """Devices with their leases: those that are here first, then by name."""
     held = {lease.peer_id: lease for lease in leases}
-    made = [PeerRow(peer, held.get(peer.id), wall) for peer in peers]
+    by_app = {} if wireguard is None else {each.id: each for each in wireguard.devices}
+    stuck = {} if wireguard is None else {each.device: each for each in wireguard.troubles}
+    made = [
+        PeerRow(peer, held.get(peer.id), wall, by_app.get(peer.id), stuck.get(peer.id))
+        for peer in peers
+    ]
     made.sort(key=lambda row: (row.peer.revoked, not row.peer.connected, row.peer.label.lower()))
     return made
 
@@ -121,11 +137,22 @@ def peer_lines(card: Painted, row: PeerRow, app: ConsoleApp, width: int) -> list
                        f"{glyphs.up} {formats.size(peer.from_tunnel_bytes)}"),
         fact("Paired", formats.ago(row.wall - peer.first_seen_at)),
     ]  # fmt: skip
+    # What is wrong comes first: a phone has no room for all of it.
+    made[1:1] = _trouble(card, row, app, width)
+    device = row.wireguard
+    if device is not None:
+        age = device.handshake_age
+        if age is None:
+            made.append(fact("Handshake", "none since the start", "quiet"))
+        else:
+            made.append(fact("Handshake", formats.ago(age + app.store.age("wireguard", app.now))))
+        if device.endpoint is not None and not peer.connected:
+            made.append(fact("Was at", formats.clean(device.endpoint, 60), "quiet"))
     if lease is None:
         made.append(fact("Lease", "none"))
         return made
     made.append(fact("Lease", f"{formats.clean(lease.ipv4, 20)}  {formats.clean(lease.ipv6, 45)}"))
-    kept = "its own"
+    kept = "as in its config"
     if lease.expires_in is not None:
         left = app.store.left("leases", lease.expires_in, app.now)
         kept = f"kept for {formats.duration(left)}"
@@ -140,6 +167,18 @@ def peer_lines(card: Painted, row: PeerRow, app: ConsoleApp, width: int) -> list
     return made
 
 
+def _trouble(card: Painted, row: PeerRow, app: ConsoleApp, width: int) -> list[Text]:
+    """Why a device with a WireGuard app is not there, and what to do."""
+    if row.trouble is None:
+        return []
+    found = f"{app.glyphs.warn} {formats.clean(row.trouble.found, 400)}"
+    texts = (
+        Text(found, card.tone("warn")),
+        Text(formats.clean(row.trouble.advice, 600), card.tone("strong")),
+    )
+    return [line for text in texts for line in text.wrap(app.console, max(width, 10))]
+
+
 class PeersScreen(SectionScreen):
     """The section."""
 
@@ -147,7 +186,7 @@ class PeersScreen(SectionScreen):
     BINDINGS = actions.bindings("peers")
 
     def topics(self) -> dict[str, dict[str, Any]]:
-        return {"peers": {}, "leases": {}}
+        return {"peers": {}, "leases": {}, "wireguard": {}}
 
     def body(self) -> ComposeResult:
         with Container(classes="list-and-details"):
@@ -166,9 +205,9 @@ class PeersScreen(SectionScreen):
         return self.table.current
 
     def update(self, topic: str | None) -> None:
-        if topic in (None, "peers", "leases"):
-            wall = self.console_app.wall
-            self.table.show(rows(self.store.peers, self.store.leases, wall))
+        if topic in (None, "peers", "leases", "wireguard"):
+            store, wall = self.store, self.console_app.wall
+            self.table.show(rows(store.peers, store.leases, wall, store.wireguard))
             self.query_one(PeerDetails).redraw()
 
     @on(RowTable.Highlighted, "#peers")
@@ -199,7 +238,8 @@ class PeersScreen(SectionScreen):
         label = formats.clean(peer.label) or formats.clean(peer.fingerprint, 16)
         sure = await self.app.push_screen_wait(ConfirmScreen(
             f"Revoke “{label}”?",
-            "Its lease ends, its connections are closed, and it must pair again.",
+            "Its lease ends, its connections are closed, and it "
+            f"{'needs a new config' if peer.kind == 'wireguard' else 'must pair again'}.",
             "Revoke",
         ))  # fmt: skip
         if sure:

@@ -304,7 +304,7 @@ class DevicesCard(Card):
                 line.append(away, self.tone("quiet"))
                 made.append(line)
                 continue
-            line.append(f"{formats.clean(lease.transport or '?', 4):<4}", self.tone("quiet"))
+            line.append(f"{formats.transport(lease.transport or '?'):<4}", self.tone("quiet"))
             if wide:
                 rtt = f"{lease.rtt_ms:.0f} ms" if lease.rtt_ms is not None else ""
                 line.append(f" {rtt:>7}", self.tone("quiet"))

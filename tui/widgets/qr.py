@@ -18,6 +18,8 @@ from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
+from services import pictures
+
 BORDER = 2
 """Light modules around the code. The standard's four cost a 45-column phone too much."""
 
@@ -37,17 +39,8 @@ Matrix = tuple[tuple[bool, ...], ...]
 
 @lru_cache(maxsize=4)
 def matrix(text: str) -> Matrix:
-    """The modules of the smallest code for `text`, border included; True is dark.
-
-    Error correction is the lowest: a screen has no scratches, and a smaller
-    code has larger modules.
-    """
-    from qrcode.constants import ERROR_CORRECT_L
-    from qrcode.main import QRCode
-
-    code = QRCode(error_correction=ERROR_CORRECT_L, border=BORDER)
-    code.add_data(text)
-    return tuple(tuple(bool(module) for module in row) for row in code.get_matrix())
+    """The modules of the smallest code for `text`, border included; True is dark."""
+    return tuple(map(tuple, pictures.matrix(text, BORDER)))
 
 
 def cells(text: str, ascii: bool = False) -> Size:
