@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 from services.paths import is_termux
 
+BORDER = 2
+"""Light modules around a code on a screen. The standard's four cost a 45-column phone too much."""
 SCALE = 8
 """Pixels a module of the picture."""
 PICTURE_BORDER = 4
@@ -18,7 +20,7 @@ OPENER = "termux-open"
 """Shows a file with an app of the phone's, or with `--send` hands it to one."""
 
 
-def matrix(text: str, border: int) -> list[list[bool]]:
+def matrix(text: str, border: int = BORDER) -> list[list[bool]]:
     """The modules of the smallest code for `text`, `border` included; True is dark.
 
     Error correction is the lowest: a screen has no scratches, and a smaller code has larger

@@ -17,7 +17,6 @@ from services.cli.output import coloured
 from services.encoding import can_show
 from services.pictures import matrix
 
-BORDER = 2
 _BLACK_ON_WHITE = "\x1b[38;5;16;48;5;231m"
 _WHITE_GROUND = "\x1b[48;5;231m"
 _BLACK_GROUND = "\x1b[48;5;16m"
@@ -30,7 +29,7 @@ def screen(text: str) -> tuple[list[str], int]:
     draw, width = half_blocks, 1
     if not can_show("█▀▄", sys.stdout.encoding):
         draw, width = spaces, 2
-    modules = matrix(text, BORDER)
+    modules = matrix(text)
     need = width * len(modules)
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else need
     return (draw(modules, coloured(sys.stdout)) if need <= room else []), need

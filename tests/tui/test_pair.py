@@ -11,10 +11,11 @@ import pytest
 
 from services.control import schema
 from services.control.errors import Code, ControlError
+from services.pictures import BORDER
 from tests.fakes.services import URI, peer, request
 from tests.tui.conftest import OpenConsole
 from tests.tui.pictures import read_qr, to_png
-from tui.widgets.qr import BORDER, QrCode, cells, matrix
+from tui.widgets.qr import QrCode, cells, matrix
 
 _ALPHANUMERIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ$%*+-./:"
 LONGEST = "VSHP:" + "".join(random.Random(6).choices(_ALPHANUMERIC, k=190))

@@ -20,9 +20,6 @@ from textual.widget import Widget
 
 from services import pictures
 
-BORDER = 2
-"""Light modules around the code. The standard's four cost a 45-column phone too much."""
-
 _DARK, _LIGHT = "#000000", "#ffffff"
 _CELLS = {
     # A cell of one colour is a space: some fonts leave a hairline around half blocks.
@@ -40,7 +37,7 @@ Matrix = tuple[tuple[bool, ...], ...]
 @lru_cache(maxsize=4)
 def matrix(text: str) -> Matrix:
     """The modules of the smallest code for `text`, border included; True is dark."""
-    return tuple(map(tuple, pictures.matrix(text, BORDER)))
+    return tuple(map(tuple, pictures.matrix(text)))
 
 
 def cells(text: str, ascii: bool = False) -> Size:
