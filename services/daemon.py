@@ -59,7 +59,8 @@ class Service(Protocol):
     async def stop(self, on_purpose: bool) -> None:
         """Close everything, also after a `start` that failed half-way.
 
-        `on_purpose`: somebody has asked for the end; otherwise it is a failure.
+        `on_purpose`: somebody has asked for the end; otherwise it is a failure, or the
+        terminal has gone away.
         """
 
 
@@ -125,12 +126,16 @@ async def _main(role: str, build: Build, paths: Paths, config: Config, ring: log
     ending = asyncio.Event()
     service = build(paths, config, ring, ending.set)
     server = ControlServer(paths.socket(role), service.registry())
+    asked = True
 
     def on_signal(number: int) -> None:
+        nonlocal asked
         if ending.is_set():
             _log.warning("a second signal: leaving at once")
             os._exit(128 + number)
         _log.info("%s: stopping", signal.Signals(number).name)
+        # A terminal goes away when a link to it breaks, too: that is nobody's wish.
+        asked = number != signal.SIGHUP
         ending.set()
 
     for number in _SIGNALS:
@@ -148,7 +153,7 @@ async def _main(role: str, build: Build, paths: Paths, config: Config, ring: log
     finally:
         server.close_door()
         try:
-            await asyncio.wait_for(service.stop(ending.is_set()), STOP_TIMEOUT)
+            await asyncio.wait_for(service.stop(ending.is_set() and asked), STOP_TIMEOUT)
         except TimeoutError:
             _log.error("the service did not end within %g s", STOP_TIMEOUT)
         server.hang_up()

@@ -215,7 +215,15 @@ def _named(args: argparse.Namespace) -> str:
 
 
 def disconnect(args: argparse.Namespace) -> int:
-    with dial("client") as service:
+    try:
+        service = dial("client")
+    except ServiceUnavailable as exc:
+        raise ServiceUnavailable(
+            exc.message,
+            "If this device's network is closed, a client left it so that was killed: start it "
+            "(sudo vpnshare client), then say this again.",
+        ) from None
+    with service:
         status = service.call("disconnect")
     if args.json:
         print_json(status)

@@ -187,7 +187,9 @@ def promise(facts: ClientFacts) -> Outcome:
             "outside the VPN.",
             "Take it back: vpnshare set client.open_on_failure false, then connect again.",
         )
-    if now is None or not now.guard.guards.rules:
+    if now is None:
+        return skipped("The client service does not run: see what it has left, below.")
+    if not now.guard.guards.rules:
         return skipped("Nothing is in force.")
     return ok("The network stays closed until you disconnect, whatever becomes of the link.")
 

@@ -310,6 +310,13 @@ def test_connect_and_disconnect(client: PretendClient, capsys: Capture) -> None:
     assert main(["disconnect"]) == Exit.OK
 
 
+def test_who_wants_an_open_network_of_a_dead_client_is_told_how(
+    home: Path, capsys: Capture
+) -> None:
+    assert main(["disconnect"]) == Exit.NOT_RUNNING
+    assert "sudo vpnshare client" in capsys.readouterr().err
+
+
 def test_what_could_not_be_undone_is_told(home: Path, capsys: Capture) -> None:
     stuck = schema.KillSwitch("holding", rules=["ip -4 rule pref 32764"])
 

@@ -75,11 +75,13 @@ def test_a_manager_that_is_not_there_or_hangs(
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"), [(DOWN, "last"), (STOP, None)], ids=["the machine goes down", "stopped"]
+    ("said", "number", "kept"),
+    [(DOWN, signal.SIGTERM, "last"), (STOP, signal.SIGTERM, None), ("", signal.SIGHUP, "last")],
+    ids=["the machine goes down", "stopped", "the terminal goes away"],
 )
 def test_the_wish_outlives_the_machines_restart(
     home: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch,
-    said: str, kept: str | None,
+    said: str, number: int, kept: str | None,
 ) -> None:  # fmt: skip
     programs = tmp_path_factory.mktemp("bin")
     manager(programs, said)
@@ -90,7 +92,7 @@ def test_the_wish_outlives_the_machines_restart(
     store.save_wanted("last")
     store.close()
     daemon = Daemon(home, "client")
-    assert daemon.end(signal.SIGTERM)[0] == 0
+    assert daemon.end(number)[0] == 0
     store = ClientDatabase(home / "client.db")
     assert store.wanted() == kept
     store.close()
