@@ -67,6 +67,11 @@ class Terminal:
         """Type keys, in tmux's names."""
         self._tmux("send-keys", *keys)
 
+    def resize(self, columns: int, rows: int) -> None:
+        """Make the letters smaller or larger, as a pinch does."""
+        self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
+        self.columns, self.rows = columns, rows
+
     def text(self) -> str:
         """What is on the screen."""
         return self._tmux("capture-pane", "-p")

@@ -301,7 +301,7 @@ class PairScreen(SectionScreen):
     async def _make_device(self) -> None:
         app = self.console_app
         name = await app.push_screen_wait(
-            PromptScreen("A device with a WireGuard app: its name", placeholder="phone")
+            PromptScreen("The WireGuard device's name", placeholder="phone")
         )
         if not name:
             return

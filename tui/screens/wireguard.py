@@ -35,6 +35,8 @@ class WireguardText(Painted):
 
     def lines(self, width: int) -> list[Text]:
         screen = cast("WireguardScreen", self.screen)
+        if not screen.need:
+            return []
         if screen.with_code:
             return [self._line(screen, width)]
         return self._page(screen, width)
@@ -135,7 +137,7 @@ class WireguardScreen(Dialog[None]):
             yield WireguardText(id="config-text")
 
     def on_mount(self) -> None:
-        self.fit_in()
+        self.call_after_refresh(self.fit_in)
 
     def on_resize(self) -> None:
         self.call_after_refresh(self.fit_in)
@@ -151,8 +153,6 @@ class WireguardScreen(Dialog[None]):
 
     def fit_in(self) -> None:
         """Show the code if there is room for it."""
-        if not self.is_mounted:
-            return
         ascii = self.console_app.glyphs is formats.ASCII
         self.need = cells(self.made.text, ascii)
         width, height = self.size
