@@ -162,4 +162,5 @@ def test_a_config_that_names_an_address_of_yesterday(desk: Desk, tmp_path: Path)
     assert [(t["cause"], t["advice"]) for t in found] == [
         ("endpoint", f"Edit the tunnel in its app: Endpoint = {GATEWAY_LAN}:51820")
     ]
-    assert "The config of moved names 192.168.43.1:51820" in gateway.command("doctor", check=False).stdout
+    examined = gateway.command("doctor", check=False).stdout
+    assert "The config of moved names 192.168.43.1:51820" in examined
