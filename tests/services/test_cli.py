@@ -517,7 +517,7 @@ def asked_of(home: Path) -> Iterator[list[tuple[str | None, str | None]]]:
         def handlers(self) -> dict[str, Handler]:
             def connect(params: ConnectParams) -> schema.ClientStatus:
                 heard.append((params.uri, params.gateway))
-                return self.status
+                return self._connect(params)
 
             return super().handlers() | {"connect": connect, "gateways": lambda _: []}
 
