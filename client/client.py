@@ -166,6 +166,8 @@ class Client:
         try:
             plan = make_plan(self._store, wish.gateway, "auto")
         except ClientError as error:
+            if error.name == "gateway_unknown":
+                error = ClientError(*_FORGOTTEN)
             await self._tunnel.refuse()
             self._step(Step.CONNECT)
             self._fail(_failed(error, Step.REFUSED))
@@ -724,6 +726,11 @@ def _look_who_is_there(plan: Plan, ending: Ending) -> bool:
 _COMPARE = (
     "Compare the digits with those on the gateway's screen. If they are the same, confirm them: "
     "vpnshare connect --code DIGITS, or a key in vpnshare console."
+)
+_FORGOTTEN = (
+    "gateway_unknown",
+    "This device was connected, to a gateway that it does not know any more.",
+    "Pair again: vpnshare connect -, with the URI that vpnshare pair prints there.",
 )
 _NOTHING_ASKED = (
     "code_unasked",

@@ -472,6 +472,24 @@ async def test_a_wish_outlives_its_run_whatever_ends_it(tmp_path: Path) -> None:
             assert "undo" not in second.host.log
 
 
+async def test_a_wish_for_a_gateway_that_was_forgotten_stays_and_says_so(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway:
+        first = Device(tmp_path)
+        await first.client.start()
+        await first.client.connect(gateway.uri())
+        await first.client.wait(5)
+        first.client.forget("phone")
+        await first.client.stop(on_purpose=False)
+        second = Device(tmp_path, first.store)
+        second.host.standing = True
+        async with second:
+            now = second.client.status()
+            assert (now.state, now.error) == (ClientState.FAILED, "gateway_unknown")
+            assert "does not know any more" in (now.reason or "")
+            assert "vpnshare connect -" in (now.reason or "")
+            assert guard(second) is GuardState.HOLDING
+
+
 async def test_a_block_without_a_note_is_a_wish_too(tmp_path: Path) -> None:
     """The disk was full when it should have been noted; or there is nobody to connect to."""
     async with GatewayDouble() as gateway, Device(tmp_path / "1") as first:
