@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -21,13 +23,15 @@ from services.cli.output import (
     print_table,
     printable,
     size,
-    terminal_width,
 )
 from services.cli.qr import screen
 from services.cli.services import dial
 from services.control.schema import Wireguard, WireguardConfig, WireguardDevice
 from services.paths import is_termux
 from services.pictures import OPENER, Fresh, missing_for_pictures, picture, refusal
+
+UNDER_THE_CODE = 3
+"""Lines that follow a code: what to do next, and the shell's own."""
 
 
 def wireguard(args: argparse.Namespace) -> int:
@@ -118,43 +122,58 @@ def add(args: argparse.Namespace) -> int:
 
 
 def _show_config(made: WireguardConfig, no_qr: bool) -> None:
+    lines: list[str] = []
     if not no_qr and find_spec("qrcode") is None:
         complain("qrcode is not installed: here is the text alone.", "pip install qrcode")
     elif not no_qr:
-        lines, need = screen(made.text)
+        lines, said = _code(made.text)
         if not lines and sys.stdin.isatty() and sys.stdout.isatty():
-            lines = _once_it_fits(made)
+            if _saved_meanwhile(made):
+                return
+            lines, said = _code(made.text)
         elif not lines:
             complain(
-                f"The terminal is too narrow for the code ({need} columns).",
+                f"The terminal is too small for the code, which needs {said}.",
                 "Make a device that is a picture: vpnshare wireguard add NAME --png FILE",
             )
-        if lines:
-            print("\n".join(lines))
     print(made.text)
     print(paint("This holds the device's key: it is shown once, for one device only.", "dim"))
+    # Last, for what stands above it may leave the screen.
+    if lines:
+        print("\n".join(lines))
 
 
-def _once_it_fits(made: WireguardConfig) -> list[str]:
-    """Wait until the terminal is wide enough: the code's lines; none when a file has it instead."""
+def _code(text: str) -> tuple[list[str], str]:
+    """The code's lines, none where the terminal is too small; what it needs, in words."""
+    lines, columns = screen(text)
+    rows = (columns + 1) // 2 + UNDER_THE_CODE
+    if sys.stdout.isatty() and shutil.get_terminal_size().lines < rows:
+        lines = []
+    return lines, f"{columns} columns and {rows} lines"
+
+
+def _saved_meanwhile(made: WireguardConfig) -> bool:
+    """Wait until the terminal is large enough; True when a file has the code instead."""
     zoom = "pinch the screen" if is_termux() else "Ctrl and -"
     while True:
-        lines, need = screen(made.text)
+        lines, need = _code(made.text)
         if lines:
-            return lines
-        print(
-            f"The code needs {need} columns, and this terminal has {terminal_width()}. Zoom out "
+            return False
+        here = shutil.get_terminal_size()
+        question = (
+            f"The code needs {need}; this terminal has {here.columns} and {here.lines}. Zoom out "
             f"({zoom}) and press Enter; or name a file for a picture of it ({made.tunnel}.png); "
             "or - for the text alone."
         )
+        print(textwrap.fill(question, max(20, here.columns)))
         try:
             said = input("Enter, file or -: ").strip()
         except EOFError:
-            return []
+            return False
         if said == "-":
-            return []
+            return False
         if said and _save_picture(said, made.text):
-            return []
+            return True
 
 
 def _save_picture(name: str, text: str) -> bool:

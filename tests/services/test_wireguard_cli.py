@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
+import os
+import shlex
+import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +17,22 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from services import pictures
 from services.cli import qr
 from services.cli import wireguard as command
 from services.cli.exits import Exit
 from services.cli.main import main
 from services.control import schema
 from services.control.errors import Code, ControlError
-from tests.fakes.services import PretendGateway
+from tests.fakes.services import WIREGUARD_TEXT, PretendGateway
+from tests.netns.processes import wait_for
+from tests.netns.terminal import Terminal
+from tests.netns.terminal import read_qr as read_picture
 from tests.services.conftest import serve
 from tests.tui.pictures import read_qr
 from wireguard.profile import Profile
 
+ROOT = Path(__file__).parents[2]
 Capture = pytest.CaptureFixture[str]
 PROFILE = Profile(
     private_key=bytes(range(32)),
@@ -65,7 +76,84 @@ def test_a_config_on_the_screen(gateway: PretendGateway, capsys: Capture) -> Non
     assert main(["wireguard", "add", "phone", "--no-qr"]) == Exit.OK
     assert "█" not in capsys.readouterr().out
     assert main(["wireguard", "add", "phone", "--json"]) == Exit.OK
-    assert json.loads(capsys.readouterr().out)["text"] == "[Interface]"
+    assert json.loads(capsys.readouterr().out)["text"] == WIREGUARD_TEXT
+
+
+def test_why_a_device_is_not_there(gateway: PretendGateway, capsys: Capture) -> None:
+    trouble = schema.WireguardTrouble("clock", "c0ffee00", "Its clock went back.", "Set it.")
+    gateway.wireguard = replace(gateway.wireguard, devices=[DEVICE], troubles=[trouble])
+    assert main(["wireguard"]) == Exit.OK
+    assert capsys.readouterr().out.endswith("\n\nIts clock went back.\n  Set it.\n")
+    assert main(["wireguard", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["troubles"][0]["cause"] == "clock"
+
+
+@contextlib.contextmanager
+def added(home: Path, folder: Path, **env: str) -> Iterator[Terminal]:
+    """`wireguard add` on a phone's terminal; the shell afterwards keeps it open."""
+    if shutil.which("tmux") is None:
+        pytest.skip("needs tmux")
+    run = f"{shlex.quote(sys.executable)} -m services.cli.main wireguard add tablet"
+    argv = ["sh", "-c", f"cd {shlex.quote(str(folder))}; {run}; echo ended $?; sleep 60"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | env
+    with Terminal.running(folder, argv, environment, 45, 40) as terminal:
+        terminal.wait_for_text("Enter, file or -:", 20)
+        yield terminal
+
+
+def test_a_narrow_terminal_waits_until_it_is_wide_enough(
+    gateway: PretendGateway, home: Path, tmp_path: Path
+) -> None:
+    with added(home, tmp_path) as terminal:
+        said = " ".join(terminal.text().split())
+        assert "needs 61 columns and 34 lines; this terminal has 45 and 40" in said
+        terminal.press("Enter")
+        wait_for(lambda: terminal.text().count("Enter, file or -:") == 2, "the same again")
+        terminal.resize(61, 34)
+        terminal.press("Enter")
+        terminal.wait_for_text("ended 0")
+        assert read_picture(terminal.picture(), tmp_path / "screen.png") == WIREGUARD_TEXT
+        assert gateway.made == ["tablet"], "it is the same device"
+
+
+def test_a_narrow_terminal_takes_a_picture_instead(
+    gateway: PretendGateway, home: Path, tmp_path: Path
+) -> None:
+    taken = tmp_path / "taken.png"
+    taken.write_bytes(b"mine")
+    with added(home, tmp_path, PREFIX="/data/data/com.termux/files/usr") as terminal:
+        assert "pinch the screen" in " ".join(terminal.text().split())
+        terminal.press("-l", "taken.png")
+        terminal.press("Enter")
+        terminal.wait_for_text("is there already")
+        terminal.press("-l", "new.png")
+        terminal.press("Enter")
+        terminal.wait_for_text("ended 0")
+        assert "termux-open new.png" in " ".join(terminal.text().split())
+        assert "PrivateKey=" not in terminal.text(), "what is in a file need not be shown"
+    assert taken.read_bytes() == b"mine"
+    assert stat.S_IMODE((tmp_path / "new.png").stat().st_mode) == 0o600
+    assert read_qr(tmp_path / "new.png") == WIREGUARD_TEXT
+
+
+@pytest.mark.parametrize("missing", ["qrcode", "png"])
+def test_without_a_package_no_device_is_lost(
+    gateway: PretendGateway, tmp_path: Path, capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch, missing: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *_: None if name == missing else object()
+    )
+    for module in (command, pictures):
+        monkeypatch.setattr(module, "find_spec", importlib.util.find_spec)
+    assert main(["wireguard", "add", "a", "--png", str(tmp_path / "a.png")]) == Exit.FAILED
+    said = capsys.readouterr().err
+    assert f"pip install {'pypng' if missing == 'png' else missing}" in said
+    assert gateway.made == [] and list(tmp_path.glob("*.png")) == []
+    assert main(["wireguard", "add", "a"]) == Exit.OK
+    shown = capsys.readouterr()
+    assert "PrivateKey=" in shown.out
+    assert ("█" in shown.out) is (missing == "png")
 
 
 def test_files_are_for_their_owner_and_never_overwritten(
@@ -74,7 +162,7 @@ def test_files_are_for_their_owner_and_never_overwritten(
     conf, picture = tmp_path / "a.conf", tmp_path / "a.png"
     assert main(["wireguard", "add", "a", "--conf", str(conf), "--png", str(picture)]) == Exit.OK
     assert "[Interface]" not in capsys.readouterr().out, "what is in a file need not be shown"
-    assert conf.read_text() == "[Interface]\n"
+    assert conf.read_text() == f"{WIREGUARD_TEXT}\n"
     assert stat.S_IMODE(conf.stat().st_mode) == stat.S_IMODE(picture.stat().st_mode) == 0o600
     free = tmp_path / "b.png"
     for name in (conf, tmp_path / "no" / "b.conf"):
@@ -82,7 +170,7 @@ def test_files_are_for_their_owner_and_never_overwritten(
         assert main(args) == Exit.FAILED
         assert not free.exists(), "nothing half-done is left"
     assert gateway.made == ["a"], "no device is made whose config cannot be kept"
-    assert conf.read_text() == "[Interface]\n"
+    assert conf.read_text() == f"{WIREGUARD_TEXT}\n"
     link = tmp_path / "link.conf"
     link.symlink_to(tmp_path / "elsewhere")
     assert main(["wireguard", "add", "b", "--conf", str(link)]) == Exit.FAILED
@@ -116,4 +204,4 @@ def test_a_picture_is_read_by_another_reader(tmp_path: Path) -> None:
 
 def test_the_longest_config_needs_61_columns() -> None:
     assert len(qr.matrix(PROFILE.text())) == 61
-    assert "61 columns" in (Path(__file__).parents[2] / "docs" / "wireguard.md").read_text()
+    assert "61 columns and 34 lines" in (Path(__file__).parents[2] / "docs" / "wireguard.md").read_text()
