@@ -204,4 +204,4 @@ def test_a_picture_is_read_by_another_reader(tmp_path: Path) -> None:
 
 def test_the_longest_config_needs_61_columns() -> None:
     assert len(qr.matrix(PROFILE.text())) == 61
-    assert "61 columns and 34 lines" in (Path(__file__).parents[2] / "docs" / "wireguard.md").read_text()
+    assert "61 columns and 34 lines" in (ROOT / "docs" / "wireguard.md").read_text()
