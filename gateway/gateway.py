@@ -47,8 +47,9 @@ from gateway.tunnels import Tunnel, Tunnels
 from gateway.vpn.detector import VpnDetector
 from gateway.vpn.guard import EgressGuard
 from gateway.vpn.snapshot import Attached
-from gateway.wireguard_access import WireguardAccess, WireguardOffer
+from gateway.wireguard_access import WireguardAccess
 from gateway.wireguard_diagnosis import Trouble
+from gateway.wireguard_offers import WireguardOffer
 from vshp import events as ev
 from vshp.config import CloseReason
 from vshp.constants import MAX_ENDPOINTS, SECRET_LIFETIME
@@ -267,7 +268,9 @@ class Gateway:
         """Trust the device that waits, and give it its lease. Raises NoSuchRequest."""
         request = self._admission.desk.find(request_id)
         if request.via is Via.WIREGUARD:
-            peer = self._wireguard.approve(self._admission.desk.approve(request_id))
+            peer = self._wireguard.approve(
+                self._admission.desk.approve(request_id), self._loop.time()
+            )
         else:
             peer = self._admission.approve(request_id, self._loop.time())
         self._changed()
@@ -319,6 +322,31 @@ class Gateway:
         """
         host, port = endpoint or (self._wireguard_host(), self.config.wireguard)
         offer = self._wireguard.add(label, host, port, self._loop.time(), key)
+        self._changed()
+        return offer
+
+    def wireguard_invite(
+        self, label: str, endpoint: tuple[str, int] | None = None
+    ) -> WireguardOffer:
+        """A config for a device that makes its own key pair, and asks with it.
+
+        Raises OfferRefused and ListenError.
+        """
+        host, port = endpoint or (self._wireguard_host(), self.config.wireguard)
+        offer = self._wireguard.invite(label, host, port, self._loop.time())
+        self._changed()
+        return offer
+
+    def wireguard_renew(
+        self, peer_id: str, endpoint: tuple[str, int] | None = None, key: bytes | None = None
+    ) -> WireguardOffer:
+        """Another key for a device, at the same addresses; see `wireguard_add`.
+
+        Raises NoSuchPeer, OfferRefused and ListenError.
+        """
+        host, port = endpoint or (self._wireguard_host(), self.config.wireguard)
+        device = self.registry.find(peer_id)
+        offer = self._wireguard.renew(device, host, port, self._loop.time(), key)
         self._changed()
         return offer
 

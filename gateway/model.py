@@ -132,6 +132,8 @@ class PairingRequest:
     created: float
     expires: float
     code: str | None = None
+    """What the owner compares with what the device shows: six digits, or (`Via.WIREGUARD`,
+    invited) its key, shortened. None where it holds what the owner gave it."""
 
 
 class GatewayStore(Protocol):

@@ -47,11 +47,15 @@ class PeerRegistry:
         return peer is not None and peer.revoked
 
     def find(self, peer_id: str) -> PeerDevice:
-        """The device of an id, of an id's unique beginning, or of a unique label."""
+        """The device of an id, of an id's unique beginning, or of a label: the only one, or the
+        only one of that label that is not revoked."""
         peers = self._peers.values()
         found = [p for p in peers if p.id == peer_id]
         if not found and peer_id:
             found = [p for p in peers if p.id.startswith(peer_id) or p.label == peer_id]
+        if len(found) > 1:
+            # A device may have had other keys under its name.
+            found = [p for p in found if p.label == peer_id and not p.revoked]
         if len(found) != 1:
             raise NoSuchPeer(peer_id)
         return found[0]
@@ -79,6 +83,14 @@ class PeerRegistry:
 
     def revoke(self, peer: PeerDevice) -> PeerDevice:
         return self._save(replace(peer, revoked=True))
+
+    def succeed(self, old: bytes, new: bytes) -> PeerDevice:
+        """A trusted device has another key: what it had is the new one's, and the old is out."""
+        device = self._peers[old]
+        peer = self._save(replace(device, public_key=new))
+        self._store.move_lease_number(old, new)
+        self.revoke(device)
+        return peer
 
     def add_usage(self, public_key: bytes, from_tunnel: int, to_tunnel: int) -> None:
         """Add bytes to a device's usage, in the store and here."""

@@ -5,8 +5,10 @@ once, and only the public key is kept, as an *offer*. The first handshake that p
 key becomes a request at the same desk as any other, and is not answered; the app repeats
 it every few seconds, so an approval connects it at once. Unknown keys get nothing.
 
-    (none)   --add--> OFFERED --handshake--> ASKING --approve--> TRUSTED
+    (none)   --add, invite--> OFFERED --handshake--> ASKING --approve--> TRUSTED
     OFFERED  --not used in time, denied--> (none)         TRUSTED --revoke--> (none)
+    TRUSTED  --renew--> OFFERED --handshake--> ASKING --approve--> HEIR (beside TRUSTED)
+    HEIR     --first data--> TRUSTED, and the old key is out    HEIR --not in time--> (none)
 
 A trusted device is a peer of the `Device`. Its addresses stand in a file on another
 machine, so they never change: number and pool are the store's, and the pool is pinned
@@ -22,7 +24,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from eventloop.poller import NEVER, Poller
 from gateway.datagram_socket import Where
@@ -37,38 +39,25 @@ from gateway.tunnels import Tunnels
 from gateway.wireguard_diagnosis import NEVER as NEVER_SEEN
 from gateway.wireguard_diagnosis import Known, Log, Trouble
 from gateway.wireguard_link import Spot, WireguardDoor, WireguardLink, spot_of
+from gateway.wireguard_offers import (
+    OFFER_SECONDS,
+    OfferBook,
+    OfferRefused,
+    WireguardOffer,
+)
 from sealing.errors import LocalMisuse
-from sealing.identity import generate_identity, public_key
+from sealing.identity import generate_identity
 from vshp.config import CloseReason
 from wireguard.constants import MTU
 from wireguard.device import Device
 from wireguard.peer import Peer
-from wireguard.profile import Profile, spell_endpoint
+from wireguard.profile import short_key, spell_endpoint
 
-OFFER_SECONDS = 600.0
-"""How long a config waits for its first use."""
-MAX_OFFERS = 16
 KNOCK_AGE = 600.0
 """Seconds since a device was heard within which it is looked for after a start."""
 PLATFORM = "wireguard"
 
 _log = logging.getLogger(__name__)
-
-
-class OfferRefused(Exception):
-    """A device that cannot be made; the text says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class WireguardOffer:
-    """A device that the owner has made and that has not been let in yet."""
-
-    public_key: bytes
-    label: str
-    profile: Profile
-    """For the caller only: it may hold the private key, and is not kept."""
-    expires: float
-    """Monotonic seconds."""
 
 
 class WireguardAccess:
@@ -105,7 +94,8 @@ class WireguardAccess:
         self._links: dict[Peer, WireguardLink] = {}
         self._heard: set[Peer] = set()
         """In this turn of a door."""
-        self._offers: dict[bytes, WireguardOffer] = {}
+        self._heirs: dict[bytes, WireguardOffer] = {}
+        """New keys that are let in and not confirmed, by key; the old ones are good still."""
         self._sightings = store.sightings()
         self.log = Log()
         identity = store.secret("wireguard_key")
@@ -113,11 +103,12 @@ class WireguardAccess:
             identity = generate_identity()
         self._identity = identity
         self.device = Device(identity, self, time.time() - now, now)
+        self._offers = OfferBook(store, registry, desk, self.device.identity)
         pinned = store.secret("wireguard_pool")
         self.pool: AddressPool | None = None if pinned is None else _unpack_pool(pinned)
         """None until a config names it."""
         for peer in registry.all_trusted(Kind.WIREGUARD):
-            self._let_in(peer)
+            self._admit(peer.public_key, peer)
 
     @property
     def public_key(self) -> bytes:
@@ -217,59 +208,61 @@ class WireguardAccess:
 
         Raises OfferRefused and ListenError, and nothing is kept then.
         """
+        pool = self._pool_to_offer(now)
+        return self._offered(self._offers.add(label, (host, port), pool, now, key), pool)
+
+    def invite(self, label: str, host: str, port: int, now: float) -> WireguardOffer:
+        """Let the key ask that comes next, with the config that this gives. Raises as `add`."""
+        pool = self._pool_to_offer(now)
+        return self._offered(self._offers.invite(label, (host, port), pool, now), pool)
+
+    def renew(
+        self, device: PeerDevice, host: str, port: int, now: float, key: bytes | None = None
+    ) -> WireguardOffer:
+        """Another key for a device that is let in, at the same addresses. Raises as `add`."""
+        if self._registry.trusted(device.public_key, Kind.WIREGUARD) is None:
+            raise OfferRefused(f"{device.label} does not come by WireGuard, or was revoked")
+        pool = self._pool_to_offer(now)
+        offer = self._offers.renew(device, (host, port), pool, now, key)
+        self._drop_heir(device.public_key)
+        return self._offered(offer, pool)
+
+    def _pool_to_offer(self, now: float) -> AddressPool:
         if not self.port:
             raise OfferRefused("WireGuard is off: vpnshare set gateway.wireguard 51820")
         self.expire(now)
-        if len(self._offers) >= MAX_OFFERS:
-            raise OfferRefused("too many devices wait for their first use; one of them first")
-        private = generate_identity() if key is None else None
-        public = public_key(private) if private is not None else key
-        assert public is not None
-        if self._registry.trusted(public, Kind.WIREGUARD) or public == self.public_key:
-            raise OfferRefused("this key is in use already")
         # With the last device the addresses are free to be others.
         held = self.pool if self.device.peers or self._offers else None
-        pool = held or replace(self._tunnels.pool, others=())
-        try:
-            self.device.identity.exchange(public)
-            ipv4, ipv6 = pool.addresses(self._registry.lease_number(public))
-        except PoolError as error:
-            self._store.move_lease_number(public, None)
-            raise OfferRefused(str(error)) from None
-        except Exception:
-            raise OfferRefused("this key is none that can be used") from None
-        if held is None:
+        return held or replace(self._tunnels.pool, others=())
+
+    def _offered(self, offer: WireguardOffer, pool: AddressPool) -> WireguardOffer:
+        if pool is not self.pool:
             self._store.save_secret("wireguard_key", self._identity)
             self._store.save_secret("wireguard_pool", _pack_pool(pool))
             self.pool = pool
-        profile = Profile(
-            private_key=private,
-            ipv4=ipv4,
-            ipv6=ipv6,
-            dns=(pool.gateway_ipv4,),
-            gateway_key=self.public_key,
-            host=host,
-            port=port,
-        )
-        offer = WireguardOffer(public, label, profile, now + OFFER_SECONDS)
-        self._offers[public] = replace(offer, profile=replace(profile, private_key=None))
         try:
             self._open()
         except ListenError:
-            self._forget(public)
+            self._offers.forget(offer.public_key)
             raise
         return offer
 
-    def approve(self, request: PairingRequest) -> PeerDevice:
+    def approve(self, request: PairingRequest, now: float) -> PeerDevice:
         """The owner lets the device in; its next handshake is answered."""
-        return self._trust(request.public_key, request.label)
+        return self._trust(request.public_key, request.label, now)
 
     def denied(self, request: PairingRequest) -> None:
-        """The owner turned the device away: its config is good for nothing."""
-        self._forget(request.public_key)
+        """The owner turned the device away: its config is good for nothing. An invitation's
+        is, for the next key."""
+        self._offers.forget(request.public_key)
 
     def revoke(self, public_key: bytes, now: float) -> None:
         """Sessions end at once; from now on the device gets no answer."""
+        self._offers.drop_renewal(public_key, now)
+        self._drop_heir(public_key)
+        self._shut_out(public_key, now)
+
+    def _shut_out(self, public_key: bytes, now: float) -> None:
         self.log.forget(public_key)
         peer = self.device.peers.get(public_key)
         if peer is not None:
@@ -280,7 +273,11 @@ class WireguardAccess:
 
     def offers(self) -> list[WireguardOffer]:
         """Devices that were made and are not let in yet."""
-        return list(self._offers.values())
+        return [*self._offers.all(), *self._heirs.values()]
+
+    def invited(self) -> list[bytes]:
+        """Keys that ask for the open invitation."""
+        return self._offers.invited()
 
     def sighting(self, public_key: bytes) -> Sighting | None:
         return self._sightings.get(public_key)
@@ -309,7 +306,8 @@ class WireguardAccess:
 
     def _known(self) -> Iterator[Known]:
         for key, peer in self.device.peers.items():
-            device = self._registry.trusted(key, Kind.WIREGUARD)
+            heir = self._heirs.get(key)
+            device = self._registry.trusted(key if heir is None else heir.old, Kind.WIREGUARD)
             seen = self._sightings.get(key)
             where, at = peer.answered or (None, NEVER_SEEN)
             yield Known(
@@ -323,7 +321,8 @@ class WireguardAccess:
                 answered_at=at,
             )
         asking = {request.public_key for request in self._desk.waiting()}
-        for key, offer in self._offers.items():
+        for offer in self._offers.all():
+            key = offer.public_key
             if key not in asking:
                 told = spell_endpoint(offer.profile.host, offer.profile.port)
                 made = offer.expires - OFFER_SECONDS
@@ -334,7 +333,7 @@ class WireguardAccess:
     def get_timer(self) -> float | None:
         """When a session or an offer wants something."""
         at = self.device.alarm
-        for offer in self._offers.values():
+        for offer in self.offers():
             at = min(at, offer.expires)
         return None if at == NEVER else at
 
@@ -346,12 +345,10 @@ class WireguardAccess:
 
     def expire(self, now: float) -> bool:
         """Forget configs that were not used in time; True when there were any."""
-        waiting = {request.public_key for request in self._desk.waiting()}
-        late = [key for key, offer in self._offers.items() if offer.expires <= now]
-        over = [key for key in late if key not in waiting]
-        for key in over:
-            self._forget(key)
-        return bool(over)
+        late = [heir for heir in self._heirs.values() if heir.expires <= now]
+        for heir in late:
+            self._drop_heir(heir.old)
+        return self._offers.expire(now) or bool(late)
 
     # --- datagrams ---------------------------------------------------------------------------
 
@@ -381,6 +378,9 @@ class WireguardAccess:
     # --- what the device tells (DeviceOwner) ---------------------------------------------------
 
     def confirmed(self, peer: Peer, now: float) -> None:
+        heir = self._heirs.get(peer.keys.public)
+        if heir is not None:
+            self._succeed(heir, now)
         device = self._registry.trusted(peer.keys.public, Kind.WIREGUARD)
         if device is None:
             return
@@ -407,16 +407,19 @@ class WireguardAccess:
             link.close(CloseReason.LINK_DEAD, now)
 
     def unknown(self, public: bytes, where: Spot, now: float) -> Peer | None:
-        offer = self._offers.get(public)
+        offer = self._offers.asked_by(public)
         if offer is None:
             self.log.unknown_key(public, where.host, now)
             return None
-        if self.auto_approve:
-            self._trust(public, offer.label)
+        # Whoever asks for an invitation has shown nothing that the owner gave him.
+        if self.auto_approve and not offer.invites:
+            self._trust(public, offer.label, now)
             self.on_change()
-            return self.device.peers[public]
+            return self.device.peers.get(public)
         try:
-            self._desk.submit(public, offer.label, PLATFORM, Via.WIREGUARD, where.host, None, now)
+            # Whoever was handed a config is known by it; who was invited, by his key alone.
+            code = short_key(public) if offer.invites else None
+            self._desk.submit(public, offer.label, PLATFORM, Via.WIREGUARD, where.host, code, now)
         except RequestRefused as refused:
             self._counters.counts[f"pairing__{refused.reason}__refused"] += 1
         else:
@@ -441,28 +444,50 @@ class WireguardAccess:
 
     # --- inside ------------------------------------------------------------------------------
 
-    def _trust(self, public: bytes, label: str) -> PeerDevice:
+    def _trust(self, public: bytes, label: str, now: float) -> PeerDevice:
         self.log.forget(public)
-        offer = self._offers.pop(public, None)
+        offer = self._offers.take(public, now)
         if offer is not None:
             told = spell_endpoint(offer.profile.host, offer.profile.port)
             self._save(public, Sighting(told))
+            if offer.renews is not None:
+                device = self._registry.trusted(offer.old, Kind.WIREGUARD)
+                assert device is not None, "a renewal goes with its device"
+                self._heirs[public] = replace(offer, expires=now + OFFER_SECONDS)
+                self._admit(public, device)
+                return device
         peer = self._registry.approve(public, label, PLATFORM, Kind.WIREGUARD)
-        self._let_in(peer)
+        self._admit(public, peer)
         return peer
 
-    def _let_in(self, peer: PeerDevice) -> None:
-        if self.pool is None or peer.public_key in self.device.peers:
+    def _admit(self, public: bytes, peer: PeerDevice) -> None:
+        """Answer this key, at the addresses of the device."""
+        if self.pool is None or public in self.device.peers:
             return
         try:
             ipv4, ipv6 = self.pool.addresses(self._registry.lease_number(peer.public_key))
-            self.device.add(peer.public_key, ipv4, ipv6)
+            self.device.add(public, ipv4, ipv6)
         except (PoolError, LocalMisuse) as error:
             _log.error("%s cannot be let in by WireGuard: %s", peer.id, error)
 
-    def _forget(self, public: bytes) -> None:
-        if self._offers.pop(public, None) is not None:
-            self._store.move_lease_number(public, None)
+    def _succeed(self, heir: WireguardOffer, now: float) -> None:
+        """A device speaks under its new key: the old one is out, and what it had is the new's."""
+        old = heir.old
+        del self._heirs[heir.public_key]
+        tunnel = self._tunnels.of_key(old)
+        if tunnel is not None:
+            self._tunnels.end(tunnel, now)
+        self._shut_out(old, now)
+        self._registry.succeed(old, heir.public_key)
+
+    def _drop_heir(self, device: bytes) -> None:
+        """The new key of the device was not confirmed in time, or is wanted no more."""
+        for public, heir in list(self._heirs.items()):
+            if heir.old == device:
+                del self._heirs[public]
+                peer = self.device.peers.get(public)
+                if peer is not None:
+                    self.device.remove(peer)
 
     def _lease(self, peer: Peer, device: PeerDevice) -> TunnelLease:
         assert self.pool is not None

@@ -29,7 +29,7 @@ from services.logs import Ring, clean
 from services.settings import Settings
 from services.version import VERSION
 from services.wake import WakeLock
-from services.wireguard_api import add_device, wireguard_state
+from services.wireguard_api import add_device, invite_device, renew_device, wireguard_state
 
 MAX_LABEL = 64
 """Characters of a device's name, as in HELLO."""
@@ -82,6 +82,8 @@ class GatewayApi:
             "dns": lambda _: self.dns(),
             "wireguard": lambda _: wireguard_state(self._gateway),
             "wireguard_add": self.wireguard_add,
+            "wireguard_invite": self.wireguard_invite,
+            "wireguard_renew": self.wireguard_renew,
             "settings": lambda _: self._settings.read(),
             "set": self._settings.set,
             "doctor": lambda _: self._doctor.run(),
@@ -194,6 +196,16 @@ class GatewayApi:
     def wireguard_add(self, params: m.WireguardAddParams) -> s.WireguardConfig:
         _check_label(params.label)
         return add_device(self._gateway, params)
+
+    def wireguard_invite(self, params: m.WireguardInviteParams) -> s.WireguardConfig:
+        _check_label(params.label)
+        return invite_device(self._gateway, params)
+
+    def wireguard_renew(self, params: m.WireguardRenewParams) -> s.WireguardConfig:
+        try:
+            return renew_device(self._gateway, params)
+        except NoSuchPeer:
+            raise self._no_peer(params.id) from None
 
     # Devices
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 
 from gateway.gateway import Gateway
 from gateway.listeners import ListenError
 from gateway.model import Kind, peer_id
-from gateway.wireguard_access import OfferRefused
 from gateway.wireguard_diagnosis import Trouble
+from gateway.wireguard_offers import OfferRefused, WireguardOffer
 from services.control import methods as m
 from services.control import schema as s
 from services.control.errors import Code, ControlError
@@ -27,21 +28,45 @@ from wireguard.profile import (
 
 def add_device(gateway: Gateway, params: m.WireguardAddParams) -> s.WireguardConfig:
     """Make a device. Raises `ControlError`."""
+    key, place = _key(params.key), _place(params.endpoint, gateway)
+    return _made(gateway, lambda: gateway.wireguard_add(params.label, place, key))
+
+
+def invite_device(gateway: Gateway, params: m.WireguardInviteParams) -> s.WireguardConfig:
+    """A config for a device that makes its own key pair. Raises `ControlError`."""
+    place = _place(params.endpoint, gateway)
+    return _made(gateway, lambda: gateway.wireguard_invite(params.label, place))
+
+
+def renew_device(gateway: Gateway, params: m.WireguardRenewParams) -> s.WireguardConfig:
+    """Another key for a device. Raises `ControlError` and `NoSuchPeer`."""
+    key, place = _key(params.key), _place(params.endpoint, gateway)
+    return _made(gateway, lambda: gateway.wireguard_renew(params.id, place, key))
+
+
+def _key(text: str | None) -> bytes | None:
     try:
-        key = None if params.key is None else parse_key(params.key)
-        endpoint = None
-        if params.endpoint is not None:
-            endpoint = _endpoint(params.endpoint, gateway.config.wireguard)
+        return None if text is None else parse_key(text)
     except ProfileError as error:
         raise ControlError(Code.INVALID_PARAMS, _sentence(str(error))) from None
+
+
+def _place(text: str | None, gateway: Gateway) -> tuple[str, int] | None:
     try:
-        offer = gateway.wireguard_add(params.label, endpoint, key)
+        return None if text is None else _endpoint(text, gateway.config.wireguard)
+    except ProfileError as error:
+        raise ControlError(Code.INVALID_PARAMS, _sentence(str(error))) from None
+
+
+def _made(gateway: Gateway, make: Callable[[], WireguardOffer]) -> s.WireguardConfig:
+    try:
+        offer = make()
     except OfferRefused as refused:
         raise ControlError(Code.FAILED, _sentence(str(refused))) from None
     except ListenError as error:
         raise ControlError(Code.FAILED, _sentence(str(error)), name="cannot_listen") from None
     return s.WireguardConfig(
-        id=peer_id(offer.public_key),
+        id="" if offer.invites else peer_id(offer.public_key),
         label=offer.label,
         text=offer.profile.text(),
         tunnel=tunnel_name(offer.label),
@@ -76,23 +101,36 @@ def wireguard_state(gateway: Gateway) -> s.Wireguard:
                 sent_bytes=peer.sent_bytes,
             )
         )
-    devices += [
-        s.WireguardDevice(
-            id=peer_id(offer.public_key),
-            label=offer.label,
-            key=spell_key(offer.public_key),
-            state="asking" if offer.public_key in asking else "offered",
-            ipv4=str(ipaddress.ip_address(offer.profile.ipv4)),
-            ipv6=str(ipaddress.ip_address(offer.profile.ipv6)),
-            told=spell_endpoint(offer.profile.host, offer.profile.port),
-            expires_in=max(0.0, offer.expires - now),
-        )
-        for offer in access.offers()
-    ]
+    devices += [_offered(gateway, offer, asking, now) for offer in access.offers()]
     system = System()
     troubles = [_trouble(each, access.port, system) for each in gateway.wireguard_troubles()]
     return s.Wireguard(
         spell_key(access.public_key), access.port, access.listening, devices, troubles
+    )
+
+
+def _offered(
+    gateway: Gateway, offer: WireguardOffer, asking: set[bytes], now: float
+) -> s.WireguardDevice:
+    """What was made, and is not let in or not confirmed."""
+    key, state = offer.public_key, "offered"
+    if offer.invites:
+        state = "invited"
+    elif key in gateway.wireguard.device.peers:
+        state = "quiet"
+    elif key in asking:
+        state = "asking"
+    return s.WireguardDevice(
+        id=peer_id(key),
+        label=offer.label,
+        key="" if offer.invites else spell_key(key),
+        state=state,
+        ipv4=str(ipaddress.ip_address(offer.profile.ipv4)),
+        ipv6=str(ipaddress.ip_address(offer.profile.ipv6)),
+        told=spell_endpoint(offer.profile.host, offer.profile.port),
+        expires_in=max(0.0, offer.expires - now),
+        renews=None if offer.renews is None else peer_id(offer.renews),
+        asking=[spell_key(k) for k in gateway.wireguard.invited()] if offer.invites else [],
     )
 
 

@@ -201,8 +201,8 @@ def countdown(seconds: float) -> str:
 
 
 def code(digits: str) -> str:
-    """A pairing code in two groups, as people read it aloud: `123 456`."""
-    digits = clean(digits, 12)
+    """A pairing code in two groups, as people read it aloud: `123 456`; a key as it is."""
+    digits = clean(digits, 14)
     return f"{digits[:3]} {digits[3:]}" if len(digits) == 6 else digits
 
 

@@ -102,10 +102,14 @@ def _pair(parser: argparse.ArgumentParser) -> None:
 
 def _wireguard(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "action", nargs="?", choices=("show", "add"), default="show",
-        help="add: make a device for a WireGuard app (default: show them)",
+        "action", nargs="?", choices=("show", "add", "renew", "invite"),
+        default="show",
+        help="add: make a device for a WireGuard app; renew: give one another key; invite: a "
+             "config for a device that makes its own key (default: show them)",
     )  # fmt: skip
-    parser.add_argument("name", nargs="?", metavar="NAME", help="what to call the device")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="what to call the device; for renew, its name or id"
+    )
     parser.add_argument("--conf", metavar="FILE", help="write the config there, as a file")
     parser.add_argument("--png", metavar="FILE", help="write the QR code there, as a picture")
     parser.add_argument(
@@ -347,11 +351,13 @@ COMMANDS: tuple[Command, ...] = (
         ("vpnshare wireguard", "vpnshare wireguard add phone",
          "vpnshare wireguard add tv --conf tv.conf",
          "vpnshare wireguard add laptop --png laptop.png --endpoint phone.local",
-         "vpnshare wireguard add router --key xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="),
+         "vpnshare wireguard add router --key xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=",
+         "vpnshare wireguard renew phone", "vpnshare wireguard invite router --conf router.conf"),
         "For phones, tablets, televisions and computers with the WireGuard app. What is shown\n"
         "holds the device's private key: it is not kept, and cannot be shown again. The device\n"
         "still waits for your approval (`vpnshare requests`), unless you have set\n"
-        "gateway.auto_approve_qr. One config is for one device.",
+        "gateway.auto_approve_qr. One config is for one device. For another code, renew: the\n"
+        "device keeps its name and addresses, and its old key works until the new one is used.",
     ),
     Command(
         "requests", "Share", "devices that wait for approval", f"{_READ}:requests", _json,

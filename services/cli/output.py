@@ -190,8 +190,8 @@ def rate(bytes_per_second: float) -> str:
 
 
 def digits(code: str) -> str:
-    """A pairing code in two groups, as people read it aloud: `123 456`."""
-    return f"{code[:3]} {code[3:]}"
+    """A pairing code in two groups, as people read it aloud: `123 456`; a key as it is."""
+    return f"{code[:3]} {code[3:]}" if len(code) == 6 else printable(code)
 
 
 def duration(seconds: float) -> str:

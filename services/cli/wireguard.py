@@ -81,13 +81,19 @@ def _row(device: WireguardDevice) -> tuple[str, ...]:
         device.endpoint or "-",
         size(device.received_bytes),
         size(device.sent_bytes),
-        device.key,
+        device.key or "-",
     )
 
 
 def add(args: argparse.Namespace) -> int:
+    """A config for a new device, an invited one, or one that gets another key."""
     if not args.name:
-        complain("What shall the device be called?", "vpnshare wireguard add NAME")
+        which = "Which device?" if args.action == "renew" else "What shall the device be called?"
+        complain(which, f"vpnshare wireguard {args.action} NAME")
+        return Exit.USAGE
+    if args.action == "invite" and (args.png or args.key):
+        complain("An invited device brings its own key: there is nothing to scan.",
+                 "vpnshare wireguard invite NAME [--conf FILE]")  # fmt: skip
         return Exit.USAGE
     if args.png is not None and (missing := missing_for_pictures()):
         complain(f"{missing} is not installed: no picture can be made.", f"pip install {missing}")
@@ -100,9 +106,7 @@ def add(args: argparse.Namespace) -> int:
             complain(*refusal(error))
             return Exit.FAILED
         with dial("gateway") as service:
-            made: WireguardConfig = service.call(
-                "wireguard_add", label=args.name, key=args.key, endpoint=args.endpoint
-            )
+            made: WireguardConfig = service.call(f"wireguard_{args.action}", **_params(args))
         try:
             conf.keep(made.text.encode() + b"\n")
             if args.png is not None:
@@ -117,11 +121,21 @@ def add(args: argparse.Namespace) -> int:
         _show_config(made, args.no_qr)
     for name in filter(None, (args.conf, args.png)):
         _tell_written(name)
-    print(_what_next(made))
+    print(_what_next(made, args.action))
     return Exit.OK
 
 
+def _params(args: argparse.Namespace) -> dict[str, str | None]:
+    """What `wireguard_add`, `_invite` or `_renew` is asked for."""
+    who = {"id" if args.action == "renew" else "label": args.name, "endpoint": args.endpoint}
+    return who if args.action == "invite" else who | {"key": args.key}
+
+
 def _show_config(made: WireguardConfig, no_qr: bool) -> None:
+    if "\nPrivateKey=\n" in made.text:
+        print(made.text)
+        print(paint("Put the device's own private key behind PrivateKey=.", "dim"))
+        return
     lines: list[str] = []
     if not no_qr and find_spec("qrcode") is None:
         complain("qrcode is not installed: here is the text alone.", "pip install qrcode")
@@ -197,12 +211,22 @@ def _tell_written(name: str) -> None:
         print(f"  To look at it: {OPENER} {shlex.quote(name)}; to send it: {OPENER} --send FILE")
 
 
-def _what_next(made: WireguardConfig) -> str:
-    left = duration(made.expires_in)
-    return (
-        f"{printable(made.label)} looks for {printable(made.endpoint)}. Turn the tunnel on there "
-        f"within {left}, then: vpnshare requests"
-    )
+def _what_next(made: WireguardConfig, action: str) -> str:
+    name, left = printable(made.label), duration(made.expires_in)
+    looks = f"{name} looks for {printable(made.endpoint)}."
+    if action == "invite":
+        return (
+            f"{looks} Turn the tunnel on there within {left}; then compare the public key that it "
+            "shows with the code in: vpnshare requests"
+        )
+    if action == "renew":
+        looks += " Its present key is good until the new one is used."
+    return f"{looks} Turn the tunnel on there within {left}, then: vpnshare requests"
 
 
-_ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {"show": show, "add": add}
+_ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "show": show,
+    "add": add,
+    "invite": add,
+    "renew": add,
+}

@@ -335,6 +335,20 @@ class GatewayControl(ControlClient):
         made = await self.call("wireguard_add", label=label, key=key, endpoint=endpoint)
         return cast(schema.WireguardConfig, made)
 
+    async def wireguard_invite(
+        self, label: str, endpoint: str | None = None
+    ) -> schema.WireguardConfig:
+        """A config for a device that makes its own key pair, and will ask with it."""
+        made = await self.call("wireguard_invite", label=label, endpoint=endpoint)
+        return cast(schema.WireguardConfig, made)
+
+    async def wireguard_renew(
+        self, id: str, key: str | None = None, endpoint: str | None = None
+    ) -> schema.WireguardConfig:
+        """Another key for a device; the one that it has is good until the new one is used."""
+        made = await self.call("wireguard_renew", id=id, key=key, endpoint=endpoint)
+        return cast(schema.WireguardConfig, made)
+
     async def peers(self) -> list[schema.Peer]:
         return cast(list[schema.Peer], await self.call("peers"))
 

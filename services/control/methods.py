@@ -104,6 +104,36 @@ class WireguardAddParams:
 
 
 @dataclass(frozen=True, slots=True)
+class WireguardInviteParams:
+    """A config for a WireGuard device that makes its own key pair."""
+
+    label: str
+    endpoint: str | None = None
+    """As in `wireguard_add`."""
+
+    def __post_init__(self) -> None:
+        _check_text("label", self.label)
+        if self.endpoint is not None:
+            _check_text("endpoint", self.endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardRenewParams:
+    """Another key for a WireGuard device."""
+
+    id: str
+    """As in `rename`."""
+    key: str | None = None
+    """As in `wireguard_add`; likewise the other."""
+    endpoint: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("id", self.id), ("key", self.key), ("endpoint", self.endpoint)):
+            if value is not None:
+                _check_text(name, value)
+
+
+@dataclass(frozen=True, slots=True)
 class RelistenParams:
     """Open the listening sockets anew."""
 
@@ -297,6 +327,8 @@ GATEWAY = COMMON | _table(
     Method("dns", NoParams, schema.Dns, topic=True),
     Method("wireguard", NoParams, schema.Wireguard, topic=True),
     Method("wireguard_add", WireguardAddParams, schema.WireguardConfig, _WRITE),
+    Method("wireguard_invite", WireguardInviteParams, schema.WireguardConfig, _WRITE),
+    Method("wireguard_renew", WireguardRenewParams, schema.WireguardConfig, _WRITE),
 )
 
 CLIENT = COMMON | _table(

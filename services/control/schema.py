@@ -130,7 +130,8 @@ class Request:
     label: str
     platform: str
     code: str | None
-    """Six digits to compare, when there was no QR secret; else None."""
+    """What to compare where the device holds nothing that it was given here: six digits, or the
+    short form of an invited WireGuard device's key; else None."""
     via: str
     """`qr`, `lan`, `usb`, or `wireguard` (by a config that was made here)."""
     address: str
@@ -423,7 +424,7 @@ class WireguardConfig:
     """A device for a WireGuard app that was made just now; not to be had again."""
 
     id: str
-    """Of the device, once it is let in."""
+    """Of the device, once it is let in; empty for an invitation."""
     label: str
     text: str
     """What the app's file or QR code holds. It has the private key, unless the device has it."""
@@ -442,9 +443,10 @@ class WireguardDevice:
     id: str
     label: str
     key: str
-    """Public, as the apps show it."""
+    """Public, as the apps show it; empty where a device is invited to bring its own."""
     state: str
-    """`offered` (made, not used yet), `asking`, `connected`, `quiet` (let in; no session now)."""
+    """`offered` (made, not used yet), `invited` (for the next key), `asking`, `connected`, `quiet`
+    (let in; no session now)."""
     ipv4: str
     ipv6: str
     told: str
@@ -458,6 +460,10 @@ class WireguardDevice:
     sent_bytes: int = 0
     expires_in: float | None = None
     """Seconds in which an unused config is forgotten."""
+    renews: str | None = None
+    """The id of the device that this will be, once its new key is used."""
+    asking: list[str] = field(default_factory=list)
+    """The keys that ask to be the invited device."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ Nothing in them moves by itself.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -36,6 +37,8 @@ from services.control.methods import (
     RenameParams,
     SetParams,
     WireguardAddParams,
+    WireguardInviteParams,
+    WireguardRenewParams,
 )
 from services.control.registry import Handler, Registry
 from services.logs import matches
@@ -255,6 +258,10 @@ class PretendGateway(Pretend):
         self.wireguard = schema.Wireguard("A" * 43 + "=", 51820, [], [])
         self.made: list[str] = []
         """WireGuard devices that were made."""
+        self.made_with: WireguardAddParams | WireguardInviteParams | WireguardRenewParams | None = (
+            None
+        )
+        """How the last of them was asked for."""
         self.refusal: ControlError | None = None
         """Why none is made."""
         self.dns = schema.Dns(
@@ -292,16 +299,24 @@ class PretendGateway(Pretend):
             "close_flow": self._close_flow,
             "dns": lambda _: self.dns,
             "wireguard": lambda _: self.wireguard,
-            "wireguard_add": self._wireguard_add,
+            "wireguard_add": lambda p: self._wireguard_make(p.label, p),
+            "wireguard_invite": lambda p: self._wireguard_make(p.label, p),
+            "wireguard_renew": lambda p: self._wireguard_make(p.id, p),
         }
 
-    def _wireguard_add(self, params: WireguardAddParams) -> schema.WireguardConfig:
+    def _wireguard_make(
+        self,
+        label: str,
+        params: WireguardAddParams | WireguardInviteParams | WireguardRenewParams,
+    ) -> schema.WireguardConfig:
         if self.refusal is not None:
             raise self.refusal
-        self.made.append(params.label)
-        return schema.WireguardConfig(
-            "c0ffee00", params.label, WIREGUARD_TEXT, "phone", "192.168.43.1:51820", 600.0
-        )
+        self.made.append(label)
+        self.made_with = params
+        text = WIREGUARD_TEXT
+        if isinstance(params, WireguardInviteParams):
+            text = re.sub("PrivateKey=.*", "PrivateKey=", text)
+        return schema.WireguardConfig("c0ffee00", label, text, "phone", "192.168.43.1:51820", 600.0)
 
     def status_now(self) -> schema.GatewayStatus:
         """The status, with its counts true."""

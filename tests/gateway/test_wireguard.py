@@ -16,7 +16,7 @@ from gateway.gateway import Gateway
 from gateway.listeners import ListenError
 from gateway.model import Kind, MemoryStore, Via
 from gateway.nat.counters import FROM_TUNNEL
-from gateway.wireguard_access import MAX_OFFERS, OFFER_SECONDS, OfferRefused
+from gateway.wireguard_offers import MAX_OFFERS, OFFER_SECONDS, OfferRefused
 from sealing.identity import generate_identity, public_key
 from tests.fakes.waiting import settle
 from tests.gateway.devices import CONFIG, Device, paired

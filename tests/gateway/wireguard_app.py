@@ -10,6 +10,7 @@ from typing import NamedTuple
 from gateway.gateway import Gateway
 from netstack.checksum import add, finish, pseudo_header
 from netstack.ip import PROTO_UDP, pack_ip
+from wireguard.constants import RESPONSE_SIZE
 from wireguard.device import Device
 from wireguard.peer import Peer, Where
 from wireguard.profile import Profile, parse_profile
@@ -103,6 +104,11 @@ class App:
         if self.peer.pairs.current is None:
             self.peer.begin(self.loop.time())
         self._flush()
+
+    async def ignores_the_answer(self) -> None:
+        """Wait for the gateway's answer, and throw it away: nothing is confirmed."""
+        data = await asyncio.wait_for(self.loop.sock_recv(self.sock, 65536), 2.0)
+        assert len(data) == RESPONSE_SIZE
 
     def close(self) -> None:
         self.sock.close()

@@ -108,11 +108,12 @@ def connected() -> Iterator[Connected]:
         config = world.directory / f"wg-{world.run_name[-11:]}.conf"
         gateway.command("wireguard", "add", "Anna's phone", "--conf", str(config))
         app = App(world, world.client, config)
+        connected = Connected(world, gateway, app)
         try:
             let_in(gateway, app)
-            yield Connected(world, gateway, app)
+            yield connected
         finally:
-            app.down()
+            connected.app.down()
 
 
 @pytest.fixture
@@ -281,6 +282,31 @@ def test_killed_the_gateway_is_back_without_the_device_doing_anything(
 def _answered_after(process: Process, line: str) -> bool:
     last = process.tail(1)
     return "bytes from" in last and last != line
+
+
+@pytest.mark.usefixtures("leaks")
+def test_a_new_key_takes_over_when_it_is_used(connected: Connected) -> None:
+    gateway, old = connected.gateway, connected.app
+    [before] = gateway.leases()
+    config = old.config.with_stem(f"wn-{connected.world.run_name[-11:]}")
+    gateway.command("wireguard", "renew", "Anna's phone", "--conf", str(config))
+    assert fetch(old.host) == 100_000, "the old key is good still"
+    old.down()
+    connected.app = new = App(connected.world, old.host, config)
+    let_in(gateway, new)
+    assert fetch(new.host) == 100_000
+    [lease] = gateway.leases()
+    assert (lease["ipv4"], lease["ipv6"]) == (before["ipv4"], before["ipv6"])
+    [device] = gateway.ask("wireguard")["devices"]
+    assert device["label"] == "Anna's phone" and device["id"] != before["peer_id"]
+    new.down()
+    old.up()
+    failed = old.host.run(["curl", "-s", "-m", "3", url(SERVER, "bytes/10")], check=False)
+    assert failed.returncode != 0 and old.handshakes() == 0
+    assert gateway.requests() == []
+    old.down()
+    new.up()
+    assert fetch(new.host) == 100_000
 
 
 def test_revoked_it_is_out_at_once(connected: Connected) -> None:

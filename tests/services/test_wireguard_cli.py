@@ -24,6 +24,7 @@ from services.cli.exits import Exit
 from services.cli.main import main
 from services.control import schema
 from services.control.errors import Code, ControlError
+from services.control.methods import WireguardInviteParams, WireguardRenewParams
 from tests.fakes.services import WIREGUARD_TEXT, PretendGateway
 from tests.netns.processes import wait_for
 from tests.netns.terminal import Terminal
@@ -154,6 +155,32 @@ def test_without_a_package_no_device_is_lost(
     shown = capsys.readouterr()
     assert "PrivateKey=" in shown.out
     assert ("█" in shown.out) is (missing == "png")
+
+
+def test_another_key_and_an_invitation(gateway: PretendGateway, capsys: Capture) -> None:
+    assert main(["wireguard", "renew", "phone", "--endpoint", "a.local"]) == Exit.OK
+    assert gateway.made_with == WireguardRenewParams("phone", None, "a.local")
+    text = capsys.readouterr().out
+    assert "█" in text and "good until the new one is used" in text
+    assert main(["wireguard", "invite", "router"]) == Exit.OK
+    assert gateway.made_with == WireguardInviteParams("router")
+    text = capsys.readouterr().out
+    assert "█" not in text, "without a private key there is nothing that an app would take"
+    assert "behind PrivateKey=" in text and "vpnshare requests" in text
+    assert main(["wireguard", "renew", "phone", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["label"] == "phone"
+    for wrong in (["renew"], ["invite"], ["invite", "a", "--png", "x.png"],
+                  ["invite", "a", "--key", "A" * 43 + "="]):  # fmt: skip
+        assert main(["wireguard", *wrong]) == Exit.USAGE
+    assert gateway.made == ["phone", "router", "phone"]
+    gateway.waiting = [
+        schema.Request(
+            "a1b2c3", "router", "wireguard", "xTIBAA...pz4g=", "wireguard", "10.0.0.7", "c0:ff",
+            1.0, 9.0,
+        )
+    ]  # fmt: skip
+    assert main(["requests"]) == Exit.OK
+    assert "xTIBAA...pz4g=" in capsys.readouterr().out
 
 
 def test_files_are_for_their_owner_and_never_overwritten(

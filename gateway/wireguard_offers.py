@@ -1,0 +1,226 @@
+"""Configs that were handed out for WireGuard devices and that nobody has come in by yet.
+
+Theory of operation. Each offer holds a lease number, for the config names its addresses.
+There are three kinds. A *new device* has a key pair of ours, or a public key that its
+owner gave us. A *renewal* is a new key for a device that is let in: it holds no number
+of its own, but has the device's, and the device's key stays good until the new one is
+confirmed. An *invitation* is a config without a private key, for a device that makes
+its own pair: the first key that nobody knows may ask for it, so there is one at a time,
+and no owner's setting lets that key in unseen. A key that is given by hand under the
+invitation's name takes its place.
+
+An offer is good for `OFFER_SECONDS`, and as long as a request by it waits at the desk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gateway.leases import AddressPool, PoolError
+from gateway.model import GatewayStore, Kind, PeerDevice, Via
+from gateway.pairing import PairingDesk
+from gateway.peers import PeerRegistry
+from sealing.errors import ProtocolError
+from sealing.identity import generate_identity, public_key
+from wireguard.noise import Identity
+from wireguard.profile import Profile
+
+OFFER_SECONDS = 600.0
+"""How long a config waits for its first use."""
+MAX_OFFERS = 16
+MAX_INVITED = 4
+"""Keys that may ask for one invitation at once: strangers may be among them."""
+
+Place = tuple[str, int]
+"""(host, port) that a config names as its endpoint."""
+
+
+class OfferRefused(Exception):
+    """A device that cannot be made; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardOffer:
+    """A config that nobody has come in by yet."""
+
+    public_key: bytes
+    """Of an invitation, random bytes that hold its lease number."""
+    label: str
+    profile: Profile
+    """For the caller only: it may hold the private key, and is not kept."""
+    expires: float
+    """Monotonic seconds."""
+    renews: bytes | None = None
+    """The public key of the device whose new key this is."""
+    invites: bool = False
+    """For whatever key asks next."""
+
+    @property
+    def old(self) -> bytes:
+        """Of a renewal, the key that the device has still."""
+        assert self.renews is not None
+        return self.renews
+
+
+class OfferBook:
+    """The offers of a gateway."""
+
+    def __init__(
+        self, store: GatewayStore, registry: PeerRegistry, desk: PairingDesk, identity: Identity
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._desk = desk
+        self._identity = identity
+        self._offers: dict[bytes, WireguardOffer] = {}
+
+    def __len__(self) -> int:
+        return len(self._offers)
+
+    def all(self) -> list[WireguardOffer]:
+        return list(self._offers.values())
+
+    # --- making ------------------------------------------------------------------------------
+
+    def add(
+        self, label: str, place: Place, pool: AddressPool, now: float, key: bytes | None
+    ) -> WireguardOffer:
+        """A device. With `key` its owner has the private one. Raises OfferRefused."""
+        private, public = self._pair(key)
+        invitation = self._invitation()
+        if key is not None and invitation is not None and invitation.label == label:
+            self._bind(invitation, public, now)
+        return self._make(public, label, private, place, pool, now)
+
+    def renew(
+        self, device: PeerDevice, place: Place, pool: AddressPool, now: float, key: bytes | None
+    ) -> WireguardOffer:
+        """Another key for a device, in place of any made before. Raises OfferRefused."""
+        private, public = self._pair(key)
+        self.drop_renewal(device.public_key, now)
+        return self._make(public, device.label, private, place, pool, now, renews=device.public_key)
+
+    def invite(self, label: str, place: Place, pool: AddressPool, now: float) -> WireguardOffer:
+        """A config for whoever asks next, in place of one before. Raises OfferRefused."""
+        invitation = self._invitation()
+        if invitation is not None:
+            self._withdraw_invited(now)
+            self.forget(invitation.public_key)
+        return self._make(generate_identity(), label, None, place, pool, now, invites=True)
+
+    def _pair(self, key: bytes | None) -> tuple[bytes | None, bytes]:
+        """(private key if it is ours to make, public key)."""
+        if key is None:
+            private = generate_identity()
+            return private, public_key(private)
+        offer = self._offers.get(key)
+        taken = offer is not None and offer.renews is not None
+        if taken or self._registry.trusted(key, Kind.WIREGUARD) or key == self._identity.public:
+            raise OfferRefused("this key is in use already")
+        try:
+            self._identity.exchange(key)
+        except (ProtocolError, ValueError):
+            raise OfferRefused("this key is none that can be used") from None
+        return None, key
+
+    def _make(
+        self,
+        public: bytes,
+        label: str,
+        private: bytes | None,
+        place: Place,
+        pool: AddressPool,
+        now: float,
+        renews: bytes | None = None,
+        invites: bool = False,
+    ) -> WireguardOffer:
+        if len(self._offers) >= MAX_OFFERS:
+            raise OfferRefused("too many devices wait for their first use; one of them first")
+        try:
+            ipv4, ipv6 = pool.addresses(self._registry.lease_number(renews or public))
+        except PoolError as error:
+            if renews is None:
+                self._store.move_lease_number(public, None)
+            raise OfferRefused(str(error)) from None
+        host, port = place
+        profile = Profile(
+            private_key=None,
+            ipv4=ipv4,
+            ipv6=ipv6,
+            dns=(pool.gateway_ipv4,),
+            gateway_key=self._identity.public,
+            host=host,
+            port=port,
+        )
+        offer = WireguardOffer(public, label, profile, now + OFFER_SECONDS, renews, invites)
+        self._offers[public] = offer
+        return replace(offer, profile=replace(profile, private_key=private))
+
+    # --- using -------------------------------------------------------------------------------
+
+    def asked_by(self, public: bytes) -> WireguardOffer | None:
+        """The offer by which a key that was proven may ask the owner."""
+        offer = self._offers.get(public)
+        if offer is not None and not offer.invites:
+            return offer
+        asking = self.invited()
+        full = len(asking) >= MAX_INVITED and public not in asking
+        return None if full or self._registry.is_revoked(public) else self._invitation()
+
+    def take(self, public: bytes, now: float) -> WireguardOffer | None:
+        """The owner lets the key in: by which offer, which is over."""
+        invitation = self._invitation()
+        if public not in self._offers and invitation is not None:
+            self._bind(invitation, public, now)
+            return invitation
+        return self._offers.pop(public, None)
+
+    def forget(self, public: bytes) -> None:
+        """The config is good for nothing any more."""
+        offer = self._offers.pop(public, None)
+        if offer is not None and offer.renews is None:
+            self._store.move_lease_number(public, None)
+
+    def drop_renewal(self, device: bytes, now: float) -> None:
+        """No new key for the device."""
+        for offer in self.all():
+            if offer.renews == device:
+                self._desk.withdraw(offer.public_key, now)
+                self.forget(offer.public_key)
+
+    def expire(self, now: float) -> bool:
+        """Forget what was not used in time; True when there was any."""
+        waiting = {request.public_key for request in self._desk.waiting()}
+        invited = self.invited()
+        over = [
+            offer
+            for offer in self._offers.values()
+            if offer.expires <= now
+            and not (invited if offer.invites else offer.public_key in waiting)
+        ]
+        for offer in over:
+            self.forget(offer.public_key)
+        return bool(over)
+
+    # --- invitations -------------------------------------------------------------------------
+
+    def _invitation(self) -> WireguardOffer | None:
+        return next((offer for offer in self._offers.values() if offer.invites), None)
+
+    def invited(self) -> list[bytes]:
+        """The keys that ask for the invitation."""
+        return [
+            request.public_key
+            for request in self._desk.waiting()
+            if request.via is Via.WIREGUARD and request.public_key not in self._offers
+        ]
+
+    def _withdraw_invited(self, now: float) -> None:
+        for key in self.invited():
+            self._desk.withdraw(key, now)
+
+    def _bind(self, invitation: WireguardOffer, public: bytes, now: float) -> None:
+        """The invitation, its addresses, are this key's; who else asks has asked in vain."""
+        del self._offers[invitation.public_key]
+        self._store.move_lease_number(invitation.public_key, public)
+        self._withdraw_invited(now)

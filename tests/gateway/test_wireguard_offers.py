@@ -1,0 +1,253 @@
+"""New keys for devices that are let in, and devices that bring their own, at a composed gateway."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from gateway.gateway import Gateway
+from gateway.model import Kind, MemoryStore
+from gateway.wireguard_offers import MAX_INVITED, OFFER_SECONDS, OfferRefused, WireguardOffer
+from sealing.identity import generate_identity, public_key
+from tests.gateway.devices import CONFIG, paired
+from tests.gateway.test_wireguard import free_port
+from tests.gateway.wireguard_app import App, let_in
+from wireguard.profile import short_key
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    gateway = Gateway(replace(CONFIG, wireguard=free_port()), MemoryStore())
+    await gateway.start()
+    yield gateway
+    await gateway.stop()
+
+
+async def asks_to_be_let_in(app: App) -> None:
+    app.again()
+    app.send(app.question())
+    await app.listen(0.2)
+
+
+def brought(offer: WireguardOffer, private: bytes) -> App:
+    """A device with a key of its own in the config that it was given."""
+    return App(replace(offer.profile, private_key=private).text())
+
+
+# --- renewals ------------------------------------------------------------------------------------
+
+
+async def test_a_new_key_takes_over_when_it_is_used_and_not_before(gateway: Gateway) -> None:
+    old = await let_in(gateway, "phone")
+    (before,) = gateway.peers()
+    gateway.registry.add_usage(before.public_key, 5_000, 7_000)
+    offer = gateway.wireguard_renew("phone")
+    assert offer.profile.private_key not in (None, old.profile.private_key)
+    assert (offer.profile.ipv4, offer.profile.ipv6) == (old.profile.ipv4, old.profile.ipv6)
+    new = App(offer.profile.text())
+    await asks_to_be_let_in(new)
+    (request,) = gateway.requests()
+    assert request.label == "phone" and new.peer.received_bytes == 0
+    assert await old.asks() is not None
+    assert gateway.approve(request.id).public_key == before.public_key
+    assert await old.asks() is not None, "approved is not confirmed"
+    # Answered, and silent: as a replay is.
+    new.again()
+    await new.ignores_the_answer()
+    assert gateway.status().counters["wireguard__initiation__answered"] >= 2
+    assert await old.asks() is not None
+    new.again()
+    assert await new.asks() is not None
+    (peer,) = [peer for peer in gateway.peers() if not peer.revoked]
+    assert peer.public_key == offer.public_key != before.public_key
+    assert (peer.label, peer.first_seen) == ("phone", before.first_seen)
+    assert peer.from_tunnel_bytes >= 5_000 and peer.to_tunnel_bytes >= 7_000
+    (tunnel,) = gateway.tunnels()
+    assert tunnel.peer.public_key == offer.public_key
+    assert tunnel.lease.ipv4 == old.profile.ipv4
+    assert list(gateway.wireguard.device.peers) == [offer.public_key]
+    assert gateway.wireguard.offers() == []
+    assert await old.asks(0.3) is None, "the old key is out"
+    old.again()
+    await old.listen(0.2)
+    assert gateway.requests() == []
+    gateway.rename("phone", "Anna's phone")
+    assert gateway.registry.find("Anna's phone").public_key == offer.public_key
+
+
+async def test_a_renewal_outlives_a_restart_once_it_is_confirmed() -> None:
+    store, config = MemoryStore(), replace(CONFIG, wireguard=free_port(), auto_approve_qr=True)
+    first = Gateway(config, store)
+    await first.start()
+    old = App(first.wireguard_add("tv").profile.text())
+    assert await old.asks() is not None
+    new = App(first.wireguard_renew("tv").profile.text())
+    assert await new.asks() is not None, "whoever approves beforehand has done so"
+    await first.stop()
+    again = Gateway(config, store)
+    await again.start()
+    assert await new.asks() is not None
+    assert again.tunnels()[0].lease.ipv4 == old.profile.ipv4
+    assert await old.asks(0.3) is None
+    other = again.wireguard_add("other")
+    assert other.profile.ipv4 != old.profile.ipv4
+    await again.stop()
+
+
+async def test_a_renewal_that_is_not_used_leaves_all_as_it_was(gateway: Gateway) -> None:
+    old = await let_in(gateway, "phone")
+    unused = App(gateway.wireguard_renew("phone").profile.text())
+    gateway.wireguard.expire(gateway.now() + OFFER_SECONDS)
+    assert gateway.wireguard.offers() == []
+    await asks_to_be_let_in(unused)
+    assert gateway.requests() == []
+    # Let in, and not used from then on.
+    late = App(gateway.wireguard_renew("phone").profile.text())
+    await asks_to_be_let_in(late)
+    gateway.approve(gateway.requests()[0].id)
+    assert len(gateway.wireguard.device.peers) == 2
+    later = gateway.now() + OFFER_SECONDS
+    assert gateway.wireguard.get_timer() is not None
+    assert not gateway.wireguard.expire(later - 5) and gateway.wireguard.expire(later + 1)
+    assert len(gateway.wireguard.device.peers) == 1
+    assert await late.asks(0.3) is None
+    assert await old.asks() is not None
+    assert gateway.wireguard_add("next").profile.ipv4 != old.profile.ipv4
+
+
+async def test_one_renewal_at_a_time_and_none_for_who_is_denied_or_revoked(
+    gateway: Gateway,
+) -> None:
+    old = await let_in(gateway, "phone")
+    first = App(gateway.wireguard_renew("phone").profile.text())
+    await asks_to_be_let_in(first)
+    second = App(gateway.wireguard_renew("phone").profile.text())
+    assert gateway.requests() == [] and len(gateway.wireguard.offers()) == 1
+    await asks_to_be_let_in(first)
+    assert gateway.requests() == []
+    await asks_to_be_let_in(second)
+    gateway.deny(gateway.requests()[0].id)
+    assert gateway.wireguard.offers() == [] and await old.asks() is not None
+    for approved in (False, True):
+        third = App(gateway.wireguard_renew("phone").profile.text())
+        await asks_to_be_let_in(third)
+        if approved:
+            gateway.approve(gateway.requests()[0].id)
+            gateway.revoke("phone")
+            assert gateway.wireguard.device.peers == {}
+            assert await third.asks(0.3) is None
+        else:
+            gateway.wireguard_renew("phone")
+    assert gateway.wireguard.offers() == [] and gateway.requests() == []
+    with pytest.raises(OfferRefused):
+        gateway.wireguard_renew("phone")
+
+
+async def test_a_renewal_with_a_key_of_the_devices_own(gateway: Gateway) -> None:
+    old = await let_in(gateway, "phone")
+    private = generate_identity()
+    key = public_key(private)
+    offer = gateway.wireguard_renew("phone", key=key)
+    with pytest.raises(OfferRefused):
+        gateway.wireguard_add("thief", key=key)
+    app = brought(offer, private)
+    await asks_to_be_let_in(app)
+    gateway.approve(gateway.requests()[0].id)
+    app.again()
+    assert await app.asks() is not None
+    with pytest.raises(OfferRefused):
+        gateway.wireguard_renew("phone", key=key)
+    assert gateway.tunnels()[0].lease.ipv4 == old.profile.ipv4
+
+
+async def test_only_devices_with_an_app_are_renewed(gateway: Gateway) -> None:
+    device, _ = await paired(gateway)
+    (peer,) = gateway.peers()
+    assert peer.kind is Kind.VSHP
+    with pytest.raises(OfferRefused):
+        gateway.wireguard_renew(peer.id)
+    device.leave()
+
+
+# --- invitations ---------------------------------------------------------------------------------
+
+
+async def test_an_invited_device_brings_its_own_key(gateway: Gateway) -> None:
+    offer = gateway.wireguard_invite("router")
+    assert "\nPrivateKey=\n" in f"\n{offer.profile.text()}"
+    private = generate_identity()
+    app = brought(offer, private)
+    await asks_to_be_let_in(app)
+    (request,) = gateway.requests()
+    assert request.label == "router" and request.code == short_key(public_key(private))
+    gateway.approve(request.code)
+    app.again()
+    assert await app.asks() is not None
+    (tunnel,) = gateway.tunnels()
+    assert tunnel.lease.ipv4 == offer.profile.ipv4 and tunnel.peer.label == "router"
+    assert gateway.wireguard.offers() == []
+    late = brought(offer, generate_identity())
+    await asks_to_be_let_in(late)
+    assert gateway.requests() == [], "an invitation is for one device"
+    assert gateway.wireguard_add("next").profile.ipv4 != offer.profile.ipv4
+
+
+async def test_an_invitation_is_proof_of_nothing() -> None:
+    config = replace(CONFIG, wireguard=free_port(), auto_approve_qr=True)
+    gateway = Gateway(config, MemoryStore())
+    await gateway.start()
+    app = brought(gateway.wireguard_invite("router"), generate_identity())
+    await asks_to_be_let_in(app)
+    assert len(gateway.requests()) == 1 and app.peer.received_bytes == 0
+    await gateway.stop()
+
+
+async def test_strangers_at_an_invitation_are_few_and_may_be_denied(gateway: Gateway) -> None:
+    revoked = await let_in(gateway, "old")
+    gateway.revoke("old")
+    offer = gateway.wireguard_invite("router")
+    revoked.peer.pairs.clear()
+    await asks_to_be_let_in(revoked)
+    assert gateway.requests() == [], "a revoked device does not nag"
+    apps = [brought(offer, generate_identity()) for _ in range(MAX_INVITED + 1)]
+    for app in apps:
+        await asks_to_be_let_in(app)
+    assert len(gateway.requests()) == MAX_INVITED
+    gateway.deny(gateway.requests()[0].id)
+    await asks_to_be_let_in(apps[-1])
+    assert len(gateway.requests()) == MAX_INVITED
+    gateway.approve(gateway.requests()[-1].id)
+    assert gateway.requests() == [], "who else asked has asked in vain"
+    apps[-1].again()
+    assert await apps[-1].asks() is not None
+
+
+async def test_one_invitation_at_a_time_and_not_for_ever(gateway: Gateway) -> None:
+    first = gateway.wireguard_invite("a")
+    app = brought(first, generate_identity())
+    await asks_to_be_let_in(app)
+    second = gateway.wireguard_invite("b")
+    assert [offer.label for offer in gateway.wireguard.offers()] == ["b"]
+    assert gateway.requests() == [] and second.profile.ipv4 == first.profile.ipv4
+    gateway.wireguard.expire(gateway.now() + OFFER_SECONDS)
+    await asks_to_be_let_in(app)
+    assert gateway.requests() == gateway.wireguard.offers() == []
+    assert gateway.wireguard_add("c").profile.ipv4 == first.profile.ipv4
+
+
+async def test_the_key_of_an_invited_device_may_be_given_by_hand(gateway: Gateway) -> None:
+    invitation = gateway.wireguard_invite("router")
+    private = generate_identity()
+    offer = gateway.wireguard_add("router", key=public_key(private))
+    assert offer.profile.ipv4 == invitation.profile.ipv4
+    assert len(gateway.wireguard.offers()) == 1
+    stranger = brought(invitation, generate_identity())
+    await asks_to_be_let_in(stranger)
+    assert gateway.requests() == []
+    app = brought(invitation, private)
+    await asks_to_be_let_in(app)
+    gateway.approve(gateway.requests()[0].id)
+    app.again()
+    assert await app.asks() is not None
