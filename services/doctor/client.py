@@ -191,6 +191,14 @@ def promise(facts: ClientFacts) -> Outcome:
         return skipped("The client service does not run: see what it has left, below.")
     if not now.guard.guards.rules:
         return skipped("Nothing is in force.")
+    before = [name for name in now.guard.guards.beside if name.startswith("ip -")]
+    if before and not now.guard.guards.strict:
+        return warn(
+            f"Rules of other programs decide before this client's: {', '.join(before)}. What they "
+            "send elsewhere leaves outside the VPN.",
+            "Remove them (see: ip rule), or have the firewall hold it: vpnshare set "
+            "client.kill_switch true, then start the client anew.",
+        )
     return ok("The network stays closed until you disconnect, whatever becomes of the link.")
 
 

@@ -569,6 +569,11 @@ def state(state: ClientState, **what: Any) -> dict[str, Any]:
         ("routes", "warn", state(ClientState.FAILED, error="revoked"), {}, "vpnshare disconnect"),
         (
             "promise", "warn", {"now": replace(CONNECTED, guard=GuardSnapshot(
+                GuardState.ARMED, guards=Guards(("r",), beside=("lan0 x", "ip -4 rule 100"))))},
+            {}, "client.kill_switch true",
+        ),
+        (
+            "promise", "warn", {"now": replace(CONNECTED, guard=GuardSnapshot(
                 GuardState.OFF, open_on_failure=True))}, {}, "client.open_on_failure false",
         ),
         (
