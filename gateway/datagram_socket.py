@@ -81,6 +81,11 @@ class DatagramSocket:
         self._buffer = bytearray(RECEIVE_SIZE)
         self._view = memoryview(self._buffer)
         self._segments = True
+        self._address: Any = None
+        self._ancillary: Ancillary = []
+        self._segment = 0
+        self._where = Where(None, 0, b"")
+        """Of the last run."""
         six = ":" in host
         try:
             sock = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
@@ -106,13 +111,17 @@ class DatagramSocket:
     def ready(self, mask: int, now: float) -> None:
         if mask & select.EPOLLOUT:
             self._send_held(now)
+        self._take_runs(RUNS_PER_TURN, RUNS_PER_TURN * RECEIVE_SIZE)
+
+    def _take_runs(self, most: int, most_bytes: int) -> int:
+        """Receive up to `most` runs, none of them after so many bytes; how many there were."""
         receive = self.sock.recvmsg_into
         buffers = [self._view]
-        for _ in range(RUNS_PER_TURN):
+        for taken in range(most):
             try:
                 n, ancillary, _flags, address = receive(buffers, CONTROL_SIZE)
             except (BlockingIOError, InterruptedError):
-                return
+                return taken
             except OSError:
                 # An ICMP error for something sent earlier; the session notices silence itself.
                 self._counts["link__udp__icmp_error"] += 1
@@ -120,6 +129,10 @@ class DatagramSocket:
             if n:
                 # The time of each run: what is sent meanwhile may be acknowledged meanwhile.
                 self._run(n, ancillary, address, monotonic())
+                most_bytes -= n
+                if most_bytes <= 0:
+                    return taken + 1
+        return most
 
     def send(self, data: memoryview | bytes, segment: int, address: Any, path: Ancillary) -> None:
         """Send a run of datagrams of `segment` bytes (the last one less), or hold it."""
@@ -166,7 +179,13 @@ class DatagramSocket:
 
     def _run(self, n: int, ancillary: Ancillary, address: Any, now: float) -> None:
         """One receive: a datagram, or several of one sender joined."""
-        segment, interface, local = n, 0, b""
+        if address != self._address or ancillary != self._ancillary:
+            self._learn(ancillary, address)
+        self._received(self._view[:n], self._segment or n, self._where, now)
+
+    def _learn(self, ancillary: Ancillary, address: Any) -> None:
+        """Where runs like this one come from: mostly the next one as well."""
+        segment, interface, local = 0, 0, b""
         for level, kind, data in ancillary:
             if level == socket.IPPROTO_UDP:
                 segment = joined_size(level, kind, data) or segment
@@ -174,7 +193,10 @@ class DatagramSocket:
                 interface, _, local = _PKTINFO4.unpack_from(data)
             elif level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
                 local, interface = _PKTINFO6.unpack_from(data)
-        self._received(self._view[:n], segment, Where(address, interface, local), now)
+        self._address, self._ancillary, self._segment = address, ancillary, segment
+        where = Where(address, interface, local)
+        if where != self._where:
+            self._where = where
 
     def _send(self, data: memoryview | bytes, segment: int, address: Any, path: Ancillary) -> None:
         if len(data) <= segment:
