@@ -25,6 +25,7 @@ from client.system.facts import FactsReader
 from client.system.fence import Fence, inside
 from client.system.journal import Journal
 from client.system.killswitch import KillSwitch
+from client.system.onlink import NOTHING_LOCAL
 from client.system.resolver import RESOLVER_KINDS, Resolver
 from client.system.routes import Routes, TunnelAddresses, tables
 from client.system.run import Runner, SystemRunner
@@ -32,6 +33,8 @@ from client.system.run import Runner, SystemRunner
 log = logging.getLogger(__name__)
 
 JOURNAL_NAME = "client-undo.jsonl"
+IPV6_MULTICAST = "IPv6 multicast"
+"""What routes and rules cannot hold where no network is local; the strict table does."""
 MARKS = 500_000
 """Marks that the state folder chooses from, so that each folder has its own."""
 
@@ -164,7 +167,11 @@ class LinuxHost:
         self._put_fence(mark, force, name, addresses)
         rules = self._routes.enforce(force, name, addresses)
         direct, strict = self._routes.direct, self._config.kill_switch
-        self._guards = Guards(rules, beside=direct.names())
+        beside = direct.names()
+        if NOTHING_LOCAL in self._config.local_interfaces:
+            # The kernel's own table, before all rules, sends it out by an interface's link.
+            beside += (IPV6_MULTICAST,)
+        self._guards = Guards(rules, beside=beside)
         if strict:
             carrier = name if force is Force.TUNNEL else None
             table = self._kill_switch.load(

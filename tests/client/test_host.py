@@ -1,4 +1,4 @@
-"""Taking it all back where a tool fails: each part by itself, and what stays is shown."""
+"""The host as a whole: what goes beside is shown, and it is taken back though a tool fails."""
 
 from __future__ import annotations
 
@@ -50,8 +50,10 @@ def carrying(kernel: Brittle, path: Path, strict: bool) -> LinuxHost:
     return host
 
 
-def made(kernel: Brittle, path: Path, strict: bool) -> LinuxHost:
-    config = ClientConfig(path, kill_switch=strict, resolv_conf=path / "resolv.conf")
+def made(kernel: Brittle, path: Path, strict: bool, *local: str) -> LinuxHost:
+    config = ClientConfig(
+        path, kill_switch=strict, local_interfaces=local, resolv_conf=path / "resolv.conf"
+    )
     return LinuxHost(config, kernel, config.resolv_conf, kernel.open_nic, kernel.proc)
 
 
@@ -90,3 +92,12 @@ def test_what_stands_is_found_by_the_tool_that_works(
     carrying(kernel, tmp_path, True)
     kernel.broken = broken
     assert made(kernel, tmp_path, True).found()
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_where_nothing_is_local_what_the_routes_cannot_hold_is_named(
+    kernel: Brittle, tmp_path: Path, strict: bool
+) -> None:
+    host = made(kernel, tmp_path, strict, "none")
+    host.enforce(Force.BLOCK)
+    assert host.guards().beside == (() if strict else ("IPv6 multicast",))
