@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
+from services.cli import calling
 from services.cli.exits import Exit
 from services.cli.output import complain, print_json, printable
+from services.cli.pairing import describe
 from services.cli.services import dial
-from services.control.errors import ControlError
+from services.control.errors import Code, ControlError
+from services.control.schema import Request
+
+SHOWN = 4
+"""Waiting devices that are named when there are several."""
 
 
 def share(args: argparse.Namespace) -> int:
@@ -44,11 +51,15 @@ def relisten(args: argparse.Namespace) -> int:
 
 
 def approve(args: argparse.Namespace) -> int:
+    if args.id is None and not _the_one(args, "approve"):
+        return Exit.REFUSED
     return _change("gateway", "approve", args, "{label} may use the VPN now.")
 
 
 def deny(args: argparse.Namespace) -> int:
     if not args.all:
+        if args.id is None:
+            _the_one(args, "deny")
         return _change("gateway", "deny", args, "{label} was turned away.")
     with dial("gateway") as service:
         denied = []
@@ -63,6 +74,34 @@ def deny(args: argparse.Namespace) -> int:
     else:
         print(f"{len(denied)} devices were turned away." if denied else "No device is waiting.")
     return Exit.OK
+
+
+def _the_one(args: argparse.Namespace, verb: str) -> bool:
+    """Put the id of the only device that waits into `args`; whether the person here means it.
+
+    Digits that nobody has compared are asked about where somebody can be asked.
+    Raises `ControlError` when none waits, or several.
+    """
+    with dial("gateway") as service:
+        waiting: list[Request] = service.call("requests")
+    if not waiting:
+        raise ControlError(
+            Code.NOT_FOUND, "No device is waiting.",
+            f"On the device: vpnshare connect. See who has asked: {calling.name()} logs",
+        )  # fmt: skip
+    if len(waiting) > 1:
+        each = ", ".join(f"{r.code or r.id} ({r.label})" for r in waiting[:SHOWN])
+        raise ControlError(
+            Code.CONFLICT, f"{len(waiting)} devices are waiting: {each}.",
+            f"Name the one: {calling.name()} {verb} {waiting[0].code or waiting[0].id}",
+        )  # fmt: skip
+    request = waiting[0]
+    args.id = request.id
+    if verb != "approve" or not request.code or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    sys.stderr.write(f"{describe(request)} asks. Does it show the same digits? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def revoke(args: argparse.Namespace) -> int:

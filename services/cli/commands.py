@@ -37,11 +37,14 @@ def _role(parser: argparse.ArgumentParser) -> None:
     )
 
 
-_REQUEST = "the request's id, its unique beginning, or the digits that the device shows"
+_REQUEST = (
+    "the request's id, its unique beginning, or the digits that the device shows "
+    "(default: the only one that waits)"
+)
 
 
 def _approve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID|CODE", help=_REQUEST)
+    parser.add_argument("id", nargs="?", metavar="ID|CODE", help=_REQUEST)
     _json(parser)
 
 
@@ -51,7 +54,7 @@ def _id(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def _deny(parser: argparse.ArgumentParser) -> None:
-    which = parser.add_mutually_exclusive_group(required=True)
+    which = parser.add_mutually_exclusive_group()
     which.add_argument("id", nargs="?", metavar="ID|CODE", help=_REQUEST)
     which.add_argument("--all", action="store_true", help="every device that waits")
     _json(parser)
@@ -365,13 +368,14 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "approve", "Share", "let a waiting device in", f"{_ACT}:approve",
-        _approve, ("vpnshare approve 3f", "vpnshare approve 483920"),
+        _approve, ("vpnshare approve", "vpnshare approve 483920", "vpnshare approve 3f"),
         "Compare the six digits on both devices first, when `vpnshare requests` shows some. Or\n"
-        "type those that the device shows: no other request has them.",
+        "type those that the device shows: no other request has them. Without any it is the only\n"
+        "device that waits; on a terminal it asks first whether the digits are the same.",
     ),
     Command(
         "deny", "Share", "turn a waiting device away", f"{_ACT}:deny",
-        _deny, ("vpnshare deny 3f", "vpnshare deny --all"),
+        _deny, ("vpnshare deny", "vpnshare deny 3f", "vpnshare deny --all"),
         "A device that was denied, and its address, are kept away for a while.",
     ),
     Command(

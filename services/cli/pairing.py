@@ -67,7 +67,7 @@ def _wait(service: OneShot, known: set[str], deadline: float, offer: str) -> int
                 if answer is not None:
                     return answer
             else:
-                print(f"{_describe(request)} waits: vpnshare approve {request.id}", flush=True)
+                print(f"{describe(request)} waits: vpnshare approve {request.id}", flush=True)
         new = [p for p in service.call("peers") if p.id not in known and not p.revoked]
         if new:
             print(f"\n{printable(new[0].label)} may use the VPN now.")
@@ -83,7 +83,8 @@ def _used_by(service: OneShot, offer: str) -> str | None:
     return next((each.used_by for each in service.call("offers") if each.id == offer), None)
 
 
-def _describe(request: Request) -> str:
+def describe(request: Request) -> str:
+    """Who asks: the device's name, where it comes from, its code."""
     code = f", code {digits(request.code)}" if request.code else ""
     return f"{printable(request.label)} ({request.via}, {request.address}{code})"
 
@@ -91,7 +92,7 @@ def _describe(request: Request) -> str:
 def _ask(service: OneShot, request: Request) -> int | None:
     """The owner's decision; None when the request was gone by then."""
     try:
-        answer = input(f"\n{_describe(request)} asks to be let in. Approve? [y/N] ")
+        answer = input(f"\n{describe(request)} asks to be let in. Approve? [y/N] ")
     except EOFError:
         answer = ""
     approved = answer.strip().lower() in ("y", "yes")

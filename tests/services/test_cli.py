@@ -77,7 +77,8 @@ def test_the_overview_names_every_command_and_exit_code(capsys: Capture) -> None
         ([], Exit.USAGE, ""),
         (["statsu"], Exit.USAGE, "Did you mean: vpnshare status"),
         (["status", "--nope"], Exit.USAGE, "--nope"),
-        (["approve"], Exit.USAGE, "ID"),
+        (["approve"], Exit.NOT_RUNNING, "vpnshare gateway"),
+        (["deny", "3f", "--all"], Exit.USAGE, "--all"),
         (["flows", "--limit", "9999999"], Exit.USAGE, "9999999"),
         (["connect", "--wait", "-1"], Exit.USAGE, "seconds"),
         (["connect", "--transport", "pigeon"], Exit.USAGE, "pigeon"),
@@ -371,7 +372,35 @@ def test_all_who_wait_can_be_turned_away(gateway: PretendGateway, capsys: Captur
     assert not gateway.waiting
     assert main(["deny", "--all"]) == Exit.OK
     assert "No device is waiting." in capsys.readouterr().out
-    assert main(["deny"]) == Exit.USAGE
+
+
+@pytest.mark.parametrize("verb", ["approve", "deny"])
+def test_the_only_one_that_waits_needs_no_id(
+    verb: str, gateway: PretendGateway, capsys: Capture
+) -> None:
+    gateway.waiting.clear()
+    assert main([verb]) == Exit.NOT_FOUND
+    assert "No device is waiting." in capsys.readouterr().err
+    gateway.waiting += [fakes.request("r1"), fakes.request("r2", "Stranger\x1b[2J", "111222")]
+    assert main([verb]) == Exit.CONFLICT
+    told = capsys.readouterr().err
+    assert "2 devices are waiting" in told and "111222 (Stranger" in told and "\x1b" not in told
+    del gateway.waiting[0]
+    assert main([verb]) == Exit.OK
+    assert "Stranger" in capsys.readouterr().out and not gateway.waiting
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"y", Exit.OK), (b"n", Exit.REFUSED)])
+def test_digits_of_the_only_one_are_asked_about_on_a_terminal(
+    answer: bytes, code: Exit, gateway: PretendGateway
+) -> None:
+    gateway.waiting[:] = [fakes.request("r2", "Laptop", "111222")]
+    terminal = Terminal("approve")
+    terminal.read_until(b"same digits? [y/N]")
+    assert b"Laptop" in terminal.shown and b"111 222" in terminal.shown
+    terminal.write(answer + b"\n")
+    assert terminal.end() == code
+    assert bool(gateway.waiting) is (code != Exit.OK)
 
 
 class Strange(PretendClient):

@@ -29,6 +29,7 @@ case "$*" in
     [ -e "${0%/*}/installed" ] || exit 98
     shift 2
     echo "ran $*"
+    [ -z "${SHOW_NAME:-}" ] || echo "as $VPNSHARE_CALLED"
     exit 7
     ;;
 esac
@@ -149,6 +150,15 @@ def test_through_symlinks_and_from_elsewhere(clone: Clone, tmp_path: Path) -> No
         "vpnshare-link x", shell=True, cwd="/", env=clone.env, capture_output=True, check=False
     )
     assert by_path.stdout == b"ran x\n"
+
+
+def test_the_command_knows_how_it_was_called(clone: Clone) -> None:
+    clone.run("x")
+    done = subprocess.run(
+        ["./vpnshare", "x"], cwd=clone.root, env=clone.env | {"SHOW_NAME": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "ran x\nas ./vpnshare\n"
 
 
 def test_a_changed_project_is_installed_again(clone: Clone) -> None:
