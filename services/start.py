@@ -15,7 +15,9 @@ import sys
 
 def isolated(module: str, *words: str) -> list[str]:
     """The command that runs a module of ours."""
-    return [sys.executable, "-I", __file__, module, *words]
+    # A child leaves no compiled files behind if we were told by -B to leave none.
+    silent = ["-B"] if sys.flags.isolated and sys.flags.dont_write_bytecode else []
+    return [sys.executable, "-I", *silent, __file__, module, *words]
 
 
 def own_command() -> list[str]:

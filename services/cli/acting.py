@@ -87,7 +87,7 @@ def _the_one(args: argparse.Namespace, verb: str) -> bool:
     if not waiting:
         raise ControlError(
             Code.NOT_FOUND, "No device is waiting.",
-            f"On the device: vpnshare connect. See who has asked: {calling.name()} logs",
+            f"On the device: {calling.name()} join. See who has asked: {calling.name()} logs",
         )  # fmt: skip
     if len(waiting) > 1:
         each = ", ".join(f"{r.code or r.id} ({r.label})" for r in waiting[:SHOWN])

@@ -166,6 +166,11 @@ def _connect(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _join(parser: argparse.ArgumentParser) -> None:
+    _connect(parser)
+    parser.add_argument("--no-console", action="store_true", help="connect only")
+
+
 def _discover(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=_seconds, default=3.0, metavar="N",
                         help="listen for so long (default: 3)")  # fmt: skip
@@ -282,6 +287,23 @@ COMMANDS: tuple[Command, ...] = (
         "Starts a gateway service in the background if none runs, turns sharing on and opens\n"
         "the console with the pairing code. The service stays when the console is left;\n"
         "`vpnshare down` stops it.",
+    ),
+    Command(
+        "join", "Start", "use a gateway's VPN: service, pairing, connection, console",
+        "services.cli.joining:join", _join,
+        ("vpnshare join", "vpnshare join -", "vpnshare join 192.168.1.20", "vpnshare join phone",
+         "vpnshare join 192.168.1.20 --code 483920",
+         "ssh phone vpnshare pair --json | jq -r .uri | vpnshare join -"),
+        "The counterpart of `up`, on the device. It gets root's rights by sudo, starts a client\n"
+        "service in the background if none runs, connects (to the last gateway, or it asks for\n"
+        "the URI under the QR code) and opens the console. `vpnshare leave` ends it. By address\n"
+        "both sides show six digits, and both have to say that they are the same: see `connect`.\n"
+        "Ctrl-C before it is connected takes back what it began.",
+    ),
+    Command(
+        "leave", "Start", "disconnect, and stop the service that `join` started",
+        "services.cli.joining:leave", _json, ("vpnshare leave", "vpnshare leave --json"),
+        "Routes and resolver are as before. A service that was started in another way goes on.",
     ),
     Command(
         "down", "Start", "stop the services", f"{_RUN}:down", _down,

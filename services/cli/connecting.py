@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 
+from services.cli import calling
 from services.cli.exits import Exit
 from services.cli.output import complain, digits, paint, print_json, printable
 from services.cli.services import dial
@@ -25,31 +26,39 @@ _REFUSALS = ("denied", "revoked", "secret_unknown", "secret_used", "secret_expir
 
 
 def connect(args: argparse.Namespace) -> int:
+    target = target_of(args.target)
+    with _dial(args.wait) as service:
+        if target is None and args.code is None:
+            target = ask_if_unknown(service)
+        status = establish(service, target, args)
+    if args.json:
+        print_json(status)
+    return outcome(status, args)
+
+
+def ask_if_unknown(service: OneShot) -> str | None:
+    """The URI from whoever sits at the terminal, when there is no gateway to go back to."""
+    return _ask() if sys.stdin.isatty() and not service.call("gateways") else None
+
+
+def establish(service: OneShot, target: str | None, args: argparse.Namespace) -> ClientStatus:
+    """Have the service connect, and follow it; what has become of it. Raises `ControlError`."""
     params: dict[str, object] = {"transport": args.transport}
-    target = _target(args.target)
     if args.code is not None:
         params["code"] = args.code
     if args.yes:
         params["unseen"] = True
     if args.open_on_failure:
         params["open_on_failure"] = True
-    with _dial(args.wait) as service:
-        unknown = target is None and args.code is None and not service.call("gateways")
-        if unknown and sys.stdin.isatty():
-            target = _ask()
-        if target is not None:
-            from vshp.uri import is_uri
+    if target is not None:
+        from vshp.uri import is_uri
 
-            params["uri" if is_uri(target) else "gateway"] = target
-        status: ClientStatus = service.call("connect", **params)
-        if args.wait != 0:
-            status = _wait(service, status, args.wait, args)
-    if args.json:
-        print_json(status)
-    return _outcome(status, args)
+        params["uri" if is_uri(target) else "gateway"] = target
+    status: ClientStatus = service.call("connect", **params)
+    return status if args.wait == 0 else follow(service, status, args)
 
 
-def _target(words: list[str]) -> str | None:
+def target_of(words: list[str], verb: str = "connect") -> str | None:
     """What to connect to; a URI may have been typed without quotes around its blanks."""
     if not words:
         return None
@@ -65,7 +74,7 @@ def _target(words: list[str]) -> str | None:
         if sys.stderr.isatty():
             complain(
                 "The URI's secret stands in the shell's history now, and others could read it.",
-                "vpnshare connect - asks for the URI instead.",
+                f"{calling.name()} {verb} - asks for the URI instead.",
             )
     return target
 
@@ -88,10 +97,9 @@ def _dial(wait: float | None) -> OneShot:
             time.sleep(0.1)
 
 
-def _wait(
-    service: OneShot, status: ClientStatus, limit: float | None, args: argparse.Namespace
-) -> ClientStatus:
+def follow(service: OneShot, status: ClientStatus, args: argparse.Namespace) -> ClientStatus:
     """Follow the client's state until it is decided, the time is over, or it takes a person."""
+    limit: float | None = args.wait
     quiet, asks = args.json, not args.json and sys.stdin.isatty() and sys.stderr.isatty()
     begin = time.monotonic()
     shown: tuple[str, str | None] | None = None
@@ -122,9 +130,13 @@ def _progress(status: ClientStatus) -> None:
     if status.state == "connecting":
         text = f"Connecting to {gateway}..."
     elif status.state == "asked" and status.code:
-        text = f"First contact with {gateway}. Here the code is {_code(status)}."
+        text = (
+            f"First contact with {gateway}. Here the code is {_code(status)}; its console shows "
+            "one, too (there: vpnshare requests)."
+        )
     elif status.state == "waiting":
-        text = f"Waiting for {gateway}'s owner to approve."
+        text = f"Waiting for {gateway}'s owner to approve: a in the console there, or "
+        text += f"vpnshare approve {status.code or ''}".rstrip() + "."
         if status.code:
             text += f" Both sides show the code {_code(status)}."
     elif status.state == "reconnecting":
@@ -143,7 +155,7 @@ def _unseen(status: ClientStatus) -> None:
     complain(
         f"The digits are not compared (--yes): whoever answers at {gateway} is believed, "
         "now and whenever this device comes back.",
-        "If that was somebody else: vpnshare forget, then connect again and compare.",
+        f"If that was somebody else: {calling.command('forget')}, then connect again and compare.",
     )
 
 
@@ -152,7 +164,10 @@ def _compare(status: ClientStatus) -> None:
 
     By a connection of its own, since the one that watches is in the middle of it.
     """
-    prompt = "Does the gateway's screen show the same? Then type the digits, or y. [y/N] "
+    prompt = (
+        "Is this the gateway you mean? Then its screen shows the same: type the digits, or y. "
+        "[y/N] "
+    )
     print(prompt, end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline().strip().lower()
     with dial("client") as service:
@@ -168,8 +183,10 @@ def _compare(status: ClientStatus) -> None:
             complain(exc.message, exc.hint)
 
 
-def _outcome(status: ClientStatus, args: argparse.Namespace) -> int:
+def outcome(status: ClientStatus, args: argparse.Namespace, verb: str = "connect") -> int:
+    """Say what has become of it; the exit code."""
     gateway = printable(status.gateway or "the gateway")
+    stop = calling.command("disconnect")
     if status.state == "connected":
         if not args.json:
             lease = status.lease
@@ -185,7 +202,8 @@ def _outcome(status: ClientStatus, args: argparse.Namespace) -> int:
         complain(
             status.reason or "The connection was given up.",
             status.kill_switch.opened_by
-            and f"This device's network stays closed. Open it: {status.kill_switch.opened_by}",
+            and "This device's network stays closed. Open it: "
+            + status.kill_switch.opened_by.replace("vpnshare disconnect", stop),
         )
         return Exit.REFUSED if status.error in _REFUSALS else Exit.FAILED
     if status.state == "asked":
@@ -193,19 +211,19 @@ def _outcome(status: ClientStatus, args: argparse.Namespace) -> int:
         complain(
             f"Not connected: nobody has said here that {gateway} shows the digits {code}, too.",
             "If its screen (or vpnshare requests there) shows the same, confirm them: "
-            f"vpnshare connect {_named(args)}--code DIGITS.",
+            + calling.command(f"{verb} {_named(args)}--code DIGITS"),
         )
         return Exit.UNCONFIRMED
     if args.wait == 0:
         if not args.json:
-            print(f"Connecting to {gateway}. See: vpnshare status")
+            print(f"Connecting to {gateway}. See: {calling.command('status')}")
         return Exit.OK
     complain(
         f"Not connected yet: {(status.reason or status.state).removesuffix('.')}.",
-        "The client keeps trying; vpnshare disconnect stops it."
+        f"The client keeps trying; {stop} stops it."
         if status.kill_switch.state == "off"
         else "The client keeps trying, and this device's network stays closed meanwhile; "
-        "vpnshare disconnect opens it.",
+        f"{stop} opens it.",
     )
     return Exit.TIMED_OUT
 

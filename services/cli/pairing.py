@@ -41,7 +41,7 @@ def _show(offer: PairOffer, no_qr: bool) -> None:
         else:
             complain(f"The terminal is too narrow for the code ({need} columns).")
     print(offer.uri)
-    print(paint("Scan it, or paste the URI on the device into: vpnshare connect -", "dim"))
+    print(paint("Scan it, or paste the URI on the device into: vpnshare join -", "dim"))
     print(f"{printable(offer.name)}  {paint(offer.fingerprint, 'dim')}")
     if offer.note:
         complain(offer.note)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
@@ -16,8 +13,9 @@ from typing import Any
 
 from services import paths
 from services.cli.exits import Exit
-from services.cli.output import complain, last_words, print_json, printable
+from services.cli.output import complain, print_json, printable
 from services.cli.services import dial, running
+from services.cli.starting import start
 from services.config import ConfigError
 from services.console_settings import ConsoleSettings
 from services.control.errors import Code, ControlError, ServiceUnavailable
@@ -25,15 +23,9 @@ from services.control.oneshot import OneShot
 from services.control.schema import GatewayStatus
 from services.encoding import can_show
 from services.logs import keep_trace
-from services.start import own_command
-from storage import own
 
-START_TIMEOUT = 20.0
-"""Seconds until a service that `up` started must answer."""
 STOP_TIMEOUT = 25.0
 """Seconds until a service that `down` stops must be gone."""
-MAX_LOG = 4 * 1024 * 1024
-"""Bytes of a background service's log after which it starts anew; one old file is kept."""
 
 
 def gateway(args: argparse.Namespace) -> int:
@@ -43,15 +35,20 @@ def gateway(args: argparse.Namespace) -> int:
 
 
 def client(args: argparse.Namespace) -> int:
+    refuse_on_phone()
+    from services.clientd import run
+
+    return run(args)
+
+
+def refuse_on_phone() -> None:
+    """Raises `ControlError` where a device cannot be a client."""
     if paths.is_termux():
         raise ControlError(
             Code.FAILED,
             "Android lets only VPN apps open a virtual NIC, so Termux cannot be a client.",
             "This device can share its VPN: vpnshare up",
         )
-    from services.clientd import run
-
-    return run(args)
 
 
 def up(args: argparse.Namespace) -> int:
@@ -81,67 +78,15 @@ def up(args: argparse.Namespace) -> int:
 
 
 def _start_gateway(args: argparse.Namespace) -> OneShot:
-    """Start the service in a session of its own, and wait until it answers."""
-    place = paths.find()
-    place.make()
-    command = [*own_command(), "gateway", "--share"]
+    words = ["--share"]
     for option, values in (
         ("--listen", args.listen or []),
         ("--vpn-interface", [args.vpn_interface] if args.vpn_interface else []),
         ("--name", [args.name] if args.name else []),
     ):
         for value in values:
-            command.append(f"{option}={value}")
-    log = place.log("gateway")
-    before = _rotate(log)
-    descriptor = own.open_own(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            start_new_session=True,
-        )
-    finally:
-        os.close(descriptor)
-    deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline:
-        try:
-            return dial("gateway")
-        except ServiceUnavailable:
-            pass
-        if process.poll() is not None:
-            raise ControlError(Code.FAILED, *_last_words(log, before))
-        time.sleep(0.05)
-    process.terminate()
-    raise ControlError(
-        Code.TIMED_OUT, f"The gateway service was not ready within {START_TIMEOUT:.0f} s.",
-        "Start it in the foreground to see what it does: vpnshare gateway --share",
-    )  # fmt: skip
-
-
-def _rotate(log: Path) -> int:
-    """Keep the log from growing for ever; its size from now on."""
-    try:
-        size = log.stat().st_size
-    except FileNotFoundError:
-        return 0
-    if size > MAX_LOG:
-        log.replace(log.with_suffix(".log.old"))
-        return 0
-    return size
-
-
-def _last_words(log: Path, begin: int) -> tuple[str, str | None]:
-    """What the service said before it ended: the sentence, and the hint."""
-    with os.fdopen(own.open_own(log, os.O_RDONLY), "rb") as file:
-        file.seek(begin)
-        lines = file.read(65536).decode("utf-8", "replace").splitlines()
-    return last_words(lines) or (
-        "The gateway service ended at once.",
-        "Start it in the foreground to see what it does: vpnshare gateway --share",
-    )
+            words.append(f"{option}={value}")
+    return start("gateway", words, "vpnshare gateway --share")
 
 
 def down(args: argparse.Namespace) -> int:

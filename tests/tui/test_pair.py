@@ -93,7 +93,7 @@ async def test_a_request_takes_the_place_of_a_code_that_fills_the_screen(
 async def test_a_terminal_too_small_for_the_code_shows_the_text(console: OpenConsole) -> None:
     async with console(section="pair", size=(40, 15)) as c:
         assert c.app.screen.query_one(QrCode).size.width == 0
-        assert "vpnshare connect" in c.text
+        assert "vpnshare join" in c.text
 
 
 @pytest.mark.parametrize(("size", "said"), [((45, 24), "no network"), ((120, 40), "hotspot")])

@@ -88,7 +88,7 @@ def offer_lines(card: Painted, state: Offer, app: ConsoleApp, width: int) -> lis
     if offer.note:
         prose(f"{glyphs.bad} {formats.clean(offer.note, 300)}", "warn")
     prose("Scan the QR code with the other device, or paste the URI there into:")
-    made.append(Text("  vpnshare connect -", card.tone("accent")))
+    made.append(Text("  vpnshare join -", card.tone("accent")))
     made.append(Text())
     made.append(Text.assemble(
         card.span("Expires  ", "quiet"),

@@ -1,0 +1,82 @@
+"""A service in the background: started in a session of its own, and waited for until it answers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from services import paths
+from services.cli.output import last_words
+from services.cli.services import dial
+from services.control.errors import Code, ControlError, ServiceUnavailable
+from services.control.oneshot import OneShot
+from services.start import own_command
+from storage import own
+
+START_TIMEOUT = 20.0
+"""Seconds until a service that was started must answer."""
+MAX_LOG = 4 * 1024 * 1024
+"""Bytes of a background service's log after which it starts anew; one old file is kept."""
+
+
+def start(role: str, words: Sequence[str], foreground: str) -> OneShot:
+    """Run `vpnshare ROLE WORDS` in the background; a connection to it.
+
+    `foreground`: the command that a person runs to see what it does. Raises
+    `ControlError` with the service's own last words when it ends at once.
+    """
+    place = paths.find()
+    place.make()
+    log = place.log(role)
+    before = _rotate(log)
+    descriptor = own.open_own(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        process = subprocess.Popen(
+            [*own_command(), role, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+        )
+    finally:
+        os.close(descriptor)
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        try:
+            return dial(role)
+        except ServiceUnavailable:
+            pass
+        if process.poll() is not None:
+            raise ControlError(Code.FAILED, *_last_words(role, log, before, foreground))
+        time.sleep(0.05)
+    process.terminate()
+    raise ControlError(
+        Code.TIMED_OUT, f"The {role} service was not ready within {START_TIMEOUT:.0f} s.",
+        f"Start it in the foreground to see what it does: {foreground}",
+    )  # fmt: skip
+
+
+def _rotate(log: Path) -> int:
+    """Keep the log from growing for ever; its size from now on."""
+    try:
+        size = log.stat().st_size
+    except FileNotFoundError:
+        return 0
+    if size > MAX_LOG:
+        log.replace(log.with_suffix(".log.old"))
+        return 0
+    return size
+
+
+def _last_words(role: str, log: Path, begin: int, foreground: str) -> tuple[str, str | None]:
+    """What the service said before it ended: the sentence, and the hint."""
+    with os.fdopen(own.open_own(log, os.O_RDONLY), "rb") as file:
+        file.seek(begin)
+        lines = file.read(65536).decode("utf-8", "replace").splitlines()
+    return last_words(lines) or (
+        f"The {role} service ended at once.",
+        f"Start it in the foreground to see what it does: {foreground}",
+    )
