@@ -15,6 +15,7 @@ from tests.netns.mixed_traffic import ask
 from tests.netns.processes import wait_for
 from tests.netns.product import NOBODY, PORT, Client, Gateway
 from tests.netns.vpn_loss import Bench, Outside, lease_addresses
+from tests.netns.wireguard_app import app_of, missing
 from tests.netns.world import GATEWAY_LAN, GATEWAY_VPN, GATEWAY_VPN6, SERVER, SERVER6, Shape, World
 
 CLIENT_LAN = "10.1.0.2"
@@ -105,3 +106,38 @@ def test_when_the_vpn_goes_the_default_network_gets_nothing(pair: Tunnel) -> Non
                 netd.vpn_up(world)
         wait_for(bench.all_served, "service after the VPN's return")
         assert outside.packets() == []
+
+
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+def test_a_wireguard_device_is_served_and_all_goes_by_the_vpn(phone: World) -> None:
+    with (
+        phone.serving(secure=False),
+        Gateway(phone, "gateway-wireguard", user=NOBODY) as gateway,
+    ):
+        gateway.start("--listen", f"{GATEWAY_LAN}:{PORT}", "--share")
+        with app_of(gateway, phone, phone.client, CLIENT_LAN):
+            leases = lease_addresses(gateway)
+            with Outside.of(phone, leases) as outside:
+                for server in (SERVER, SERVER6):
+                    with phone.client.connect(server, 7) as old:
+                        ask(old)
+                        flows = gateway.ask("flows")["flows"]
+                        assert {flow["device"] for flow in flows} == {netd.VPN}
+                with phone.client.connect(SERVER, 7) as old:
+                    ask(old)
+                    netd.vpn_down(phone)
+                    try:
+                        wait_for(
+                            lambda: gateway.status()["sharing"] == "unavailable", "the VPN's loss"
+                        )
+                        old.settimeout(5)
+                        with pytest.raises(ConnectionResetError):
+                            old.recv(1)
+                        with pytest.raises(OSError, match=r"unreachable|No route"):
+                            phone.client.connect(SERVER, 7, timeout=5).close()
+                    finally:
+                        netd.vpn_up(phone)
+                wait_for(lambda: gateway.status()["sharing"] == "on", "the VPN's return", 20.0)
+                with phone.client.connect(SERVER, 7) as new:
+                    ask(new)
+                assert outside.packets() == []

@@ -1,7 +1,7 @@
 """The VPN is lost in every way, under traffic of every kind: nothing is seen outside it.
 
 The long form, 50 losses: `python -m tests.netns.vpn_loss --rounds 50`, and the same
-with `--refuse-binding` and with `--named`.
+with `--refuse-binding`, with `--named` and, a WireGuard device beside it, with `--app`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tests.netns.vpn_loss import (
     bench,
     lease_addresses,
     outcome,
+    under_the_apps_traffic,
     under_traffic,
 )
 from tests.netns.world import SERVER, SERVER6
@@ -46,14 +47,16 @@ UNREACHABLE = "Network is unreachable"
 def test_nothing_is_seen_outside_and_flows_are_told(
     refuse_binding: bool, named: bool, guard: str
 ) -> None:
-    with bench(refuse_binding, named) as b:
+    with bench(refuse_binding, named, app=guard == "device" and not named) as b:
         assert b.gateway.status()["vpn"]["guard"] == guard
         with Outside.of(b.world, lease_addresses(b.gateway)) as outside:
-            with under_traffic(b.world) as traffic:
+            with under_traffic(b.world) as traffic, under_the_apps_traffic(b) as apps:
                 rounds = [b.round(way) for way in b.ways()]
-                served = outcome(traffic)["served"]
+                served = [outcome(each)["served"] for each in (traffic, apps) if each is not None]
             assert outside.packets() == []
-        assert served.keys() >= KINDS | {"dns udp", "dns tcp"}
+        assert len(served) == 1 + (b.world.second is not None)
+        for each in served:
+            assert each.keys() >= KINDS | {"dns udp", "dns tcp"}
         assert b.gateway.status()["alarms"] == []
     for seen in rounds:
         for kind, error in seen.errors.items():

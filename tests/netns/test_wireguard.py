@@ -1,7 +1,6 @@
 """A device with the WireGuard app: wg-quick and wireguard-go, on exactly the text that we give.
 
-wireguard-go is Debian's. Its resolver goes by `resolvconf`, which is a part of the
-distribution that a namespace cannot have; two lines stand in for it.
+wireguard-go is Debian's; see `tests/netns/wireguard_app.py`.
 
 The device that moves takes another port. With another address (half a minute, since
 wireguard-go keeps to the old one until its own timer lets go of it):
@@ -14,13 +13,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import signal
 import socket
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -32,43 +30,12 @@ from tests.netns.processes import Process, wait_for
 from tests.netns.product import Client, Gateway
 from tests.netns.servers import FILE_NAME
 from tests.netns.terminal import read_qr
+from tests.netns.wireguard_app import WIREGUARD_PORT as PORT
+from tests.netns.wireguard_app import App, let_in, missing
 from tests.netns.world import GATEWAY_LAN, SERVER, SERVER6, Shape, World
 
-PORT = 51820
 SIZE = 50_000_000
 ROAM = "VPNSHARE_ROAM" in os.environ
-RESOLVCONF = """#!/bin/sh
-[ "$1" != -a ] || cat >/etc/resolv.conf
-"""
-
-
-@dataclass
-class App:
-    """wg-quick on a host, with one config."""
-
-    world: World
-    host: Host
-    config: Path
-    interface: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.interface = self.config.stem
-        tools = self.world.directory / "tools"
-        tools.mkdir(exist_ok=True)
-        (tools / "resolvconf").write_text(RESOLVCONF)
-        (tools / "resolvconf").chmod(0o755)
-        self._env = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
-
-    def up(self) -> None:
-        self.host.run(["wg-quick", "up", str(self.config)], env=self._env)
-
-    def down(self) -> None:
-        self.host.run(["wg-quick", "down", str(self.config)], env=self._env, check=False)
-
-    def handshakes(self) -> int:
-        """Unix time of the latest handshake, 0 before the first."""
-        shown = self.host.run(["wg", "show", self.interface, "latest-handshakes"]).stdout
-        return int(shown.split()[1])
 
 
 @dataclass
@@ -82,22 +49,7 @@ class Connected:
         return self.app.host
 
 
-def missing() -> str | None:
-    absent = [name for name in ("wg-quick", "wg", "wireguard-go") if shutil.which(name) is None]
-    return f"needs {', '.join(absent)}" if absent else None
-
-
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
-
-
-def let_in(gateway: Gateway, app: App) -> None:
-    """Turn the tunnel on, and have the owner approve."""
-    app.up()
-    ask = app.host.start(["ping", "-i", "0.5", SERVER], name="asking")
-    request = gateway.approve_next()
-    assert (request["via"], request["address"]) == ("wireguard", "10.1.0.2")
-    wait_for(app.handshakes, "the first handshake", 15.0)
-    ask.kill()
 
 
 @pytest.fixture(scope="module")

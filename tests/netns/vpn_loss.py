@@ -30,8 +30,10 @@ from typing import Any
 
 from tests.netns import mixed_traffic
 from tests.netns.capture import Capture
+from tests.netns.hosts import Host
 from tests.netns.processes import Failed, Process, wait_for
 from tests.netns.product import PORT, Client, Gateway
+from tests.netns.wireguard_app import WIREGUARD_PORT, app_of
 from tests.netns.world import (
     GATEWAY_LAN,
     GATEWAY_VPN,
@@ -54,10 +56,13 @@ PATIENCE = 15.0
 HELD_SECONDS = 1.0
 """How long the VPN stays away at least."""
 OTHER_NAMES = ("g1", "g2")
+SECOND_LAN = "10.1.1.2"
 
 ANNOUNCEMENT = f"src host {GATEWAY_LAN} and udp port 5353 and dst host 224.0.0.251"
 """The gateway saying on the LAN, by mDNS, that it is there."""
-TUNNEL_ONLY = f"{LEAK_FILTER} and not port {PORT} and not ({ANNOUNCEMENT})"
+TUNNEL_ONLY = (
+    f"{LEAK_FILTER} and not port {PORT} and not udp port {WIREGUARD_PORT} and not ({ANNOUNCEMENT})"
+)
 CLIENTS_NETWORKS = (
     "net 10.9.0.0/16 or net 10.66.0.0/15 or net fd09::/64 or net fd66::/64 or net fd67::/64"
 )
@@ -110,6 +115,8 @@ class Outside:
             "lan": (world.gateway, "lan0", TUNNEL_ONLY),
             "loopback": (world.gateway, "lo", f"{CLIENTS_NETWORKS} or {hosts}"),
         }
+        if world.second is not None:
+            places["second lan"] = (world.gateway, "lan1", TUNNEL_ONLY)
         with contextlib.ExitStack() as stack:
             yield cls(
                 {
@@ -339,29 +346,43 @@ REPLACED_UNDER_ANOTHER_NAME = Way(
 
 
 @contextlib.contextmanager
-def bench(refuse_binding: bool = False, named: bool = False, config: str = "") -> Iterator[Bench]:
-    """A connected pair in a world of its own whose VPN can be lost."""
+def bench(
+    refuse_binding: bool = False, named: bool = False, config: str = "", app: bool = False
+) -> Iterator[Bench]:
+    """A connected pair in a world of its own whose VPN can be lost; with `app`, the second
+    client is a WireGuard device at the same gateway."""
     kind = RefusedGateway if refuse_binding else Gateway
-    with World(Shape(vpn_kind="tun")) as world:
+    with World(Shape(vpn_kind="tun", second_client=app)) as world:
         take_all_traffic(world, "g1")
         with world.serving(secure=False), kind(world) as gateway, Client(world) as client:
             gateway.configure(config)
             choice = ["--vpn-interface", "g1"] if named else []
             gateway.start("--listen", f"{GATEWAY_LAN}:{PORT}", "--share", *choice)
             client.start().join(gateway)
-            yield Bench(world, gateway, client, named)
+            with contextlib.ExitStack() as stack:
+                if world.second is not None:
+                    stack.enter_context(app_of(gateway, world, world.second, SECOND_LAN))
+                yield Bench(world, gateway, client, named)
 
 
 @contextlib.contextmanager
-def under_traffic(world: World) -> Iterator[Process]:
-    """Mixed traffic from the client while the context lasts; read it with `outcome`."""
+def under_traffic(world: World, host: Host | None = None) -> Iterator[Process]:
+    """Mixed traffic from the client (or `host`) while the context lasts; read it with `outcome`."""
     argv = [sys.executable, str(Path(mixed_traffic.__file__)), SERVER, SERVER6]
-    process = world.client.start(argv, name="traffic")
+    process = (host or world.client).start(argv, name="traffic")
     try:
         process.wait_for_log("ready")
         yield process
     finally:
         process.kill()
+
+
+@contextlib.contextmanager
+def under_the_apps_traffic(bench: Bench) -> Iterator[Process | None]:
+    """The same from the WireGuard device, if there is one."""
+    second = bench.world.second
+    with contextlib.ExitStack() as stack:
+        yield None if second is None else stack.enter_context(under_traffic(bench.world, second))
 
 
 def outcome(traffic: Process) -> dict[str, dict[str, int]]:
@@ -379,13 +400,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.netns.vpn_loss")
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--refuse-binding", action="store_true", help="device binding refused")
+    parser.add_argument("--app", action="store_true", help="a WireGuard device beside the client")
     parser.add_argument("--named", action="store_true", help="the VPN is named by the owner")
     options = parser.parse_args()
     slowest = 0.0
-    with bench(options.refuse_binding, options.named) as b:
+    with bench(options.refuse_binding, options.named, app=options.app) as b:
         print(f"guard: {b.gateway.status()['vpn']['guard']}", flush=True)
         with Outside.of(b.world, lease_addresses(b.gateway)) as outside:
-            with under_traffic(b.world) as traffic:
+            with under_traffic(b.world) as traffic, under_the_apps_traffic(b) as apps:
                 ways = b.ways()
                 for number in range(options.rounds):
                     seen = b.round(ways[number % len(ways)])
@@ -396,6 +418,8 @@ def main() -> int:
                         flush=True,
                     )
                 met = outcome(traffic)
+                if apps is not None:
+                    print("served the app:", json.dumps(outcome(apps)["served"]))
             packets = outside.packets()
         print("served:", json.dumps(met["served"]))
         print("errors met:", json.dumps(met["failed"]))
