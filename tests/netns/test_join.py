@@ -181,7 +181,10 @@ def person() -> Iterator[tuple[str, str]]:
         yield name, password
     finally:
         rule.unlink(missing_ok=True)
-        subprocess.run(["userdel", "--remove", name], check=False, capture_output=True)
+        # userdel refuses while one of theirs runs.
+        wait_for(lambda: subprocess.run(["pgrep", "-u", name], capture_output=True).returncode == 1,
+                 "the last process of theirs to be gone")  # fmt: skip
+        subprocess.run(["userdel", "--remove", name], check=True, capture_output=True)
 
 
 @pytest.mark.skipif(not shutil.which("sudo"), reason="needs sudo")
