@@ -245,13 +245,18 @@ def disconnect(args: argparse.Namespace) -> int:
         status = service.call("disconnect")
     if args.json:
         print_json(status)
-    elif not status.kill_switch.rules:
-        print("Disconnected; all changes to the system are undone.")
-    if status.kill_switch.rules:
+    return Exit.OK if say_disconnected(status, args.json) else Exit.FAILED
+
+
+def say_disconnected(status: ClientStatus, quiet: bool) -> bool:
+    """Tell that it is over, and what the system refused to undo; whether all is undone."""
+    stands = status.kill_switch.rules
+    if stands:
         complain(
             "Disconnected, but this device's network is still closed: the system refused to "
-            f"remove {'; '.join(printable(rule) for rule in status.kill_switch.rules)}.",
+            f"remove {'; '.join(printable(rule) for rule in stands)}.",
             "See why: vpnshare logs. Then say it again: vpnshare disconnect",
         )
-        return Exit.FAILED
-    return Exit.OK
+    elif not quiet:
+        print("Disconnected; all changes to the system are undone.")
+    return not stands

@@ -318,7 +318,8 @@ def test_who_wants_an_open_network_of_a_dead_client_is_told_how(
     assert "sudo vpnshare client" in capsys.readouterr().err
 
 
-def test_what_could_not_be_undone_is_told(home: Path, capsys: Capture) -> None:
+@pytest.mark.parametrize("verb", ["disconnect", "leave"])
+def test_what_could_not_be_undone_is_told(home: Path, capsys: Capture, verb: str) -> None:
     stuck = schema.KillSwitch("holding", rules=["ip -4 rule pref 32764"])
 
     class Stuck(PretendClient):
@@ -327,12 +328,12 @@ def test_what_could_not_be_undone_is_told(home: Path, capsys: Capture) -> None:
             return super().handlers() | {"disconnect": lambda _: idle}
 
     with serve(Stuck(), home / "client.sock"):
-        assert main(["disconnect"]) == Exit.FAILED
+        assert main([verb]) == Exit.FAILED
         shown = capsys.readouterr()
         assert "undone" not in shown.out and "still closed" in shown.err
         assert "ip -4 rule pref 32764" in shown.err and "vpnshare logs" in shown.err
-        assert main(["disconnect", "--json"]) == Exit.FAILED
-        assert json.loads(capsys.readouterr().out)["kill_switch"]["state"] == "holding"
+        assert main([verb, "--json"]) == Exit.FAILED
+        assert json.loads(capsys.readouterr().out)["state"] == "idle"
 
 
 @pytest.mark.parametrize(
