@@ -204,7 +204,9 @@ def idle(path: Path, settings: Settings) -> Figures:
     time.sleep(3.0)
     before = path.wake_ups()
     time.sleep(settings.idle_seconds)
-    yield "wake_ups", (path.wake_ups() - before) / settings.idle_seconds
+    after = path.wake_ups()
+    yield "wake_ups", (sum(after) - sum(before)) / settings.idle_seconds
+    yield "wake_ups_gateway", (after[1] - before[1]) / settings.idle_seconds
 
 
 def flows(path: Path, settings: Settings) -> Figures:

@@ -48,9 +48,9 @@ class Path:
         """Resident bytes: client's, gateway's."""
         return sum(map(rss, self.client_pids)), sum(map(rss, self.gateway_pids))
 
-    def wake_ups(self) -> int:
-        """Times that a thread of either side has slept and been woken."""
-        return sum(map(wake_ups, self.client_pids + self.gateway_pids))
+    def wake_ups(self) -> tuple[int, int]:
+        """Times that a thread has slept and been woken: client's, gateway's."""
+        return sum(map(wake_ups, self.client_pids)), sum(map(wake_ups, self.gateway_pids))
 
 
 Opener = Callable[[World], AbstractContextManager[Path]]

@@ -78,6 +78,7 @@ ROWS = (
     Row("rss_10000_gateway", "  gateway", megabytes),
     Row("flow_10000", "RSS of a flow (of 10,000), both sides", kilobytes, "8 / 4 KB"),
     Row("wake_ups", "wake-ups/s, idle, both sides", decimal, "< 1"),
+    Row("wake_ups_gateway", "  gateway", decimal, "< 1"),
 )
 RATIOS = {"tcp_up_1", "tcp_down_1", "tcp_up_8", "tcp_down_8", "udp_up", "udp_down", "connections"}
 """Figures that are also written as a ratio to the direct path."""
