@@ -20,7 +20,14 @@ from pathlib import Path
 
 from services import paths
 from services.cli import calling
-from services.cli.connecting import ask_if_unknown, establish, follow, outcome, target_of
+from services.cli.connecting import (
+    ask_if_unknown,
+    establish,
+    follow,
+    outcome,
+    say_disconnected,
+    target_of,
+)
 from services.cli.exits import Exit
 from services.cli.output import complain, print_json
 from services.cli.rights import become_root
@@ -112,11 +119,12 @@ def leave(args: argparse.Namespace) -> int:
         pid = service.hello.pid
         ours = _noted() == pid
         status = service.call("disconnect")
-        ended = ours and _end(service)
+        # One that has something left to undo is needed for it.
+        ended = ours and not status.kill_switch.rules and _end(service)
     if args.json:
         print_json({"pid": pid, "ended": ended, "state": status.state})
-    else:
-        print("Disconnected; all changes to the system are undone.")
+    if not say_disconnected(status, args.json):
+        return Exit.FAILED
     if ours and not ended:
         complain(
             f"The client service (pid {pid}) is still stopping.",
