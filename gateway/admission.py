@@ -156,20 +156,19 @@ class Admission:
         self._waiting[key] = _Waiting(link, hello)
         if earlier is not None:
             earlier.link.close(CloseReason.REPLACED, now)
-        link.session.pending(REQUEST_SECONDS, now)
+        link.wait_for_owner(REQUEST_SECONDS, now)
         return True
 
     def _trust(self, link: SessionLink, hello: HelloReceived, peer: PeerDevice, now: float) -> bool:
         """Grant, or have the device's user asked; True when that is waited for."""
-        if link.session.agreed:
+        if link.agreed:
             self._grant(link, hello, peer, now)
             return False
         earlier = self._waiting.get(hello.public_key)
         self._waiting[hello.public_key] = _Waiting(link, hello, peer)
         if earlier is not None:
             earlier.link.close(CloseReason.REPLACED, now)
-        link.session.approved(CONSENT_SECONDS, now)
-        link.pump(now)
+        link.wait_for_user(CONSENT_SECONDS, now)
         return True
 
     def _turn_away(self, public_key: bytes, reason: CloseReason, now: float) -> None:

@@ -137,6 +137,9 @@ class DatagramLink(SessionLink):
         self._joiner.emit = drop_packet
         super()._drop(reason, now)
 
+    def search_path(self, now: float) -> None:
+        self.session.search_path(now)
+
 
 class DatagramDoor(DatagramSocket):
     """Where clients of VSHP knock by UDP, and the socket of all their links."""

@@ -140,7 +140,7 @@ class Entrance:
         """A stranger's link: he holds a place until he has a lease, waits for one, or goes."""
         self.links[id(link)] = link
         host, doorman = link.host, self.doorman
-        link.session.admit_code = lambda now: doorman.admit_code(host, now)
+        link.limit_codes(lambda now: doorman.admit_code(host, now))
         place = link.transport, link.local
         knocks = self._knocks.get(place)
         self._knocks[place] = Knocks(*place, 1 if knocks is None else knocks.count + 1, now)

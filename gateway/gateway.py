@@ -53,7 +53,6 @@ from gateway.wireguard_offers import WireguardOffer
 from vshp import events as ev
 from vshp.config import CloseReason
 from vshp.constants import MAX_ENDPOINTS, SECRET_LIFETIME
-from vshp.datagram_session import DatagramGatewaySession
 from vshp.endpoints import Endpoint
 from vshp.pairing import OneTimeSecrets, secret_id
 from vshp.tickets import TicketBook
@@ -612,8 +611,7 @@ class Gateway:
 
     def _took_effect(self, link: SessionLink, now: float) -> None:
         self._entrance.admitted(link)
-        if isinstance(link.session, DatagramGatewaySession):
-            link.session.search_path(now)
+        link.search_path(now)
         self._tell_status(link, now)
         self._changed()
 

@@ -16,7 +16,7 @@ datagrams (`datagram_link`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -184,6 +184,31 @@ class SessionLink(Link):
 
     def ask_round_trip(self, now: float) -> None:
         self.session.ping(now)
+
+    @property
+    def agreed(self) -> bool:
+        """Whether the device's own user has nothing left to say yes to."""
+        return self.session.agreed
+
+    def limit_codes(self, admit: Callable[[float], bool]) -> None:
+        """`admit(now)` says whether the stranger here may have a pairing code made."""
+        self.session.admit_code = admit
+
+    def wait_for_owner(self, seconds: float, now: float) -> None:
+        """Tell the client that the owner is asked, and for how long."""
+        self.session.pending(seconds, now)
+
+    def wait_for_user(self, seconds: float, now: float) -> None:
+        """Tell the client that its own user's yes is all that is missing, and send it."""
+        self.session.approved(seconds, now)
+        self.pump(now)
+
+    def grant(self, config: LeaseConfig, base: LeaseConfig | None, now: float) -> None:
+        """Give the client its lease; with `base` what is the same as there is left out."""
+        self.session.approve(config, now, base)
+
+    def search_path(self, now: float) -> None:
+        """Find out how large a datagram may be, where there are any."""
 
     def change(self, config: LeaseConfig, now: float) -> None:
         """Tell the client that its lease is another, and send it."""

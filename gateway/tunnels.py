@@ -226,7 +226,7 @@ class Tunnels:
             expires=now + self.seconds,
         )
         self._granted[id(link)] = _Granted(link, peer, lease, config, generation + 1)
-        link.session.approve(config, now, base)
+        link.grant(config, base, now)
         return link.confirmed and self.confirmed(link, now)
 
     def confirmed(self, link: SessionLink, now: float) -> bool:
