@@ -11,7 +11,7 @@ from gateway.gateway import Gateway
 from gateway.model import MemoryStore
 from services.control import methods as m
 from services.control.errors import Code, ControlError
-from services.wireguard_api import add_device, wireguard_state
+from services.wireguard_api import add_device, invite_device, renew_device, wireguard_state
 from tests.gateway.devices import CONFIG
 from tests.gateway.test_wireguard import free_port
 from tests.gateway.wireguard_app import let_in
@@ -48,6 +48,21 @@ async def test_a_device_that_was_let_in(gateway: Gateway) -> None:
     assert device.handshake_age is not None and device.handshake_age < 5
     assert device.endpoint is not None and device.endpoint.startswith("127.0.0.1:")
     assert device.told == f"127.0.0.1:{gateway.config.wireguard}"
+
+
+async def test_a_new_key_and_an_invitation_are_listed(gateway: Gateway) -> None:
+    await let_in(gateway, "phone")
+    (phone,) = wireguard_state(gateway).devices
+    new = renew_device(gateway, m.WireguardRenewParams("phone", endpoint="a.local"))
+    invited = invite_device(gateway, m.WireguardInviteParams("router"))
+    assert invited.id == "" and "\nPrivateKey=\n" in invited.text
+    _, renewal, invitation = wireguard_state(gateway).devices
+    assert (renewal.id, renewal.state, renewal.renews) == (new.id, "offered", phone.id)
+    assert (renewal.ipv4, renewal.ipv6) == (phone.ipv4, phone.ipv6)
+    assert renewal.told == new.endpoint == f"a.local:{gateway.config.wireguard}"
+    assert (invitation.state, invitation.key, invitation.asking) == ("invited", "", [])
+    with pytest.raises(ControlError):
+        renew_device(gateway, m.WireguardRenewParams("phone", key="short"))
 
 
 @pytest.mark.parametrize(
