@@ -67,10 +67,15 @@ def out_of_the_picture(console: Terminal, folder: Path) -> str:
     file = folder / "code.png"
     console.press("s")
     console.wait_for_text("Write the picture")
-    console.press("C-u")
+
+    def emptied() -> bool:
+        console.press("C-u")
+        return ".png" not in console.text()
+
+    wait_for(emptied, "an empty line", every=0.3)
     console.press("-l", str(file))
     console.press("Enter")
-    wait_for(lambda: file.exists() and file.stat().st_size, "the picture")
+    console.wait_for_text("is written")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     return read_qr(Image.open(file), folder / "read.png")
 
@@ -112,6 +117,7 @@ def test_made_read_approved_watched_revoked(
             # The code has made way for the question.
             wait_for(lambda: "Zoom out" not in console.text(), "the code to go")
             console.wait_for_text(name)
+
             # A key that was on its way when the request appeared approves nothing: press again.
             def approved() -> bool:
                 console.press("a")
@@ -132,6 +138,7 @@ def test_made_read_approved_watched_revoked(
             console.press("x")
             console.wait_for_text("needs a new config")
             console.press("y")
+            wait_for(lambda: gone(gateway, name), "the device to be revoked")
             console.wait_for_text("✗ revoked")
             failed = world.client.run(["ping", "-c", "1", "-W", "1", SERVER], check=False)
             assert failed.returncode != 0
@@ -146,6 +153,10 @@ def test_made_read_approved_watched_revoked(
             assert f"{name} was revoked" in gateway.command("wireguard").stdout
         finally:
             app.down()
+
+
+def gone(gateway: Gateway, name: str) -> bool:
+    return any(peer["revoked"] for peer in gateway.ask("peers") if peer["label"] == name)
 
 
 def revoked(gateway: Gateway, name: str) -> bool:
