@@ -3,6 +3,7 @@ LAN are served all the same, and what is forwarded goes by the VPN alone."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 
@@ -21,11 +22,17 @@ from tests.netns.world import GATEWAY_LAN, GATEWAY_VPN, GATEWAY_VPN6, SERVER, SE
 CLIENT_LAN = "10.1.0.2"
 
 
-@pytest.fixture(scope="module")
-def phone() -> Iterator[World]:
+@contextlib.contextmanager
+def phone_world() -> Iterator[World]:
     with opened(Shape(vpn_kind="tun")) as world:
         netd.phone_routes(world)
         netd.vpn_up(world)
+        yield world
+
+
+@pytest.fixture(scope="module")
+def phone() -> Iterator[World]:
+    with phone_world() as world:
         yield world
 
 
@@ -109,8 +116,9 @@ def test_when_the_vpn_goes_the_default_network_gets_nothing(pair: Tunnel) -> Non
 
 
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))
-def test_a_wireguard_device_is_served_and_all_goes_by_the_vpn(phone: World) -> None:
+def test_a_wireguard_device_is_served_and_all_goes_by_the_vpn() -> None:
     with (
+        phone_world() as phone,
         phone.serving(secure=False),
         Gateway(phone, "gateway-wireguard", user=NOBODY) as gateway,
     ):
