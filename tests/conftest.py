@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,10 @@ from eventloop.poller import PolledLoop
 _PREFIXES = ("VPNSHARE_", "TEXTUAL", "XDG_")
 _NAMES = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "NOTIFY_SOCKET", "PREFIX")
 _KEPT = ("VPNSHARE_VENV", "VPNSHARE_TEST_", "TEXTUAL_SNAPSHOT_")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A background job of a shell has Ctrl-C ignored, and what it starts would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
