@@ -33,6 +33,7 @@ from netstack.tcp.constants import (
     MIN_MSS,
     MIN_PERSIST,
     OUTPUT_RETRY,
+    RESUMED_RTO,
     SUSPICION,
     TIMESTAMPS_LENGTH,
     WAKE_OFFLOAD,
@@ -376,11 +377,15 @@ class Sender:
         self.progress_at = self.idle_since = now
         self.recovery = None
         self.congestion = None
-        self.rtt = None
+        before, self.rtt = self.rtt, None
         if self.nxt == self.una:
             self.watch_window(now)
             return
         self._begin_flight(now)
+        if self.rtt is not None and before is not None and before.srtt:
+            # The first burst may meet a link that is not quite up at the far end.
+            self.rtt.rto = min(max(before.rto, RESUMED_RTO), INITIAL_RTO)
+            self.deadline = now + self._timeout()
         self.recovery = Recovery(self.una)
         self.recovery.enter_loss(self.una, self.nxt)
         self.retransmit(now)
