@@ -382,7 +382,7 @@ class Sender:
             self.watch_window(now)
             return
         self._begin_flight(now)
-        if self.rtt is not None and before is not None and before.srtt:
+        if self.rtt is not None and before is not None:
             # The first burst may meet a link that is not quite up at the far end.
             self.rtt.rto = min(max(before.rto, RESUMED_RTO), INITIAL_RTO)
             self.deadline = now + self._timeout()

@@ -253,10 +253,11 @@ def test_a_burst_lost_after_a_break_is_repeated_by_what_the_link_before_measured
         d.send(bytes(4000))
         assert d.conn.snd.rtt is not None and d.conn.snd.rtt.srtt
     first = (8 if measured else 0, 9 if measured else 1)
-    d.heard()
-    d.conn.out = None
-    d.conn.link_resumed(d.log, d.now)
-    assert sent(d)[0] == first
+    for _ in range(2):
+        d.heard()
+        d.conn.out = None
+        d.conn.link_resumed(d.log, d.now)
+        assert sent(d)[0] == first
     d.wait((RESUMED_RTO if measured else INITIAL_RTO) - 0.01)
     assert sent(d) == []
     d.wait(0.02)
