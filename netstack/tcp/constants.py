@@ -18,10 +18,6 @@ MIN_MSS = 48
 
 INITIAL_RTO = 1.0
 """Seconds, before a round trip was measured (RFC 6298, 2.1)."""
-RESUMED_RTO = 0.3
-"""Seconds: the shortest first time-out over another link, where the one before had measured its
-round trips. Until this one is measured, that is the best guess there is, and INITIAL_RTO the
-longest."""
 DUP_THRESH = 3
 """Duplicate ACKs, or discontiguous SACKed runs, that prove a loss (RFC 5681, RFC 6675)."""
 INITIAL_WINDOW_SEGMENTS = 10

@@ -33,7 +33,6 @@ from netstack.tcp.constants import (
     MIN_MSS,
     MIN_PERSIST,
     OUTPUT_RETRY,
-    RESUMED_RTO,
     SUSPICION,
     TIMESTAMPS_LENGTH,
     WAKE_OFFLOAD,
@@ -377,15 +376,11 @@ class Sender:
         self.progress_at = self.idle_since = now
         self.recovery = None
         self.congestion = None
-        before, self.rtt = self.rtt, None
+        self.rtt = None
         if self.nxt == self.una:
             self.watch_window(now)
             return
         self._begin_flight(now)
-        if self.rtt is not None and before is not None:
-            # The first burst may meet a link that is not quite up at the far end.
-            self.rtt.rto = min(max(before.rto, RESUMED_RTO), INITIAL_RTO)
-            self.deadline = now + self._timeout()
         self.recovery = Recovery(self.una)
         self.recovery.enter_loss(self.una, self.nxt)
         self.retransmit(now)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from netstack.tcp.config import CloseReason, TcpConfig
-from netstack.tcp.constants import INITIAL_RTO, MASK, RESUMED_RTO
+from netstack.tcp.constants import MASK
 from netstack.tcp.states import State
 from tests.netsim.out import PacketLog
 from tests.netstack.tcp.dialogue import ISS, Dialogue, established, fin_wait_1, syn_received
@@ -240,28 +240,6 @@ def test_after_a_break_everything_unacknowledged_is_sent_again(
     assert arrived[5000:] == data[5000:]
     assert d.conn.in_flight == 0
     assert d.pool.taken == 0
-
-
-@pytest.mark.parametrize("measured", [True, False])
-def test_a_burst_lost_after_a_break_is_repeated_by_what_the_link_before_measured(
-    measured: bool,
-) -> None:
-    d = flying(8)
-    if measured:
-        d.wait(0.02)
-        d.say("A", 0, 8000)
-        d.send(bytes(4000))
-        assert d.conn.snd.rtt is not None and d.conn.snd.rtt.srtt
-    first = (8 if measured else 0, 9 if measured else 1)
-    for _ in range(2):
-        d.heard()
-        d.conn.out = None
-        d.conn.link_resumed(d.log, d.now)
-        assert sent(d)[0] == first
-    d.wait((RESUMED_RTO if measured else INITIAL_RTO) - 0.01)
-    assert sent(d) == []
-    d.wait(0.02)
-    assert sent(d)[0] == first
 
 
 def test_calls_during_a_break_take_effect_after_it() -> None:
