@@ -46,8 +46,7 @@ class Download:
     world: World
     size: int
     target: Path
-    rate: str = "48mbit"
-    """Until the cuts are over; slow enough that it is not over before them."""
+    rate: str = "80mbit"
     stalls: list[Stall] = field(default_factory=list)
 
     def start(self) -> None:
