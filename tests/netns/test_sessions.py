@@ -25,6 +25,7 @@ VISIBLE_SECONDS = 3.0
 SILENT_SECONDS = 10.0
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(CUTS * 30 + 240)
 @pytest.mark.parametrize(
