@@ -101,7 +101,7 @@ class AddressPool:
 def is_lease_space(network: IPv4Network | IPv6Network) -> bool:
     """Whether a pool may lie there."""
     return any(
-        network.version == space.version and network.subnet_of(space)  # type: ignore[arg-type]
+        network.network_address in space and network.prefixlen >= space.prefixlen
         for space in SPACE
     )
 

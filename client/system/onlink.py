@@ -37,7 +37,6 @@ _PRIVATE = tuple(
         "fc00::/7", "fe80::/10",
     )
 )  # fmt: skip
-_LINK_LOCAL = ipaddress.ip_network("fe80::/10")
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 _LINK_LOCAL_METRIC = 256
 GROUPS = {
@@ -89,7 +88,7 @@ def on_link(links: Sequence[Any], nic: str, chosen: Sequence[str]) -> tuple[OnLi
             if network is None or not _is_direct(network, bool(chosen)):
                 continue
             v4 = network.version == 4
-            local = network.subnet_of(_LINK_LOCAL) if not v4 else False  # type: ignore[arg-type]
+            local = not v4 and network.is_link_local
             metric = _LINK_LOCAL_METRIC if local else _FIRST_METRIC + rank
             source = str(address["local"]) if v4 else None
             found.setdefault((network, name), OnLink(network, name, source, metric))
@@ -133,6 +132,6 @@ def _is_direct(network: Network, named: bool) -> bool:
     if network.is_loopback or network.is_multicast or network.is_unspecified:
         return False
     return named or any(
-        network.version == private.version and network.subnet_of(private)  # type: ignore[arg-type]
+        network.network_address in private and network.prefixlen >= private.prefixlen
         for private in _PRIVATE
     )
