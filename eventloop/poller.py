@@ -83,6 +83,8 @@ class Poller(selectors.BaseSelector):
         self._owners: tuple[BatchOwner, ...] = ()
         self._others = selectors.EpollSelector()
         self._others_fd = self._others.fileno()
+        self._now = 0.0
+        """What whoever is called next is told: never earlier than anybody before."""
         self._epoll.register(self._others_fd, select.EPOLLIN)
         self.in_batch = False
         """Whether events are being handled right now; `after_batch` follows."""
@@ -124,16 +126,25 @@ class Poller(selectors.BaseSelector):
         """How many descriptors are watched."""
         return len(self._handlers)
 
+    def clock(self) -> float:
+        """The time now, for a handler that takes many things in one event.
+
+        Who is called after it, in this batch or behind it, is told no earlier one: connections
+        write the time into their segments, and peers drop what seems older (RFC 7323, 5.3).
+        """
+        self._now = now = monotonic()
+        return now
+
     def look(self) -> float:
         """Handle what has happened since, for one who is in `after_batch`; the time now."""
-        now = monotonic()
+        self._now = monotonic()
         if not self._epoll.closed:
             events = self._epoll.poll(0, MAX_EVENTS)
             if events:
-                self._handle(events, now)
-        return now
+                self._handle(events)
+        return self._now
 
-    def _handle(self, events: list[tuple[int, int]], now: float) -> bool:
+    def _handle(self, events: list[tuple[int, int]]) -> bool:
         """Call the handlers; whether anything else is ready as well."""
         handlers = self._handlers
         fresh = self._fresh
@@ -147,7 +158,7 @@ class Poller(selectors.BaseSelector):
                         others = True
                     continue
                 try:
-                    handler.ready(mask, now)
+                    handler.ready(mask, self._now)
                 except Exception:
                     # One's fault must not cost the events of the others.
                     _log.exception("a handler failed on an event")
@@ -181,30 +192,30 @@ class Poller(selectors.BaseSelector):
                 # Rounded up to epoll's milliseconds, as asyncio's own: never early.
                 wait = math.ceil((at - now) * 1e3) * 1e-3
             events = poll(wait, MAX_EVENTS)
-            now = monotonic()
-            others = self._handle(events, now) if events else False
-            self._settle(now, bool(events))
+            self._now = now = monotonic()
+            others = self._handle(events) if events else False
+            self._settle(bool(events))
             if others:
                 return self._others.select(0)
             if self.loop_asks or now >= until:
                 return []
 
-    def _settle(self, now: float, handled: bool) -> None:
+    def _settle(self, handled: bool) -> None:
         """Alarms that are due, and what owners do after a batch."""
         for owner in self._owners:
             try:
-                due = owner.alarm_at <= now
+                due = owner.alarm_at <= self._now
                 if due:
                     owner.alarm_at = NEVER
                     self.in_batch = True
                     try:
-                        owner.alarm(now)
+                        owner.alarm(self._now)
                     finally:
                         self.in_batch = False
                         # The batch is over: what it opened is as good as any other from now on.
                         self._fresh.clear()
                 if due or handled:
-                    owner.after_batch(now)
+                    owner.after_batch(self._now)
             except Exception:
                 # As a callback of the loop's that fails: told, and the loop goes on.
                 _log.exception("the work after a batch of events failed")

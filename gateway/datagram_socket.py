@@ -18,7 +18,6 @@ from __future__ import annotations
 import select
 import socket
 import struct
-from time import monotonic
 from typing import Any, NamedTuple
 
 from eventloop.link_sockets import RECEIVE_SIZE, cut_into, joined_size, tune_datagrams
@@ -128,7 +127,7 @@ class DatagramSocket:
                 continue
             if n:
                 # The time of each run: what is sent meanwhile may be acknowledged meanwhile.
-                self._run(n, ancillary, address, monotonic())
+                self._run(n, ancillary, address, self._poller.clock())
                 most_bytes -= n
                 if most_bytes <= 0:
                     return taken + 1

@@ -119,7 +119,7 @@ class WireguardDoor(DatagramSocket):
         if self._moderation.steady(taken, now) and taken < TURN_RUNS:
             sleep(NAP)
             self._take_runs(TURN_RUNS - taken, TURN_BYTES)
-        self._on_turned(now)
+        self._on_turned(self._poller.clock())
 
     def _received(self, data: memoryview, segment: int, where: Where, now: float) -> None:
         if where is not self._last.where:

@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from time import monotonic
 
@@ -257,6 +258,56 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.write(await reader.readline())
     await writer.drain()
     writer.close()
+
+
+class Slow:
+    """A handler that takes time, and looks at the clock as it goes; it keeps what all were told."""
+
+    def __init__(self, poller: Poller, told: list[float]) -> None:
+        self.poller = poller
+        self.told = told
+
+    def ready(self, mask: int, now: float) -> None:
+        self.told.append(now)
+        time.sleep(0.002)
+        self.told.append(self.poller.clock())
+
+
+class Keeper:
+    """An owner that looks again after its batch; it keeps what it was told, too."""
+
+    def __init__(self, poller: Poller, told: list[float]) -> None:
+        self.poller = poller
+        self.told = told
+        self.alarm_at = NEVER
+
+    def alarm(self, now: float) -> None:
+        self.told.append(now)
+
+    def after_batch(self, now: float) -> None:
+        self.told.append(now)
+        self.told.append(self.poller.look())
+
+
+def test_nobody_is_told_an_earlier_time_than_somebody_before(poller: Poller) -> None:
+    told: list[float] = []
+    first, second = Keeper(poller, told), Keeper(poller, told)
+    poller.attach(first)
+    poller.attach(second)
+    pairs = [socket.socketpair() for _ in range(3)]
+    for near, far in pairs:
+        near.setblocking(False)
+        poller.watch(near.fileno(), Slow(poller, told), EVERYTHING & ~select.EPOLLET)
+        far.send(b"x")
+    for _ in range(3):
+        first.alarm_at = monotonic()
+        poller.select(0)
+    for near, far in pairs:
+        poller.unwatch(near.fileno())
+        near.close()
+        far.close()
+    assert len(told) > 3 * (2 * 3 + 2 * 2)
+    assert told == sorted(told)
 
 
 async def test_a_handler_can_wake_a_task(pair: Pair) -> None:

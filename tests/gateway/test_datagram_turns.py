@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,8 @@ class StillPoller:
 
     def watch(self, fd: int, handler: Any, mask: int) -> None: ...
     def unwatch(self, fd: int) -> None: ...
+    def clock(self) -> float:
+        return monotonic()
 
 
 class Owner:

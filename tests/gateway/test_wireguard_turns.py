@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -26,6 +27,8 @@ from gateway.wireguard_link import (
 class StillPoller:
     def watch(self, fd: int, handler: Any, mask: int) -> None: ...
     def unwatch(self, fd: int) -> None: ...
+    def clock(self) -> float:
+        return monotonic()
 
 
 class Door(WireguardDoor):
