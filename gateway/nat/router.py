@@ -226,6 +226,9 @@ class Nat:
             due = flow.due()
             if due < flow.timer:
                 self.arm(flow, max(due, now + RETRY))
+        for peer in self.peers.values():
+            # What was sent again, say, is on no link yet.
+            peer.end_batch(now)
 
     # What flows use.
 

@@ -62,6 +62,24 @@ def test_bytes_and_both_fins(version: int) -> None:
     world.balanced()
 
 
+def test_what_a_time_out_sends_again_is_told_to_the_link() -> None:
+    """Nothing else may come along for seconds that would take it out of the link's queue."""
+    world = World()
+    client = Client(world).connect()
+    world.peer.set_out(world.link, world.now, reliable=False)
+    world.got()
+    (stream,) = world.outward.streams
+    stream.receive(b"response", world.now)
+    (first,) = world.got()
+    world.woken.clear()
+    world.pass_time(0.5)
+    assert not world.woken
+    world.pass_time(1.0)
+    assert world.woken == [world.peer]
+    assert [packet[TCP].seq for packet in world.got()] == [first[TCP].seq]
+    client.take([first])
+
+
 def test_the_host_closes_first_and_the_client_goes_on_sending() -> None:
     world = World()
     client = Client(world).connect()
