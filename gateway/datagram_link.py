@@ -20,7 +20,7 @@ from gateway.link import PUMP_TURNS, LinkOwner, SessionLink
 from gateway.listeners import Doorman
 from gateway.nat.counters import Counters
 from gateway.nat.peer import TunnelPeer
-from gateway.sieve import COARSE, SIEVE_SECONDS, Sieve
+from gateway.sieve import COARSE, Sieve, Sifting
 from netstack.join import SegmentJoiner
 from sealing.errors import ProtocolError
 from vshp.constants import DATAGRAM_INITIATION
@@ -176,6 +176,7 @@ class DatagramDoor(DatagramSocket):
         self._relief: asyncio.TimerHandle | None = None
         super().__init__(host, port, poller, counters, early)
         self._sieve = Sieve(self.sock)
+        self._sifting = Sifting()
 
     def ready(self, mask: int, now: float) -> None:
         self._runs = self._strange = 0
@@ -262,27 +263,30 @@ class DatagramDoor(DatagramSocket):
     def _charge(self, seconds: float, now: float) -> None:
         """Strangers have cost so much; beyond their budget they are sifted."""
         self._spent = not self._doorman.budget.charge(seconds, now)
-        if self._spent and self._sieve.level < COARSE:
-            self._sift(self._sieve.level + 1)
+        if self._spent and self._sifting.overspent(now):
+            first = "first_" if self._sifting.level == COARSE else ""
+            self._counts[f"listener__flood__{first}sifted"] += 1
+            self._sift(now)
 
-    def _sift(self, level: int) -> None:
+    def _sift(self, now: float) -> None:
         """Drop in the kernel what no session is named by, more or less of it, for a while."""
-        if level > self._sieve.level:
-            self._counts[f"listener__flood__{'first_' if level == COARSE else ''}sifted"] += 1
-        self._sieve.set(level, self._listener.sessions)
+        self._sieve.set(self._sifting.level, self._listener.sessions)
         if self._relief is not None:
             self._relief.cancel()
             self._relief = None
-        if self._sieve.level:
+        if self._sifting.at is not None:
             loop = asyncio.get_running_loop()
-            self._relief = loop.call_later(SIEVE_SECONDS, self._relieve)
+            self._relief = loop.call_later(self._sifting.at - now, self._relieve)
 
     def _relieve(self) -> None:
         """See whether the flood has ended: a step back at a time."""
         self._relief = None
         self._spent = False
         if not self.closed:
-            self._sift(self._sieve.level - 1)
+            now = self._poller.clock()
+            if self._sifting.look(now):
+                self._doorman.budget.forgo(now)
+            self._sift(now)
 
     def _name_anew(self) -> None:
         """There is another session, which the sieve has to let pass."""

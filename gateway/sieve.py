@@ -5,9 +5,10 @@ anything there, so datagrams of strangers cannot be left unread without leaving 
 unread, too. Looking at one costs some microseconds in Python. When strangers have used up
 their budget the door puts a classic BPF program on the socket (SO_ATTACH_FILTER, socket(7),
 which needs no privilege): the kernel then drops at once whatever names no session of ours,
-but for well-formed first messages; if those are the flood, it lets one in 256 of them through,
-by chance. After a while the sieve is taken off, or made coarser by one step, to see whether
-the flood goes on.
+but for well-formed first messages; if those are the flood, it lets one in 1024 of them through,
+by chance. After a while the sieve is taken off, or made finer by one step, to see whether
+the flood goes on: each such look costs what the strangers may have for a second, so while the
+flood goes on each look comes twice as late as the one before (`Sifting`).
 
 Where the kernel has no such filters everything is read as before.
 """
@@ -28,7 +29,11 @@ SAVED_SECONDS = 0.25
 MAX_DEBT = 0.04
 """CPU seconds: after half a second without strangers the next one is served, whatever was."""
 SIEVE_SECONDS = 1.0
-"""How long the sieve is on before the flood is looked for again."""
+"""How long the sieve is on before the flood is looked for again; twice as long after each look
+that finds it, until `MAX_SIEVE_SECONDS`."""
+MAX_SIEVE_SECONDS = 8.0
+SETTLE_SECONDS = 0.1
+"""For so long what comes was in the socket before the sieve was on, and says nothing of it."""
 MAX_INDICES = 1500
 """Sessions that a filter names; kernels take programs of 4096 instructions."""
 
@@ -46,7 +51,7 @@ _ALL = 0xFFFFFFFF
 _UDP_HEADER = 8
 _INDEX_AT = _UDP_HEADER + 4
 _MAGIC_AT = _UDP_HEADER + 24
-_ONE_IN = 256
+_ONE_IN = 1024
 
 _instruction = struct.Struct("=HBBI").pack
 Instruction = tuple[int, int, int, int]
@@ -69,14 +74,65 @@ class Budget:
         self._at = now
         return self._left > 0
 
+    def forgo(self, now: float) -> None:
+        """Give up what is saved beyond a second's share: it would go to a flood at one look."""
+        self.charge(0.0, now)
+        self._left = min(self._left, SHARE)
+
     def wait(self) -> float:
         """Seconds until something is left again, as of the last charge."""
         return max(0.0, -self._left) / SHARE
 
 
+class Sifting:
+    """How coarse the sieve has to be, and when to look whether it still has to.
+
+    A table of three events. `overspent`: one step coarser, unless that was done a moment ago; if
+    this is what a look found, the next look comes twice as late. `look`, when `at` has come: one
+    step finer, and what comes until the next look is what it found; when a look has found
+    nothing, the next ones come sooner again. With nothing to look for, `at` is None.
+    """
+
+    __slots__ = ("_changed", "_hold", "_looking", "at", "level")
+
+    def __init__(self) -> None:
+        self.level = 0
+        """0 off, 1 strangers' garbage is dropped, `COARSE` most first messages, too."""
+        self.at: float | None = None
+        """When to `look`."""
+        self._hold = SIEVE_SECONDS
+        self._looking = False
+        """The sieve was made finer, and nothing has come of it so far."""
+        self._changed = float("-inf")
+
+    def overspent(self, now: float) -> bool:
+        """Strangers have used up what they may; whether the sieve gets coarser by it."""
+        if self.level == COARSE or now - self._changed < SETTLE_SECONDS:
+            return False
+        self._hold = min(2 * self._hold, MAX_SIEVE_SECONDS) if self._looking else SIEVE_SECONDS
+        self._looking = False
+        self.level += 1
+        self._changed = now
+        self.at = now + self._hold
+        return True
+
+    def look(self, now: float) -> bool:
+        """`at` has come; whether the sieve gets finer by it."""
+        if self._looking:
+            self._hold = max(self._hold / 2, SIEVE_SECONDS)
+        if not self.level:
+            self._looking = False
+            self.at = None
+            return False
+        self._looking = True
+        self.level -= 1
+        self.at = now + self._hold
+        return True
+
+
 def program(indices: Collection[int], few_firsts: bool) -> list[Instruction]:
     """Lets sessions' datagrams and well-formed first messages pass; with `few_firsts`
-    one in 256 of the latter. Too many sessions to name are let pass all."""
+    one in 1024 of the latter. Too many sessions to name are let pass all."""
     first: list[Instruction] = [
         (_LOAD_WORD, 0, 0, _MAGIC_AT),
         (_JUMP_EQUAL, 0, 1, int.from_bytes(MAGIC, "big")),
