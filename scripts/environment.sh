@@ -179,18 +179,51 @@ pip_lock() {
     pip_install --require-hashes --only-binary :all: "$@"
 }
 
-# install_project run|dev: what the lock files say, then the project, editable.
-install_project() {
-    if [ "$1" = dev ]; then set -- build run dev; else set -- build run; fi
+# install_packages run|dev: what the lock files say. The project itself is run where it lies.
+# What is good to have (discovery; pytun, without which the client opens the device by itself)
+# is left out where it has no wheel for this system.
+install_packages() {
+    if [ "$1" = dev ]; then set -- run build dev; else set -- run; fi
     if is_termux; then
-        pip_lock "$@" || return 1 # cryptography is Termux's
-    elif [ "$(uname -m)" = x86_64 ] && pip_lock native client "$@"; then
-        : # only here python-pytun has wheels; elsewhere the client opens the device by itself
-    else
-        pip_lock native "$@" || return 1
+        pip_lock "$@" # cryptography is Termux's
+        return
     fi
-    # The folder itself is put on Python's path: new parts of the program need no new set-up.
-    pip_install --no-build-isolation --config-settings editable_mode=compat -e "$root"
+    set -- native "$@"
+    extras=discovery
+    if [ "$(uname -m)" = x86_64 ]; then extras="discovery client"; fi
+    # shellcheck disable=SC2086  # a list of words
+    until pip_lock $extras "$@"; do
+        lacking=$(without_wheel)
+        left=
+        for extra in $extras; do
+            grep -q "^$lacking==" "$root/requirements/$extra.txt" || left="$left $extra"
+        done
+        if [ -z "$lacking" ] || [ "${left# }" = "$extras" ]; then return 1; fi
+        extras=${left# }
+    done
+}
+
+# without_wheel: the package that pip has looked for in vain, with an index to look in.
+without_wheel() {
+    if grep -q "connection broken" "$setup_log"; then return 0; fi
+    sed -n 's/.*No matching distribution found for \([A-Za-z0-9._-]*\)==.*/\1/p' "$setup_log" |
+        tail -n 1
+}
+
+# name_project: the clone on the environment's path, and the command among its programs.
+name_project() {
+    "$venv/bin/python" -I - "$root" <<'END'
+import shlex
+import sys
+import sysconfig
+from pathlib import Path
+
+root, bin = sys.argv[1], Path(sysconfig.get_path("scripts"))
+Path(sysconfig.get_path("purelib"), "vpnshare.pth").write_text(f"{root}\n")
+words = [str(bin / "python"), "-I", f"{root}/services/start.py", "services.cli.main"]
+(bin / "vpnshare").write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+(bin / "vpnshare").chmod(0o755)
+END
 }
 
 # install_oracles: other programs' WireGuard for the tests to compare with. It lies beside the
@@ -243,7 +276,7 @@ make_environment() {
     fi
     : >"$venv/.incomplete"
     say "installing the Python packages it needs, by the hashes in requirements/"
-    if ! install_project "$kind"; then
+    if ! install_packages "$kind"; then
         # A pip that ended by itself left nothing half-done.
         rm -f "$venv/.incomplete"
         tail -n 15 "$setup_log" >&2
@@ -255,6 +288,7 @@ make_environment() {
         fi
         fail "The packages could not be installed; is there a network? Log: $setup_log"
     fi
+    name_project || fail "The environment in $venv could not be finished."
     if [ "$kind" = dev ]; then install_oracles; fi
     printf '%s\n' "$root" >"$stamp"
     if [ "$kind" = dev ]; then printf '%s\n' "$root" >"$venv/.ready"; fi

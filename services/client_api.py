@@ -20,7 +20,7 @@ from services.control.registry import Handler, Registry
 from services.doctor.doctor import Doctor
 from services.logs import Ring
 from services.settings import Settings
-from services.version import VERSION
+from services.version import running
 
 _CODES = {
     "gateway_unknown": Code.NOT_FOUND,
@@ -77,7 +77,7 @@ class ClientApi:
             "log": self._ring.page,
             "shutdown": self.shutdown,
         }
-        return Registry("client", VERSION, m.CLIENT, handlers)
+        return Registry("client", running(), m.CLIENT, handlers)
 
     def status(self) -> s.ClientStatus:
         return replace(_status(self._client.status()), unwritten=self._told())
@@ -206,7 +206,7 @@ def _status(now: ClientSnapshot) -> s.ClientStatus:
     lease = now.lease
     return s.ClientStatus(
         pid=os.getpid(),
-        version=VERSION,
+        version=running(),
         api=s.API_VERSION,
         role="client",
         label=now.label,

@@ -14,11 +14,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from services.trust import PACKAGES, SOURCE
+from services.trust import SOURCE, rooms
 
 TARGET = Path("/opt/vpnshare")
 _FILES = ("LICENSE", "README.md", "pyproject.toml", "vpnshare")
-_FOLDERS = (*PACKAGES, "requirements", "scripts")
+_FOLDERS = ("requirements", "scripts")
+"""Besides the rooms."""
 _KINDS = (".py", ".toml", ".tcss", ".sh", ".txt")
 MAX_FILE = 4 << 20
 """Bytes; nothing of ours is larger."""
@@ -36,14 +37,17 @@ def own_command_of(target: Path) -> tuple[str, ...]:
 
 def make_copy(target: Path = TARGET, source: Path = SOURCE) -> None:
     """Copy the program, and have the copy set itself up. Raises `CopyError`, `OSError`."""
+    if not (source / "requirements").is_dir():
+        raise CopyError("This VPN Share was installed as a package, which cannot be copied.")
+    folders = (*rooms(source), *_FOLDERS)
     target.mkdir(mode=0o755, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".new-") as folder:
         fresh = Path(folder)
         for name in _FILES:
             _copy_file(source / name, fresh / name)
-        for name in _FOLDERS:
+        for name in folders:
             _copy_folder(source / name, fresh / name)
-        for name in (*_FOLDERS, *_FILES):
+        for name in (*folders, *_FILES):
             old = target / name
             if old.is_dir() and not old.is_symlink():
                 shutil.rmtree(old)

@@ -27,7 +27,7 @@ from services.doctor.doctor import Doctor
 from services.flow_pages import FlowPages
 from services.logs import Ring, clean
 from services.settings import Settings
-from services.version import VERSION
+from services.version import running
 from services.wake import WakeLock
 from services.wireguard_api import add_device, invite_device, renew_device, wireguard_state
 
@@ -91,7 +91,7 @@ class GatewayApi:
             "log": self._ring.page,
             "shutdown": self.shutdown,
         }
-        return Registry("gateway", VERSION, m.GATEWAY, handlers)
+        return Registry("gateway", running(), m.GATEWAY, handlers)
 
     # The session
 
@@ -99,7 +99,7 @@ class GatewayApi:
         gateway, now = self._gateway, self._gateway.status()
         return s.GatewayStatus(
             pid=os.getpid(),
-            version=VERSION,
+            version=running(),
             api=s.API_VERSION,
             role="gateway",
             name=gateway.config.name,

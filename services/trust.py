@@ -21,16 +21,18 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parents[1]
 """The tree that this program is of."""
 _MAX_LINKS = 16
-PACKAGES = (
-    "client", "eventloop", "gateway", "netstack", "sealing", "services", "storage", "themes",
-    "tui", "vshp", "wireguard",
-)  # fmt: skip
-"""The folders of the tree that hold the program."""
+_NOT_RUN = ("benchmarks", "tests")
+
+
+def rooms(tree: Path = SOURCE) -> tuple[str, ...]:
+    """The folders of a tree that hold the program."""
+    found = (path.parent.name for path in tree.glob("*/__init__.py"))
+    return tuple(sorted(name for name in found if name not in _NOT_RUN))
 
 
 def program() -> list[Path]:
     """What running this program reads: its packages, its environment, the Python behind it."""
-    ours = [SOURCE / name for name in PACKAGES]
+    ours = [SOURCE / name for name in rooms()]
     library = Path(sysconfig.get_path("stdlib"))
     return [*ours, Path(sys.prefix), Path(sys.executable), library]
 

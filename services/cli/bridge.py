@@ -20,7 +20,7 @@ from services.control.errors import ServiceUnavailable
 from services.control.oneshot import unavailable
 from services.control.protocol import GREETING
 from services.control.schema import API_VERSION
-from services.version import VERSION
+from services.version import running as running_version
 from storage.sockets import reachable
 
 PIECE = 65536
@@ -35,7 +35,7 @@ def control(args: argparse.Namespace) -> int:
             for service in running():
                 roles.append(service.role)
                 service.close()
-        print(json.dumps({"vpnshare": VERSION, "api": API_VERSION, "roles": roles}))
+        print(json.dumps({"vpnshare": running_version(), "api": API_VERSION, "roles": roles}))
         return Exit.OK
     path = str(paths.find().socket(args.role))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:

@@ -16,7 +16,7 @@ from services.cli.exits import MEANINGS, Exit, exit_code
 from services.cli.output import complain, paint
 from services.control.errors import ControlError
 from services.room import explain
-from services.version import VERSION
+from services.version import running
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,7 +49,7 @@ def _dispatch(args: list[str]) -> int:
         print(overview())
         return Exit.OK if args else Exit.USAGE
     if args[0] in ("-V", "--version"):
-        print(f"vpnshare {VERSION}")
+        print(f"vpnshare {running()}")
         return Exit.OK
     command = next((c for c in COMMANDS if c.name == args[0]), None)
     if command is None:

@@ -31,7 +31,7 @@ from services.control.schema import (
     LogLine,
     Unwritten,
 )
-from services.version import VERSION
+from services.version import running as running_version
 
 _STATES = {
     "on": ("● on", "green"),
@@ -428,7 +428,7 @@ def version(args: argparse.Namespace) -> int:
 
     python = platform.python_version()
     if args.json:
-        print_json({"version": VERSION, "api": API_VERSION, "python": python})
+        print_json({"version": running_version(), "api": API_VERSION, "python": python})
     else:
-        print(f"vpnshare {VERSION} (control API {API_VERSION}, Python {python})")
+        print(f"vpnshare {running_version()} (control API {API_VERSION}, Python {python})")
     return Exit.OK

@@ -98,8 +98,7 @@ def _refuse_changeable(unit: Unit, runs: list[Path]) -> None:
     owner = 0 if unit.manager is Manager.SYSTEM else os.geteuid()
     home = unit.env.get("VPNSHARE_HOME")
     for places, hint in (
-        (runs, f"sudo {own_name()} service install --role {unit.role} --copy    (that installs a "
-               f"copy which only root can change, in {copying.TARGET})"),
+        (runs, _way_out(unit)),
         ([Path(home)] if home and Path(home).exists() else [],
          "Name a folder by VPNSHARE_HOME that is root's, and whose parents are."),
     ):  # fmt: skip
@@ -107,6 +106,15 @@ def _refuse_changeable(unit: Unit, runs: list[Path]) -> None:
             path, who = found
             became = "you" if owner else "root"
             raise UnitError(f"{path} could be changed by {who}, who would be {became} then.", hint)
+
+
+def _way_out(unit: Unit) -> str:
+    if not (trust.SOURCE / "requirements").is_dir():
+        return "Install VPN Share's package as root (pipx install --global), and try again."
+    return (
+        f"sudo {own_name()} service install --role {unit.role} --copy    (that installs a "
+        f"copy which only root can change, in {copying.TARGET})"
+    )
 
 
 def own_name() -> str:

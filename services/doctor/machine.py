@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from services.control.schema import Unwritten
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.system import System
 from services.paths import Paths
-from services.version import VERSION
+from services.version import running
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)
 LITTLE_ROOM = 16 * 1024 * 1024
@@ -218,13 +217,12 @@ def _last_seen(path: Path, machine: Machine) -> float | None:
 
 @CHECKS.check("version", "Version")
 def version(machine: Machine) -> Outcome:
-    text = machine.system.read(str(Path(config.__file__).with_name("version.py"))) or ""
-    installed = re.search(r'^VERSION = "([^"]+)"$', text, re.MULTILINE)
+    installed = machine.system.installed()
     if installed is None:
-        return skipped(f"VPN Share {VERSION}; what is installed could not be read.")
-    if installed[1] != VERSION:
+        return skipped(f"VPN Share {running()}; what is installed could not be read.")
+    if installed != running():
         return warn(
-            f"The {machine.role} service runs {VERSION}, and {installed[1]} is installed.",
+            f"The {machine.role} service runs {running()}, and {installed} is installed.",
             "Restart the service.",
         )
-    return ok(f"VPN Share {VERSION}.")
+    return ok(f"VPN Share {running()}.")

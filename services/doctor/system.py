@@ -15,6 +15,7 @@ from client.system.run import find_program
 from services.paths import is_termux
 from services.programs import ask
 from services.room import Room, room
+from services.version import installed
 
 SEARCH = "/usr/local/sbin:/usr/sbin:/sbin"
 """Appended to PATH: a user's shell often lacks the sbin folders."""
@@ -79,6 +80,10 @@ class System:
     def room(self, folder: Path) -> Room | None:
         """Of the folder's file system; None where that cannot be told."""
         return room(folder)
+
+    def installed(self) -> str | None:
+        """The version that would run if the service were started now; None: unknown."""
+        return installed()
 
     def read(self, path: str) -> str | None:
         """The beginning of a text file, or None."""

@@ -14,6 +14,7 @@ import pytest
 
 from services.cli.exits import Exit
 from services.start import isolated, own_command
+from services.trust import rooms
 from tests.fakes.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,11 +46,11 @@ def launcher(tmp_path: Path) -> Path:
     for file in ("pyproject.toml", "requirements/run.txt"):
         (clone / file).write_text("")
         os.utime(clone / file, (0, 0))
-    for name in ("python", "vpnshare"):  # the installed command, too, as it was installed
-        script = clone / ".venv" / "bin" / name
-        real = sys.executable if name == "python" else Path(sys.executable).with_name(name)
-        script.write_text(f'#!/bin/sh\nexec {real} "$@"\n')
-        script.chmod(0o755)
+    python = clone / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    for room in rooms():
+        (clone / room).symlink_to(ROOT / room)
     (clone / ".venv" / ".ready").write_text(f"{clone.resolve()}\n")
     return clone / "vpnshare"
 
@@ -75,18 +76,6 @@ def test_neither_the_current_folder_nor_pythonpath_is_run(
         assert done.returncode == Exit.OK, done.stderr
     sprung = trap.parent / "sprung"
     assert not sprung.exists(), sprung.read_text()
-
-
-def test_the_installed_command_takes_no_module_of_ours_from_elsewhere(trap: Path) -> None:
-    """Python's own customization has run by then; nothing that is imported after it does."""
-    code = "import sys; from services.cli.entry import main; sys.exit(main())"
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}", "version"],
-        cwd="/", env=os.environ | {"PYTHONPATH": str(trap)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.stdout.startswith("vpnshare "), done.stderr
-    sprung = (trap.parent / "sprung").read_text().split()
-    assert set(sprung) <= {"sitecustomize", "usercustomize"}, sprung
 
 
 def test_every_python_that_is_started_is_isolated() -> None:

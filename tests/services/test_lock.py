@@ -35,7 +35,7 @@ def pinned() -> dict[str, str]:
 
 
 def test_every_entry_names_one_release_and_its_hashes() -> None:
-    assert set(FILES) == {"build", "run", "native", "client", "dev", "oracles"}
+    assert set(FILES) == {"build", "run", "native", "client", "discovery", "dev", "oracles"}
     for name in FILES:
         for entry in entries(name):
             hashes = re.findall(r"--hash=(\S+)", entry)

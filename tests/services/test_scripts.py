@@ -22,10 +22,10 @@ SCRIPTS = ("vpnshare", "check", ".ci/run", "scripts/environment.sh", "scripts/lo
 
 PYTHON = r"""#!/bin/sh
 # -c SCRIPT: a good Python. -m venv DIR: an environment with this Python. -m pip: as told.
-# -m services.cli.main: the command. All but --version isolated.
+# services/start.py services.cli.main: the command. All but --version isolated.
 if [ "$1" = -I ]; then shift; else [ "$1" = --version ] || exit 99; fi
 case "$*" in
-"-m services.cli.main"*)
+*"/services/start.py services.cli.main"*)
     [ -e "${0%/*}/installed" ] || exit 98
     shift 2
     echo "ran $*"
@@ -47,7 +47,12 @@ case "$*" in
 "-m pip install"*)
     echo "Collecting things"
     sleep "${SLOW:-0}"
-    case "$*" in *client*) [ -z "${NO_CLIENT:-}" ] || exit 1 ;; esac
+    case "$*" in
+    *"/${NO_WHEEL:-none}.txt"*)
+        echo "ERROR: No matching distribution found for $LACKING==1.0"
+        exit 1
+        ;;
+    esac
     [ -z "${NO_NETWORK:-}" ] || exit 1
     : >"$(dirname "$0")/installed"
     ;;
@@ -183,15 +188,11 @@ def test_a_changed_lock_file_is_installed_again(clone: Clone) -> None:
 def test_only_what_the_lock_files_name_is_installed(clone: Clone) -> None:
     clone.run("x")
     installs = [use for use in clone.uses() if "pip install" in use]
-    *locked, project = installs
-    assert locked and f"-e {clone.root}" in project
+    assert installs
     for use in installs:
-        assert " --no-deps " in use
-    for use in locked:
-        assert " --require-hashes --only-binary :all: " in use
-        assert "run.txt" in use and "build.txt" in use and "native.txt" in use
-        assert "dev.txt" not in use and "[" not in use
-    assert " --no-build-isolation " in project
+        assert " --no-deps " in use and " --require-hashes --only-binary :all: " in use
+        assert "run.txt" in use and "native.txt" in use and "discovery.txt" in use
+        assert "dev.txt" not in use and "build.txt" not in use and " -e " not in use
 
 
 def test_a_package_with_another_hash_is_refused(clone: Clone) -> None:
@@ -255,7 +256,7 @@ def test_two_at_once_take_turns(clone: Clone, flock: bool) -> None:
     for process in both:
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (7, "ran x\n"), err
-    assert sum(f"-e {clone.root}" in use for use in clone.uses()) == 1
+    assert sum("pip install" in use for use in clone.uses()) == 1
     assert not (clone.venv / ".turn").exists()
 
 
@@ -266,8 +267,25 @@ def test_without_a_network_it_says_so_and_goes_on_later(clone: Clone) -> None:
     assert sum("-m venv" in use for use in clone.uses()) == 1, "the environment is kept"
 
 
-def test_without_a_wheel_for_the_client_extra(clone: Clone) -> None:
-    assert clone.run("x", NO_CLIENT="1")[0] == 7
+@pytest.mark.parametrize(
+    ("extra", "package"), [("discovery", "zeroconf"), ("client", "python-pytun")]
+)
+def test_what_is_good_to_have_is_left_out_where_it_has_no_wheel(
+    clone: Clone, extra: str, package: str
+) -> None:
+    for name in ("discovery", "client", "run"):
+        shutil.copy(ROOT / "requirements" / f"{name}.txt", clone.root / "requirements")
+        os.utime(clone.root / "requirements" / f"{name}.txt", (0, 0))
+    (clone.bin / "uname").write_text("#!/bin/sh\necho x86_64\n")
+    (clone.bin / "uname").chmod(0o755)
+    assert clone.run("x", NO_WHEEL=extra, LACKING=package)[0] == 7
+    first, second = [use for use in clone.uses() if "pip install" in use]
+    assert f"/{extra}.txt" in first and f"/{extra}.txt" not in second
+    (other,) = {"discovery", "client"} - {extra}
+    assert f"/{other}.txt" in second
+    (clone.venv / ".ready").unlink()
+    code, _, err = clone.run("x", NO_WHEEL="run", LACKING="textual")
+    assert code == 1 and "no ready-made wheel" in err
 
 
 def test_pythons_that_are_too_old_are_passed_over(clone: Clone) -> None:

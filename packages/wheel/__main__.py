@@ -1,0 +1,5 @@
+"""`python -m vpnshare`."""
+
+from vpnshare import main
+
+main()
