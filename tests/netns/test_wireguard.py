@@ -6,6 +6,10 @@ The device that moves takes another port. With another address (half a minute, s
 wireguard-go keeps to the old one until its own timer lets go of it):
 
     VPNSHARE_ROAM=1 python -m pytest tests/netns/test_wireguard.py
+
+The app's new session after two minutes, in the middle of a download (two and a half minutes):
+
+    VPNSHARE_REKEY=1 python -m pytest -s tests/netns/test_wireguard.py -k rekey
 """
 
 from __future__ import annotations
@@ -36,6 +40,8 @@ from tests.netns.world import GATEWAY_LAN, SERVER, SERVER6, Shape, World
 
 SIZE = 50_000_000
 ROAM = "VPNSHARE_ROAM" in os.environ
+REKEY = "VPNSHARE_REKEY" in os.environ
+REKEY_SECONDS = 150
 
 
 @dataclass
@@ -140,6 +146,31 @@ def test_names_pings_and_datagrams(connected: Connected) -> None:
             for size in (1, 1200, 1392 if ":" not in server else 1372, 4000):
                 sock.sendto(os.urandom(size), (server, 7))
                 assert len(sock.recv(65535)) == size
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REKEY, reason="takes two and a half minutes: VPNSHARE_REKEY=1")
+@pytest.mark.usefixtures("leaks")
+@pytest.mark.timeout(REKEY_SECONDS + 90)
+def test_the_apps_rekey_loses_nothing_of_a_running_download(
+    connected: Connected, tmp_path: Path
+) -> None:
+    host, app, got = connected.host, connected.app, tmp_path / "got"
+    whole = connected.world.directory / FILE_NAME
+    size = whole.stat().st_size
+    before = app.handshakes()
+    pings = host.start(["ping", "-n", "-i", "0.1", SERVER], name="pings")
+    host.run(
+        ["curl", "-sS", "--fail", "--limit-rate", str(size // REKEY_SECONDS), "-o", str(got),
+         url(SERVER, f"bytes/{size}")],
+        timeout=REKEY_SECONDS + 60,
+    )  # fmt: skip
+    pings.stop(signal.SIGINT)
+    said = pings.tail(3)
+    print(f"\nthe app's sessions are {app.handshakes() - before} s apart; {said}")
+    assert app.handshakes() - before >= 120
+    assert hashlib.sha256(got.read_bytes()).digest() == hashlib.sha256(whole.read_bytes()).digest()
+    assert " 0% packet loss" in said, said
 
 
 def test_small_answers_do_not_wait_behind_a_download(connected: Connected) -> None:

@@ -43,6 +43,12 @@ def oracle_handshake(private: bytes, public: bytes | None, psk: bytes | None) ->
     )
 
 
+def oracle_initiator(private: bytes, public: bytes, psk: bytes | None) -> Any:
+    """A device of wireguard-protocol's: timers, sessions and all, without a socket."""
+    package = wireguard_protocol()
+    return package.Initiator(package.PrivateKey(private), package.PublicKey(public), psk)
+
+
 def noise_library(
     initiator: bool, static: bytes, remote: bytes | None, psk: bytes
 ) -> NoiseConnection:
