@@ -101,6 +101,25 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """A config that was handed out for a WireGuard device, as far as it is kept."""
+
+    public_key: bytes
+    label: str
+    host: str
+    """Where the config says the gateway is; likewise `port`."""
+    port: int
+    expires: float
+    """Unix time by which it has to be used for the first time."""
+    renews: bytes | None = None
+    """The public key of the device whose new key this is."""
+    invites: bool = False
+    """For whatever key asks next; the public key is no key then."""
+    approved: bool = False
+    """A renewal that the owner let in, and that was not heard yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class TunnelLease:
     """What a peer may use: addresses, resolver, MTU, routes, until when."""
 
@@ -175,6 +194,15 @@ class GatewayStore(Protocol):
 
     def save_sighting(self, public_key: bytes, sighting: Sighting) -> None: ...
 
+    def offers(self) -> list[Offer]:
+        """Configs that were handed out and are not used yet."""
+
+    def save_offer(self, offer: Offer) -> None:
+        """Insert or replace, keyed by public key."""
+
+    def forget_offer(self, public_key: bytes) -> None:
+        """It is used, or good for nothing any more. Nothing happens if it is not there."""
+
 
 @dataclass(slots=True)
 class MemoryStore:
@@ -186,6 +214,7 @@ class MemoryStore:
     _usage: dict[tuple[bytes, str], tuple[int, int]] = field(default_factory=dict)
     _secrets: dict[str, bytes] = field(default_factory=dict)
     _sightings: dict[bytes, Sighting] = field(default_factory=dict)
+    _offers: dict[bytes, Offer] = field(default_factory=dict)
 
     def identity(self) -> bytes | None:
         return self._identity
@@ -214,6 +243,15 @@ class MemoryStore:
 
     def save_sighting(self, public_key: bytes, sighting: Sighting) -> None:
         self._sightings[public_key] = sighting
+
+    def offers(self) -> list[Offer]:
+        return list(self._offers.values())
+
+    def save_offer(self, offer: Offer) -> None:
+        self._offers[offer.public_key] = offer
+
+    def forget_offer(self, public_key: bytes) -> None:
+        self._offers.pop(public_key, None)
 
     def add_usage(self, public_key: bytes, day: str, from_tunnel: int, to_tunnel: int) -> None:
         up, down = self._usage.get((public_key, day), (0, 0))

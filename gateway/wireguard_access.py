@@ -109,6 +109,8 @@ class WireguardAccess:
         """None until a config names it."""
         for peer in registry.all_trusted(Kind.WIREGUARD):
             self._admit(peer.public_key, peer)
+        for heir in self._offers.restore(self.pool, now):
+            self._let_in_beside(heir)
 
     @property
     def public_key(self) -> bytes:
@@ -209,12 +211,12 @@ class WireguardAccess:
         Raises OfferRefused and ListenError, and nothing is kept then.
         """
         pool = self._pool_to_offer(now)
-        return self._offered(self._offers.add(label, (host, port), pool, now, key), pool)
+        return self._offered(self._offers.add(label, (host, port), pool, now, key))
 
     def invite(self, label: str, host: str, port: int, now: float) -> WireguardOffer:
         """Let the key ask that comes next, with the config that this gives. Raises as `add`."""
         pool = self._pool_to_offer(now)
-        return self._offered(self._offers.invite(label, (host, port), pool, now), pool)
+        return self._offered(self._offers.invite(label, (host, port), pool, now))
 
     def renew(
         self, device: PeerDevice, host: str, port: int, now: float, key: bytes | None = None
@@ -225,21 +227,21 @@ class WireguardAccess:
         pool = self._pool_to_offer(now)
         offer = self._offers.renew(device, (host, port), pool, now, key)
         self._drop_heir(device.public_key)
-        return self._offered(offer, pool)
+        return self._offered(offer)
 
     def _pool_to_offer(self, now: float) -> AddressPool:
         if not self.port:
             raise OfferRefused("WireGuard is off: vpnshare set gateway.wireguard 51820")
         self.expire(now)
         # With the last device the addresses are free to be others.
-        held = self.pool if self.device.peers or self._offers else None
-        return held or replace(self._tunnels.pool, others=())
-
-    def _offered(self, offer: WireguardOffer, pool: AddressPool) -> WireguardOffer:
-        if pool is not self.pool:
+        if self.pool is None or not (self.device.peers or self._offers):
+            self.pool = replace(self._tunnels.pool, others=())
+            # Before any offer names them.
             self._store.save_secret("wireguard_key", self._identity)
-            self._store.save_secret("wireguard_pool", _pack_pool(pool))
-            self.pool = pool
+            self._store.save_secret("wireguard_pool", _pack_pool(self.pool))
+        return self.pool
+
+    def _offered(self, offer: WireguardOffer) -> WireguardOffer:
         try:
             self._open()
         except ListenError:
@@ -451,14 +453,22 @@ class WireguardAccess:
             told = spell_endpoint(offer.profile.host, offer.profile.port)
             self._save(public, Sighting(told))
             if offer.renews is not None:
-                device = self._registry.trusted(offer.old, Kind.WIREGUARD)
-                assert device is not None, "a renewal goes with its device"
-                self._heirs[public] = replace(offer, expires=now + OFFER_SECONDS)
-                self._admit(public, device)
-                return device
+                heir = replace(offer, expires=now + OFFER_SECONDS)
+                self._offers.keep(heir, now, approved=True)
+                return self._let_in_beside(heir)
         peer = self._registry.approve(public, label, PLATFORM, Kind.WIREGUARD)
+        if offer is not None:
+            self._offers.settle(offer)
         self._admit(public, peer)
         return peer
+
+    def _let_in_beside(self, heir: WireguardOffer) -> PeerDevice:
+        """Answer the new key of a device, and the one it has."""
+        device = self._registry.trusted(heir.old, Kind.WIREGUARD)
+        assert device is not None, "a renewal goes with its device"
+        self._heirs[heir.public_key] = heir
+        self._admit(heir.public_key, device)
+        return device
 
     def _admit(self, public: bytes, peer: PeerDevice) -> None:
         """Answer this key, at the addresses of the device."""
@@ -479,12 +489,14 @@ class WireguardAccess:
             self._tunnels.end(tunnel, now)
         self._shut_out(old, now)
         self._registry.succeed(old, heir.public_key)
+        self._offers.settle(heir)
 
     def _drop_heir(self, device: bytes) -> None:
         """The new key of the device was not confirmed in time, or is wanted no more."""
         for public, heir in list(self._heirs.items()):
             if heir.old == device:
                 del self._heirs[public]
+                self._offers.settle(heir)
                 peer = self.device.peers.get(public)
                 if peer is not None:
                     self.device.remove(peer)

@@ -9,15 +9,20 @@ its own pair: the first key that nobody knows may ask for it, so there is one at
 and no owner's setting lets that key in unseen. A key that is given by hand under the
 invitation's name takes its place.
 
-An offer is good for `OFFER_SECONDS`, and as long as a request by it waits at the desk.
+An offer is good for `OFFER_SECONDS`, and as long as a request by it waits at the desk. It is in
+the store from before its config is shown until it is used or over, so that whoever has the
+config can come in by it after a restart of the gateway, too: all but the private key, which is
+nowhere.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gateway.leases import AddressPool, PoolError
-from gateway.model import GatewayStore, Kind, PeerDevice, Via
+from gateway.model import GatewayStore, Kind, Offer, PeerDevice, Via
 from gateway.pairing import PairingDesk
 from gateway.peers import PeerRegistry
 from sealing.errors import ProtocolError
@@ -73,12 +78,62 @@ class OfferBook:
         self._desk = desk
         self._identity = identity
         self._offers: dict[bytes, WireguardOffer] = {}
+        self.wall: Callable[[], float] = time.time
+        """Unix time."""
 
     def __len__(self) -> int:
         return len(self._offers)
 
     def all(self) -> list[WireguardOffer]:
         return list(self._offers.values())
+
+    # --- keeping -----------------------------------------------------------------------------
+
+    def restore(self, pool: AddressPool | None, now: float) -> list[WireguardOffer]:
+        """Take up what the gateway had handed out before its start.
+
+        Gives the renewals among it that the owner had let in: those are not offers any more.
+        """
+        approved = []
+        for kept in self._store.offers():
+            offer = None if pool is None else self._taken_up(kept, pool, now)
+            if offer is None:
+                self._drop(kept.public_key, kept.renews is not None)
+            elif kept.approved:
+                approved.append(offer)
+            else:
+                self._offers[kept.public_key] = offer
+        return approved
+
+    def _taken_up(self, kept: Offer, pool: AddressPool, now: float) -> WireguardOffer | None:
+        """None where it is over, or was used by a device that is let in."""
+        # A clock that has gone back makes no offer longer than it was.
+        left = min(kept.expires - self.wall(), OFFER_SECONDS)
+        over = left <= 0 or self._registry.trusted(kept.public_key, Kind.WIREGUARD)
+        if over or (kept.renews and not self._registry.trusted(kept.renews, Kind.WIREGUARD)):
+            return None
+        try:
+            profile = self._profile(kept.renews or kept.public_key, (kept.host, kept.port), pool)
+        except PoolError:
+            return None
+        offer = WireguardOffer(kept.public_key, kept.label, profile, now + left)
+        return replace(offer, renews=kept.renews, invites=kept.invites)
+
+    def keep(self, offer: WireguardOffer, now: float, approved: bool = False) -> None:
+        """Have it in the store; `settle` when it is used."""
+        place = offer.profile.host, offer.profile.port
+        expires = self.wall() + offer.expires - now
+        kept = Offer(offer.public_key, offer.label, *place, expires, offer.renews, offer.invites)
+        self._store.save_offer(replace(kept, approved=approved))
+
+    def settle(self, offer: WireguardOffer) -> None:
+        """What it offered is had, or wanted no more."""
+        self._store.forget_offer(offer.public_key)
+
+    def _drop(self, public: bytes, renewal: bool) -> None:
+        self._store.forget_offer(public)
+        if not renewal and self._registry.trusted(public, Kind.WIREGUARD) is None:
+            self._store.move_lease_number(public, None)
 
     # --- making ------------------------------------------------------------------------------
 
@@ -90,6 +145,7 @@ class OfferBook:
         invitation = self._invitation()
         if key is not None and invitation is not None and invitation.label == label:
             self._bind(invitation, public, now)
+            self.settle(invitation)
         return self._make(public, label, private, place, pool, now)
 
     def renew(
@@ -137,13 +193,21 @@ class OfferBook:
         if len(self._offers) >= MAX_OFFERS:
             raise OfferRefused("too many devices wait for their first use; one of them first")
         try:
-            ipv4, ipv6 = pool.addresses(self._registry.lease_number(renews or public))
+            profile = self._profile(renews or public, place, pool)
         except PoolError as error:
             if renews is None:
                 self._store.move_lease_number(public, None)
             raise OfferRefused(str(error)) from None
+        offer = WireguardOffer(public, label, profile, now + OFFER_SECONDS, renews, invites)
+        self._offers[public] = offer
+        self.keep(offer, now)
+        return replace(offer, profile=replace(profile, private_key=private))
+
+    def _profile(self, holder: bytes, place: Place, pool: AddressPool) -> Profile:
+        """What the config says, but for the private key. Raises PoolError."""
+        ipv4, ipv6 = pool.addresses(self._registry.lease_number(holder))
         host, port = place
-        profile = Profile(
+        return Profile(
             private_key=None,
             ipv4=ipv4,
             ipv6=ipv6,
@@ -152,9 +216,6 @@ class OfferBook:
             host=host,
             port=port,
         )
-        offer = WireguardOffer(public, label, profile, now + OFFER_SECONDS, renews, invites)
-        self._offers[public] = offer
-        return replace(offer, profile=replace(profile, private_key=private))
 
     # --- using -------------------------------------------------------------------------------
 
@@ -168,7 +229,7 @@ class OfferBook:
         return None if full or self._registry.is_revoked(public) else self._invitation()
 
     def take(self, public: bytes, now: float) -> WireguardOffer | None:
-        """The owner lets the key in: by which offer, which is over."""
+        """The owner lets the key in: by which offer, which is over; `settle` it then."""
         invitation = self._invitation()
         if public not in self._offers and invitation is not None:
             self._bind(invitation, public, now)
@@ -178,8 +239,8 @@ class OfferBook:
     def forget(self, public: bytes) -> None:
         """The config is good for nothing any more."""
         offer = self._offers.pop(public, None)
-        if offer is not None and offer.renews is None:
-            self._store.move_lease_number(public, None)
+        if offer is not None:
+            self._drop(public, offer.renews is not None)
 
     def drop_renewal(self, device: bytes, now: float) -> None:
         """No new key for the device."""

@@ -25,7 +25,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 
 from client.model import MAX_KNOWN_GATEWAYS, EndpointKind, KnownGateway, TransportEndpoint
-from gateway.model import Kind, PeerDevice, Sighting, peer_id
+from gateway.model import Kind, Offer, PeerDevice, Sighting, peer_id
 from services.database import Database, StoreError
 from services.ledger import Key, Ledger
 from services.room import refusal
@@ -76,6 +76,18 @@ CREATE TABLE sighting (
     interface TEXT NOT NULL,
     local TEXT NOT NULL,
     heard REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+""",
+        """
+CREATE TABLE offer (
+    public_key BLOB PRIMARY KEY,
+    label TEXT NOT NULL,
+    host TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    expires REAL NOT NULL,
+    renews BLOB,
+    invites INTEGER NOT NULL,
+    approved INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 """,
     ],
@@ -191,6 +203,7 @@ class GatewayDatabase(Store):
         """The devices as the file has them."""
         self._numbers: dict[bytes, int] = {}
         self._sightings: dict[bytes, Sighting] = {}
+        self._offers: dict[bytes, Offer] = {}
         self._usage: dict[tuple[bytes, str], list[int]] = {}
         """Bytes of a device and day that are not in the file yet: from and to its tunnel."""
         self._slates = [Slate(slate) for slate in dict.fromkeys(slates)]
@@ -268,6 +281,27 @@ class GatewayDatabase(Store):
 
         key = self._key("sighting", public_key)
         what = f"where {peer_id(public_key)} is"
+        self.ledger.put(key, what, self.path, write, lesser=True)
+
+    def offers(self) -> list[Offer]:
+        return list(self._offers.values())
+
+    def save_offer(self, offer: Offer) -> None:
+        self._offers[offer.public_key] = offer
+        self._put_offer(offer)
+
+    def forget_offer(self, public_key: bytes) -> None:
+        offer = self._offers.pop(public_key, None)
+        if offer is not None:
+            self._put_offer(offer)
+
+    def _put_offer(self, offer: Offer) -> None:
+        def write() -> None:
+            with self._file.transaction() as db:
+                self._write_offer(db, offer.public_key)
+
+        key = self._key("offer", offer.public_key)
+        what = f"the config of {offer.label}"
         self.ledger.put(key, what, self.path, write, lesser=True)
 
     def add_usage(self, public_key: bytes, day: str, from_tunnel: int, to_tunnel: int) -> None:
@@ -399,6 +433,13 @@ class GatewayDatabase(Store):
             "SELECT public_key, told, host, port, interface, local, heard FROM sighting"
         ):
             self._sightings[bytes(key)] = Sighting(*rest)
+        for key, label, host, port, expires, renews, invites, approved in self._file.rows(
+            "SELECT public_key, label, host, port, expires, renews, invites, approved FROM offer"
+        ):
+            old = None if renews is None else bytes(renews)
+            self._offers[bytes(key)] = Offer(
+                bytes(key), label, host, port, expires, old, bool(invites), bool(approved)
+            )
 
     def _write_all(self, db: sqlite3.Connection) -> None:
         super()._write_all(db)
@@ -408,6 +449,8 @@ class GatewayDatabase(Store):
             self._write_number(db, key)
         for key in self._sightings:
             self._write_sighting(db, key)
+        for key in self._offers:
+            self._write_offer(db, key)
 
     def _write_peer(self, db: sqlite3.Connection, key: bytes) -> None:
         peer = self._peers[key]
@@ -429,6 +472,14 @@ class GatewayDatabase(Store):
     def _write_sighting(self, db: sqlite3.Connection, key: bytes) -> None:
         row = (key, *astuple(self._sightings[key]))
         db.execute("INSERT OR REPLACE INTO sighting VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def _write_offer(self, db: sqlite3.Connection, key: bytes) -> None:
+        """The row as memory has it, which may be none."""
+        offer = self._offers.get(key)
+        if offer is None:
+            db.execute("DELETE FROM offer WHERE public_key = ?", (key,))
+            return
+        db.execute("INSERT OR REPLACE INTO offer VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(offer))
 
     def _write_number(self, db: sqlite3.Connection, key: bytes) -> None:
         db.execute("INSERT OR REPLACE INTO lease_number VALUES (?, ?)", (self._numbers[key], key))

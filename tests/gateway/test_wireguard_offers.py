@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
 from gateway.gateway import Gateway
-from gateway.model import Kind, MemoryStore
+from gateway.model import GatewayStore, Kind, MemoryStore, Via
+from gateway.records import GatewayConfig
 from gateway.wireguard_offers import MAX_INVITED, OFFER_SECONDS, OfferRefused, WireguardOffer
 from sealing.identity import generate_identity, public_key
 from tests.gateway.devices import CONFIG, paired
@@ -251,3 +253,157 @@ async def test_the_key_of_an_invited_device_may_be_given_by_hand(gateway: Gatewa
     gateway.approve(gateway.requests()[0].id)
     app.again()
     assert await app.asks() is not None
+
+
+# --- restarts ------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def running(config: GatewayConfig, store: GatewayStore) -> AsyncIterator[Gateway]:
+    gateway = Gateway(config, store)
+    await gateway.start()
+    try:
+        yield gateway
+    finally:
+        await gateway.stop()
+
+
+@pytest.fixture
+def kept() -> tuple[GatewayConfig, MemoryStore]:
+    """What a gateway finds again when it starts."""
+    return replace(CONFIG, wireguard=free_port()), MemoryStore()
+
+
+async def test_a_config_is_good_after_a_restart_before_its_first_use(
+    kept: tuple[GatewayConfig, MemoryStore],
+) -> None:
+    async with running(*kept) as first:
+        offer = first.wireguard_add("phone")
+    async with running(*kept) as again:
+        (found,) = again.wireguard.offers()
+        assert found.label == "phone" and found.profile.private_key is None
+        assert found.profile == replace(offer.profile, private_key=None)
+        assert again.wireguard_add("tablet").profile.ipv4 != offer.profile.ipv4
+        app = App(offer.profile.text())
+        await asks_to_be_let_in(app)
+        (request,) = again.requests()
+        assert (request.label, request.via) == ("phone", Via.WIREGUARD)
+        again.approve(request.id)
+        app.again()
+        assert await app.asks() is not None
+        assert [made.label for made in kept[1].offers()] == ["tablet"]
+    async with running(*kept) as third:
+        assert [offer.label for offer in third.wireguard.offers()] == ["tablet"]
+        assert await app.asks() is not None
+
+
+async def test_a_config_expires_while_the_gateway_is_off(
+    kept: tuple[GatewayConfig, MemoryStore],
+) -> None:
+    store = kept[1]
+    async with running(*kept) as first:
+        offer = first.wireguard_add("phone")
+    (made,) = store.offers()
+    # As the store has it nine minutes later, and after the tenth.
+    store.save_offer(replace(made, expires=made.expires - OFFER_SECONDS + 60.0))
+    async with running(*kept) as again:
+        (found,) = again.wireguard.offers()
+        assert 58.0 < found.expires - again.now() <= 60.0
+    store.save_offer(replace(made, expires=made.expires - OFFER_SECONDS))
+    async with running(*kept) as late:
+        assert late.wireguard.offers() == [] == store.offers()
+        assert not late.wireguard.listening
+        assert late.wireguard_add("tablet").profile.ipv4 == offer.profile.ipv4
+
+
+async def test_a_clock_that_went_back_makes_no_offer_longer(
+    kept: tuple[GatewayConfig, MemoryStore],
+) -> None:
+    store = kept[1]
+    async with running(*kept) as first:
+        first.wireguard_add("phone")
+    (made,) = store.offers()
+    store.save_offer(replace(made, expires=made.expires + 30 * 86400.0))
+    async with running(*kept) as again:
+        (found,) = again.wireguard.offers()
+        assert found.expires - again.now() <= OFFER_SECONDS
+
+
+async def test_a_renewal_is_good_after_a_restart_asked_for_or_let_in(
+    kept: tuple[GatewayConfig, MemoryStore],
+) -> None:
+    async with running(*kept) as first:
+        old = await let_in(first, "phone")
+        offer = first.wireguard_renew("phone")
+    new = App(offer.profile.text())
+    async with running(*kept) as second:
+        assert await old.asks() is not None
+        await asks_to_be_let_in(new)
+        (request,) = second.requests()
+        second.approve(request.id)
+        assert [made.approved for made in kept[1].offers()] == [True]
+    async with running(*kept) as third:
+        assert await old.asks() is not None, "approved is not confirmed"
+        new.again()
+        assert await new.asks() is not None
+        assert await old.asks(0.3) is None
+        assert third.tunnels()[0].lease.ipv4 == old.profile.ipv4
+        assert kept[1].offers() == []
+
+
+async def test_a_renewal_is_over_with_its_device(
+    kept: tuple[GatewayConfig, MemoryStore],
+) -> None:
+    store = kept[1]
+    async with running(*kept) as first:
+        await let_in(first, "phone")
+        first.wireguard_renew("phone")
+    (device,) = store.peers()
+    store.save_peer(replace(device, revoked=True))
+    async with running(*kept) as again:
+        assert again.wireguard.offers() == [] == store.offers()
+        assert store.lease_number(device.public_key) == 2
+
+
+async def test_an_invitation_is_good_after_a_restart_and_once(
+    kept: tuple[GatewayConfig, MemoryStore],
+) -> None:
+    async with running(*kept) as first:
+        offer = first.wireguard_invite("router")
+    async with running(*kept) as again:
+        app = brought(offer, generate_identity())
+        await asks_to_be_let_in(app)
+        (request,) = again.requests()
+        assert request.label == "router" and request.code is not None
+        again.approve(request.id)
+        app.again()
+        assert await app.asks() is not None
+        assert kept[1].offers() == []
+
+
+async def test_what_is_denied_or_withdrawn_is_not_kept(
+    kept: tuple[GatewayConfig, MemoryStore],
+) -> None:
+    async with running(*kept) as first:
+        app = App(first.wireguard_add("phone").profile.text())
+        await asks_to_be_let_in(app)
+        first.deny(first.requests()[0].id)
+        first.wireguard_invite("router")
+        first.wireguard_invite("router again")
+        assert [made.label for made in kept[1].offers()] == ["router again"]
+        first.wireguard_add("router again", key=public_key(generate_identity()))
+        assert [made.invites for made in kept[1].offers()] == [False]
+
+
+async def test_no_offer_names_a_pool_that_is_not_stored(
+    kept: tuple[GatewayConfig, MemoryStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever moment the gateway is killed at."""
+    store = kept[1]
+    seen: list[bytes | None] = []
+    monkeypatch.setattr(
+        MemoryStore, "save_offer", lambda self, offer: seen.append(self.secret("wireguard_pool"))
+    )
+    async with running(*kept) as first:
+        first.wireguard_add("phone")
+        assert seen == [store.secret("wireguard_pool")] and seen[0] is not None

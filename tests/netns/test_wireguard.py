@@ -65,6 +65,10 @@ def connected() -> Iterator[Connected]:
         # Sockets of wireguard-go lie in one folder for all namespaces: a name for this run only.
         config = world.directory / f"wg-{world.run_name[-11:]}.conf"
         gateway.command("wireguard", "add", "Anna's phone", "--conf", str(config))
+        # The config is good, whatever happens to the gateway before its first use.
+        assert gateway.process is not None
+        gateway.process.stop(signal.SIGKILL)
+        gateway.share()
         app = App(world, world.client, config)
         connected = Connected(world, gateway, app)
         try:

@@ -60,6 +60,14 @@ def test_gateway_contract(gateway_store: gm.GatewayStore) -> None:
     store.save_sighting(b"\x09" * 32, replace(seen, host="10.0.0.7"))
     store.save_sighting(b"\x09" * 32, replace(seen, host="10.0.0.8", port=7, heard=5.0))
     assert store.sightings() == {b"\x09" * 32: replace(seen, host="10.0.0.8", port=7, heard=5.0)}
+    offer = gm.Offer(b"\x07" * 32, "phone", "10.0.0.1", 51820, 5.0)
+    renewal = gm.Offer(b"\x08" * 32, "TV", "::1", 1, 6.5, b"\x01" * 32, approved=True)
+    for made in (replace(offer, label="tablet"), renewal, offer):
+        store.save_offer(made)
+    assert sorted(store.offers(), key=lambda made: made.public_key) == [offer, renewal]
+    store.forget_offer(b"\x07" * 32)
+    store.forget_offer(b"unknown")
+    assert store.offers() == [renewal]
     assert store.usage(b"\x01" * 32, "2026-01-31") == (0, 0)
     for _ in range(2):
         store.add_usage(b"\x01" * 32, "2026-01-31", 5, 1 << 40)
@@ -120,27 +128,41 @@ def test_wireguard_devices_outlive_a_restart(tmp_path: Path) -> None:
     store.move_lease_number(other, one)
     seen = gm.Sighting("10.0.0.1:51820", "10.0.0.7", 7, "wlan0", "10.0.0.1", 5.0)
     store.save_sighting(one, seen)
+    offers = [
+        gm.Offer(b"\x03" * 32, "phone", "10.0.0.1", 51820, 5.0),
+        gm.Offer(b"\x04" * 32, "TV", "fd00::1", 51820, 6.5, renews=one, approved=True),
+        gm.Offer(b"\x05" * 32, "guest", "10.0.0.1", 51820, 7.0, invites=True),
+    ]
+    for offer in [*offers, replace(offers[0], public_key=other)]:
+        store.save_offer(offer)
+    store.forget_offer(other)
     store.close()
     again = GatewayDatabase(path)
     assert again.peers() == [device] and again.sightings() == {one: seen}
+    assert sorted(again.offers(), key=lambda offer: offer.public_key) == offers
     assert (again.lease_number(one), again.lease_number(other)) == (3, 4)
     again.close()
 
 
-def test_a_file_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_earlier_version_is_brought_up(tmp_path: Path, version: int) -> None:
     path = tmp_path / "g.db"
     store = GatewayDatabase(path)
     store.save_peer(a_peer(1))
     store.close()
     with sqlite3.connect(path) as db:
-        db.execute("ALTER TABLE peer DROP COLUMN kind")
-        db.execute("DROP TABLE sighting")
-        db.execute("PRAGMA user_version=1")
+        db.execute("DROP TABLE offer")
+        if version == 1:
+            db.execute("ALTER TABLE peer DROP COLUMN kind")
+            db.execute("DROP TABLE sighting")
+        db.execute(f"PRAGMA user_version={version}")
     db.close()
     again = GatewayDatabase(path)
     assert again.peers() == [a_peer(1)] and again.sightings() == {}
     again.save_sighting(b"\x01" * 32, gm.Sighting("a:1"))
+    again.save_offer(gm.Offer(b"\x01" * 32, "phone", "10.0.0.1", 51820, 5.0))
     again.close()
+    assert len(GatewayDatabase(path).offers()) == 1
 
 
 def foreign(path: Path) -> None:

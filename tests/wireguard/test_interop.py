@@ -35,9 +35,7 @@ class Session:
     def __init__(self, psk: bytes) -> None:
         self.now = 0.0
         private = generate_identity()
-        self.gateway = Side(
-            "gateway", generate_identity(), THERE, random.Random(1).randbytes, WALL
-        )
+        self.gateway = Side("gateway", generate_identity(), THERE, random.Random(1).randbytes, WALL)
         self.device: Device = self.gateway.device
         self.peer = self.gateway.know(public_key(private), 2, psk)
         self.packets: list[bytes] = []
