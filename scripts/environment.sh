@@ -113,9 +113,44 @@ get_python() {
     fail "Python $oldest to 3.14 with its venv module is needed; install it and try again."
 }
 
+# quoted WORD: as it is typed into a shell.
+quoted() {
+    case $1 in
+    *[!A-Za-z0-9/._-]*) printf "'%s'" "$(printf %s "$1" | sed "s/'/'\\\\''/g")" ;;
+    *) printf %s "$1" ;;
+    esac
+}
+
+# ours: may we write the environment? Says what to do if not.
+ours() {
+    if mkdir -p "$venv" 2>/dev/null && [ -w "$venv" ] &&
+        { ! [ -e "$venv/.lock" ] || [ -w "$venv/.lock" ]; }; then
+        return 0
+    fi
+    if [ -O "$root" ] && [ -d "$venv" ]; then
+        me=$(id -un 2>/dev/null) || me=$(id -u)
+        fail "$venv has to be set up anew, and is not yours." \
+            "Make it yours: sudo chown -R $me $(quoted "$venv")"
+    fi
+    fail "$venv has to be set up, and is not yours to write." \
+        "Run it as its owner, or name a folder of yours: VPNSHARE_VENV=FOLDER $(quoted "$0")"
+}
+
+# give_back: what root makes in a folder of somebody's is theirs, or they could not renew it.
+give_back() {
+    case $venv in
+    "$root"/*) ;;
+    *) return 0 ;;
+    esac
+    if [ "$(id -u)" = 0 ] && ! [ -O "$root" ]; then
+        chown -R -h "$(stat -c %u:%g "$root")" "$venv"
+    fi
+}
+
 # take_turn: hold the set-up's lock on descriptor 9, or on a folder where there is no flock.
 take_turn() {
-    mkdir -p "$venv"
+    ours
+    trap give_back EXIT
     exec 9>"$venv/.lock"
     if command -v flock >/dev/null 2>&1; then
         flock -n 9 || { say "another set-up is running; waiting for it"; flock 9; }
@@ -136,6 +171,8 @@ take_turn() {
 }
 
 end_turn() {
+    give_back
+    trap - EXIT
     rm -rf "$venv/.turn"
     exec 9>&-
 }

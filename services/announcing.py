@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from services.lacking import install
 from services.tasks import create_task
 from vshp.transports import discovery
 from vshp.transports.discovery import Announcer, DiscoveryUnavailable
@@ -71,7 +72,8 @@ class Announcing:
                     announcer = Announcer(name, self._fingerprint, port)
                     await announcer.start(addresses)
                 except DiscoveryUnavailable as exc:
-                    _log.info("not announced: %s", exc)
+                    fix = f" Get it with: {install(exc.lacks)}" if exc.lacks else ""
+                    _log.info("not announced: %s%s", exc, fix)
                     self._impossible = True
                     self._shown = None
                     return

@@ -16,9 +16,11 @@ from typing import Any
 from services.cli.exits import Exit
 from services.cli.output import Column, complain, print_json, print_table, printable
 from services.control.errors import Code, ControlError
+from services.lacking import install
 from vshp.transports import adb
 from vshp.transports.discovery import Announcement, DiscoveryUnavailable, browse
 
+_OTHERWISE = "Or connect by QR code, URI or address: vpnshare connect HOST:PORT"
 _NO_LAN = ("lo", "vshp", "tun", "tap", "wg", "ppp", "docker", "virbr", "br-")
 """Beginnings of names of interfaces behind which no phone sits."""
 
@@ -49,9 +51,10 @@ def discover(args: argparse.Namespace) -> int:
         rows += [
             (printable(p.model) or "phone", f"vpnshare connect usb:{p.serial}", "") for p in phones
         ]
-        print_table(columns, rows, "No gateway announces itself here.")
+        if rows or problem is None:
+            print_table(columns, rows, "No gateway announces itself here.")
     if problem:
-        complain(problem, "Or connect by QR code, URI or address: vpnshare connect HOST:PORT")
+        complain(*problem)
         return Exit.FAILED
     return Exit.OK
 
@@ -61,14 +64,15 @@ def _target(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def _look(seconds: float) -> tuple[list[Announcement], str | None]:
+async def _look(seconds: float) -> tuple[list[Announcement], tuple[str, str] | None]:
+    """What was found; or why nobody has looked, and what to do about it."""
     addresses = own_addresses()
     if not addresses:
-        return [], "This machine is on no local network."
+        return [], ("This machine is on no local network.", _OTHERWISE)
     try:
         return await browse(addresses, seconds), None
     except DiscoveryUnavailable as error:
-        return [], str(error)
+        return [], (str(error), install(error.lacks) if error.lacks else _OTHERWISE)
 
 
 async def _phones() -> list[adb.Device]:

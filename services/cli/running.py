@@ -22,6 +22,7 @@ from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import GatewayStatus
 from services.encoding import can_show
+from services.lacking import install
 from services.logs import keep_trace
 
 STOP_TIMEOUT = 25.0
@@ -163,7 +164,7 @@ def open_console(
     except ModuleNotFoundError as exc:
         if exc.name and exc.name.split(".")[0] in ("textual", "rich"):
             raise ControlError(
-                Code.FAILED, f"The console needs {exc.name}.", "pip install textual"
+                Code.FAILED, f"The console needs {exc.name}.", install("textual")
             ) from None
         raise
     options: dict[str, Any] = {

@@ -27,6 +27,7 @@ from services.cli.output import (
 from services.cli.qr import screen
 from services.cli.services import dial
 from services.control.schema import Wireguard, WireguardConfig, WireguardDevice
+from services.lacking import install
 from services.paths import is_termux
 from services.pictures import OPENER, Fresh, missing_for_pictures, picture, refusal
 
@@ -96,7 +97,7 @@ def add(args: argparse.Namespace) -> int:
                  "vpnshare wireguard invite NAME [--conf FILE]")  # fmt: skip
         return Exit.USAGE
     if args.png is not None and (missing := missing_for_pictures()):
-        complain(f"{missing} is not installed: no picture can be made.", f"pip install {missing}")
+        complain(f"{missing} is not installed: no picture can be made.", install(missing))
         return Exit.FAILED
     with ExitStack() as files:
         try:
@@ -138,7 +139,7 @@ def _show_config(made: WireguardConfig, no_qr: bool) -> None:
         return
     lines: list[str] = []
     if not no_qr and find_spec("qrcode") is None:
-        complain("qrcode is not installed: here is the text alone.", "pip install qrcode")
+        complain("qrcode is not installed: here is the text alone.", install("qrcode"))
     elif not no_qr:
         lines, said = _code(made.text)
         if not lines and sys.stdin.isatty() and sys.stdout.isatty():
@@ -193,7 +194,7 @@ def _saved_meanwhile(made: WireguardConfig) -> bool:
 def _save_picture(name: str, text: str) -> bool:
     """Write the code as a picture, and show it where the phone can."""
     if missing := missing_for_pictures():
-        complain(f"{missing} is not installed: no picture can be made.", f"pip install {missing}")
+        complain(f"{missing} is not installed: no picture can be made.", install(missing))
         return False
     try:
         with Fresh(os.path.expanduser(name)) as file:

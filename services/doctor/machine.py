@@ -12,6 +12,7 @@ from services import config
 from services.control.schema import Unwritten
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.system import System
+from services.lacking import install
 from services.paths import Paths
 from services.version import running
 
@@ -35,26 +36,24 @@ class Machine:
 
 CHECKS: Checks[Machine] = Checks("both")
 
-REQUIRED = {
-    "cryptography": "pip install cryptography (Termux: pkg install python-cryptography)",
-    "noise": "pip install noiseprotocol",
-}
+REQUIRED = {"cryptography": "cryptography", "noise": "noiseprotocol"}
+"""Modules, and the packages that they are of; so below."""
 EXTRAS = {
     "gateway": {
-        "textual": ("there is no console", "pip install textual"),
-        "qrcode": ("pairing shows a URI and no QR code", "pip install qrcode"),
-        "png": ("WireGuard's QR codes cannot be written as pictures", "pip install pypng"),
-        "tomlkit": ("settings can be changed in the file only", "pip install tomlkit"),
-        "zeroconf": ("devices cannot find this gateway by themselves", "pip install zeroconf"),
+        "textual": ("there is no console", "textual"),
+        "qrcode": ("pairing shows a URI and no QR code", "qrcode"),
+        "png": ("WireGuard's QR codes cannot be written as pictures", "pypng"),
+        "tomlkit": ("settings can be changed in the file only", "tomlkit"),
+        "zeroconf": ("devices cannot find this gateway by themselves", "zeroconf"),
     },
     "client": {
-        "textual": ("there is no console", "pip install textual"),
-        "tomlkit": ("settings can be changed in the file only", "pip install tomlkit"),
-        "zeroconf": ("gateways are not found by themselves", "pip install zeroconf"),
-        "usb": ("USB accessories cannot be used", "pip install pyusb"),
+        "textual": ("there is no console", "textual"),
+        "tomlkit": ("settings can be changed in the file only", "tomlkit"),
+        "zeroconf": ("gateways are not found by themselves", "zeroconf"),
+        "usb": ("USB accessories cannot be used", "pyusb"),
     },
 }
-"""What is missed without a package, and how to get it."""
+"""What is missed without a module, and the package that it is of."""
 
 
 @CHECKS.check("packages", "Needed packages")
@@ -65,9 +64,9 @@ def packages(machine: Machine) -> Outcome:
             f"Python {python[0]}.{python[1]} is not one that VPN Share is made for.",
             "Use Python 3.11 to 3.14.",
         )
-    for module, fix in REQUIRED.items():
+    for module, package in REQUIRED.items():
         if not machine.system.has(module):
-            return broken(f"{module} is not installed: no tunnel can be made.", fix)
+            return broken(f"{module} is not installed: no tunnel can be made.", install(package))
     return ok(f"Python {python[0]}.{python[1]}, and all that is needed.")
 
 
@@ -78,7 +77,8 @@ def extras(machine: Machine) -> Outcome:
     if not missing:
         return ok("All are installed.")
     effects = "; ".join(f"without {name}, {wanted[name][0]}" for name in missing)
-    return warn(f"{effects[0].upper()}{effects[1:]}.", wanted[missing[0]][1])
+    packages = " ".join(wanted[name][1] for name in missing)
+    return warn(f"{effects[0].upper()}{effects[1:]}.", install(packages))
 
 
 @CHECKS.check("config", "Configuration file")

@@ -302,10 +302,10 @@ async def test_a_deaf_phone_is_told_apart(facts: GatewayFacts) -> None:
     [
         ("packages", "broken", {"python": (3, 9)}, "Use Python 3.11 to 3.14."),
         ("packages", "broken", {"python": (3, 15)}, "Use Python 3.11 to 3.14."),
-        ("packages", "broken", {"missing": ["cryptography"]}, "pkg install python-cryptography"),
+        ("packages", "broken", {"missing": ["cryptography"]}, "-m pip install cryptography"),
         ("packages", "broken", {"missing": ["noise"]}, "pip install noiseprotocol"),
         ("extras", "warn", {"missing": ["qrcode"]}, "pip install qrcode"),
-        ("extras", "warn", {"missing": ["zeroconf", "textual"]}, "pip install textual"),
+        ("extras", "warn", {"missing": ["zeroconf", "textual"]}, "pip install textual zeroconf"),
         ("clock", "broken", {"wall": 1e9}, "date and time to automatic"),
         ("version", "warn", {"installed": "9.0"}, "Restart the service."),
     ],

@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,12 +27,14 @@ PYTHON = r"""#!/bin/sh
 # -c SCRIPT: a good Python. -m venv DIR: an environment with this Python. -m pip: as told.
 # services/start.py services.cli.main: the command. All but --version isolated.
 if [ "$1" = -I ]; then shift; else [ "$1" = --version ] || exit 99; fi
+[ "$1" != -B ] || { shift; silent=yes; }
 case "$*" in
 *"/services/start.py services.cli.main"*)
     [ -e "${0%/*}/installed" ] || exit 98
     shift 2
     echo "ran $*"
     [ -z "${SHOW_NAME:-}" ] || echo "as $VPNSHARE_CALLED"
+    [ -z "${SHOW_SILENT:-}" ] || echo "silent: ${silent:-no}"
     exit 7
     ;;
 esac
@@ -384,3 +389,65 @@ def test_somebody_at_a_terminal_is_asked(without_python: Clone, answer: str, goe
     assert (without_python.bin / "got").exists() is goes_on
     if not goes_on:
         assert b"apt install python3 python3-venv" in shown
+
+
+SOMEBODY = 12345
+
+
+@pytest.fixture
+def somebodys() -> Iterator[Clone]:
+    """A clone of an ordinary user's, and we are root."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, and another user")
+    with tempfile.TemporaryDirectory() as name:
+        clone = Clone(Path(name))
+        for path in (Path(name), *Path(name).rglob("*")):
+            os.lchown(path, SOMEBODY, SOMEBODY)
+        yield clone
+
+
+def as_somebody(clone: Clone, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [clone.root / "vpnshare", *words], env=clone.env | env, cwd="/", user=SOMEBODY,
+        group=SOMEBODY, extra_groups=[], capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_root_sets_up_in_somebodys_clone_is_theirs(somebodys: Clone, fails: bool) -> None:
+    code, out, _ = somebodys.run("x", SHOW_SILENT="1", NO_NETWORK="1" if fails else "")
+    assert (code, out) == ((1, "") if fails else (7, "ran x\nsilent: yes\n"))
+    for path in (somebodys.venv, *somebodys.venv.rglob("*")):
+        assert os.lstat(path).st_uid == os.lstat(path).st_gid == SOMEBODY, path
+    os.chown(somebodys.log, SOMEBODY, SOMEBODY)
+    os.utime(somebodys.root / "pyproject.toml", (time.time() + 60,) * 2)
+    done = as_somebody(somebodys, "x", SHOW_SILENT="1")
+    assert (done.returncode, done.stdout) == (7, "ran x\nsilent: no\n"), done.stderr
+
+
+def test_an_environment_that_is_not_ours_is_told(somebodys: Clone) -> None:
+    somebodys.run("x")
+    os.utime(somebodys.root / "pyproject.toml", (time.time() + 60,) * 2)
+    for path in (somebodys.venv, *somebodys.venv.rglob("*")):
+        os.lchown(path, 0, 0)
+    done = as_somebody(somebodys, "x")
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and f"sudo chown -R {SOMEBODY} {somebodys.venv}" in line
+    os.chown(somebodys.root, 0, 0)
+    (line,) = as_somebody(somebodys, "x").stderr.splitlines()
+    assert f"VPNSHARE_VENV=FOLDER {somebodys.root}/vpnshare" in line
+    elsewhere = somebodys.root.parent / "mine"
+    elsewhere.mkdir()
+    os.chown(elsewhere, SOMEBODY, SOMEBODY)
+    done = as_somebody(somebodys, "x", VPNSHARE_VENV=str(elsewhere))
+    assert done.returncode == 7, done.stderr
+
+
+def test_a_folder_of_odd_letters_is_told_as_it_is_typed(clone: Clone) -> None:
+    script = clone.root / "scripts/environment.sh"
+    odd = "/a b/it's $HOME"
+    ask = f'venv=/x; . {script}; quoted "$ODD"'
+    told = subprocess.run(
+        ["sh", "-c", ask], env=clone.env | {"ODD": odd}, capture_output=True, text=True, check=True
+    )
+    assert shlex.split(told.stdout) == [odd]

@@ -18,6 +18,7 @@ from textual.containers import Vertical
 from textual.geometry import Size
 
 from services.control import schema
+from services.lacking import install
 from services.pictures import Fresh, missing_for_pictures, opener, picture, refusal
 from services.programs import run
 from tui import formats
@@ -176,7 +177,7 @@ class WireguardScreen(Dialog[None]):
     def action_save(self) -> None:
         missing = missing_for_pictures()
         if missing:
-            self.console_app.tell(f"{missing} is not installed: pip install {missing}", "error")
+            self.console_app.tell(f"{missing} is not installed: {install(missing)}", "error")
             return
         self.run_worker(self._save(), group="ask", exclusive=True)
 

@@ -32,7 +32,11 @@ ANSWER_SECONDS = 1.0
 
 
 class DiscoveryUnavailable(Exception):
-    """mDNS cannot be used here; the text says what would help."""
+    """mDNS cannot be used here; the text says why, `lacks` names a package that would help."""
+
+    def __init__(self, message: str, lacks: str | None = None) -> None:
+        super().__init__(message)
+        self.lacks = lacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,5 @@ def load() -> tuple[Any, Any]:
         import zeroconf
         import zeroconf.asyncio
     except ImportError as error:
-        raise DiscoveryUnavailable(
-            "mDNS needs the package zeroconf: pip install 'vpnshare[discovery]'"
-        ) from error
+        raise DiscoveryUnavailable("mDNS needs the package zeroconf.", lacks="zeroconf") from error
     return zeroconf.asyncio, zeroconf
