@@ -34,6 +34,7 @@ from client import resume as resuming
 from client import suite
 from client.driver import LinkDriver
 from client.endpoints import EndpointBook, EndpointRecord, Outcome
+from client.events import Event, Events
 from client.flows import TunnelFlows
 from client.guard import GuardSnapshot, GuardWatch
 from client.history import CLOSED_HERE, MOVED, History, LinkRecord
@@ -97,8 +98,15 @@ class Client:
     code, lease or sharing changed (not for counters).
     """
 
-    def __init__(self, store: ClientStore, config: ClientConfig, host: Host | None = None) -> None:
-        """`host` is this Linux system unless a test gives another."""
+    def __init__(
+        self,
+        store: ClientStore,
+        config: ClientConfig,
+        host: Host | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        """`host` is this Linux system unless a test gives another; `on_event` is told what
+        happens to the link (without it the log is)."""
         self.on_change: Callable[[], None] = lambda: None
         self._store = store
         self._config = config
@@ -116,6 +124,7 @@ class Client:
         self._book = EndpointBook()
         self._history = History()
         self._guard = GuardWatch()
+        self._events = Events(on_event)
         self.flows = TunnelFlows(lambda: self._report.addresses)
         """The connections of this host that use the tunnel."""
         self._run: asyncio.Task[None] | None = None
@@ -278,6 +287,8 @@ class Client:
         await self._end_run()
         await self._tunnel.open()
         self._store.save_wanted(None)
+        if self._report.gateway and self._state is not ClientState.IDLE:
+            self._events.disconnected(self._report.gateway, time.monotonic())
         self._report.end()
         self._step(Step.DISCONNECT)
 
@@ -336,7 +347,9 @@ class Client:
     def _guarded(self) -> GuardSnapshot:
         linked = self._state is ClientState.CONNECTED
         tunnel = self._tunnel
-        return self._guard.look(tunnel.guards, linked, time.time(), tunnel.open_on_failure)
+        guard = self._guard.look(tunnel.guards, linked, time.time(), tunnel.open_on_failure)
+        self._events.guard(guard.state, time.monotonic())
+        return guard
 
     # --- the run -----------------------------------------------------------------------------
 
@@ -431,6 +444,8 @@ class Client:
                 return verdict
             if granted:
                 self._report.broken()
+                gateway, now = self._report.gateway, time.monotonic()
+                self._events.lost(gateway, verdict.sentence, now)
                 await self._tunnel.broken()
                 self._hold = create_task(self._hold_later(), "client-hold")
             self._broken(verdict)
@@ -535,6 +550,7 @@ class Client:
             log.warning("the digits %s are not compared: whoever answers is believed", code)
         elif not vouched:
             self._report.error, self._report.reason = "code_unconfirmed", _COMPARE
+            self._events.shown(self._report.gateway, code, time.monotonic())
         self._step(Step.SHOWN)
         if vouched or plan.unseen:
             self._agree()
@@ -549,6 +565,7 @@ class Client:
 
     def asked(self, code: str | None) -> None:
         self._report.code = code
+        self._events.asked(self._report.gateway, code, time.monotonic())
         self._step(Step.ASKED)
 
     async def judged(self, link: LinkDriver, lease: LeaseConfig) -> Ending | None:
@@ -587,6 +604,8 @@ class Client:
         nic, now = self._tunnel.nic, time.monotonic()
         self._report.leased(lease, nic.name if nic is not None else "", now)
         fresh = self._history.begun(link, self._report.gateway, lease.resumed, now, time.time())
+        if fresh:
+            self._events.connected(self._report.gateway, str(link.endpoint), lease.resumed, now)
         if fresh and lease.resumed:
             create_task(self._count_kept(link), "client-flows-kept")
         if self._state is ClientState.CONNECTED:
@@ -601,9 +620,13 @@ class Client:
         """A better way was found and is in use."""
         self._report.add(link)
         self._history.ended(link, MOVED, time.monotonic())
+        self._events.moves()
 
     def status_received(self, status: GatewayStatus) -> None:
+        before = self._report.sharing
         if self._report.status(status):
+            now = time.monotonic()
+            self._events.sharing(self._report.gateway, before, self._report.sharing, now)
             self._changed()
 
     def rtt(self, seconds: float) -> None:
@@ -686,6 +709,7 @@ class Client:
 
     def _fail(self, verdict: Verdict) -> None:
         self._report.error, self._report.reason = verdict.error, verdict.sentence
+        self._events.failed(self._report.gateway, verdict.sentence, time.monotonic())
         self._step(Step.REFUSED)
 
 

@@ -95,6 +95,11 @@ class Report:
         return self._gateway or ""
 
     @property
+    def sharing(self) -> str | None:
+        """As the gateway's STATUS said last; None without one."""
+        return self._sharing
+
+    @property
     def addresses(self) -> tuple[str, ...]:
         """The tunnel's addresses on this host; none without a lease."""
         lease = self._lease

@@ -75,6 +75,8 @@ class Admission:
         if hello.proof == "known":
             revoked = self._registry.is_revoked(key)
             self._refuse(link, CloseReason.REVOKED if revoked else CloseReason.NOT_PAIRED, now)
+            why = "it is revoked" if revoked else "it says that it is paired, and is not"
+            self._journal.refused(key, hello.label, link, why, now)
             return False
         cable = Via.USB if link.via == "usb" else Via.LAN
         via = Via.QR if hello.proof == "secret" else cable
@@ -108,6 +110,15 @@ class Admission:
         request = self.desk.deny(request_id, now)
         self._journal.denied(request)
         self._turn_away(request.public_key, CloseReason.DENIED, now)
+        return request
+
+    def undeny(self, request_id: str | None, now: float) -> PairingRequest:
+        """Take a denial back, the latest or the one of this request: its device may ask again.
+
+        Raises NoSuchRequest.
+        """
+        request = self.desk.undeny(request_id, now)
+        self._journal.denial_undone(request)
         return request
 
     def expire(self, now: float) -> bool:
@@ -146,6 +157,8 @@ class Admission:
             again = "" if refused.retry_in is None else f"try again in {refused.retry_in:.0f} s"
             denied = refused.reason == "denied_recently"
             self._refuse(link, CloseReason.DENIED if denied else CloseReason.BUSY, now, again)
+            why = "it was denied a moment ago" if denied else "too many wait already"
+            self._journal.refused(key, hello.label, link, why, now)
             return False
         self._journal.asked(request, now)
         for gone in self.desk.given_way():

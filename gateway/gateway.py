@@ -25,7 +25,7 @@ from gateway.admission import Admission
 from gateway.dns.forwarder import DnsConfig, DnsForwarder, RecentQuestion, Reply
 from gateway.dns.shared import SharedResolver
 from gateway.entrance import Entrance
-from gateway.journal import Journal
+from gateway.journal import Event, Journal
 from gateway.leases import choose_pool
 from gateway.link import Link, SessionLink
 from gateway.listeners import ListenError, spell
@@ -74,7 +74,13 @@ class Gateway:
     on_change: Callable[[], None]
     """Called when something that the control API shows has changed in kind, not in bytes."""
 
-    def __init__(self, config: GatewayConfig, store: GatewayStore) -> None:
+    def __init__(
+        self,
+        config: GatewayConfig,
+        store: GatewayStore,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        """`on_event` is told what happens to devices and sharing; without it the log is."""
         self.config = config
         self.on_change = lambda: None
         self.on_alarm: Callable[[str], None] = lambda text: None
@@ -95,7 +101,7 @@ class Gateway:
         self._tickets = TicketBook(_ticket_key(store))
         self._secrets = OneTimeSecrets(self.public_key)
         self.offers = OfferBook()
-        self._journal = Journal()
+        self._journal = Journal(on_event)
         self._admission = Admission(
             self.registry,
             self._secrets,
@@ -189,6 +195,8 @@ class Gateway:
             )
             self._wireguard.auto_approve = self.config.auto_approve_qr
             self._wireguard.on_change = self._changed
+            self._wireguard.on_asked = self._journal.asked
+            self._wireguard.on_admitted = self._journal.approved
             self.detector.on_attached = self._attached_changed
             self._attached_changed(attached)
             self._entrance.places.on_change = self._tell_endpoints
@@ -270,6 +278,7 @@ class Gateway:
             peer = self._wireguard.approve(
                 self._admission.desk.approve(request_id), self._loop.time()
             )
+            self._journal.approved(peer)
         else:
             peer = self._admission.approve(request_id, self._loop.time())
         self._changed()
@@ -280,6 +289,13 @@ class Gateway:
         request = self._admission.deny(request_id, self._loop.time())
         if request.via is Via.WIREGUARD:
             self._wireguard.denied(request)
+        self._changed()
+        return request
+
+    def undeny(self, request_id: str | None = None) -> PairingRequest:
+        """Take a denial back, the latest or this one: the device may ask again. Raises
+        NoSuchRequest."""
+        request = self._admission.undeny(request_id, self._loop.time())
         self._changed()
         return request
 

@@ -101,8 +101,7 @@ class AddressPool:
 def is_lease_space(network: IPv4Network | IPv6Network) -> bool:
     """Whether a pool may lie there."""
     return any(
-        network.network_address in space and network.prefixlen >= space.prefixlen
-        for space in SPACE
+        network.network_address in space and network.prefixlen >= space.prefixlen for space in SPACE
     )
 
 

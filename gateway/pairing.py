@@ -20,8 +20,8 @@ Times are monotonic seconds and come in as `now`; nothing here has a clock.
 from __future__ import annotations
 
 import secrets
-from collections import Counter, OrderedDict
-from dataclasses import dataclass, replace
+from collections import Counter, OrderedDict, deque
+from dataclasses import dataclass, field, replace
 
 from gateway.model import PairingRequest, Via
 from gateway.neighbours import Visitors, neighbourhood
@@ -46,6 +46,9 @@ DENIAL_SECONDS = 30.0
 MAX_DENIAL_SECONDS = 3600.0
 """A first denial keeps the device away this long; each further one twice as long, up to here."""
 
+MAX_UNDONE = 16
+"""Denials that the owner can take back: the latest."""
+
 MAX_DENIALS = 256
 """Denials remembered; the oldest is forgotten first."""
 
@@ -61,6 +64,13 @@ _AT_HAND = _PROVEN | {Via.USB}
 def _place(via: Via, address: str) -> str:
     """With whom a request is counted: cables with each other, not with what runs here."""
     return str(via) if via is Via.USB else neighbourhood(address)
+
+
+def _denied_keys(request: PairingRequest) -> list[bytes | str]:
+    """What a denial of this request keeps away."""
+    if request.via in _AT_HAND or not request.address:
+        return [request.public_key]
+    return [request.public_key, neighbourhood(request.address)]
 
 
 class RequestRefused(Exception):
@@ -82,6 +92,14 @@ class _Denial:
     until: float
 
 
+@dataclass(slots=True, eq=False)
+class _Undone:
+    """What taking a denial back needs: by key, what was remembered before and what since."""
+
+    request: PairingRequest
+    before: dict[bytes | str, tuple[_Denial | None, _Denial]] = field(default_factory=dict)
+
+
 class PairingDesk:
     """Waiting requests, oldest first."""
 
@@ -91,6 +109,7 @@ class PairingDesk:
         self._in_vain = Visitors(VAIN_SECONDS, MAX_DENIALS)
         """Requests that nobody has answered."""
         self._gone: list[PairingRequest] = []
+        self._denied: deque[_Undone] = deque(maxlen=MAX_UNDONE)
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -174,10 +193,38 @@ class PairingDesk:
         """Take a request off the desk and keep its device away for a while."""
         request = self.find(request_id)
         del self._requests[request.public_key]
-        self._remember_denial(request.public_key, now)
-        if request.via not in _AT_HAND and request.address:
-            self._remember_denial(neighbourhood(request.address), now)
+        undone = _Undone(request)
+        for key in _denied_keys(request):
+            before = self._denials.get(key)
+            undone.before[key] = before, self._remember_denial(key, now)
+        if request.via is not Via.WIREGUARD:  # its config is forgotten with the denial
+            self._denied.append(undone)
         return request
+
+    def undeny(self, request_id: str | None, now: float) -> PairingRequest:
+        """Take back a denial that still keeps its device away: the latest, or that of a
+        request's id (or its unique beginning). Raises NoSuchRequest.
+
+        What was denied since, at the same address for instance, stays denied.
+        """
+        fitting = [
+            each
+            for each in self._denied
+            if (request_id is None or each.request.id.startswith(request_id))
+            and any(now < denial.until for _, denial in each.before.values())
+        ]
+        if not fitting or (request_id is not None and len(fitting) > 1):
+            raise NoSuchRequest(request_id or "")
+        undone = fitting[-1]
+        self._denied.remove(undone)
+        for key, (before, denial) in undone.before.items():
+            if self._denials.get(key) is not denial:
+                continue
+            if before is None:
+                del self._denials[key]
+            else:
+                self._denials[key] = before
+        return undone.request
 
     def withdraw(self, public_key: bytes, now: float) -> PairingRequest | None:
         """The device gave up (its connection closed); its request, if it had one."""
@@ -226,13 +273,14 @@ class PairingDesk:
         expiry = self.get_timer()
         return 0.0 if expiry is None else max(0.0, expiry - now)
 
-    def _remember_denial(self, key: bytes | str, now: float) -> None:
+    def _remember_denial(self, key: bytes | str, now: float) -> _Denial:
         denial = self._denials.pop(key, None)
         count = 1 if denial is None else denial.count + 1
         seconds = min(DENIAL_SECONDS * 2 ** min(count - 1, 16), MAX_DENIAL_SECONDS)
-        self._denials[key] = _Denial(count, now + seconds)
+        made = self._denials[key] = _Denial(count, now + seconds)
         while len(self._denials) > MAX_DENIALS:
             self._denials.popitem(last=False)
+        return made
 
     def _new_id(self) -> str:
         taken = {r.id for r in self._requests.values()}

@@ -150,6 +150,7 @@ class Sharing:
         """What we sent did not go into the VPN: whatever the reason, no more of it."""
         self._counters.counts[name] += 1
         self.want(False)
+        self._journal.alarm(sentence(name))
         self.on_alarm(sentence(name))
 
     def _apply(self, now: float) -> None:

@@ -79,6 +79,10 @@ class WireguardAccess:
         """`port` 0: never. `mark` has a link pumped; `broken` is told of one that is closed."""
         self.auto_approve = False
         self.on_change: Callable[[], None] = lambda: None
+        self.on_asked: Callable[[PairingRequest, float], None] = lambda request, now: None
+        """Told of each device that begins to wait for the owner."""
+        self.on_admitted: Callable[[PeerDevice, bool], None] = lambda peer, by_code: None
+        """Told of each that is let in without being asked about."""
         self.port = port
         self.now = now
         self._store = store
@@ -415,16 +419,20 @@ class WireguardAccess:
             return None
         # Whoever asks for an invitation has shown nothing that the owner gave him.
         if self.auto_approve and not offer.invites:
-            self._trust(public, offer.label, now)
+            self.on_admitted(self._trust(public, offer.label, now), True)
             self.on_change()
             return self.device.peers.get(public)
         try:
             # Whoever was handed a config is known by it; who was invited, by his key alone.
             code = short_key(public) if offer.invites else None
-            self._desk.submit(public, offer.label, PLATFORM, Via.WIREGUARD, where.host, code, now)
+            request = self._desk.submit(
+                public, offer.label, PLATFORM, Via.WIREGUARD, where.host, code, now
+            )
         except RequestRefused as refused:
             self._counters.counts[f"pairing__{refused.reason}__refused"] += 1
         else:
+            if request.created == now:  # else it waits already, and has asked again
+                self.on_asked(request, now)
             self.on_change()
         return None
 

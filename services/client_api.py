@@ -18,6 +18,7 @@ from services.control import schema as s
 from services.control.errors import Code, ControlError
 from services.control.registry import Handler, Registry
 from services.doctor.doctor import Doctor
+from services.events import EventBook
 from services.logs import Ring
 from services.settings import Settings
 from services.version import running
@@ -48,10 +49,12 @@ class ClientApi:
         settings: Settings,
         doctor: Doctor,
         told: Callable[[], list[s.Unwritten]] = list,
+        events: EventBook | None = None,
     ) -> None:
-        """`told`: what is in force and not stored (`Books.told`)."""
+        """`told`: what is in force and not stored (`Books.told`); `events`: what happened."""
         self._client = client
         self._told = told
+        self._events = events or EventBook(None, "client")
         self._settings = settings
         self._doctor = doctor
         self._store = store
@@ -75,6 +78,7 @@ class ClientApi:
             "doctor": lambda _: self._doctor.run(),
             "logs": lambda p: self._ring.page(p).lines,
             "log": self._ring.page,
+            "events": self._events.page,
             "shutdown": self.shutdown,
         }
         return Registry("client", running(), m.CLIENT, handlers)

@@ -21,6 +21,7 @@ from services.daemon import Service, StartError, serve
 from services.doctor.doctor import Doctor, of_client
 from services.doctor.machine import Machine
 from services.ending import runs_again
+from services.events import EventBook
 from services.logs import Ring
 from services.paths import Paths
 from services.settings import Place, Settings
@@ -41,19 +42,25 @@ class ClientService:
         shut_down: Callable[[], None],
     ) -> None:
         self._books = Books(store)
-        self._client = Client(store, client_config(settings.config, paths))
+        self._events = EventBook(paths.events("client"), "client.events")
+        ring.restore(self._events.lines())
+        self._client = Client(
+            store, client_config(settings.config, paths), on_event=self._events.note
+        )
         settings.apply = _apply
         machine = Machine("client", paths, told=self._books.told)
         examine = partial(of_client, self._client, machine, settings.config)
         self._api = ClientApi(
-            self._client, store, ring, shut_down, settings, Doctor(examine), self._books.told
-        )
+            self._client, store, ring, shut_down, settings, Doctor(examine), self._books.told,
+            self._events,
+        )  # fmt: skip
 
     def registry(self) -> Registry:
         return self._api.registry()
 
     async def start(self, changed: Callable[[], None]) -> None:
         self._client.on_change = changed
+        self._events.on_event = lambda event: changed()
         self._books.start(changed)
         try:
             await self._client.start()

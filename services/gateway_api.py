@@ -24,6 +24,7 @@ from services.control import schema as s
 from services.control.errors import Code, ControlError
 from services.control.registry import Handler, Registry
 from services.doctor.doctor import Doctor
+from services.events import EventBook
 from services.flow_pages import FlowPages
 from services.logs import Ring, clean
 from services.settings import Settings
@@ -51,10 +52,12 @@ class GatewayApi:
         wake: WakeLock,
         doctor: Doctor,
         told: Callable[[], list[s.Unwritten]] = list,
+        events: EventBook | None = None,
     ) -> None:
-        """`told`: what is in force and not stored (`Books.told`)."""
+        """`told`: what is in force and not stored (`Books.told`); `events`: what happened."""
         self._gateway = gateway
         self._told = told
+        self._events = events or EventBook(None, "gateway")
         self._settings = settings
         self._wake = wake
         self._doctor = doctor
@@ -73,6 +76,7 @@ class GatewayApi:
             "requests": self.requests,
             "approve": self.approve,
             "deny": self.deny,
+            "undeny": self.undeny,
             "peers": self.peers,
             "revoke": self.revoke,
             "rename": self.rename,
@@ -89,6 +93,7 @@ class GatewayApi:
             "doctor": lambda _: self._doctor.run(),
             "logs": lambda p: self._ring.page(p).lines,
             "log": self._ring.page,
+            "events": self._events.page,
             "shutdown": self.shutdown,
         }
         return Registry("gateway", running(), m.GATEWAY, handlers)
@@ -182,6 +187,18 @@ class GatewayApi:
             request = self._gateway.deny(params.id)
         except NoSuchRequest:
             raise self._no_request(params.id) from None
+        return m.Done(request.id, request.label)
+
+    def undeny(self, params: m.UndenyParams) -> m.Done:
+        try:
+            request = self._gateway.undeny(params.id)
+        except NoSuchRequest:
+            what = "No denial" if params.id is None else f"No denial of a request {params.id!r}"
+            raise ControlError(
+                Code.NOT_FOUND,
+                f"{what} can be taken back: it may be over, or the device may ask already.",
+                "A device that asks again is in: vpnshare requests",
+            ) from None
         return m.Done(request.id, request.label)
 
     def _no_request(self, id: str) -> ControlError:

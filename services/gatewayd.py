@@ -24,6 +24,7 @@ from services.daemon import Service, StartError, serve
 from services.doctor.doctor import Doctor, of_gateway
 from services.doctor.machine import Machine
 from services.doctor.system import Awake
+from services.events import EventBook
 from services.gateway_api import GatewayApi, cannot_listen
 from services.logs import Ring, clean
 from services.notify import Notifier, find_backend
@@ -31,8 +32,6 @@ from services.paths import Paths
 from services.settings import Place, Settings
 from services.store import GatewayDatabase
 from services.wake import WakeLock
-
-_log = logging.getLogger(__name__)
 
 INVITED_AGAIN = 30.0
 """Seconds between looks whether the last pairing URI is still good."""
@@ -60,7 +59,11 @@ class GatewayService:
         self._notifier = notifier
         self._wake = wake
         notifier.on_stop = self.stop_sharing
-        self._gateway = Gateway(gateway_config(settings.config, self._share), store)
+        self._events = EventBook(paths.events("gateway"), "gateway.journal")
+        ring.restore(self._events.lines())
+        self._gateway = Gateway(
+            gateway_config(settings.config, self._share), store, self._events.note
+        )
         self._gateway.on_alarm = self._alarm
         settings.apply = self._apply
         notifier.enable(settings.config.flag("notify", "enabled"))
@@ -70,8 +73,9 @@ class GatewayService:
             wake, Awake(),
         )  # fmt: skip
         self._api = GatewayApi(
-            self._gateway, ring, shut_down, settings, wake, Doctor(examine), self._books.told
-        )
+            self._gateway, ring, shut_down, settings, wake, Doctor(examine), self._books.told,
+            self._events,
+        )  # fmt: skip
         self._announcing = Announcing(self._gateway.fingerprint)
         self._announcing.enable(settings.config.flag("gateway", "announce"))
         self._invited: asyncio.TimerHandle | None = None
@@ -87,6 +91,7 @@ class GatewayService:
                 self._show()
 
         self._gateway.on_change = on_change
+        self._events.on_event = lambda event: changed()
         try:
             await self._gateway.start()
         except (ListenError, PoolError) as exc:
@@ -130,7 +135,6 @@ class GatewayService:
                 raise cannot_listen(exc) from None
 
     def _alarm(self, text: str) -> None:
-        _log.error("%s", text)
         self._notifier.alert(text)
 
     def _show(self) -> None:

@@ -18,10 +18,11 @@ import sys
 import time
 import traceback
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 from services.control.methods import LogsParams
-from services.control.schema import LogLine, LogPage
+from services.control.schema import Event, LogLine, LogPage
 from storage import own
 
 RING_SIZE = 2000
@@ -59,8 +60,21 @@ class Ring(logging.Handler):
             record.name,
             clean(record.getMessage()),
             self._count,
+            clean(getattr(record, "device", "")),
+            clean(getattr(record, "label", "")),
         )
         self._lines.append((record.levelno, line))
+
+    def restore(self, lines: list[LogLine]) -> None:
+        """Put lines of earlier runs before those of this one; all are numbered anew."""
+        with self.lock or contextlib.nullcontext():
+            levels = logging.getLevelNamesMapping()
+            earlier = [(levels[line.level.upper()], line) for line in lines]
+            all_lines = [*earlier, *self._lines]
+            self._lines.clear()
+            for seq, (level, line) in enumerate(all_lines, 1):
+                self._lines.append((level, replace(line, seq=seq)))
+            self._count = len(all_lines)
 
     def page(self, params: LogsParams) -> LogPage:
         """The newest lines that are asked for, and how many of them did not fit."""
@@ -72,7 +86,10 @@ class Ring(logging.Handler):
         found = [
             line
             for number, line in kept
-            if number >= least and line.seq > params.after and matches(line, words)
+            if number >= least
+            and line.seq > params.after
+            and matches(line, words)
+            and concerns(line, params.device)
         ]
         shown = found[-params.limit :] if params.limit else []
         oldest = kept[0][1].seq if kept else newest + 1
@@ -85,6 +102,16 @@ def matches(line: LogLine, words: list[str]) -> bool:
         return True
     text = f"{line.level} {line.logger} {line.message}".casefold()
     return all(word in text for word in words)
+
+
+def concerns(line: LogLine | Event, device: str) -> bool:
+    """Whether it is about a device whose id begins so, or whose name contains it; any for ""."""
+    if not device:
+        return True
+    wanted = device.casefold()
+    return bool(line.device or line.label) and (
+        (bool(line.device) and line.device.startswith(wanted)) or wanted in line.label.casefold()
+    )
 
 
 class CrashFile(logging.Handler):

@@ -48,6 +48,10 @@ class Paths:
         """Where a service that `vpnshare up` started writes its log."""
         return self.state_dir / f"{role}.log"
 
+    def events(self, role: str) -> Path:
+        """What has happened, for the log and the console after a restart."""
+        return self.state_dir / f"{role}.events.jsonl"
+
     def crash(self, role: str) -> Path:
         """Where details of unexpected failures go, so that people see a sentence only."""
         return self.state_dir / f"{role}.crash.log"

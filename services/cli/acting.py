@@ -57,6 +57,12 @@ def approve(args: argparse.Namespace) -> int:
 
 
 def deny(args: argparse.Namespace) -> int:
+    if args.undo:
+        if args.all:
+            raise ControlError(
+                Code.INVALID_PARAMS, "One denial at a time can be taken back.", "Leave out --all."
+            )
+        return _change("gateway", "undeny", args, "{label} may ask again.")
     if not args.all:
         if args.id is None:
             _the_one(args, "deny")

@@ -57,6 +57,8 @@ def _deny(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("id", nargs="?", metavar="ID|CODE", help=_REQUEST)
     which.add_argument("--all", action="store_true", help="every device that waits")
+    parser.add_argument("--undo", action="store_true",
+                        help="take a denial back: the latest, or this request's")  # fmt: skip
     _json(parser)
 
 
@@ -183,6 +185,8 @@ def _logs(parser: argparse.ArgumentParser) -> None:
                         help="the last N lines (default: 50)")  # fmt: skip
     parser.add_argument("--level", choices=LEVELS, default="debug", help="lines of at least this")
     parser.add_argument("--filter", default="", metavar="WORDS", help="lines that contain these")
+    parser.add_argument("--device", default="", metavar="NAME",
+                        help="what happened to devices of this name (or id)")  # fmt: skip
     parser.add_argument("-f", "--follow", action="store_true", help="go on with new lines")
     _json(parser)
 
@@ -397,8 +401,10 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "deny", "Share", "turn a waiting device away", f"{_ACT}:deny",
-        _deny, ("vpnshare deny", "vpnshare deny 3f", "vpnshare deny --all"),
-        "A device that was denied, and its address, are kept away for a while.",
+        _deny, ("vpnshare deny", "vpnshare deny 3f", "vpnshare deny --all",
+               "vpnshare deny --undo"),
+        "A device that was denied, and its address, are kept away for a while. --undo lets it\n"
+        "ask again at once.",
     ),
     Command(
         "peers", "Share", "devices that were approved", f"{_READ}:peers", _json,
@@ -479,7 +485,8 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "logs", "Look", "the last log lines of a service", f"{_READ}:logs", _logs,
         ("vpnshare logs", "vpnshare logs -f --level warning --role client",
-         "vpnshare logs -n 2000 --filter 'dns timed'"),
+         "vpnshare logs -n 2000 --filter 'dns timed'",
+         "vpnshare logs --device 'Living room TV'"),
         "With -f no line is printed twice, and none is missing without a word: when more came\n"
         "than the service keeps, it is said how many.",
     ),

@@ -372,7 +372,7 @@ _LEVEL_COLOURS = {"warning": "yellow", "error": "red", "critical": "red", "debug
 
 def logs(args: argparse.Namespace) -> int:
     service = running(args.role)[0]
-    params = {"level": args.level, "filter": args.filter}
+    params = {"level": args.level, "filter": args.filter, "device": args.device}
     page = service.call("log", limit=args.limit, **params)
     if args.json and not args.follow:
         print_json(page.lines)
@@ -416,7 +416,10 @@ def _print_log(line: LogLine, as_json: bool) -> None:
     if as_json:
         print(json.dumps(to_json(line)), flush=True)
         return
-    stamp = time.strftime("%H:%M:%S", time.localtime(line.at))
+    at, now = time.localtime(line.at), time.localtime()
+    # Events of earlier runs are kept: their day has to be told.
+    today = at[:3] == now[:3]
+    stamp = time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S", at)
     colour = _LEVEL_COLOURS.get(line.level)
     level = paint(line.level, colour) if colour else line.level
     text = f"{paint(stamp, 'dim')} {level} {line.logger}: {printable(line.message)}"

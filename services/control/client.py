@@ -325,6 +325,10 @@ class GatewayControl(ControlClient):
     async def deny(self, id: str) -> Done:
         return cast(Done, await self.call("deny", id=id))
 
+    async def undeny(self, id: str | None = None) -> Done:
+        """Take a denial back: of this request, or the latest."""
+        return cast(Done, await self.call("undeny", id=id))
+
     async def wireguard(self) -> schema.Wireguard:
         return cast(schema.Wireguard, await self.call("wireguard"))
 
@@ -378,6 +382,10 @@ class GatewayControl(ControlClient):
     async def log(self, **params: Any) -> schema.LogPage:
         """The same, with what is missing before them."""
         return cast(schema.LogPage, await self.call("log", **params))
+
+    async def events(self, **params: Any) -> schema.EventPage:
+        """What happened; parameters as `methods.EventsParams`."""
+        return cast(schema.EventPage, await self.call("events", **params))
 
     async def settings(self) -> list[schema.Setting]:
         return cast(list[schema.Setting], await self.call("settings"))
@@ -446,6 +454,10 @@ class ClientControl(ControlClient):
     async def log(self, **params: Any) -> schema.LogPage:
         """The same, with what is missing before them."""
         return cast(schema.LogPage, await self.call("log", **params))
+
+    async def events(self, **params: Any) -> schema.EventPage:
+        """What happened; parameters as `methods.EventsParams`."""
+        return cast(schema.EventPage, await self.call("events", **params))
 
     async def settings(self) -> list[schema.Setting]:
         return cast(list[schema.Setting], await self.call("settings"))

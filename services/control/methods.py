@@ -22,6 +22,7 @@ MAX_TOPICS = 16
 """Topics of one subscription."""
 MAX_FLOWS = 2000
 MAX_LOG_LINES = 2000
+MAX_EVENTS = 1000
 MAX_TEXT = 4096
 """Characters of a text parameter: a URI, a label, a filter."""
 
@@ -63,6 +64,17 @@ class IdParams:
 
     def __post_init__(self) -> None:
         _check_text("id", self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class UndenyParams:
+    """The request whose denial is taken back; null: the latest."""
+
+    id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.id is not None:
+            _check_text("id", self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +187,29 @@ class LogsParams:
     """Words that must all occur in level, logger or message."""
     after: int = 0
     """Only lines with a greater `seq`."""
+    device: str = ""
+    """Only what happened to devices whose id begins like this, or whose name contains it."""
 
     def __post_init__(self) -> None:
         _check_range("limit", self.limit, 0, MAX_LOG_LINES)
         _check_choice("level", self.level, LEVELS)
-        if len(self.filter) > MAX_TEXT:
-            raise ValueError(f"filter must be at most {MAX_TEXT} characters long")
+        for name, value in (("filter", self.filter), ("device", self.device)):
+            if len(value) > MAX_TEXT:
+                raise ValueError(f"{name} must be at most {MAX_TEXT} characters long")
+
+
+@dataclass(frozen=True, slots=True)
+class EventsParams:
+    limit: int = 100
+    device: str = ""
+    """As in `logs`."""
+    after: int = 0
+    """Only events with a greater `seq`."""
+
+    def __post_init__(self) -> None:
+        _check_range("limit", self.limit, 0, MAX_EVENTS)
+        if len(self.device) > MAX_TEXT:
+            raise ValueError(f"device must be at most {MAX_TEXT} characters long")
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +331,7 @@ COMMON = _table(
     Method("unsubscribe", UnsubscribeParams, Done),
     Method("logs", LogsParams, list[schema.LogLine], topic=True),
     Method("log", LogsParams, schema.LogPage, topic=True),
+    Method("events", EventsParams, schema.EventPage, topic=True),
     Method("settings", NoParams, list[schema.Setting], topic=True),
     Method("set", SetParams, schema.Setting, _WRITE),
     Method("doctor", NoParams, list[schema.Finding]),
@@ -318,6 +348,7 @@ GATEWAY = COMMON | _table(
     Method("requests", NoParams, list[schema.Request], topic=True),
     Method("approve", IdParams, Done, _WRITE),
     Method("deny", IdParams, Done, _WRITE),
+    Method("undeny", UndenyParams, Done, _WRITE),
     Method("peers", NoParams, list[schema.Peer], topic=True),
     Method("revoke", IdParams, Done, _WRITE),
     Method("rename", RenameParams, Done, _WRITE),

@@ -235,13 +235,51 @@ class Flows:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to a device, to sharing, or to the tunnel."""
+
+    seq: int
+    """Counts up, over restarts of the service: the order of events."""
+    at: float
+    """Unix time, for people."""
+    monotonic: float
+    """Seconds of a clock that is never set: the time between two events of one run."""
+    kind: str
+    """A stable name; see `services/control/events.py`."""
+    level: str
+    """`info`, `warning` or `error`."""
+    text: str
+    """A line for people, as it is in the log."""
+    device: str = ""
+    """The id of the device or of its request; empty: it is about none, or from a client."""
+    label: str = ""
+    """What the device is called; from a client: the gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """The newest events of those that are asked for."""
+
+    events: list[Event]
+    """Oldest first."""
+    newest: int
+    """`seq` of the newest event there is; 0: there is none."""
+    began: int
+    """`seq` of the newest event that is from before this run of the service."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogLine:
     at: float
     level: str
     logger: str
     message: str
     seq: int = 0
-    """Counts from 1 since the service began, whatever the level."""
+    """Counts from 1 since the service began, whatever the level. Lines of events from before
+    that are counted with it."""
+    device: str = ""
+    """The id of the device that the line is about; likewise its name."""
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,14 @@ from services.control import schema
 from services.control.client import Snapshot
 from services.control.codec import CodecError, from_json, to_json
 from services.control.errors import Code, ControlError, ServiceUnavailable
+from services.control.events import KINDS
 from services.control.methods import (
     CLIENT,
     GATEWAY,
     ConfirmParams,
     ConnectParams,
     Done,
+    EventsParams,
     FlowParams,
     FlowsParams,
     Hello,
@@ -36,12 +38,13 @@ from services.control.methods import (
     Permission,
     RenameParams,
     SetParams,
+    UndenyParams,
     WireguardAddParams,
     WireguardInviteParams,
     WireguardRenewParams,
 )
 from services.control.registry import Handler, Registry
-from services.logs import matches
+from services.logs import concerns, matches
 from services.settings import accept, record
 
 URI = (
@@ -62,6 +65,9 @@ class Pretend:
 
     def __init__(self) -> None:
         self.logs: list[schema.LogLine] = []
+        self.events: list[schema.Event] = []
+        self.events_before = 0
+        """`seq` of the last event of an earlier run."""
         self.findings = [
             schema.Finding("vpn", "VPN", "gateway", "ok", "The VPN is tun0 (tun)."),
             schema.Finding(
@@ -89,6 +95,7 @@ class Pretend:
         return {
             "logs": lambda params: self._log(params).lines,
             "log": self._log,
+            "events": self._events,
             "settings": lambda _: self.settings,
             "set": self._set,
             "doctor": lambda _: self.findings,
@@ -121,11 +128,28 @@ class Pretend:
             if _LEVELS.index(line.level) >= least
             and line.seq > params.after
             and matches(line, words)
+            and concerns(line, params.device)
         ]
         shown = found[-params.limit :] if params.limit else []
         newest = numbered[-1].seq if numbered else 0
         oldest = numbered[0].seq if numbered else 1
         return schema.LogPage(shown, len(found) - len(shown), oldest, newest)
+
+    def _events(self, params: EventsParams) -> schema.EventPage:
+        found = [each for each in self.events if each.seq > params.after]
+        newest = self.events[-1].seq if self.events else self.events_before
+        return schema.EventPage(found[-params.limit :], newest, self.events_before)
+
+    def happen(
+        self, kind: str, text: str, device: str = "", label: str = "", ago: float = 10.0
+    ) -> None:
+        """Something has happened, so many seconds ago."""
+        seq = (self.events[-1].seq if self.events else self.events_before) + 1
+        level = KINDS[kind].level
+        self.events.append(
+            schema.Event(seq, WALL - ago, 1_000.0 - ago, kind, level, text, device, label)
+        )
+        self.changed("events")
 
     def changed(self, *topics: str) -> None:
         """Tell the watchers; without names: everything may have changed."""
@@ -252,6 +276,7 @@ class PretendGateway(Pretend):
         super().__init__()
         self.status = gateway_status()
         self.waiting: list[schema.Request] = []
+        self.denied: list[schema.Request] = []
         self.peers = list(PEERS)
         self.leases = list(LEASES)
         self.flows = make_flows(40)
@@ -290,6 +315,7 @@ class PretendGateway(Pretend):
             "requests": lambda _: self.waiting,
             "approve": self._approve,
             "deny": self._deny,
+            "undeny": self._undeny,
             "peers": lambda _: self.peers,
             "revoke": self._revoke,
             "rename": self._rename,
@@ -365,8 +391,16 @@ class PretendGateway(Pretend):
     def _deny(self, params: IdParams) -> Done:
         request = self._find(params.id)
         self.waiting.remove(request)
+        self.denied.append(request)
         self.changed("requests", "status")
         return Done(request.id, request.label)
+
+    def _undeny(self, params: UndenyParams) -> Done:
+        for request in self.denied:
+            if params.id in (None, request.id):
+                self.denied.remove(request)
+                return Done(request.id, request.label)
+        raise ControlError(Code.NOT_FOUND, "No denial can be taken back.")
 
     def _revoke(self, params: IdParams) -> Done:
         self.peers = [

@@ -12,9 +12,18 @@ from typing import Any, cast
 import pytest
 
 from gateway.gateway import Gateway
-from gateway.journal import LINE_BURST, MAX_NAME, STRANGERS_PAUSE, Journal
+from gateway.journal import (
+    LINE_BURST,
+    MAX_NAME,
+    REFUSAL_BURST,
+    STRANGERS_PAUSE,
+    Event,
+    EventKind,
+    Journal,
+)
 from gateway.link import Link
-from gateway.model import MemoryStore, PeerDevice, VpnNetwork, VpnState
+from gateway.model import MemoryStore, PeerDevice, VpnNetwork, VpnState, peer_id
+from gateway.pairing import NoSuchRequest
 from tests.fakes.waiting import settle
 from tests.gateway.devices import CONFIG, Device, key, offer, paired, port_of
 from vshp.config import CloseReason, LeaseConfig, Resume
@@ -27,7 +36,7 @@ class Told:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self._lines: list[str] = []
-        gateway._journal._write = self._lines.append
+        gateway._journal.on_event = lambda event: self._lines.append(event.text)
 
     def fresh(self) -> list[str]:
         lines, self._lines[:] = list(self._lines), []
@@ -85,8 +94,8 @@ async def test_the_life_of_a_device(told: Told) -> None:
     assert await told.line() == f"{who} is revoked"
     again = Device(gateway, device.identity)
     assert (await again.until(PeerClosed)).reason is CloseReason.REVOKED
-    await asyncio.sleep(0.02)
-    assert told.fresh() == []
+    why = "it is revoked"
+    assert await told.line() == f"{who} is turned away, by tcp from 127.0.0.1: {why}"
 
 
 async def test_who_does_not_come_back(told: Told) -> None:
@@ -147,9 +156,54 @@ async def test_a_crowd_of_strangers_is_one_line(told: Told) -> None:
     assert await told.line() == "strangers are turned away: they ask for more than they may have"
 
 
+async def test_a_denial_that_is_taken_back(told: Told) -> None:
+    gateway = told.gateway
+    identity = key()
+    device = Device(gateway, identity, secret=offer(gateway))
+    await device.until(ApprovalPending)
+    (request,) = gateway.requests()
+    gateway.deny(request.id)
+    told.fresh()
+    again = Device(gateway, identity, secret=offer(gateway))
+    assert (await again.until(PeerClosed)).reason is CloseReason.DENIED
+    who = f"a device ({peer_id(request.public_key)})"
+    why = "it was denied a moment ago"
+    assert await told.line() == f"{who} is turned away, by tcp from 127.0.0.1: {why}"
+    gateway.undeny(request.id)
+    assert await told.line() == f"a device ({request.id}) may ask again"
+    third = Device(gateway, identity, secret=offer(gateway))
+    await third.until(ApprovalPending)
+    assert "asks to join" in await told.line()
+    with pytest.raises(NoSuchRequest):
+        gateway.undeny()
+
+
+async def test_an_alarm_is_an_event(told: Told) -> None:
+    told.gateway.share()
+    told.fresh()
+    told.gateway._sharing._alarm("egress__sent_outside_vpn")
+    off, alarm = told.fresh()
+    assert off == "sharing is off" and "VPN" in alarm
+
+
+def test_those_who_are_turned_away_leave_no_gap_in_what_is_told_of_others() -> None:
+    events: list[Event] = []
+    journal = Journal(events.append)
+    link = cast(Link, SimpleNamespace(via="tcp", host="192.0.2.7"))
+    for _ in range(1000):
+        journal.refused(b"k" * 32, "evil", link, "it is revoked", 1000.0)
+    assert len(events) == REFUSAL_BURST
+    assert {event.device for event in events} == {peer_id(b"k" * 32)}
+    peer = PeerDevice(b"p" * 32, "TV", "linux", 0.0, 0.0)
+    journal.connected(peer, link, 1000.0)
+    assert events[-1] == Event(
+        EventKind.CONNECTED, f"TV ({peer.id}) connected, by tcp from 192.0.2.7", peer.id, "TV"
+    )
+
+
 def test_what_devices_bring_about_is_bounded_and_what_was_left_out_is_told() -> None:
     lines: list[str] = []
-    journal = Journal(lines.append)
+    journal = Journal(lambda event: lines.append(event.text))
     link = cast(Link, SimpleNamespace(via="tcp", host="192.0.2.7"))
     peer = PeerDevice(b"k" * 32, "TV", "linux", 0.0, 0.0)
     for _ in range(1000):
@@ -171,6 +225,6 @@ def test_names_are_cleaned_and_bounded(label: str) -> None:
     lines: list[str] = []
     link: Any = SimpleNamespace(via="tcp", host="192.0.2.7")
     peer = PeerDevice(b"k" * 32, label, "linux", 0.0, 0.0)
-    Journal(lines.append).lost(peer, link, "x" * 500, 1000.0)
+    Journal(lambda event: lines.append(event.text)).lost(peer, link, "x" * 500, 1000.0)
     (line,) = lines
     assert line.isprintable() and len(line) < MAX_NAME + 150

@@ -12,6 +12,7 @@ from gateway.pairing import (
     MAX_LAN_REQUESTS,
     MAX_PER_ADDRESS,
     MAX_QR_REQUESTS,
+    MAX_UNDONE,
     REQUEST_SECONDS,
     NoSuchRequest,
     PairingDesk,
@@ -83,6 +84,49 @@ def test_one_machine_is_one_neighbour_however_many_ipv6_addresses_it_has() -> No
     desk.deny(ask(desk, 101, address="fd00::1").id, 0.0)
     with pytest.raises(RequestRefused, match="denied_recently"):
         ask(desk, 102, address="fd00::ffff")
+
+
+def test_a_denial_is_taken_back_with_all_that_it_did() -> None:
+    desk = PairingDesk()
+    mine = ask(desk, 1, address="10.0.0.7")
+    desk.deny(mine.id, 0.0)
+    with pytest.raises(RequestRefused, match="denied_recently"):
+        ask(desk, 2, 1.0, address="10.0.0.7")
+    assert desk.undeny(None, 2.0) == mine
+    ask(desk, 2, 2.0, address="10.0.0.7")
+    again = ask(desk, 1, 2.0, address="10.0.0.7")
+    with pytest.raises(NoSuchRequest):
+        desk.undeny(None, 2.0)
+    # As if it had not been: the next denial counts as the first.
+    desk.deny(again.id, 3.0)
+    ask(desk, 1, 3.0 + DENIAL_SECONDS, address="10.0.0.7")
+
+
+def test_what_was_denied_since_stays_denied() -> None:
+    desk = PairingDesk()
+    mine, other = ask(desk, 1, address="10.0.0.7"), ask(desk, 2, address="10.0.0.7")
+    desk.deny(mine.id, 0.0)
+    desk.deny(other.id, 1.0)
+    assert desk.undeny(mine.id, 2.0) == mine
+    for number in (1, 2):
+        with pytest.raises(RequestRefused, match="denied_recently"):
+            ask(desk, number, 2.0, address="10.0.0.7")
+    assert desk.undeny(None, 2.0) == other
+    with pytest.raises(NoSuchRequest):
+        desk.undeny("", 1e9)
+
+
+def test_denials_that_can_be_taken_back_are_few_and_name_one() -> None:
+    desk = PairingDesk()
+    requests = [ask(desk, n, address=f"10.0.{n}.1") for n in range(MAX_UNDONE + 4)]
+    for request in requests:
+        desk.deny(request.id, 0.0)
+    for request in requests[:4]:
+        with pytest.raises(NoSuchRequest):
+            desk.undeny(request.id, 1.0)
+    with pytest.raises(NoSuchRequest):
+        desk.undeny("", 1.0)
+    assert [desk.undeny(None, 1.0) for _ in range(MAX_UNDONE)] == requests[:3:-1]
 
 
 def crowd(desk: PairingDesk, now: float, each: int = 2) -> list[PairingRequest]:

@@ -163,6 +163,10 @@ def test_approve_deny_and_the_rest(gateway: PretendGateway, capsys: Capture) -> 
     assert "Living-room TV may use the VPN now." in capsys.readouterr().out
     assert main(["deny", "r2"]) == Exit.OK
     assert "\x1b" not in capsys.readouterr().out
+    assert main(["deny", "--undo", "--all"]) == Exit.USAGE
+    assert main(["deny", "--undo"]) == Exit.OK and gateway.denied == []
+    assert "may ask again." in capsys.readouterr().out
+    assert main(["deny", "--undo"]) == Exit.NOT_FOUND
     assert main(["approve", "r1"]) == Exit.NOT_FOUND
     assert main(["rename", gateway.peers[0].id, "TV"]) == Exit.OK
     assert gateway.peers[0].label == "TV"

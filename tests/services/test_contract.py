@@ -74,6 +74,22 @@ async def test_a_page_of_the_log(way: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
+async def test_what_happened(way: str, tmp_path: Path) -> None:
+    service = PretendGateway()
+    async with reached(way, service, tmp_path / "g.sock") as control:
+        assert await control.call("events") == schema.EventPage([], 0, 0)
+        snapshots = control.watch(["events"], 0.1)
+        assert (await anext(snapshots)).data.events == []
+        service.happen("vpn_lost", "the VPN is lost: there is none")
+        (event,) = (await anext(snapshots)).data.events
+        assert (event.seq, event.kind, event.level) == (1, "vpn_lost", "warning")
+        service.happen("vpn_up", "the VPN is there: tun0")
+        page = await control.call("events", after=1, limit=5)
+        assert [each.kind for each in page.events] == ["vpn_up"] and page.newest == 2
+        await snapshots.aclose()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("way", WAYS)
 async def test_an_offer_and_who_has_used_it(way: str, tmp_path: Path) -> None:
     service = PretendGateway()
     async with reached(way, service, tmp_path / "g.sock") as control:
