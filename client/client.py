@@ -754,7 +754,7 @@ _COMPARE = (
 _FORGOTTEN = (
     "gateway_unknown",
     "This device was connected, to a gateway that it does not know any more.",
-    "Pair again: vpnshare connect -, with the URI that vpnshare pair prints there.",
+    "Pair again: vpnshare connect -, with the URI that is shown there by: vpnshare pair",
 )
 _NOTHING_ASKED = (
     "code_unasked",

@@ -144,7 +144,7 @@ def find_gateway(store: ClientStore, target: str | None) -> KnownGateway:
             raise ClientError(
                 "gateway_unknown",
                 "This device knows no gateway yet.",
-                "Pair first: vpnshare connect -, with the URI that vpnshare pair prints there.",
+                "Pair first: vpnshare connect -, with the URI that is shown by: vpnshare pair",
             )
         return gateways[0]
     wanted = target.strip().lower()

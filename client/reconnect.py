@@ -136,7 +136,7 @@ REASONS: dict[str, Rule] = {
     "handshake_failed": Rule(
         True,
         "What answers there is not the gateway of this pairing: its key is another. "
-        "Beware of an impostor. If its owner has set it up anew: vpnshare forget it, "
+        "Beware of an impostor. If its owner has set it up anew: vpnshare forget GATEWAY, "
         "connect again, and compare the digits.",
     ),
     "code_refused": Rule(

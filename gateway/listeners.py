@@ -83,7 +83,7 @@ def cannot_listen(host: str, port: int, transport: str, error: OSError) -> Liste
     fix = _FIXES.get(error.errno or 0, "Choose another address or port")
     return ListenError(
         f"cannot listen on {spell(host, port)} by {transport}: {error.strerror or error}. "
-        f"{fix} (--listen, or vpnshare set gateway.listen)."
+        f"{fix} (--listen, or vpnshare set gateway.listen HOST:PORT)."
     )
 
 

@@ -332,7 +332,7 @@ def _run(command: Sequence[str], must: bool) -> None:
 
 _MISSING = {
     "systemctl": "This system has no systemd: start the service by its own means "
-    "(vpnshare gateway runs in the foreground).",
+    "(in the foreground: vpnshare gateway).",
     "sv-enable": "pkg install termux-services, then close and open Termux",
     "sv": "pkg install termux-services, then close and open Termux",
 }

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from services.cli import calling
 from services.cli.exits import Exit
-from services.cli.output import complain, print_json, printable
+from services.cli.output import complain, print_json, printable, tell
 from services.cli.pairing import describe
 from services.cli.services import dial
 from services.control.errors import Code, ControlError
@@ -23,7 +22,7 @@ def share(args: argparse.Namespace) -> int:
     if args.json:
         print_json(status)
     elif status.sharing == "on":
-        print(f"Sharing is on, through {status.vpn.interface}. Let a device in: vpnshare pair")
+        tell(f"Sharing is on, through {status.vpn.interface}. Let a device in: vpnshare pair")
     else:
         print("Sharing is wanted; it begins when the VPN is there.")
         complain(status.vpn.reason or "There is no VPN.", "Find out more with: vpnshare doctor")
@@ -93,13 +92,13 @@ def _the_one(args: argparse.Namespace, verb: str) -> bool:
     if not waiting:
         raise ControlError(
             Code.NOT_FOUND, "No device is waiting.",
-            f"On the device: {calling.name()} join. See who has asked: {calling.name()} logs",
+            "On the device: vpnshare join. See who has asked: vpnshare logs",
         )  # fmt: skip
     if len(waiting) > 1:
         each = ", ".join(f"{r.code or r.id} ({r.label})" for r in waiting[:SHOWN])
         raise ControlError(
             Code.CONFLICT, f"{len(waiting)} devices are waiting: {each}.",
-            f"Name the one: {calling.name()} {verb} {waiting[0].code or waiting[0].id}",
+            f"Name the one: vpnshare {verb} {waiting[0].code or waiting[0].id}",
         )  # fmt: skip
     request = waiting[0]
     args.id = request.id

@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.control import calling
 from services.control.methods import FLOW_SORTS, LEVELS, MAX_FLOWS, MAX_LOG_LINES, TRANSPORTS
 
 
@@ -514,9 +515,10 @@ def parser_for(command: Command) -> argparse.ArgumentParser:
     if command.details:
         text += f"\n\n{command.details}"
     parser = argparse.ArgumentParser(
-        prog=f"vpnshare {command.name}",
-        description=text,
-        epilog="examples:\n" + "\n".join(f"  {example}" for example in command.examples),
+        prog=f"{calling.name()} {command.name}",
+        description=calling.pasted(text),
+        epilog="examples:\n"
+        + "\n".join(f"  {calling.pasted(example)}" for example in command.examples),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

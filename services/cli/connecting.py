@@ -6,9 +6,8 @@ import argparse
 import sys
 import time
 
-from services.cli import calling
 from services.cli.exits import Exit
-from services.cli.output import complain, digits, paint, print_json, printable
+from services.cli.output import complain, digits, paint, print_json, printable, tell
 from services.cli.services import dial
 from services.control.errors import ControlError, ServiceUnavailable
 from services.control.oneshot import OneShot
@@ -74,7 +73,7 @@ def target_of(words: list[str], verb: str = "connect") -> str | None:
         if sys.stderr.isatty():
             complain(
                 "The URI's secret stands in the shell's history now, and others could read it.",
-                f"{calling.name()} {verb} - asks for the URI instead.",
+                f"To be asked for the URI instead: vpnshare {verb} -",
             )
     return target
 
@@ -143,7 +142,7 @@ def _progress(status: ClientStatus) -> None:
         text = f"Trying again: {printable(status.reason or 'the link broke')}"
     else:
         return
-    print(text, file=sys.stderr, flush=True)
+    tell(text, stream=sys.stderr)
 
 
 def _code(status: ClientStatus) -> str:
@@ -155,7 +154,7 @@ def _unseen(status: ClientStatus) -> None:
     complain(
         f"The digits are not compared (--yes): whoever answers at {gateway} is believed, "
         "now and whenever this device comes back.",
-        f"If that was somebody else: {calling.command('forget')}, then connect again and compare.",
+        "If that was somebody else: vpnshare forget GATEWAY, then connect again and compare.",
     )
 
 
@@ -186,7 +185,6 @@ def _compare(status: ClientStatus) -> None:
 def outcome(status: ClientStatus, args: argparse.Namespace, verb: str = "connect") -> int:
     """Say what has become of it; the exit code."""
     gateway = printable(status.gateway or "the gateway")
-    stop = calling.command("disconnect")
     if status.state == "connected":
         if not args.json:
             lease = status.lease
@@ -202,28 +200,27 @@ def outcome(status: ClientStatus, args: argparse.Namespace, verb: str = "connect
         complain(
             status.reason or "The connection was given up.",
             status.kill_switch.opened_by
-            and "This device's network stays closed. Open it: "
-            + status.kill_switch.opened_by.replace("vpnshare disconnect", stop),
+            and "This device's network stays closed. Open it: " + status.kill_switch.opened_by,
         )
         return Exit.REFUSED if status.error in _REFUSALS else Exit.FAILED
     if status.state == "asked":
         code = digits(status.code or "")
         complain(
             f"Not connected: nobody has said here that {gateway} shows the digits {code}, too.",
-            "If its screen (or vpnshare requests there) shows the same, confirm them: "
-            + calling.command(f"{verb} {_named(args)}--code DIGITS"),
+            "If its screen shows the same (there: vpnshare requests), confirm them: "
+            f"vpnshare {verb} {_named(args)}--code DIGITS",
         )
         return Exit.UNCONFIRMED
     if args.wait == 0:
         if not args.json:
-            print(f"Connecting to {gateway}. See: {calling.command('status')}")
+            tell(f"Connecting to {gateway}. See: vpnshare status")
         return Exit.OK
     complain(
         f"Not connected yet: {(status.reason or status.state).removesuffix('.')}.",
-        f"The client keeps trying; {stop} stops it."
+        "The client keeps trying. Stop it: vpnshare disconnect"
         if status.kill_switch.state == "off"
         else "The client keeps trying, and this device's network stays closed meanwhile; "
-        f"{stop} opens it.",
+        "open it: vpnshare disconnect",
     )
     return Exit.TIMED_OUT
 

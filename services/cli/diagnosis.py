@@ -7,8 +7,9 @@ import asyncio
 
 from services import paths
 from services.cli.exits import Exit
-from services.cli.output import paint, print_json, printable
+from services.cli.output import paint, print_json, printable, tell
 from services.cli.services import dial
+from services.control.calling import spoken
 from services.control.errors import ServiceUnavailable
 from services.control.schema import Finding
 
@@ -21,7 +22,7 @@ _MARKS = {
 
 
 def doctor(args: argparse.Namespace) -> int:
-    findings = _examine(args.role)
+    findings = spoken(list[Finding], _examine(args.role))
     if args.json:
         print_json(findings)
     else:
@@ -62,7 +63,7 @@ def _outside(role: str, must: bool) -> list[Finding]:
     absent = Finding(
         f"{role}-service", f"{role.capitalize()} service", role, "skipped",
         f"The {role} service does not run: seen from outside.",
-        "vpnshare up" if role == "gateway" else "sudo vpnshare client",
+        "vpnshare up" if role == "gateway" else "vpnshare join",
     )  # fmt: skip
     findings = asyncio.run(outside(Machine(role, paths.find())))
     if not must and role == "client":
@@ -82,4 +83,4 @@ def _print(finding: Finding) -> None:
     title = paint(printable(finding.title), "bold")
     print(f"{paint(f'{mark} {finding.status:<7}', colour)} {title}: {printable(finding.found)}")
     if finding.advice:
-        print(paint(f"            {printable(finding.advice)}", "dim"))
+        tell(f"            {printable(finding.advice)}", "dim")

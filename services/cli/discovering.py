@@ -15,12 +15,13 @@ from typing import Any
 
 from services.cli.exits import Exit
 from services.cli.output import Column, complain, print_json, print_table, printable
+from services.control.calling import command
 from services.control.errors import Code, ControlError
 from services.lacking import install
 from vshp.transports import adb
 from vshp.transports.discovery import Announcement, DiscoveryUnavailable, browse
 
-_OTHERWISE = "Or connect by QR code, URI or address: vpnshare connect HOST:PORT"
+_OTHERWISE = "By its address: vpnshare join HOST; or by a pairing URI: vpnshare join -"
 _NO_LAN = ("lo", "vshp", "tun", "tap", "wg", "ppp", "docker", "virbr", "br-")
 """Beginnings of names of interfaces behind which no phone sits."""
 
@@ -43,13 +44,13 @@ def discover(args: argparse.Namespace) -> int:
         rows = [
             (
                 printable(a.name) or "-",
-                f"vpnshare connect {_target(a.addresses[0], a.port)}",
+                command(f"join {_target(a.addresses[0], a.port)}"),
                 a.fingerprint,
             )
             for a in found
         ]
         rows += [
-            (printable(p.model) or "phone", f"vpnshare connect usb:{p.serial}", "") for p in phones
+            (printable(p.model) or "phone", command(f"join usb:{p.serial}"), "") for p in phones
         ]
         if rows or problem is None:
             print_table(columns, rows, "No gateway announces itself here.")

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from services import paths
-from services.cli import calling
 from services.cli.connecting import (
     ask_if_unknown,
     establish,
@@ -29,11 +28,12 @@ from services.cli.connecting import (
     target_of,
 )
 from services.cli.exits import Exit
-from services.cli.output import complain, print_json
+from services.cli.output import complain, print_json, tell
 from services.cli.rights import become_root
 from services.cli.running import STOP_TIMEOUT, on_terminal, open_console, refuse_on_phone
 from services.cli.services import dial
 from services.cli.starting import start
+from services.control import calling
 from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import ClientStatus
@@ -89,7 +89,7 @@ def _connect(
         if target is None and not service.call("gateways"):
             raise ControlError(
                 Code.NOT_FOUND, "No gateway is known here yet, and nobody can be asked for one.",
-                f"{calling.command('join HOST')}, or a pairing URI: {calling.command('join -')}",
+                "By its address: vpnshare join HOST; or by a pairing URI: vpnshare join -",
             )  # fmt: skip
     return establish(service, target, args)
 
@@ -97,9 +97,9 @@ def _connect(
 def _connected(status: ClientStatus, args: argparse.Namespace) -> int:
     if not args.no_console and on_terminal() and (code := open_console(["client"])):
         return code
-    print(f"It goes on in the background (pid {status.pid}). End it: {calling.command('leave')}")
+    tell(f"It goes on in the background (pid {status.pid}). End it: vpnshare leave")
     if calling.came_by_sudo():
-        print(f"The service is root's: see it with {calling.command('status')}")
+        tell("The service is root's. See it: vpnshare status")
     return Exit.OK
 
 
@@ -113,7 +113,7 @@ def leave(args: argparse.Namespace) -> int:
     if service is None:
         raise ServiceUnavailable(
             "No client service runs here: there is nothing to leave.",
-            f"Join with: {calling.command('join')}",
+            "Join with: vpnshare join",
         )
     with service:
         pid = service.hello.pid
@@ -147,8 +147,8 @@ def _say_who_runs_it(pid: int) -> None:
         who, stop = f"The system has started the service ({unit})", f"sudo systemctl stop {unit}"
     else:
         who = f"The service (pid {pid}) was not started by join"
-        stop = calling.command("down --role client")
-    print(f"{who}: it goes on, idle. Stop it: {stop}")
+        stop = "vpnshare down --role client"
+    tell(f"{who}: it goes on, idle. Stop it: {stop}")
 
 
 def _running() -> OneShot | None:
@@ -189,7 +189,7 @@ def _become_root_to_join(args: argparse.Namespace) -> None:
 def _start(args: argparse.Namespace) -> OneShot:
     if not args.json:
         print("Starting the client service in the background.", file=sys.stderr, flush=True)
-    service = start("client", [], f"sudo {calling.name()} client")
+    service = start("client", [], "sudo vpnshare client")
     descriptor = own.open_own(_note(), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     with os.fdopen(descriptor, "w") as file:
         file.write(f"{service.hello.pid}\n")

@@ -14,6 +14,7 @@ from services import encoding
 from services.cli.commands import COMMANDS, GROUPS, Command, parser_for
 from services.cli.exits import MEANINGS, Exit, exit_code
 from services.cli.output import complain, paint
+from services.control import calling
 from services.control.errors import ControlError
 from services.room import explain
 from services.version import running
@@ -88,7 +89,7 @@ def _unexpected(error: Exception) -> int:
 def overview() -> str:
     """The help of the command as a whole."""
     lines = [
-        "usage: vpnshare COMMAND [options]",
+        f"usage: {calling.name()} COMMAND [options]",
         "",
         "Share this device's VPN with the devices beside it.",
     ]
@@ -99,7 +100,7 @@ def overview() -> str:
     lines += [f"  {code:<11} {MEANINGS[code]}" for code in MEANINGS]
     lines += [
         "",
-        "vpnshare COMMAND --help shows options and examples.",
+        f"{calling.name()} COMMAND --help shows options and examples.",
         "VPNSHARE_HOME=FOLDER keeps config, state and sockets of an instance in FOLDER.",
     ]
     return "\n".join(lines)

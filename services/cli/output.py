@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from services.control import calling
 from services.control.codec import to_json
 from services.encoding import can_show
 
@@ -48,9 +49,16 @@ def paint(text: str, *styles: str, stream: TextIO | None = None) -> str:
 def complain(message: str, hint: str | None = None) -> None:
     """An error, and what to do about it, on standard error."""
     head = paint("vpnshare:", "red", stream=sys.stderr)
-    sys.stderr.write(f"{head} {printable(message)}\n")
+    sys.stderr.write(f"{head} {printable(calling.pasted(message))}\n")
     if hint:
-        sys.stderr.write(f"  {printable(hint)}\n")
+        sys.stderr.write(f"  {printable(calling.pasted(hint))}\n")
+
+
+def tell(text: str, *styles: str, stream: TextIO | None = None) -> None:
+    """A sentence of ours that names commands, as the person here types them, in these styles."""
+    stream = stream or sys.stdout
+    stream.write(paint(calling.pasted(text), *styles, stream=stream) + "\n")
+    stream.flush()
 
 
 def last_words(lines: Sequence[str]) -> tuple[str, str | None] | None:
@@ -118,7 +126,7 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], empty:
     """Rows of texts under their titles, or the sentence `empty`."""
     cells = [[printable(cell) for cell in row] for row in rows]
     if not cells:
-        print(empty)
+        tell(empty)
         return
     widths = [
         max(width_of(c.title), *(width_of(row[n]) for row in cells)) for n, c in enumerate(columns)

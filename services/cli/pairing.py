@@ -7,7 +7,7 @@ import sys
 import time
 
 from services.cli.exits import Exit
-from services.cli.output import complain, digits, paint, print_json, printable
+from services.cli.output import complain, digits, paint, print_json, printable, tell
 from services.cli.qr import screen
 from services.cli.services import dial
 from services.control.errors import ControlError
@@ -28,7 +28,7 @@ def pair(args: argparse.Namespace) -> int:
         else:
             _show(offer, args.no_qr)
         if not args.wait:
-            print(f"Valid once, for {offer.expires_in:.0f} s. Then: vpnshare requests")
+            tell(f"Valid once, for {offer.expires_in:.0f} s. Then: vpnshare requests")
             return Exit.OK
         return _wait(service, known, deadline, offer.id)
 
@@ -41,7 +41,7 @@ def _show(offer: PairOffer, no_qr: bool) -> None:
         else:
             complain(f"The terminal is too narrow for the code ({need} columns).")
     print(offer.uri)
-    print(paint("Scan it, or paste the URI on the device into: vpnshare join -", "dim"))
+    tell("Scan it, or paste the URI on the device into: vpnshare join -", "dim")
     print(f"{printable(offer.name)}  {paint(offer.fingerprint, 'dim')}")
     if offer.note:
         complain(offer.note)
@@ -67,7 +67,7 @@ def _wait(service: OneShot, known: set[str], deadline: float, offer: str) -> int
                 if answer is not None:
                     return answer
             else:
-                print(f"{describe(request)} waits: vpnshare approve {request.id}", flush=True)
+                tell(f"{describe(request)} waits: vpnshare approve {request.id}")
         new = [p for p in service.call("peers") if p.id not in known and not p.revoked]
         if new:
             print(f"\n{printable(new[0].label)} may use the VPN now.")

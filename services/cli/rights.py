@@ -13,8 +13,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from services.cli import calling
 from services.cli.asking import hide_from_others
+from services.control import calling
 from services.control.errors import Code, ControlError
 from services.start import own_command
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from services import paths
 from services.cli.exits import Exit
-from services.cli.output import complain, print_json, printable
+from services.cli.output import complain, print_json, printable, tell
 from services.cli.services import dial, running
 from services.cli.starting import start
 from services.config import ConfigError
@@ -70,11 +70,11 @@ def up(args: argparse.Namespace) -> int:
         print(f"Gateway {name} runs in the background (pid {status.pid}).")
         if status.sharing != "on":
             complain(status.vpn.reason or "There is no VPN.", "Sharing begins when it is there.")
-        print("Let a device in: vpnshare pair. Stop everything: vpnshare down")
+        tell("Let a device in: vpnshare pair. Stop everything: vpnshare down")
         return Exit.OK
     if code := open_console(["gateway"], section="pair"):
         return code
-    print(f"Gateway {name} goes on in the background. Stop it with: vpnshare down")
+    tell(f"Gateway {name} goes on in the background. Stop it with: vpnshare down")
     return Exit.OK
 
 

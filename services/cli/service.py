@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services import copying, paths, trust
 from services.cli.exits import Exit
-from services.cli.output import complain, paint, print_json
+from services.cli.output import complain, paint, print_json, tell
 from services.control.errors import Code, ControlError
 from services.start import own_command
 from services.units import Manager, Plan, Unit, UnitError, below, carry_out
@@ -46,7 +46,7 @@ def service(args: argparse.Namespace) -> int:
     done = "installed" if args.action == "install" else "removed"
     print(f"{unit.name} is {done} ({unit.manager}).")
     for hint in plan.hints:
-        print(paint(hint, "dim"))
+        tell(hint, "dim")
     return Exit.OK
 
 
@@ -112,15 +112,9 @@ def _way_out(unit: Unit) -> str:
     if not (trust.SOURCE / "requirements").is_dir():
         return "Install VPN Share's package as root (pipx install --global), and try again."
     return (
-        f"sudo {own_name()} service install --role {unit.role} --copy    (that installs a "
+        f"sudo vpnshare service install --role {unit.role} --copy    (that installs a "
         f"copy which only root can change, in {copying.TARGET})"
     )
-
-
-def own_name() -> str:
-    """How the person here calls this program."""
-    launcher = trust.SOURCE / "vpnshare"
-    return str(launcher) if launcher.exists() else "vpnshare"
 
 
 def _show(plan: Plan, root: Path) -> None:

@@ -29,6 +29,6 @@ def running(role: str | None = None) -> list[OneShot]:
     if not found:
         raise ServiceUnavailable(
             "No service is running here.",
-            "Start sharing with: vpnshare up (or run: vpnshare gateway, vpnshare client)",
+            "Share this device's VPN: vpnshare up; use another's: vpnshare join",
         )
     return found

@@ -14,7 +14,7 @@ from types import FrameType
 
 from services import demo
 from services.cli.exits import Exit
-from services.cli.output import print_json
+from services.cli.output import print_json, tell
 from services.cli.running import need_terminal, open_console
 from services.control.errors import Code, ControlError
 
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"The device is connected: {status.interface}, by {status.transport}.")
         if args.no_console:
             if not args.json:
-                print(f"Look with: VPNSHARE_HOME={shown.home} vpnshare status    (end: Ctrl-C)")
+                tell(f"Look with: VPNSHARE_HOME={shown.home} vpnshare status    (end: Ctrl-C)")
             sys.stdout.flush()
             interrupted = _stay(args.seconds)
             found = demo.totals(shown)

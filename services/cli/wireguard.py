@@ -23,6 +23,7 @@ from services.cli.output import (
     print_table,
     printable,
     size,
+    tell,
 )
 from services.cli.qr import screen
 from services.cli.services import dial
@@ -94,7 +95,7 @@ def add(args: argparse.Namespace) -> int:
         return Exit.USAGE
     if args.action == "invite" and (args.png or args.key):
         complain("An invited device brings its own key: there is nothing to scan.",
-                 "vpnshare wireguard invite NAME [--conf FILE]")  # fmt: skip
+                 "vpnshare wireguard invite NAME --conf FILE")  # fmt: skip
         return Exit.USAGE
     if args.png is not None and (missing := missing_for_pictures()):
         complain(f"{missing} is not installed: no picture can be made.", install(missing))
@@ -122,7 +123,7 @@ def add(args: argparse.Namespace) -> int:
         _show_config(made, args.no_qr)
     for name in filter(None, (args.conf, args.png)):
         _tell_written(name)
-    print(_what_next(made, args.action))
+    tell(_what_next(made, args.action))
     return Exit.OK
 
 

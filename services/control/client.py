@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
 from services.control import schema
+from services.control.calling import spoken
 from services.control.codec import (
     MAX_ANSWER,
     Answer,
@@ -36,7 +37,7 @@ from services.control.methods import (
     Method,
     Subscribed,
 )
-from services.control.oneshot import unavailable
+from services.control.oneshot import START, unavailable
 from services.control.remote import Command
 from services.tasks import create_task
 from storage.sockets import reachable
@@ -112,7 +113,7 @@ class ControlClient:
             with reachable(path) as name:
                 reader, writer = await asyncio.open_unix_connection(name)
         except OSError as exc:
-            raise unavailable(path, cls.role, exc) from None
+            raise unavailable(path, cls.role, exc).pasted() from None
         return await cls(path, reader, writer)._agree(client, read_only)
 
     @classmethod
@@ -172,11 +173,11 @@ class ControlClient:
             self._writer.write(encode_request(id, method, params))
             return await asyncio.wait_for(future, CALL_TIMEOUT)
         except TimeoutError:
-            raise ControlError(
+            raise self._spoken(ControlError(
                 Code.TIMED_OUT,
                 f"The {self.role} service does not answer.",
                 f"If it goes on: vpnshare down --role {self.role}",
-            ) from None
+            )) from None  # fmt: skip
         finally:
             self._calls.pop(id, None)
 
@@ -221,18 +222,20 @@ class ControlClient:
         if known is None:
             return value
         try:
-            return from_json(known.result, value, strict=False)
+            record = from_json(known.result, value, strict=False)
         except CodecError as exc:
             raise ControlError(
                 Code.INTERNAL_ERROR,
                 f"The answer to {method} does not fit: {exc}.",
                 "The console and the service may be of different versions: restart the service.",
             ) from None
+        # What a far machine says is to be typed there.
+        return record if self._command is not None else spoken(known.result, record)
 
     async def _read(self) -> None:
         lines = LineBuffer(MAX_ANSWER)
         gone: ControlError = ServiceUnavailable(
-            f"The {self.role} service went away.", f"Start it with: vpnshare {self.role}"
+            f"The {self.role} service went away.", START[self.role]
         )
         try:
             while data := await self._reader.read(_READ_SIZE):
@@ -261,7 +264,7 @@ class ControlClient:
             if call is None or call.future.done():
                 return
             if answer.error is not None:
-                call.future.set_exception(answer.error)
+                call.future.set_exception(self._spoken(answer.error))
                 return
             if call.watch is not None:
                 # Here, not where the answer is awaited: the first snapshots may follow
@@ -280,9 +283,13 @@ class ControlClient:
         if watch is not None:
             watch.put(Snapshot(topic, revision, self._decode(topic, params.get("data"))))
 
+    def _spoken(self, error: ControlError) -> ControlError:
+        return error if self._command is not None else error.pasted()
+
     def _end(self, error: ControlError) -> None:
         if self._error is not None:
             return
+        error = self._spoken(error)
         self._error = error
         for call in self._calls.values():
             if not call.future.done():

@@ -11,6 +11,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
+from services.control.calling import pasted
+
 
 class Code(IntEnum):
     """The codes of error answers."""
@@ -56,6 +58,12 @@ class ControlError(Exception):
         if data:
             answer["data"] = data
         return answer
+
+    def pasted(self) -> ControlError:
+        """The same, its commands as the person here types them."""
+        self.message = pasted(self.message)
+        self.hint = None if self.hint is None else pasted(self.hint)
+        return self
 
     @classmethod
     def from_json(cls, value: object) -> ControlError:

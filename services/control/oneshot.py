@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from services.control.calling import spoken
 from services.control.codec import (
     MAX_ANSWER,
     Answer,
@@ -26,6 +27,11 @@ from storage.sockets import reachable
 TIMEOUT = 10.0
 """Seconds to wait for an answer: the service never takes one second by design."""
 
+START = {
+    "gateway": "Start sharing with: vpnshare up",
+    "client": "Use a gateway's VPN with: vpnshare join",
+}
+"""What a person does who finds that the service of a role does not run."""
 _TABLES = {"gateway": GATEWAY, "client": CLIENT}
 
 
@@ -38,9 +44,7 @@ def unavailable(path: str, role: str, error: OSError) -> ControlError:
             f"Run the command as the user who started it (sudo, if that is root): {path}",
         )
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-        return ServiceUnavailable(
-            f"The {role} service is not running.", f"Start it with: vpnshare {role}"
-        )
+        return ServiceUnavailable(f"The {role} service is not running.", START.get(role))
     return ServiceUnavailable(
         f"The {role} service cannot be reached: {os.strerror(error.errno or 0)}.",
         f"Its control socket is {path}",
@@ -83,7 +87,8 @@ class OneShot:
         """Call and wait; the result as the method's record. Raises `ControlError`."""
         result = self.call_raw(method, **params)
         try:
-            return from_json(self._methods[method].result, result, strict=False)
+            kind = self._methods[method].result
+            return spoken(kind, from_json(kind, result, strict=False))
         except CodecError as exc:
             raise ControlError(
                 Code.INTERNAL_ERROR,
@@ -123,7 +128,7 @@ class OneShot:
             except TimeoutError:
                 return
             if answer.method == "snapshot" and isinstance(answer.params, dict):
-                yield from_json(kind, answer.params.get("data"), strict=False)
+                yield spoken(kind, from_json(kind, answer.params.get("data"), strict=False))
 
     def wait_closed(self, timeout: float) -> bool:
         """Whether the service hung up within `timeout` seconds (after `shutdown`)."""
@@ -174,7 +179,7 @@ class OneShot:
             if not data:
                 raise ServiceUnavailable(
                     f"The {self.role} service ended the connection.",
-                    f"See whether it runs: vpnshare status; start it: vpnshare {self.role}",
+                    f"See whether it runs: vpnshare status. {START[self.role]}",
                 )
             self._lines.feed(data)
 

@@ -57,7 +57,10 @@ def tun(facts: ClientFacts) -> Outcome:
             f"{TUN} is not there.", "sudo modprobe tun (in a container: pass the device in)"
         )
     if not system.usable(TUN):
-        return broken(f"{TUN} may not be opened by this user.", "sudo vpnshare client")
+        return broken(
+            f"{TUN} may not be opened by this user.",
+            "It asks for root's rights by itself: vpnshare join",
+        )
     return ok(f"{TUN} can be opened.")
 
 
@@ -67,7 +70,8 @@ def privileges(facts: ClientFacts) -> Outcome:
         return ok("Network interfaces may be set up (CAP_NET_ADMIN).")
     return broken(
         "This user may not set up network interfaces (CAP_NET_ADMIN).",
-        "Run it as root: sudo vpnshare client, or: sudo vpnshare service install --role client",
+        "It asks for them by itself: vpnshare join. To have it start with the system: sudo "
+        "vpnshare service install --role client",
     )
 
 
@@ -118,13 +122,13 @@ def _after(error: str | None) -> str:
     if error in ("version_unsupported", "suite_unsupported", "pattern_unsupported"):
         return "Bring both sides to the same version of VPN Share."
     if error in ("denied", "revoked", "not_paired"):
-        return "Pair again: vpnshare pair on the gateway, vpnshare connect - here"
+        return "Pair again. On the gateway: vpnshare pair; here: vpnshare connect -"
     if error == "lease_clashes":
         return (
             "On the gateway, addresses that are free here: vpnshare set gateway.pool_ipv4 NETWORK"
         )
     if error == "lease_forbidden":
-        return "Do not use this gateway: vpnshare forget it, and ask its owner."
+        return "Do not use this gateway: vpnshare forget GATEWAY, and ask its owner."
     if error is not None and error.startswith("secret_"):
         return "Show a new code on the gateway (vpnshare pair), and connect with it."
     return (

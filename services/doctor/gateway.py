@@ -194,12 +194,12 @@ def sharing(facts: GatewayFacts) -> Outcome:
 @CHECKS.check("listeners", "Listening")
 def listeners(facts: GatewayFacts) -> Outcome:
     if not facts.listen:
-        return broken("No address is listened on.", 'vpnshare set gateway.listen "0.0.0.0, ::"')
+        return broken("No address is listened on.", "vpnshare set gateway.listen 0.0.0.0,::")
     spelled = ", ".join(f"{host} port {port}" for host, port in facts.listen)
     if all(ipaddress.ip_address(host).is_loopback for host, _ in facts.listen):
         return warn(
             f"Only this machine (and USB by adb) is listened to: {spelled}.",
-            'vpnshare set gateway.listen "0.0.0.0, ::"',
+            "vpnshare set gateway.listen 0.0.0.0,::",
         )
     own = {str(address) for each in facts.interfaces for address in each.addresses}
     lost = [
@@ -210,7 +210,7 @@ def listeners(facts: GatewayFacts) -> Outcome:
     if own and lost:
         return broken(
             f"{lost[0]} is no address of this machine any more.",
-            'vpnshare set gateway.listen "0.0.0.0, ::"',
+            "vpnshare set gateway.listen 0.0.0.0,::",
         )
     return ok(f"{spelled}.")
 
@@ -226,7 +226,7 @@ async def reachable(facts: GatewayFacts) -> Outcome:
             f"Devices came in by {last.transport} to {last.local} ({name}), "
             f"{facts.now - last.last:.0f} s ago."
         )
-    cable = "use a USB cable (adb): vpnshare connect --transport usb on the device"
+    cable = "use a USB cable (adb); on the device: vpnshare join usb"
     outside = facts.outside()
     if not outside:
         return warn(

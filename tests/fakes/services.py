@@ -43,6 +43,7 @@ from services.control.methods import (
     WireguardInviteParams,
     WireguardRenewParams,
 )
+from services.control.oneshot import START
 from services.control.registry import Handler, Registry
 from services.logs import concerns, matches
 from services.settings import accept, record
@@ -165,9 +166,7 @@ class Pretend:
     async def connect(self) -> FakeControl:
         """How the console reaches it in process."""
         if not self.up:
-            raise ServiceUnavailable(
-                f"The {self.role} service is not running.", f"Start it with: vpnshare {self.role}"
-            )
+            raise ServiceUnavailable(f"The {self.role} service is not running.", START[self.role])
         control = FakeControl(self)
         self.controls.append(control)
         return control
@@ -226,7 +225,7 @@ class FakeControl:
             if self._lost:
                 raise ServiceUnavailable(
                     f"The {self.service.role} service went away.",
-                    f"Start it with: vpnshare {self.service.role}",
+                    START[self.service.role],
                 )
             due: set[str] | None = self._topics
             self._topics = set()

@@ -77,17 +77,17 @@ def test_the_overview_names_every_command_and_exit_code(capsys: Capture) -> None
         ([], Exit.USAGE, ""),
         (["statsu"], Exit.USAGE, "Did you mean: vpnshare status"),
         (["status", "--nope"], Exit.USAGE, "--nope"),
-        (["approve"], Exit.NOT_RUNNING, "vpnshare gateway"),
+        (["approve"], Exit.NOT_RUNNING, "vpnshare up"),
         (["deny", "3f", "--all"], Exit.USAGE, "--all"),
         (["flows", "--limit", "9999999"], Exit.USAGE, "9999999"),
         (["connect", "--wait", "-1"], Exit.USAGE, "seconds"),
         (["connect", "--transport", "pigeon"], Exit.USAGE, "pigeon"),
         (["status"], Exit.NOT_RUNNING, "vpnshare up"),
-        (["requests"], Exit.NOT_RUNNING, "vpnshare gateway"),
-        (["gateways"], Exit.NOT_RUNNING, "vpnshare client"),
-        (["history"], Exit.NOT_RUNNING, "vpnshare client"),
+        (["requests"], Exit.NOT_RUNNING, "vpnshare up"),
+        (["gateways"], Exit.NOT_RUNNING, "vpnshare join"),
+        (["history"], Exit.NOT_RUNNING, "vpnshare join"),
         (["flows"], Exit.NOT_RUNNING, "vpnshare up"),
-        (["connect", "--wait", "0"], Exit.NOT_RUNNING, "vpnshare client"),
+        (["connect", "--wait", "0"], Exit.NOT_RUNNING, "vpnshare join"),
         (["down"], Exit.NOT_RUNNING, ""),
         (["console"], Exit.NOT_RUNNING, ""),
     ],
@@ -317,7 +317,7 @@ def test_who_wants_an_open_network_of_a_dead_client_is_told_how(
     home: Path, capsys: Capture
 ) -> None:
     assert main(["disconnect"]) == Exit.NOT_RUNNING
-    assert "sudo vpnshare client" in capsys.readouterr().err
+    assert "vpnshare client), then" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["disconnect", "leave"])

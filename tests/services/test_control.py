@@ -145,7 +145,7 @@ async def test_typed_methods(service: ServedGateway) -> None:
 async def test_nobody_there(tmp_path: Path) -> None:
     with pytest.raises(ServiceUnavailable) as caught:
         await ClientControl.connect(str(tmp_path / "client.sock"))
-    assert caught.value.hint == "Start it with: vpnshare client"
+    assert caught.value.hint == "Use a gateway's VPN with: vpnshare join"
 
 
 async def test_the_service_goes_away(service: ServedGateway) -> None:

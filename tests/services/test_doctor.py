@@ -268,7 +268,7 @@ async def test_what_is_wrong_with_a_gateway(
         ("phantom", {}, {"said": {}}, "settings_enable_monitor_phantom_procs false"),
         ("phantom", {}, {"said": {"getprop": "\n"}}, "Disable child process restrictions"),
         ("termux-api", {}, {"missing": ["termux-notification"]}, "pkg install termux-api"),
-        ("reachable", {"knocks": (), "hear": deaf}, {}, "--transport usb"),
+        ("reachable", {"knocks": (), "hear": deaf}, {}, "vpnshare join usb"),
     ],
 )
 async def test_what_is_wrong_with_a_phone(
@@ -544,8 +544,8 @@ def state(state: ClientState, **what: Any) -> dict[str, Any]:
     [
         ("tun", "broken", {"now": None}, {"termux": True}, "vpnshare up"),
         ("tun", "broken", {"now": None}, {"absent": ["/dev/net/tun"]}, "modprobe tun"),
-        ("tun", "broken", {"now": None}, {"unusable": ["/dev/net/tun"]}, "sudo vpnshare client"),
-        ("privileges", "broken", {}, {"net_admin": False}, "sudo vpnshare client"),
+        ("tun", "broken", {"now": None}, {"unusable": ["/dev/net/tun"]}, "vpnshare join"),
+        ("privileges", "broken", {}, {"net_admin": False}, "vpnshare join"),
         ("tools", "broken", {}, {"missing": ["ip"]}, "apt install iproute2"),
         ("tools", "warn", {}, {"missing": ["nft"]}, "apt install nftables"),
         ("tools", "broken", {"kill_switch": True}, {"missing": ["nft"]}, "apt install nftables"),

@@ -111,7 +111,7 @@ def test_no_service_there(ssh: Path, home: Path, capfd: pytest.CaptureFixture[st
 async def test_why_it_failed(ssh: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     far = Far("phone", None, "/nowhere/ssh")
     for text, message, hint in (
-        (VPNSHARE, "phone: The gateway service is not running.", "vpnshare gateway"),
+        (VPNSHARE, "phone: The gateway service is not running.", "vpnshare up"),
         (
             "#!/bin/sh\necho 'Permission denied (publickey).' >&2; exit 255\n",
             "ssh does not reach phone: Permission denied (publickey).", "ssh phone",

@@ -44,7 +44,8 @@ def install(clone: Path, *words: str, **env: str) -> subprocess.CompletedProcess
     clean = {name: value for name, value in os.environ.items() if name != "VPNSHARE_HOME"}
     return subprocess.run(
         [*command, "service", "install", "--dry-run", *words],
-        env=clean | env, capture_output=True, text=True, check=False, timeout=60,
+        env=clean | {"VPNSHARE_CALLED": f"{clone}/vpnshare"} | env,
+        capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 
 

@@ -413,7 +413,7 @@ async def test_a_lost_service_leaves_its_data_and_its_age(
         await c.settle()
         await c.advance(4.0)
         assert "Data is 4s old" in c.text
-        assert "Start it with: vpnshare gateway" in c.text
+        assert "Start sharing with: vpnshare up" in c.text
         assert "Work laptop" in c.text
         c.gateway.up = True
         c.gateway.leases.append(lease("l9", "p9", "New one", 9))
@@ -430,7 +430,7 @@ async def test_without_a_service_the_console_says_how_to_start_it(
     assert isinstance(gateway, PretendGateway)
     gateway.up = False
     async with console() as c:
-        assert "Start it with: vpnshare gateway" in c.text
+        assert "Start sharing with: vpnshare up" in c.text
 
 
 async def test_an_error_answer_is_told_with_its_hint(console: OpenConsole) -> None:

@@ -18,7 +18,7 @@ from textual.containers import Container, Vertical
 from textual.css.query import NoMatches
 from textual.geometry import Size
 
-from services.control import schema
+from services.control import calling, schema
 from services.control.errors import ControlError
 from tui import actions, formats
 from tui.screens.modals import PromptScreen
@@ -88,7 +88,7 @@ def offer_lines(card: Painted, state: Offer, app: ConsoleApp, width: int) -> lis
     if offer.note:
         prose(f"{glyphs.bad} {formats.clean(offer.note, 300)}", "warn")
     prose("Scan the QR code with the other device, or paste the URI there into:")
-    made.append(Text("  vpnshare join -", card.tone("accent")))
+    made.append(Text(f"  {calling.command('join -')}", card.tone("accent")))
     made.append(Text())
     made.append(Text.assemble(
         card.span("Expires  ", "quiet"),

@@ -93,7 +93,7 @@ class KillSwitchCard(Card):
         rules = formats.count(len(switch.rules), "rule")
         made = [first, self.pair("Holds by", self.span(held), self.span(f"  {rules}", "quiet"))]
         if switch.opened_by is not None:
-            opener = formats.clean(switch.opened_by, 40)
+            opener = formats.clean(switch.opened_by, 120)
             made.append(self.pair("Opens by", self.span(opener, "warn")))
         if switch.beside:
             named = f"{len(switch.beside)}: {', '.join(switch.beside)}"
