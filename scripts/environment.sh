@@ -10,6 +10,13 @@ oldest=3.11
 # from source by default is not, and that is a fifth of the time of every packet.
 pythons=${VPNSHARE_PYTHON:-/usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11}
 setup_log=$venv/setup.log
+# A bundle (services/bundle.py) brings all packages along, and pip besides.
+wheels=$root/wheels
+makes_environments="ssl, venv"
+if ! [ -d "$wheels" ]; then
+    wheels=
+    makes_environments="ensurepip, ssl, venv"
+fi
 
 say() {
     printf 'vpnshare: %s\n' "$*" >&2
@@ -79,7 +86,20 @@ works() {
     command -v "$1" >/dev/null 2>&1 &&
         "$1" -I -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' \
             >/dev/null 2>&1 &&
-        "$1" -I -c 'import ensurepip, ssl, venv' >/dev/null 2>&1
+        "$1" -I -c "import $makes_environments" >/dev/null 2>&1
+}
+
+# make_venv PYTHON: an empty environment with pip in it.
+make_venv() {
+    if [ -n "$wheels" ]; then
+        "$1" -I -m venv --without-pip "$venv" || return 1
+        for pip in "$wheels"/pip-*.whl; do :; done
+        "$venv/bin/python" -I "$pip/pip" install --no-index --no-deps "$pip"
+    elif is_termux; then
+        "$1" -I -m venv --system-site-packages "$venv"
+    else
+        "$1" -I -m venv "$venv"
+    fi
 }
 
 # find_python: sets `python`.
@@ -213,6 +233,7 @@ pip_lock() {
         set -- "$@" -r "$root/requirements/$name.txt"
         shift
     done
+    if [ -n "$wheels" ]; then set -- --no-index --find-links "$wheels" "$@"; fi
     pip_install --require-hashes --only-binary :all: "$@"
 }
 
@@ -305,17 +326,27 @@ make_environment() {
         find "$venv" -mindepth 1 -maxdepth 1 ! -name .lock ! -name .turn ! -name setup.log \
             -exec rm -rf {} +
         : >"$venv/.incomplete"
-        site=
-        if is_termux; then site=--system-site-packages; fi
-        # shellcheck disable=SC2086  # empty, or one word
-        "$python" -I -m venv $site "$venv" >>"$setup_log" 2>&1 ||
+        make_venv "$python" >>"$setup_log" 2>&1 ||
             { tail -n 5 "$setup_log" >&2; fail "The environment could not be made in $venv."; }
     fi
     : >"$venv/.incomplete"
     say "installing the Python packages it needs, by the hashes in requirements/"
-    if ! install_packages "$kind"; then
+    installed=
+    if install_packages "$kind"; then
+        installed=yes
+    elif [ -n "$wheels" ] && ! grep -q "DO NOT MATCH THE HASHES" "$setup_log"; then
+        say "this bundle is not for $("$venv/bin/python" --version 2>&1) on $(uname -m):" \
+            "fetching the packages instead"
+        wheels=
+        if install_packages "$kind"; then installed=yes; fi
+    fi
+    if [ -z "$installed" ]; then
         # A pip that ended by itself left nothing half-done.
         rm -f "$venv/.incomplete"
+        if grep -q "connection broken" "$setup_log"; then
+            say "The packages could not be fetched: is there a network? Log: $setup_log"
+            fail "Without one: make a bundle where there is one (vpnshare bundle), and carry it here."
+        fi
         tail -n 15 "$setup_log" >&2
         if grep -q "DO NOT MATCH THE HASHES" "$setup_log"; then
             fail "A package is not the one that the lock file names; nothing of it was run."
@@ -323,7 +354,7 @@ make_environment() {
         if grep -q "No matching distribution" "$setup_log"; then
             fail "A package has no ready-made wheel for this system ($(uname -m))."
         fi
-        fail "The packages could not be installed; is there a network? Log: $setup_log"
+        fail "The packages could not be installed. Log: $setup_log"
     fi
     name_project || fail "The environment in $venv could not be finished."
     if [ "$kind" = dev ]; then install_oracles; fi

@@ -17,12 +17,14 @@ from pathlib import Path
 from services.trust import SOURCE, rooms
 
 TARGET = Path("/opt/vpnshare")
-_FILES = ("LICENSE", "README.md", "pyproject.toml", "vpnshare")
-_FOLDERS = ("requirements", "scripts")
+FILES = ("LICENSE", "README.md", "pyproject.toml", "vpnshare")
+FOLDERS = ("requirements", "scripts")
 """Besides the rooms."""
-_KINDS = (".py", ".toml", ".tcss", ".sh", ".txt")
-MAX_FILE = 4 << 20
-"""Bytes; nothing of ours is larger."""
+_WHEELS = "wheels"
+"""In a bundle, what a set-up takes without a network."""
+KINDS = (".py", ".toml", ".tcss", ".sh", ".txt")
+MAX_FILE = 32 << 20
+"""Bytes; nothing of ours is larger, and no package."""
 
 
 class CopyError(Exception):
@@ -39,15 +41,17 @@ def make_copy(target: Path = TARGET, source: Path = SOURCE) -> None:
     """Copy the program, and have the copy set itself up. Raises `CopyError`, `OSError`."""
     if not (source / "requirements").is_dir():
         raise CopyError("This VPN Share was installed as a package, which cannot be copied.")
-    folders = (*rooms(source), *_FOLDERS)
+    folders = (*rooms(source), *FOLDERS)
+    if (source / _WHEELS).is_dir():
+        folders = (*folders, _WHEELS)
     target.mkdir(mode=0o755, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".new-") as folder:
         fresh = Path(folder)
-        for name in _FILES:
+        for name in FILES:
             _copy_file(source / name, fresh / name)
         for name in folders:
             _copy_folder(source / name, fresh / name)
-        for name in (*folders, *_FILES):
+        for name in (*folders, *FILES):
             old = target / name
             if old.is_dir() and not old.is_symlink():
                 shutil.rmtree(old)
@@ -69,7 +73,7 @@ def _copy_folder(source: Path, target: Path) -> None:
         place = target / Path(folder).relative_to(source)
         place.mkdir(mode=0o755, parents=True)
         for name in files:
-            if name.endswith(_KINDS):
+            if name.endswith((*KINDS, ".whl")):
                 _copy_file(Path(name), place / name, descriptor)
 
 

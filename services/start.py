@@ -13,6 +13,11 @@ from __future__ import annotations
 import sys
 
 
+def python(*words: str) -> list[str]:
+    """The command that has this Python do something of its own, pip say."""
+    return [sys.executable, "-I", *words]
+
+
 def isolated(module: str, *words: str) -> list[str]:
     """The command that runs a module of ours."""
     # A child leaves no compiled files behind if we were told by -B to leave none.

@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 
 VERSION = "0.2.0"
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+"""What it runs on."""
 TREE = Path(__file__).resolve().parents[1]
 _SHOWN = 7
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")

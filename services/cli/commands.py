@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from services.control import calling
 from services.control.methods import FLOW_SORTS, LEVELS, MAX_FLOWS, MAX_LOG_LINES, TRANSPORTS
+from services.version import PYTHONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +281,22 @@ def _control(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--role", choices=("gateway", "client"), default="gateway")
 
 
+def _bundle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE",
+        help="where it goes (default: vpnshare-VERSION-MACHINE.tar here)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--machine", metavar="NAME",
+        help="the other machine's, as uname -m says there: x86_64, aarch64 (default: this one's)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--python", action="append", choices=PYTHONS, metavar="VERSION",
+        help="only for this one; more by giving it again (default: 3.11 to 3.14)",
+    )  # fmt: skip
+    _json(parser)
+
+
 _READ = "services.cli.reading"
 _ACT = "services.cli.acting"
 _RUN = "services.cli.running"
@@ -337,6 +354,16 @@ COMMANDS: tuple[Command, ...] = (
         "client", "Start", "run the receiving service in the foreground", f"{_RUN}:client",
         _client, ("sudo vpnshare client", "sudo vpnshare client --interface tun7 --no-dns"),
         "Needs the right to make network interfaces (root). Starts idle: see `vpnshare connect`.",
+    ),
+    Command(
+        "bundle", "Start", "make a file that sets up another machine without a network",
+        "services.cli.bundling:make", _bundle,
+        ("vpnshare bundle", "vpnshare bundle /media/stick/vpnshare.tar",
+         "vpnshare bundle --machine aarch64", "vpnshare bundle --python 3.13"),
+        "This program and all packages that it needs, for Linux with glibc. Carry it over (a USB\n"
+        "stick, scp, adb pull), and there: tar xf FILE, then ./vpnshare in the folder that it\n"
+        "makes. Here it needs a network, for what it fetches; the other machine needs Python\n"
+        "alone.",
     ),
     Command(
         "service", "Start", "have the system start a service by itself",

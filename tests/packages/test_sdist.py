@@ -12,7 +12,7 @@ import pytest
 
 from tests.packages.conftest import ROOT, run
 
-QUICK = ("tests/vshp/test_uri.py", "tests/services/test_lock.py")
+QUICK = ("tests/vshp/test_uri.py", "tests/sealing/test_buckets.py")
 
 
 def test_it_holds_what_the_repository_holds(sdist: Path) -> None:

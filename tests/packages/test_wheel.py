@@ -175,7 +175,7 @@ def test_the_demonstration_runs_from_it(installed: Installed, home: Path) -> Non
     installed.command("demo", "--no-console", "--seconds", "0", "--json")
 
 
-def test_a_copy_for_root_cannot_be_made_of_it(installed: Installed) -> None:
+def test_what_takes_the_source_is_told(installed: Installed) -> None:
     done = subprocess.run(
         [installed.venv / "bin" / "vpnshare", "service", "install", "--role", "client", "--copy"],
         capture_output=True, text=True, env=os.environ,
@@ -183,3 +183,8 @@ def test_a_copy_for_root_cannot_be_made_of_it(installed: Installed) -> None:
     assert done.returncode == 1 and "Traceback" not in done.stderr
     if os.geteuid() == 0:
         assert "installed as a package" in done.stderr
+    done = subprocess.run(
+        [installed.venv / "bin" / "vpnshare", "bundle"], capture_output=True, text=True,
+        cwd=installed.folder,
+    )  # fmt: skip
+    assert done.returncode == 1 and "made from its source" in done.stderr

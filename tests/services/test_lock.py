@@ -16,6 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = {path.stem: path for path in (ROOT / "requirements").glob("*.txt")}
 
 
+ELSEWHERE = ("wireguard-protocol", "colorama", "python-pytun", "wireguard-requests", "pip")
+"""Apart from the others; another system's; some processors' (two); a bundle's."""
+
+
 def entries(name: str) -> list[str]:
     """The entries of a lock file, each with its lines joined."""
     text = FILES[name].read_text().replace("\\\n", " ")
@@ -35,7 +39,7 @@ def pinned() -> dict[str, str]:
 
 
 def test_every_entry_names_one_release_and_its_hashes() -> None:
-    assert set(FILES) == {"build", "run", "native", "client", "discovery", "dev", "oracles"}
+    assert set(FILES) == {"build", "run", "native", "client", "discovery", "dev", "oracles", "pip"}
     for name in FILES:
         for entry in entries(name):
             hashes = re.findall(r"--hash=(\S+)", entry)
@@ -72,8 +76,8 @@ def test_the_environment_is_what_the_lock_files_say() -> None:
     if not (Path(sys.prefix) / ".ready-dev").exists():
         pytest.skip("this environment was not made by ./check")
     for package, release in pinned().items():
-        if package in ("wireguard-protocol", "colorama", "python-pytun", "wireguard-requests"):
-            continue  # apart from the others; another system's; some processors'
+        if package in ELSEWHERE:
+            continue
         try:
             assert version(package) == release, package
         except PackageNotFoundError:

@@ -58,7 +58,11 @@ case "$*" in
         exit 1
         ;;
     esac
-    [ -z "${NO_NETWORK:-}" ] || exit 1
+    if [ -n "${NO_NETWORK:-}" ]; then
+        echo "WARNING: Retrying (Retry(total=0)) after connection broken by 'x'"
+        echo "ERROR: No matching distribution found for zeroconf==1.0"
+        exit 1
+    fi
     : >"$(dirname "$0")/installed"
     ;;
 esac
@@ -268,8 +272,10 @@ def test_two_at_once_take_turns(clone: Clone, flock: bool) -> None:
 def test_without_a_network_it_says_so_and_goes_on_later(clone: Clone) -> None:
     code, out, err = clone.run("x", NO_NETWORK="1")
     assert (code, out) == (1, "") and "is there a network?" in err
+    assert "vpnshare bundle" in err and "Retrying" not in err
+    assert sum("pip install" in use for use in clone.uses()) == 1, "in vain, and once"
     assert clone.run("x")[0] == 7
-    assert sum("-m venv" in use for use in clone.uses()) == 1, "the environment is kept"
+    assert not any("-m venv" in use for use in clone.uses()), "the environment is kept"
 
 
 @pytest.mark.parametrize(

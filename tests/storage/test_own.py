@@ -174,6 +174,8 @@ READS_OF_THE_SYSTEM = {
     "services/pictures.py": "a new file, where its user asked for it",
     "services/demo.py": "a temporary folder of its own, and /etc/netns",
     "services/units.py": "the service manager's files",
+    "services/bundle.py": "the program and its packages, and the file that is asked for",
+    "services/cli/bundling.py": "the file that is asked for",
     "services/version.py": "the version that lies there",
     "storage/own.py": "the one way",
     "tui/themes.py": "themes, which are only read",
