@@ -1,4 +1,5 @@
-"""What WireGuard costs: a handshake beside noiseprotocol's, and a packet beside its cipher.
+"""What WireGuard costs: a handshake beside noiseprotocol's, a packet beside its cipher, and a
+packet's whole way through a gateway up to the socket.
 
 Prints microseconds, the best of several rounds. Run it alone on the machine:
 `python -m benchmarks.wireguard_micro`.
@@ -6,7 +7,12 @@ Prints microseconds, the best of several rounds. Run it alone on the machine:
 
 from __future__ import annotations
 
+from time import perf_counter
+
+from benchmarks.nat_micro import CLIENT, World
 from benchmarks.vshp_micro import best
+from gateway.vouching import vouched
+from netstack.join import SegmentJoiner
 from sealing.identity import generate_identity, public_key
 from sealing.records import Cipher, RecordKey
 from tests.wireguard.oracles import noise_library
@@ -22,11 +28,13 @@ from wireguard.noise import (
     open_timestamp,
     respond,
 )
+from wireguard.peer import Peer
 from wireguard.timestamps import tai64n
 
 STAMP = tai64n(1_800_000_000.0)
 SIZE = 1420
 RUN = 32
+STAMPS = bytes.fromhex("0101080a0000000100000002")
 
 
 def handshakes() -> None:
@@ -98,6 +106,51 @@ def packets() -> None:
         )
 
 
+def uploads() -> None:
+    """A TCP upload by an app that sends runs: opened, joined, through the NAT into a socket that
+    takes everything."""
+    both, world = Pair(), World(offload=True)
+    both.connect()
+    both.gateway.peer.ipv4 = CLIENT
+    writer = both.client.peer.writer
+    server, sequence = world.open(1024), 1000
+
+    def packet_out(buf: memoryview, start: int, end: int, offload: bool) -> None:
+        world.peer.from_tunnel(buf, start, end, offload or vouched(buf, start, end), world.now)
+
+    joiner = SegmentJoiner(packet_out)
+    carry(both.gateway.peer, joiner)
+    device = both.gateway.device
+    cost = 1e9
+    for _ in range(300):
+        runs = []
+        for length in (45, 2):
+            for _ in range(length):
+                data = world.tcp(1024, 16, sequence, server, SIZE - 52, STAMPS)[10:]
+                sequence += SIZE - 52
+                at = writer.reserve_packet(SIZE)
+                writer.buffer[at : at + SIZE] = data
+            writer.flush()
+            runs.append(b"".join(run for run, _ in both.client.peer.take(0.0)))
+        world.out.space = 1 << 20
+        start = perf_counter()
+        for run in runs:
+            device.receive(memoryview(run), SIZE + 32, both.client.spot, 0.0)
+        joiner.flush()
+        world.peer.end_batch(world.now)
+        cost = min(cost, perf_counter() - start)
+    assert world.peer.from_tunnel_bytes > 300 * 47 * (SIZE - 52)
+    print(f"{'upload, a packet of ' + str(SIZE):40} {cost / 47 * 1e6:8.2f} us")
+
+
+def carry(peer: Peer, joiner: SegmentJoiner) -> None:
+    """As a link does it."""
+    take = joiner.take
+    peer.on_packet = lambda buf, start, end: take(buf, start, end, False)
+    peer.on_row = joiner.take_row
+
+
 if __name__ == "__main__":
     handshakes()
     packets()
+    uploads()

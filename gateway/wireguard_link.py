@@ -184,11 +184,13 @@ class WireguardLink(Link):
         super().attach(peer)
         take = self._joiner.take
         self.wg.on_packet = lambda buf, start, end: take(buf, start, end, False)
+        self.wg.on_row = self._joiner.take_row
 
     def detach(self) -> None:
         self._joiner.flush()
         super().detach()
         self.wg.on_packet = drop_packet
+        self.wg.on_row = None
 
     def get_timer(self) -> float | None:
         """The device has one timer for all its peers."""

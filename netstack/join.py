@@ -33,6 +33,14 @@ _PUSHED = PSH << 16
 _PLAIN = ACK << 16
 _FLAGS = 0x1FF << 16
 _OFFSET_SHIFT = 28
+_HEADS = {
+    (20, 40): Struct("!I2xI2x12sIQ4x0s").unpack_from,
+    (20, 52): Struct("!I2xI2x12sIQ4x12s").unpack_from,
+    (40, 60): Struct("!II36sIQ4x0s").unpack_from,
+    (40, 72): Struct("!II36sIQ4x12s").unpack_from,
+}
+"""By the length of IP's and of both headers, for segments without options and with timestamps (RFC
+7323, appendix A): all that has to agree, and in the middle of it the sequence number."""
 _virtio = Struct("<BBHHHH").pack_into
 _u16 = Struct("!H").pack_into
 
@@ -46,6 +54,7 @@ class SegmentJoiner:
     __slots__ = (
         "_count",
         "_end",
+        "_head_of",
         "_header",
         "_ip_header",
         "_last_word",
@@ -65,6 +74,8 @@ class SegmentJoiner:
         self._mss = self._next = self._header = self._ip_header = self._last_word = 0
         self._same: tuple[object, ...] = ()
         """What the headers of the next one must have, too."""
+        self._head_of: Callable[[memoryview, int], tuple[object, ...]] | None = None
+        """Of `_HEADS`, what fits the packet in the buffer."""
 
     def take(self, buf: memoryview, start: int, end: int, offload: bool) -> None:
         """Take the next packet `buf[start:end]`. See `Emit`."""
@@ -129,6 +140,40 @@ class SegmentJoiner:
         self._mss, self._header, self._ip_header = payload, header, ip_header
         self._next = (seq + payload) & 0xFFFFFFFF
         self._last_word = word
+        self._head_of = _HEADS.get((ip_header, header))
+
+    def take_row(self, buf: memoryview, start: int, size: int, stride: int, count: int) -> None:
+        """Take `count` packets of `size` bytes, the first at `start`, each `stride` behind the one
+        before: what `take` does with each of them, in one loop."""
+        end = start + count * stride
+        while start < end:
+            if self._count and size == self._header + self._mss:
+                start += self._follow(buf, start, size, stride, end)
+                if start == end:
+                    return
+            self.take(buf, start, start + size, False)
+            start += stride
+
+    def _follow(self, buf: memoryview, start: int, size: int, stride: int, end: int) -> int:
+        """Take those at the beginning of the row that continue what waits in full; how many bytes
+        of the row that was."""
+        head_of, mss, at, view = self._head_of, self._mss, self._end, self._view
+        end = min(end, start + (OFFLOAD_HEADER + MAX_JOINED - at) // mss * stride)
+        if head_of is None or end <= start:
+            return 0
+        size_and_kind, rest, key, _, ack, options = head_of(view, OFFLOAD_HEADER)
+        payload = start + self._header
+        place, seq = start, self._next
+        while place < end and head_of(buf, place) == (size_and_kind, rest, key, seq, ack, options):
+            seq = (seq + mss) & 0xFFFFFFFF
+            place += stride
+        if place > start:
+            pieces = [buf[p : p + mss] for p in range(payload, place + self._header, stride)]
+            self._end = stop = at + len(pieces) * mss
+            view[at:stop] = b"".join(pieces)
+            self._count += len(pieces)
+            self._next = seq
+        return place - start
 
     def flush(self) -> None:
         """Let go what waits."""

@@ -16,17 +16,12 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
-from cryptography.exceptions import InvalidTag
-
 from sealing.buckets import Buckets, TokenBucket
 from sealing.errors import LocalMisuse, PeerViolation, ProtocolError
 from wireguard.constants import (
     ALL_HANDSHAKE_BURST,
     ALL_HANDSHAKES_PER_SECOND,
     COOKIE_REPLY,
-    DATA,
-    DATA_HEADER_SIZE,
-    DATA_OVERHEAD,
     HANDSHAKE_BURST,
     HANDSHAKES_PER_SECOND,
     INITIATION,
@@ -34,7 +29,6 @@ from wireguard.constants import (
     MAX_PEERS,
     MTU,
     NO_PSK,
-    REJECT_AFTER_TIME,
 )
 from wireguard.keypairs import KeyPair
 from wireguard.macs import CookieGuard, Random, mac1_good
@@ -43,14 +37,12 @@ from wireguard.messages import (
     parse_cookie_reply,
     parse_initiation,
     parse_response,
-    unpack_data_header,
 )
 from wireguard.noise import Identity, PeerKeys, open_static, open_timestamp
+from wireguard.opener import Opener
 from wireguard.peer import Outdated, Peer, Where
 from wireguard.timers import NEVER
 
-HEADROOM = 64
-"""Bytes free in front of an opened packet."""
 MAX_MESSAGES = 256
 """Answers that wait to be sent; more are dropped, as a full socket would."""
 
@@ -117,7 +109,7 @@ class Device:
         self._all = TokenBucket(ALL_HANDSHAKES_PER_SECOND, ALL_HANDSHAKE_BURST, now)
         self._addresses = Buckets(HANDSHAKES_PER_SECOND, HANDSHAKE_BURST)
         self._messages: list[tuple[bytes, Where]] = []
-        self._plain = memoryview(bytearray(HEADROOM + 65536))
+        self._opener = Opener(self.pairs, self.counters)
 
     # --- peers -------------------------------------------------------------------------------
 
@@ -142,80 +134,22 @@ class Device:
 
     def receive(self, data: memoryview, segment: int, where: Where, now: float) -> set[Peer]:
         """Datagrams of `segment` bytes (the last one less); the peers that were heard."""
-        touched: dict[Peer, bool] = {}
-        pairs = self.pairs
-        plain = self._plain
-        n = len(data)
-        for at in range(0, n, segment):
-            stop = min(at + segment, n)
-            size = stop - at - DATA_OVERHEAD
-            kind = index = counter = 0
-            if size >= 0:
-                kind, index, counter = unpack_data_header(data, at)
-            if kind != DATA:
-                self._handshake(bytes(data[at:stop]), where, now)
-                continue
-            pair = pairs.get(index)
-            if pair is None:
-                self.count("data__unknown_index__dropped")
-                continue
-            reason = pair.window.check(counter)
-            if reason is None and now - pair.born >= REJECT_AFTER_TIME:
-                reason = "expired"
-            if reason is not None:
-                self.count(f"data__{reason}__dropped")
-                continue
-            end = HEADROOM + size
-            try:
-                pair.decrypt_into(
-                    pair.nonce(0, counter),
-                    data[at + DATA_HEADER_SIZE : stop],
-                    None,
-                    plain[HEADROOM:end],
-                )
-            except InvalidTag:
-                self.count("data__forged__dropped")
-                continue
-            newest = pair.window.commit(counter)
-            peer = pair.peer
-            peer.received_bytes += stop - at
-            if pair is peer.pairs.next:
-                peer.confirm(pair, where, now)
-            elif newest and where != peer.endpoint and pair is peer.pairs.current:
-                peer.move(where, now)
-            if size == 0:
-                touched.setdefault(peer, False)
-                continue
-            touched[peer] = True
-            end = HEADROOM + self._inner(plain, size, peer)
-            if end > HEADROOM:
-                peer.on_packet(plain, HEADROOM, end)
-        for peer, with_data in touched.items():
+        heard: dict[Peer, bool] = {}
+        opener = self._opener
+        at, end = 0, len(data)
+        while at < end:
+            begin = at
+            if end - at > segment:
+                at = opener.row(data, at, segment, where, now, heard)
+            if at == begin:
+                one = data[at : at + segment]
+                if not opener.datagram(one, where, now, heard):
+                    self._handshake(bytes(one), where, now)
+                at += segment
+        for peer, with_data in heard.items():
             if peer.keys.public in self.peers:
                 peer.heard(with_data, now)
-        return set(touched)
-
-    def _inner(self, plain: memoryview, size: int, peer: Peer) -> int:
-        """The length of the packet in front of the padding; 0 when it may not pass."""
-        version = plain[HEADROOM] >> 4
-        if version == 4 and size >= 20:
-            length = plain[HEADROOM + 2] << 8 | plain[HEADROOM + 3]
-            source, own = plain[HEADROOM + 12 : HEADROOM + 16], peer.ipv4
-            least = 20
-        elif version == 6 and size >= 40:
-            length = 40 + (plain[HEADROOM + 4] << 8 | plain[HEADROOM + 5])
-            source, own = plain[HEADROOM + 8 : HEADROOM + 24], peer.ipv6
-            least = 40
-        else:
-            self.count("data__not_ip__dropped")
-            return 0
-        if not least <= length <= size:
-            self.count("data__inner_length__dropped")
-            return 0
-        if source != own:
-            self.count("data__inner_source__dropped")
-            return 0
-        return length
+        return set(heard)
 
     # --- handshakes --------------------------------------------------------------------------
 

@@ -33,6 +33,8 @@ _COOKIE_REPLY = struct.Struct("<II24s32s")
 _DATA = struct.Struct("<IIQ")
 pack_data_header = _DATA.pack_into
 unpack_data_header = _DATA.unpack_from
+data_words = struct.Struct("<QQ").unpack_from
+"""The same as two numbers: type and receiver, and the counter."""
 
 assert _INITIATION.size + MACS_SIZE == INITIATION_SIZE
 assert _RESPONSE.size + MACS_SIZE == RESPONSE_SIZE

@@ -52,6 +52,9 @@ Where = Any
 """Where a datagram came from: the driver's own value, compared by `==`."""
 PacketSink = Callable[[memoryview, int, int], None]
 """(buffer, start, end): one IP packet; the buffer is good during the call only."""
+RowSink = Callable[[memoryview, int, int, int, int], None]
+"""(buffer, start, size, stride, count): IP packets of one size, the first of them at `start`, each
+`stride` bytes behind the one before; the buffer is good during the call only."""
 
 LATE_REKEY_AGE = REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT
 
@@ -100,6 +103,7 @@ class Peer:
         "ipv6",
         "keys",
         "on_packet",
+        "on_row",
         "pairs",
         "received_bytes",
         "sent_bytes",
@@ -115,6 +119,8 @@ class Peer:
         self.ipv6 = ipv6
         """Its inner addresses: packets from others are dropped (cryptokey routing)."""
         self.on_packet: PacketSink = drop_packet
+        self.on_row: RowSink | None = None
+        """Takes packets that came in a row and look alike; without it `on_packet` takes each."""
         self.writer = TunnelWriter(mtu, device.counters)
         self.pairs = KeyPairs(device.forget_pair)
         self.timers = Timers()

@@ -42,6 +42,20 @@ class Joined:
         self.joiner.flush()
         return self.packets
 
+    def feed_rows(self, packets: list[bytes], gap: int) -> list[tuple[object, bytes]]:
+        """The same, in rows of those that are of one size, with so many bytes between any two."""
+        at = 0
+        while at < len(packets):
+            size, end = len(packets[at]), at + 1
+            while end < len(packets) and len(packets[end]) == size:
+                end += 1
+            buf = bytearray(b"".join(b"\xee" * gap + packet for packet in packets[at:end]))
+            self.joiner.take_row(memoryview(buf), gap, size, gap + size, end - at)
+            buf[:] = bytes(len(buf))
+            at = end
+        self.joiner.flush()
+        return list(self.packets)
+
 
 def ip(version: int, **fields: object) -> Layer:
     source, target = ADDRESSES[version]
@@ -176,15 +190,70 @@ PIECES = st.lists(
 def test_cut_up_again_it_is_what_came(
     pieces: list[tuple[int, int, str, int]], version: int
 ) -> None:
+    packets = segments(pieces, version)
+    out = Joined().feed(packets)
+    assert [piece for each in out for piece in cut(*each)] == packets
+
+
+def segments(
+    pieces: list[tuple[int, int, str, int]], version: int, **fields: object
+) -> list[bytes]:
+    """Of three flows, mixed."""
     at = [0, 1 << 31, 0xFFFFFF00]
     packets = []
     for flow, size, flags, skip in pieces:
         at[flow] += skip
         data = bytes((at[flow] + n) & 0xFF for n in range(size))
-        packets.append(segment(at[flow], data, version, flags, sport=80 + flow))
+        packets.append(segment(at[flow], data, version, flags, sport=80 + flow, **fields))
         at[flow] += size
-    out = Joined().feed(packets)
-    assert [piece for each in out for piece in cut(*each)] == packets
+    return packets
+
+
+CHANGES = st.sampled_from(
+    [
+        {},
+        {},
+        {},
+        {"ack": 6},
+        {"window": 501},
+        {"options": []},
+        {"options": [("NOP", None), ("NOP", None), ("Timestamp", (9, 8))]},
+        {"options": [("SAck", (1, 2))]},
+        {"urgptr": 3},
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(PIECES, CHANGES), max_size=4), st.sampled_from([4, 6]), st.data())
+def test_a_row_is_joined_as_one_by_one(
+    parts: list[tuple[list[tuple[int, int, str, int]], dict[str, object]]],
+    version: int,
+    data: st.DataObject,
+) -> None:
+    packets = []
+    for pieces, fields in parts:
+        packets += segments(pieces, version, **fields)
+    for _ in range(data.draw(st.integers(0, 3)) if packets else 0):
+        # A header that is another one in any byte.
+        number = data.draw(st.integers(0, len(packets) - 1))
+        at = data.draw(st.integers(0, 59 if version == 4 else 79))
+        packet = bytearray(packets[number])
+        if at < len(packet):
+            packet[at] ^= 1 << data.draw(st.integers(0, 7))
+        packets[number] = bytes(packet)
+    gap = data.draw(st.sampled_from([0, 3, 64]))
+    assert Joined().feed_rows(packets, gap) == Joined().feed(packets)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("options", [STAMPS, []], ids=["stamps", "bare"])
+def test_a_row_longer_than_a_packet(version: int, options: list[object]) -> None:
+    run = [
+        segment(0xFFFFF000 + n * 1400, bytes([n]) * 1400, version, options=options)
+        for n in range(100)
+    ]
+    assert Joined().feed_rows(run, 64) == Joined().feed(run)
 
 
 @given(st.lists(st.binary(min_size=20, max_size=90), max_size=20))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealing.errors import PeerViolation
+from tests.gro import joined
 from tests.vshp.dialogue import LEASE
 from tests.vshp.lossy import World, connected, split
 from vshp.frames import FrameType
@@ -47,29 +48,15 @@ def sealed(world: World, operations: list[tuple[str, int]]) -> list[bytes]:
     return found
 
 
-def runs(datagrams: list[bytes]) -> list[tuple[bytes, int]]:
-    """Joined as UDP_GRO does: of equal size, the last one less."""
-    found: list[tuple[bytes, int]] = []
-    ended = True
-    for data in datagrams:
-        if ended or len(data) > found[-1][1]:
-            found.append((data, len(data)))
-            ended = False
-        else:
-            found[-1] = (found[-1][0] + data, found[-1][1])
-            ended = len(data) < found[-1][1]
-    return found
-
-
 @settings(max_examples=60, deadline=None)
 @given(OPERATIONS)
 def test_joined_or_one_by_one_it_is_the_same(operations: list[tuple[str, int]]) -> None:
     told = []
-    for joined in (False, True):
+    for together in (False, True):
         world = connected(lease=replace(LEASE, mtu=1400))
         datagrams = sealed(world, operations)
         session = world.session
-        pieces = runs(datagrams) if joined else [(data, len(data)) for data in datagrams]
+        pieces = joined(datagrams) if together else [(data, len(data)) for data in datagrams]
         for data, segment in pieces:
             session.receive_datagrams(memoryview(data), segment, world.address, world.now)
         answers = len(split(session.datagrams_to_send()))
