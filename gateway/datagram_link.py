@@ -21,6 +21,7 @@ from gateway.listeners import Doorman
 from gateway.nat.counters import Counters
 from gateway.nat.peer import TunnelPeer
 from gateway.sieve import COARSE, Sieve, Sifting
+from netstack import cut
 from netstack.join import SegmentJoiner
 from sealing.errors import ProtocolError
 from vshp.constants import DATAGRAM_INITIATION
@@ -50,6 +51,7 @@ class DatagramLink(SessionLink):
         self._control = where.control()
         self._heard = now
         self._joiner = SegmentJoiner(self._packet)
+        session.writer.cut_with(cut)
 
     def attach(self, peer: TunnelPeer) -> None:
         """Segments that came one by one reach the NAT in large pieces."""

@@ -18,6 +18,8 @@ complement is 0x0000; UDP, for which 0x0000 means "none", writes
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 _LARGE = 4096
 """Bytes from which halving by shifts is faster than dividing everything by 65535."""
 
@@ -26,7 +28,11 @@ _HALVINGS = tuple((width, (1 << width) - 1) for width in (1 << 18, 1 << 17, 1 <<
 
 _SMALL = 512
 """Bytes from which the same is faster for a packet of usual size, by the three widths below."""
-_MASK_13, _MASK_12, _MASK_11 = (1 << (1 << 13)) - 1, (1 << (1 << 12)) - 1, (1 << (1 << 11)) - 1
+_HALF, _QUARTER, _EIGHTH = 6144, 3072, 1536
+_OF_HALF, _OF_QUARTER, _OF_EIGHTH = (1 << _HALF) - 1, (1 << _QUARTER) - 1, (1 << _EIGHTH) - 1
+
+Halving = tuple[int, int]
+"""A width in bits at which an integer is folded upon itself, and the mask of that width."""
 
 
 def add(data: bytes | bytearray | memoryview) -> int:
@@ -38,11 +44,26 @@ def add(data: bytes | bytearray | memoryview) -> int:
             if size << 3 > width:
                 total = (total >> width) + (total & mask)
     if size > _SMALL:
-        total = (total >> (1 << 13)) + (total & _MASK_13)
-        total = (total >> (1 << 12)) + (total & _MASK_12)
-        total = (total >> (1 << 11)) + (total & _MASK_11)
+        total = (total >> _HALF) + (total & _OF_HALF)
+        total = (total >> _QUARTER) + (total & _OF_QUARTER)
+        total = (total >> _EIGHTH) + (total & _OF_EIGHTH)
     total %= 65535
     return total << 8 if size & 1 else total
+
+
+@lru_cache(maxsize=64)
+def halvings(size: int) -> tuple[Halving, Halving, Halving]:
+    """At a half, a quarter and an eighth of `size` bytes, for who sums many runs of that size.
+
+    Whole digits of Python's integers (30 bits) and whole words (16 bits), as far as those are
+    wider; the residue stays what it is at any multiple of 16.
+    """
+    half, quarter, eighth = (-(-size * 8 // (parts * 240)) * 240 for parts in (2, 4, 8))
+    return (
+        (half, (1 << half) - 1),
+        (quarter, (1 << quarter) - 1),
+        (eighth, (1 << eighth) - 1),
+    )
 
 
 def fold(total: int) -> int:

@@ -7,7 +7,7 @@ one `pack_into`. All but the last are without PSH and FIN, so that a receiver ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import Struct
 
 from netstack import checksum
@@ -24,12 +24,19 @@ _u16 = Struct("!H").pack_into
 
 
 def cut(
-    whole: memoryview, mss: int, header: int, ip_header: int, into: memoryview
+    whole: memoryview,
+    mss: int,
+    header: int,
+    ip_header: int,
+    into: memoryview,
+    framed: Callable[[int], memoryview],
 ) -> Iterator[memoryview]:
     """Packets of up to `mss` bytes of payload, one after the other in `into`.
 
     `whole` begins with IP and TCP headers of `header` bytes, `ip_header` of them IP's, without
-    extension headers or options of IP. Each packet is good until the next one is asked for.
+    extension headers or options of IP. What is yielded is what `framed`, called with each length
+    that packets have (two at most), says is to be sent of `into` and what is around it. It is
+    good until the next one is asked for.
     """
     into[:header] = whole[:header]
     end = len(whole)
@@ -46,22 +53,33 @@ def cut(
         _u16(into, 10, 0)
         ip_fixed = checksum.add(into[:20])
     inner = flags & ~_LAST_ONLY
-    length = 0
+    # `checksum.add` in place, for a size that is known: the call would cost as much again as
+    # what is left of the loop beside the sum.
+    (half, of_half), (quarter, of_quarter), (eighth, of_eighth) = checksum.halvings(mss)
+    residue, pack_fields, odd = int.from_bytes, _pack_fields, (mss & 1) << 3
+    length, size = 0, mss
     for at in range(header, end, mss):
         stop = at + mss
         if stop >= end:
             stop, inner = end, flags
-        if header + stop - at != length:
-            length = header + stop - at
+            size = end - at
+            odd = (size & 1) << 3
+        if header + size != length:
+            length = header + size
             _u16(into, size_at, length - size_less)
             if v4:
                 _u16(into, 10, checksum.finish(ip_fixed + length))
+            payload, frame, same = into[header:length], framed(length), fixed + length
         piece = whole[at:stop]
-        total = fixed + length + seq + inner + checksum.add(piece)
-        _pack_fields(into, field, seq, ack, inner, window, checksum.finish(total))
-        into[header:length] = piece
+        total = residue(piece, "big")
+        total = (total >> half) + (total & of_half)
+        total = (total >> quarter) + (total & of_quarter)
+        total = (total >> eighth) + (total & of_eighth)
+        total = same + seq + inner + (total % 65535 << odd)
+        pack_fields(into, field, seq, ack, inner, window, -total % 65535)
+        payload[:] = piece
         seq = seq + mss & 0xFFFFFFFF
-        yield into[:length]
+        yield frame
 
 
 def complete(packet: memoryview, start: int, offset: int) -> None:

@@ -7,11 +7,40 @@ the next datagram is placed.
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterable
+
+from sealing.records import TAG_SIZE, NonceMaker, Transform
+
 MAX_DATAGRAM_QUEUE = 256 * 1024
 """Hard bound of sealed datagrams that wait to be sent, in bytes."""
 MAX_GSO_SEGMENTS = 64
 MAX_GSO_BYTES = 65507
 """Of one send with UDP_SEGMENT: what older kernels take, and what fits a UDP length."""
+
+
+HEADER_SIZE = 16
+"""Of a sealed datagram: a word that says what it is, the receiver's index, the counter."""
+_OVERHEAD = HEADER_SIZE + TAG_SIZE
+_pack_header = struct.Struct("<IIQ").pack_into
+
+
+class SealingKey:
+    """What datagrams are sealed under, and the counter that no two of them share."""
+
+    __slots__ = ("bound", "counter", "encrypt_into", "index", "nonce", "word")
+
+    def __init__(
+        self, word: int, index: int, encrypt_into: Transform, nonce: NonceMaker, bound: bool
+    ) -> None:
+        """`bound`: the header is associated data of the AEAD."""
+        self.word = word
+        self.index = index
+        self.encrypt_into = encrypt_into
+        self.nonce = nonce
+        self.bound = bound
+        self.counter = 0
+        """Of the next datagram."""
 
 
 class SealedRuns:
@@ -52,6 +81,40 @@ class SealedRuns:
         self._end = need
         self._sizes.append(size)
         return end
+
+    def seal(self, key: SealingKey, plaintexts: Iterable[memoryview]) -> int:
+        """Queue a datagram for each; how many had no room, and were dropped."""
+        if self._taken:
+            self._taken = False
+            self._end = 0
+        end, view, room = self._end, self.view, len(self.buffer)
+        word, index, counter, bound = key.word, key.index, key.counter, key.bound
+        encrypt, nonce, sized = key.encrypt_into, key.nonce, self._sizes.append
+        dropped = 0
+        try:
+            for plain in plaintexts:
+                size = len(plain) + _OVERHEAD
+                at = end
+                if at + size > room:
+                    at = self.place(size)
+                    if at < 0:
+                        dropped += 1
+                        continue
+                    view, room = self.view, len(self.buffer)
+                    end = self._end
+                else:
+                    end = at + size
+                    self._end = end
+                    sized(size)
+                this, counter = counter, counter + 1
+                body = at + HEADER_SIZE
+                _pack_header(view, at, word, index, this)
+                ad = view[at:body] if bound else None
+                encrypt(nonce(0, this), plain, ad, view[body:end])
+        finally:
+            # Counted before it was used, so that no error can have a counter used again.
+            key.counter = counter
+        return dropped
 
     def take(self) -> list[tuple[memoryview, int]]:
         """What is to be sent: (run of datagrams, size of each but the last) pairs.

@@ -5,15 +5,20 @@ fills one. Sealed datagrams lie one behind the other, so that neighbours of
 equal size leave in one system call with UDP_SEGMENT. A packet longer than the
 path takes is the caller's mistake (the lease's MTU says what fits): it is
 dropped and counted.
+
+Given a cutter (`cut_with`), the writer takes TCP super-segments and partial checksums, although
+a datagram carries neither: they are cut and summed on their way into the cipher.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from sealing.errors import LocalMisuse
 from sealing.records import TAG_SIZE, RecordKey
-from sealing.runs import SealedRuns
+from sealing.runs import SealedRuns, SealingKey
 from vshp.constants import (
     DATA_HEADER_SIZE,
     DATAGRAM_DATA,
@@ -30,8 +35,26 @@ from vshp.frames import FrameType
 
 _IP_PACKET = int(FrameType.IP_PACKET)
 _pack_u32 = struct.Struct("<I").pack_into
-_pack_header = struct.Struct("<BBHIQ").pack_into
 _OVERHEAD = DATA_HEADER_SIZE + TAG_SIZE
+
+
+class Cutter(Protocol):
+    """What knows of TCP, of which VSHP does not (`netstack.cut`)."""
+
+    def cut(
+        self,
+        whole: memoryview,
+        mss: int,
+        header: int,
+        ip_header: int,
+        into: memoryview,
+        framed: Callable[[int], memoryview],
+    ) -> Iterable[memoryview]:
+        """The packets of a super-segment one after the other, each at the beginning of `into`;
+        what is yielded is what `framed` returned for its length."""
+
+    def complete(self, packet: memoryview, start: int, offset: int) -> None:
+        """Make the partial checksum over all from `start` on whole."""
 
 
 class DatagramWriter:
@@ -40,13 +63,18 @@ class DatagramWriter:
     __slots__ = (
         "_batch",
         "_closed",
+        "_cutter",
         "_fill",
         "_index",
         "_key",
+        "_large",
         "_limit",
+        "_partial",
+        "_piece",
         "_rekey_at",
         "_rekey_bytes_left",
         "_runs",
+        "_sealing",
         "buffer",
         "counters",
         "epoch",
@@ -66,6 +94,8 @@ class DatagramWriter:
         self.epoch = 0
         """How often the key was changed."""
         self._key: RecordKey | None = None
+        self._sealing: SealingKey | None = None
+        """The same key with what else a datagram needs."""
         self._index = 0
         self._closed = False
         self._limit = MIN_PATH_PAYLOAD - _OVERHEAD
@@ -73,9 +103,21 @@ class DatagramWriter:
         self.buffer = bytearray(self._limit)
         self._batch = memoryview(self.buffer)
         self._fill = 0
+        self._cutter: Cutter | None = None
+        self._partial: list[tuple[int, int, int, int]] = []
+        """Packets in the batch whose checksum is partial: start, end, and what tells of it."""
+        self._large: tuple[int, int, int, int, int] | None = None
+        """A super-segment that is all of the batch: start, end, MSS, lengths of its headers."""
+        self._piece = memoryview(b"")
+        """Where it is cut, behind room for the header of a frame."""
         self._runs = SealedRuns(4 * MIN_PATH_PAYLOAD)
         self._rekey_at = REKEY_AFTER_RECORDS
         self._rekey_bytes_left = REKEY_AFTER_BYTES
+
+    def cut_with(self, cutter: Cutter) -> None:
+        """From now on super-segments and partial checksums are taken."""
+        self._cutter = cutter
+        self.offload = True
 
     # --- packets -----------------------------------------------------------------------------
 
@@ -98,6 +140,8 @@ class DatagramWriter:
         csum_offset: int = 0,
     ) -> int:
         """Queue a packet of `length` bytes; its bytes are packed at the offset returned."""
+        if gso_size:
+            return self._reserve_large(length, gso_size, hdr_len, csum_start)
         at = self._fill
         stop = at + FRAME_HEADER_SIZE + length
         if stop > self._limit:
@@ -108,7 +152,19 @@ class DatagramWriter:
             stop = at + FRAME_HEADER_SIZE + length
         _pack_u32(self.buffer, at, _IP_PACKET | length << 8)
         self._fill = stop
-        return at + FRAME_HEADER_SIZE
+        at += FRAME_HEADER_SIZE
+        if csum_start:
+            self._partial.append((at, stop, csum_start, csum_offset))
+        return at
+
+    def _reserve_large(self, length: int, mss: int, header: int, ip_header: int) -> int:
+        """Room for a super-segment: the whole batch, so that whatever comes next flushes it."""
+        self.flush()
+        if FRAME_HEADER_SIZE + header + mss > self._limit or length > len(self.buffer):
+            return self._too_long()
+        self._large = (0, length, mss, header, ip_header)
+        self._fill = max(length, self._limit)
+        return 0
 
     def send_packet(
         self,
@@ -122,7 +178,12 @@ class DatagramWriter:
         csum_offset: int = 0,
     ) -> None:
         """Queue `buf[start:end]`; `buf` may be reused on return."""
-        at = self.reserve_packet(end - start)
+        if gso_size and FRAME_HEADER_SIZE + hdr_len + gso_size <= self._limit:
+            # Cut where it lies.
+            self.flush()
+            self._cut(memoryview(buf)[start:end], gso_size, hdr_len, csum_start)
+            return
+        at = self.reserve_packet(end - start, gso_type, gso_size, hdr_len, csum_start, csum_offset)
         self.buffer[at : at + end - start] = memoryview(buf)[start:end]
 
     def open_packet(self) -> memoryview:
@@ -169,11 +230,21 @@ class DatagramWriter:
         self.buffer[at + FRAME_HEADER_SIZE : self._fill] = body
 
     def flush(self) -> None:
-        """Seal what is batched as one datagram."""
+        """Seal what is batched as one datagram, or a super-segment as many."""
         size = self._fill
-        if size:
-            self._fill = 0
-            self._seal(self._batch[:size], size)
+        if not size:
+            return
+        self._fill = 0
+        if self._large is not None:
+            (start, end, *fields), self._large = self._large, None
+            self._cut(self._batch[start:end], *fields)
+            return
+        if self._partial:
+            partial, self._partial = self._partial, []
+            assert self._cutter is not None
+            for at, end, csum_start, csum_offset in partial:
+                self._cutter.complete(self._batch[at:end], csum_start, csum_offset)
+        self._seal((self._batch[:size],), size)
 
     def probe(self, kind: int, body: bytes, payload: int) -> None:
         """A frame padded so that its datagram has exactly `payload` bytes, alone in it."""
@@ -182,22 +253,19 @@ class DatagramWriter:
         padded = bytearray(FRAME_HEADER_SIZE + size)
         _pack_u32(padded, 0, kind | size << 8)
         padded[FRAME_HEADER_SIZE : FRAME_HEADER_SIZE + len(body)] = body
-        self._seal(memoryview(padded), len(padded))
+        self._seal((memoryview(padded),), len(padded))
 
     def apart(self, kind: int, body: bytes) -> bytes:
         """A frame sealed alone and handed out: for another address than all the rest goes to."""
-        key = self._key
-        if key is None or self._closed:
+        sealing = self._sealing
+        if sealing is None or self._closed:
             raise LocalMisuse("seal_without_key")
         frame = bytearray(FRAME_HEADER_SIZE) + body
         _pack_u32(frame, 0, kind | len(body) << 8)
-        out = memoryview(bytearray(len(frame) + _OVERHEAD))
-        counter = self.records
-        _pack_header(out, 0, DATAGRAM_DATA, self.epoch & 0xFF, 0, self._index, counter)
-        head, sealed = out[:DATA_HEADER_SIZE], out[DATA_HEADER_SIZE:]
-        key.encrypt_into(key.nonce(0, counter), memoryview(frame), head, sealed)
-        self.records = counter + 1
-        return bytes(out)
+        alone = SealedRuns(len(frame) + _OVERHEAD)
+        alone.seal(sealing, (memoryview(frame),))
+        self.records = sealing.counter
+        return bytes(alone.view)
 
     def output(self) -> list[tuple[memoryview, int]]:
         """Takes what is to be sent: (run of datagrams, size of each but the last) pairs.
@@ -218,8 +286,8 @@ class DatagramWriter:
 
     def set_key(self, key: RecordKey, receiver_index: int) -> None:
         """Datagrams can be sealed from here on, for the peer's session of that index."""
-        self._key = key
         self._index = receiver_index
+        self._take_key(key)
 
     def widen(self, payload: int) -> None:
         """There is a lease, and the path takes UDP payloads of this size."""
@@ -230,14 +298,22 @@ class DatagramWriter:
         if len(self.buffer) < size:
             self.buffer = bytearray(size)
             self._batch = memoryview(self.buffer)
+            self._piece = memoryview(bytearray(self._limit))
+
+    def _take_key(self, key: RecordKey) -> None:
+        """Seal under this one from now on; counters go on."""
+        word = DATAGRAM_DATA | (self.epoch & 0xFF) << 8
+        self._key = key
+        self._sealing = SealingKey(word, self._index, key.encrypt_into, key.nonce, bound=True)
+        self._sealing.counter = self.records
 
     def rekey(self) -> None:
         """Go on under the next key; the epoch in the header tells the peer."""
         if self._key is None or self._closed:
             raise LocalMisuse("rekey_without_key")
         self.flush()
-        self._key = self._key.successor()
         self.epoch += 1
+        self._take_key(self._key.successor())
         self._rekey_at = self.records + REKEY_AFTER_RECORDS
         self._rekey_bytes_left = REKEY_AFTER_BYTES
         self._count("record__rekey__sent")
@@ -249,27 +325,32 @@ class DatagramWriter:
 
     # --- inside ------------------------------------------------------------------------------
 
-    def _seal(self, data: memoryview, size: int) -> None:
-        key = self._key
+    def _cut(self, whole: memoryview, mss: int, header: int, ip_header: int) -> None:
+        """Seal the packets of a super-segment, a datagram each."""
+        assert self._cutter is not None
+        piece = self._piece
+
+        def framed(length: int) -> memoryview:
+            _pack_u32(piece, 0, _IP_PACKET | length << 8)
+            return piece[: FRAME_HEADER_SIZE + length]
+
+        into = piece[FRAME_HEADER_SIZE:]
+        self._seal(self._cutter.cut(whole, mss, header, ip_header, into, framed), len(whole))
+
+    def _seal(self, plaintexts: Iterable[memoryview], size: int) -> None:
+        """Seal each as a datagram of its own; together they have about `size` bytes."""
         if self._closed:
             self._count("writer__session_closed__dropped")
             return
-        if key is None:
+        sealing = self._sealing
+        if sealing is None:
             raise LocalMisuse("seal_without_key")
-        total = size + _OVERHEAD
-        runs = self._runs
-        at = runs.place(total)
-        if at < 0:
-            self._count("writer__queue_full__dropped")
-            return
-        body = at + DATA_HEADER_SIZE
-        counter = self.records
-        out = runs.view
-        _pack_header(out, at, DATAGRAM_DATA, self.epoch & 0xFF, 0, self._index, counter)
-        key.encrypt_into(key.nonce(0, counter), data, out[at:body], out[body : at + total])
-        self.records = counter + 1
+        dropped = self._runs.seal(sealing, plaintexts)
+        self.records = sealing.counter
+        if dropped:
+            self._count("writer__queue_full__dropped", dropped)
         self._rekey_bytes_left -= size
-        if self._rekey_bytes_left < 0 or counter >= self._rekey_at:
+        if self._rekey_bytes_left < 0 or self.records > self._rekey_at:
             self.rekey()
 
     def _too_long(self) -> int:
@@ -277,5 +358,5 @@ class DatagramWriter:
         self._count("writer__packet_too_long__dropped")
         return self._fill
 
-    def _count(self, name: str) -> None:
-        self.counters[name] = self.counters.get(name, 0) + 1
+    def _count(self, name: str, times: int = 1) -> None:
+        self.counters[name] = self.counters.get(name, 0) + times

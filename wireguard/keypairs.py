@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING
 from sealing.errors import LocalMisuse
 from sealing.records import Cipher, RecordKey
 from sealing.replay import ReplayWindow
-from wireguard.constants import REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
+from sealing.runs import SealingKey
+from wireguard.constants import DATA, REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
 from wireguard.noise import TransportKeys
 
 if TYPE_CHECKING:
@@ -38,14 +39,12 @@ class KeyPair:
 
     __slots__ = (
         "born",
-        "counter",
         "decrypt_into",
-        "encrypt_into",
         "index",
         "initiator",
         "nonce",
         "peer",
-        "remote",
+        "sealing",
         "window",
     )
 
@@ -62,21 +61,18 @@ class KeyPair:
         self.peer = peer
         self.index = index
         """Ours: how the peer's datagrams are found."""
-        self.remote = remote
-        """The peer's, which ours carry."""
         self.initiator = initiator
         """Whether the handshake was begun here."""
         self.born = now
-        self.counter = 0
-        """Of the next datagram that is sent."""
+        self.sealing = SealingKey(DATA, remote, send.encrypt_into, send.nonce, bound=False)
+        """What is sent carries the peer's index."""
         self.window = ReplayWindow()
-        self.nonce = send.nonce
-        self.encrypt_into = send.encrypt_into
+        self.nonce = receive.nonce
         self.decrypt_into = receive.decrypt_into
 
     def usable(self, now: float) -> bool:
         """Whether something may still be sent under it."""
-        return now - self.born < REJECT_AFTER_TIME and self.counter < REJECT_AFTER_MESSAGES
+        return now - self.born < REJECT_AFTER_TIME and self.sealing.counter < REJECT_AFTER_MESSAGES
 
 
 class KeyPairs:

@@ -338,7 +338,7 @@ class Peer:
         self.timers.sent(data, now, self._device.jitter() if data else 0.0)
         pair = self.pairs.current
         if pair is not None and (
-            pair.counter > REKEY_AFTER_MESSAGES
+            pair.sealing.counter > REKEY_AFTER_MESSAGES
             or (pair.initiator and now - pair.born > REKEY_AFTER_TIME)
         ):
             self.begin(now)

@@ -16,15 +16,8 @@ from collections.abc import Iterable, Iterator
 
 from netstack.cut import complete, cut
 from sealing.runs import SealedRuns
-from wireguard.constants import (
-    DATA,
-    DATA_HEADER_SIZE,
-    DATA_OVERHEAD,
-    MAX_QUEUED,
-    PADDING,
-)
+from wireguard.constants import MAX_QUEUED, PADDING
 from wireguard.keypairs import KeyPair
-from wireguard.messages import pack_data_header
 
 
 class TunnelWriter:
@@ -106,7 +99,7 @@ class TunnelWriter:
             # Cut where it lies.
             self.flush()
             whole = memoryview(buf)[start:end]
-            self._seal(self._padded_pieces(whole, gso_size, hdr_len, csum_start))
+            self._seal(cut(whole, gso_size, hdr_len, csum_start, self._piece, self._framed))
             return
         at = self.reserve_packet(end - start, gso_type, gso_size, hdr_len, csum_start, csum_offset)
         self.buffer[at : at + end - start] = memoryview(buf)[start:end]
@@ -136,24 +129,17 @@ class TunnelWriter:
         for at, length, size, mss, header, csum_start, csum_offset in reserved:
             if mss:
                 whole = plain[at : at + length]
-                yield from self._padded_pieces(whole, mss, header, csum_start)
+                yield from cut(whole, mss, header, csum_start, self._piece, self._framed)
                 continue
             if csum_start:
                 complete(plain[at : at + length], csum_start, csum_offset)
             yield plain[at : at + size]
 
-    def _padded_pieces(
-        self, whole: memoryview, mss: int, header: int, ip_header: int
-    ) -> Iterator[memoryview]:
-        """The packets that a super-segment stands for, padded."""
-        target = self._piece
-        length = size = 0
-        for piece in cut(whole, mss, header, ip_header, target):
-            if len(piece) != length:
-                length = len(piece)
-                size = self._padded(length)
-                target[length:size] = bytes(size - length)
-            yield target[:size]
+    def _framed(self, length: int) -> memoryview:
+        """The packet of that length in `_piece`, padded."""
+        size = self._padded(length)
+        self._piece[length:size] = bytes(size - length)
+        return self._piece[:size]
 
     def _padded(self, length: int) -> int:
         """The size of a packet with its padding, which never exceeds the MTU."""
@@ -180,20 +166,9 @@ class TunnelWriter:
             for _ in packets:
                 self._count("writer__no_session__dropped")
             return
-        runs, place, remote = self._runs, self._runs.place, pair.remote
-        encrypt, nonce = pair.encrypt_into, pair.nonce
-        for packet in packets:
-            total = len(packet) + DATA_OVERHEAD
-            at = place(total)
-            if at < 0:
-                self._count("writer__queue_full__dropped")
-                continue
-            view = runs.view
-            counter = pair.counter
-            # Before it is used, so that no error can have it used again.
-            pair.counter = counter + 1
-            pack_data_header(view, at, DATA, remote, counter)
-            encrypt(nonce(0, counter), packet, None, view[at + DATA_HEADER_SIZE : at + total])
+        dropped = self._runs.seal(pair.sealing, packets)
+        if dropped:
+            self._count("writer__queue_full__dropped", dropped)
 
-    def _count(self, name: str) -> None:
-        self.counters[name] = self.counters.get(name, 0) + 1
+    def _count(self, name: str, times: int = 1) -> None:
+        self.counters[name] = self.counters.get(name, 0) + times

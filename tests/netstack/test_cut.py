@@ -52,7 +52,14 @@ def test_each_packet_is_scapys(
     before = bytes(whole)
     header = len(whole) - len(data)
     into = memoryview(bytearray(b"\xee" * (header + mss)))
-    packets = [bytes(packet) for packet in cut(memoryview(whole), mss, header, size, into)]
+    lengths = []
+
+    def framed(length: int) -> memoryview:
+        lengths.append(length)
+        return into[:length]
+
+    packets = [bytes(packet) for packet in cut(memoryview(whole), mss, header, size, into, framed)]
+    assert lengths == list(dict.fromkeys(map(len, packets)))
     inner = flags.replace("P", "").replace("F", "")
     parts = [(at, data[at : at + mss]) for at in range(0, len(data), mss)]
     assert packets == [

@@ -184,7 +184,7 @@ def state(side: Side) -> object:
     peer, device = side.peer, side.device
     pairs = peer.pairs
     return (
-        [(p, p.counter, p.window.newest, bytes(p.window._ring)) for p in pairs.all()],
+        [(p, p.sealing.counter, p.window.newest, bytes(p.window._ring)) for p in pairs.all()],
         (pairs.previous, pairs.current, pairs.next),
         [getattr(peer.timers, name) for name in peer.timers.__slots__],
         [

@@ -275,13 +275,13 @@ def test_counters_near_their_end() -> None:
     pair.connect()
     current = pair.gateway.peer.pairs.current
     assert current is not None
-    current.counter = REKEY_AFTER_MESSAGES + 1
+    current.sealing.counter = REKEY_AFTER_MESSAGES + 1
     pair.send(pair.gateway, packet(1))
     pair.run(0.1)
     assert pair.gateway.device.counters["initiation__sent"] == 1
     current = pair.gateway.peer.pairs.current
-    assert current is not None and current.counter < 10
-    current.counter = REJECT_AFTER_MESSAGES
+    assert current is not None and current.sealing.counter < 10
+    current.sealing.counter = REJECT_AFTER_MESSAGES
     pair.run(10.0)
     assert not pair.send(pair.gateway, packet(1))
     pair.run(0.1)

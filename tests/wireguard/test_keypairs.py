@@ -67,7 +67,7 @@ def test_a_pair_ages_by_time_and_by_use() -> None:
     assert one.usable(100.0)
     assert one.usable(99.9 + REJECT_AFTER_TIME)
     assert not one.usable(100.0 + REJECT_AFTER_TIME)
-    one.counter = REJECT_AFTER_MESSAGES - 1
+    one.sealing.counter = REJECT_AFTER_MESSAGES - 1
     assert one.usable(100.0)
-    one.counter += 1
+    one.sealing.counter += 1
     assert not one.usable(100.0)
