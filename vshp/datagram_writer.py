@@ -25,7 +25,7 @@ from vshp.constants import (
     DATAGRAM_OVERHEAD,
     FRAME_HEADER_SIZE,
     MAX_PACKET,
-    MAX_QUEUED,
+    MAX_QUEUED_DATAGRAMS,
     MIN_PATH_PAYLOAD,
     OFFLOAD_HEADER_SIZE,
     REKEY_AFTER_BYTES,
@@ -128,7 +128,7 @@ class DatagramWriter:
 
     def room(self) -> int:
         """Bytes that may still be queued before the queue to the link is long enough."""
-        return MAX_QUEUED - self._runs.queued - self._fill
+        return MAX_QUEUED_DATAGRAMS - self._runs.queued - self._fill
 
     def reserve_packet(
         self,

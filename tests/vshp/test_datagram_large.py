@@ -163,11 +163,22 @@ def test_what_a_full_room_takes_is_bounded() -> None:
         put(world, large, True, GSO_TCPV4, 536, 40, 20, 16)
     assert len(writer._runs.buffer) <= MAX_DATAGRAM_QUEUE
     assert "writer__queue_full__dropped" not in world.gateway.counters
-    put(world, large, True, GSO_TCPV4, 536, 40, 20, 16)
-    put(world, large, True, GSO_TCPV4, 536, 40, 20, 16)
+    for _ in range(MAX_DATAGRAM_QUEUE // len(large)):
+        put(world, large, True, GSO_TCPV4, 536, 40, 20, 16)
     assert world.gateway.counters["writer__queue_full__dropped"] > 0
     world.run(0.1)
     assert writer.room() > 0
+
+
+def test_what_leaves_in_one_go_is_half_of_what_a_usual_socket_holds() -> None:
+    world = opened()
+    assert world.gateway is not None
+    writer = world.gateway.writer
+    packets = 0
+    while writer.room() > 0:
+        put(world, bytes(LEASE.mtu), True)
+        packets += 1
+    assert 16 < packets < 45
 
 
 def test_a_closed_session_seals_nothing() -> None:
