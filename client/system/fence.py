@@ -7,6 +7,11 @@ lease's addresses are reached, by sources whose way back is the NIC. The kernel'
 does not do: of `rp_filter` the larger of two settings counts, and many systems set the loose
 one for all; it knows IPv4 only; and an own IPv6 address is taken as a source (ip-sysctl.rst).
 
+Each packet from the gateway pays for this, and most for the look at routes, above all of IPv6.
+So a source that has passed is remembered in a set of the kernel's, and passes by one look-up for
+a second; then its way back is looked at anew. The set is bounded: when it is full, those who are
+not in it pay for their look, and pass or not as before.
+
 Nothing is forwarded from the NIC but answers to what came from behind this device (its
 containers); with `forward` off not even that, and nothing into it.
 
@@ -51,6 +56,13 @@ _NOT_FAR = {
     "ipv6": "::/127, fe80::/10, ff00::/8",
 }
 """Sources that are nowhere beyond the link, whatever the routes say."""
+MAX_SOURCES = 4096
+"""Sources of a family that are remembered: an element is about 100 bytes of the kernel's."""
+REMEMBERED = "1s"
+"""How long a source passes without a look at the routes; a host that gets another network has it
+for that long at most."""
+_WORDS = {"ipv4": "ip", "ipv6": "ip6"}
+"""The families in nft's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +187,8 @@ def ruleset(
     """The table as one transaction; loading it twice is the same as once."""
     chains = []
     if nic is not None:
+        if nic.whole:
+            chains.append(_sources(nic))
         chains.append(_enter(nic))
         chains.append(_pass(nic, forward))
     if answered is None or answered:
@@ -183,19 +197,45 @@ def ruleset(
     return f"table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n{body}}}\n"
 
 
+def _sources(nic: Inside) -> str:
+    """The sets of the sources whose way back is the NIC."""
+    sets = (
+        f"  set far_{_WORDS[family]} {{\n"
+        f"    type {family}_addr; size {MAX_SOURCES}; flags dynamic, timeout; "
+        f"timeout {REMEMBERED};\n  }}\n"
+        for family in _families(nic)
+    )
+    return "".join(sets)
+
+
 def _enter(nic: Inside) -> str:
+    """Before connections are tracked, so that a forged packet belongs to none."""
+    own = _families(nic)
     lines = [
         "type filter hook prerouting priority raw; policy accept;",
         f"iif != {nic.index} accept",
     ]
-    for family, word in (("ipv4", "ip"), ("ipv6", "ip6")):
-        own = [a for a in nic.addresses if (":" in a) is (family == "ipv6")]
-        other = f"{word} daddr != {own[0]}" if own else f"meta nfproto {family}"
+    for family, address in own.items() if nic.whole else ():
+        word = _WORDS[family]
+        lines.append(f"{word} daddr {address} {word} saddr @far_{word} accept")
+    for family, word in _WORDS.items():
+        other = f"{word} daddr != {own[family]}" if family in own else f"meta nfproto {family}"
         lines.append(f"{other} counter drop")
         lines.append(f"{word} saddr {{ {_NOT_FAR[family]} }} counter drop")
     if nic.whole:
         lines.append(f"fib saddr oif != {nic.index} counter drop")
+        lines += (f"add @far_{_WORDS[family]} {{ {_WORDS[family]} saddr }}" for family in own)
     return _chain("enter", lines)
+
+
+def _families(nic: Inside) -> dict[str, str]:
+    """The NIC's own address of each family that it has one of."""
+    return {
+        family: address
+        for family in _WORDS
+        for address in reversed(nic.addresses)
+        if (":" in address) is (family == "ipv6")
+    }
 
 
 def _pass(nic: Inside, forward: bool | None) -> str:
@@ -211,8 +251,8 @@ def _pass(nic: Inside, forward: bool | None) -> str:
 def _answer(mark: int, nic: Inside | None, answered: Sequence[str] | None) -> str:
     lines = [
         "type filter hook prerouting priority mangle; policy accept;",
-        'iifname "lo" accept',
         *([f"iif {nic.index} accept"] if nic is not None else []),
+        'iif "lo" accept',
     ]
     if answered is not None:
         names = ", ".join(f'"{name}"' for name in answered)

@@ -116,6 +116,17 @@ def test_a_family_that_the_lease_lacks_is_closed() -> None:
     assert "meta nfproto ipv6 counter drop" in text and "fib saddr oif" not in text
 
 
+def test_who_has_passed_is_remembered_by_family_and_only_where_routes_are_looked_at() -> None:
+    lines = [line.strip() for line in ruleset("t", 1, NIC, [], None).splitlines()]
+    for word, address in (("ip", "10.77.0.2"), ("ip6", "fd77::2")):
+        quick = lines.index(f"{word} daddr {address} {word} saddr @far_{word} accept")
+        look = lines.index("fib saddr oif != 7 counter drop")
+        assert quick < look < lines.index(f"add @far_{word} {{ {word} saddr }}")
+    one = ruleset("t", 1, Inside(7, ("10.77.0.2",), True), [], None)
+    assert "@far_ip " in one and "@far_ip6" not in one
+    assert "@far" not in ruleset("t", 1, Inside(7, NIC.addresses, False), [], None)
+
+
 TCP = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1

@@ -14,6 +14,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
 from tests.client.world import NEEDS_ROOT, RESOLV_CONF, World
+from tests.netns.processes import wait_for
 
 pytestmark = [pytest.mark.netns, NEEDS_ROOT]
 
@@ -328,13 +329,43 @@ def test_the_firewall_lets_nobody_in_by_the_nic_who_is_not_meant(
             *((near, "10.77.0.2") for near in ("10.201.0.1", "172.18.0.2", "10.201.0.2")),
             *((near, "fd77::2") for near in ("fd20:201::1", "fd20:201::2", "fe80::1")),
         ]  # fmt: skip
-        for source, destination in bad + good:
+        # Once more, when the good are remembered: bad ones by their destination, too.
+        for source, destination in (bad + good) * 2:
             session.tell(f"inject {datagram(source, destination)}")
         heard = [ear.communicate("\n", timeout=10)[0].splitlines() for ear in ears]
-        assert sorted(heard[0]) == sorted(f"{source} {to}" for source, to in good)
+        assert sorted(heard[0]) == sorted([f"{source} {to}" for source, to in good] * 2)
         assert heard[1] == []
         session.tell("undo")
         assert "vpnshare" not in world.run("nft", "list", "tables")
+
+
+@pytest.mark.parametrize(
+    ("source", "network", "own"),
+    [("10.88.0.9", "10.88.0.1/24", "10.77.0.2"), ("fd88::9", "fd88::1/64", "fd77::2")],
+)
+def test_who_has_passed_does_not_when_the_device_gets_his_network(
+    world: World, tmp_path: Path, source: str, network: str, own: str
+) -> None:
+    """The firewall remembers a source for a second, and no longer, however often it is heard."""
+    session = Session(world, tmp_path)
+    ear = world.python("-c", EARS)
+    assert ear.stdout is not None and ear.stdout.readline() == "listening\n"
+    packet = f"inject {datagram(source, own)}"
+    session.tell(packet)
+    world.run("ip", "address", "add", network, "dev", "c0", *["nodad"] * (":" in network))
+    session.tell("follow")
+
+    def dropped() -> bool:
+        session.tell(packet)
+        listed = world.run("nft", "list", "chain", "inet", f"vpnshare_fence_{session.mark}",
+                           "enter")  # fmt: skip
+        (look,) = (line for line in listed.splitlines() if "fib saddr" in line)
+        return "packets 0 " not in look
+
+    wait_for(dropped, "a packet to be dropped", 5)
+    heard = ear.communicate("\n", timeout=10)[0].splitlines()
+    assert heard[:1] == [f"{source} {own}"], "before, he passed"
+    session.tell("undo")
 
 
 @pytest.mark.parametrize("forward", ["on", "off"])
