@@ -215,16 +215,16 @@ class Link:
     def nic_ready(self, now: float) -> None:
         """The NIC has packets: into the batch, until it is empty or the queue is long enough."""
         writer = self.session.writer
-        room = writer.room
         open_packet = writer.open_packet
         close_packet = writer.close_packet
         readv = os.readv
         fd = self._nic_fd
-        budget = NIC_BUDGET
+        # Frames' and records' own bytes are few, and `_balance` asks again.
+        budget = most = min(NIC_BUDGET, writer.room())
         packets = 0
         scratch = self._scratch
         bare = self._vnet_header and not self._offload
-        while budget > 0 and room() > 0:
+        while budget > 0:
             view = open_packet()
             try:
                 n = readv(fd, (scratch, view) if bare else (view,))
@@ -251,7 +251,7 @@ class Link:
             packets += 1
             budget -= n
         headers = packets * VNET_HEADER_SIZE if self._offload else 0
-        self.sent_packets_bytes += NIC_BUDGET - budget - headers
+        self.sent_packets_bytes += most - budget - headers
         self._send()
         self._arm()
 
@@ -269,15 +269,16 @@ class Link:
 
     def _into_nic(self) -> PacketHandler:
         """What takes packets from the gateway: a function of its own, whose names are at hand."""
-        write, fd, vnet_header = os.write, self._nic_fd, self._vnet_header
+        write, writev, fd, vnet_header = os.write, os.writev, self._nic_fd, self._vnet_header
         passed, judge = self._ingress.passed, self._ingress.judge
 
         def packet(buf: memoryview, start: int, end: int, offload: bool) -> None:
             self.received_packets_bytes += end - start
             first, pair = ipv4_head(buf, start)
             if first != IPV4_START:
-                short = first >> 4 != 6 or end - start < IPV6_HEADER
-                pair = None if short else ipv6_pair(buf, start)[0]
+                pair = None
+                if first >> 4 == 6 and end - start >= IPV6_HEADER:
+                    (pair,) = ipv6_pair(buf, start)
             if pair not in passed:
                 why = judge(buf, start, end)
                 if why is not None:
@@ -290,7 +291,7 @@ class Link:
                         return
                     write(fd, buf[start - VNET_HEADER_SIZE : end])
                 elif vnet_header:
-                    os.writev(fd, (_ZERO_HEADER, buf[start:end]))
+                    writev(fd, (_ZERO_HEADER, buf[start:end]))
                 else:
                     write(fd, buf[start:end])
             except BlockingIOError:

@@ -40,12 +40,15 @@ from vshp.states import State
 from vshp.writer import FrameWriter
 
 _u32 = struct.Struct("<I").unpack_from
+_frame_header = struct.Struct("<BHB").unpack_from
+"""Kind, and the length's low 16 bits and high 8 bits: nearly all packets have these 0."""
 _message_header = struct.Struct("<BH").unpack_from
 _pack_message = struct.Struct("<BH").pack
 
 _IP_PACKET = int(FrameType.IP_PACKET)
 _IP_PACKET_OFFLOAD = int(FrameType.IP_PACKET_OFFLOAD)
 _REKEY = int(FrameType.REKEY)
+_NO_FRAME = -1
 _MIN_OFFLOAD = OFFLOAD_HEADER_SIZE + MIN_PACKET
 
 
@@ -65,7 +68,7 @@ class StreamTransport(SessionCore):
         """Records opened: the counter of the next one."""
         self._resize_buffer(EARLY_RECEIVE_BUFFER, b"")
         self._max_record = MAX_EARLY_RECORD_PLAINTEXT + TAG_SIZE
-        self._scratch = memoryview(bytearray(MAX_EARLY_RECORD_PLAINTEXT))
+        self._scratch = _scratch(MAX_EARLY_RECORD_PLAINTEXT)
         self._key: RecordKey | None = None
         self._decrypt_into: Transform
         self._nonce: NonceMaker
@@ -129,6 +132,10 @@ class StreamTransport(SessionCore):
             max_record = self._max_record
             is_open = self.state is State.OPEN
             offload = is_open and self.lease is not None and self.lease.offload
+            # What a lease is for, told by one look at a frame's header; the rest takes longer.
+            usual = _IP_PACKET_OFFLOAD if offload else _IP_PACKET if is_open else _NO_FRAME
+            shortest = _MIN_OFFLOAD if offload else MIN_PACKET
+            ahead = FRAME_HEADER_SIZE + (OFFLOAD_HEADER_SIZE if offload else 0)
             control = False
             while not control:
                 if end - start < RECORD_HEADER_SIZE:
@@ -163,14 +170,18 @@ class StreamTransport(SessionCore):
                         return
                 at = 0
                 while at < fill:
-                    if at + FRAME_HEADER_SIZE > fill:
-                        raise FrameTruncated("frame_truncated")
-                    word = _u32(scratch, at)[0]
+                    # A header that is cut off reads on into what lies behind the record, and is
+                    # too long for it, whatever that is.
+                    kind, size, high = _frame_header(scratch, at)
+                    tail = at + FRAME_HEADER_SIZE + size
+                    if kind == usual and shortest <= size and tail <= fill and not high:
+                        on_packet(scratch, at + ahead, tail, offload)
+                        at = tail
+                        continue
+                    tail += high << 16
                     at += FRAME_HEADER_SIZE
-                    tail = at + (word >> 8)
                     if tail > fill:
                         raise FrameTruncated("frame_truncated")
-                    kind = word & 0xFF
                     if kind == _IP_PACKET_OFFLOAD and offload:
                         if tail - at < _MIN_OFFLOAD:
                             raise FrameInvalid("packet_too_short")
@@ -186,6 +197,7 @@ class StreamTransport(SessionCore):
                             return
                         is_open = self.state is State.OPEN
                         offload = is_open and self.lease is not None and self.lease.offload
+                        usual = _NO_FRAME
                     at = tail
 
     def _control(self, kind: int, body: bytes, last: bool, now: float) -> None:
@@ -280,7 +292,7 @@ class StreamTransport(SessionCore):
             self._widened = True
             writer.widen()
             self._resize_buffer(RECEIVE_BUFFER, bytes(self._buffer[self._start : self._end]))
-            self._scratch = memoryview(bytearray(MAX_RECORD_PLAINTEXT))
+            self._scratch = _scratch(MAX_RECORD_PLAINTEXT)
             self._max_record = MAX_RECORD_PLAINTEXT + TAG_SIZE
         else:
             # Packets batched under the old terms leave under them.
@@ -294,3 +306,8 @@ class StreamTransport(SessionCore):
         self._buffer[: len(live)] = live
         self._start, self._end = 0, len(live)
         self._min_free = min(RECEIVE_BUFFER_MIN_FREE, size // 4)
+
+
+def _scratch(size: int) -> memoryview:
+    """Where records are opened; a frame's header may be read at the last byte."""
+    return memoryview(bytearray(size + FRAME_HEADER_SIZE))

@@ -31,13 +31,15 @@ from vshp.config import (
 from vshp.constants import (
     DECISION_TIMEOUT,
     EARLY_RECEIVE_BUFFER,
+    FRAME_HEADER_SIZE,
     HANDSHAKE_TIMEOUT,
     MAX_NAME,
+    MAX_RECORD_PLAINTEXT,
     MAX_ROUTES,
     MAX_TICKET,
     RECEIVE_BUFFER_MIN_FREE,
 )
-from vshp.errors import FrameMisplaced, Refused
+from vshp.errors import FrameMisplaced, FrameTruncated, Refused
 from vshp.events import (
     ApprovalPending,
     CodeAgreed,
@@ -51,7 +53,7 @@ from vshp.events import (
     RttMeasured,
     StatusReceived,
 )
-from vshp.frames import FrameType
+from vshp.frames import FrameType, encode_config
 from vshp.pairing import OneTimeSecrets, secret_id
 from vshp.session import ClientSession
 from vshp.states import TABLE, Role, State, Step, after
@@ -551,6 +553,60 @@ def test_violations_close_with_their_name(kind: int, body: bytes, reason: str) -
     assert both.gateway.counters[f"session__{reason}__closed"] == 1
     both.exchange()
     assert events(both.client) == [PeerClosed(CloseReason.PROTOCOL_ERROR, reason)]
+
+
+@pytest.mark.parametrize("short", [1, 40, 60, 61, 63])
+def test_a_frame_that_its_record_cuts_off_is_truncated(short: int) -> None:
+    """Also where a whole frame of the record before lies behind the end of this one."""
+    both = connected()
+    writer = both.client.writer
+    for missing in (0, short):
+        writer.frame(FrameType.IP_PACKET, bytes(60))
+        writer._fill -= missing
+        writer.flush()
+    with pytest.raises(FrameTruncated, match="frame_truncated"):
+        both.exchange()
+    assert len(both.at_gateway) == 1
+
+
+def test_so_is_a_header_that_begins_with_the_last_byte_of_the_longest_record() -> None:
+    both = connected()
+    writer = both.client.writer
+    writer.frame(FrameType.PADDING, bytes(MAX_RECORD_PLAINTEXT - FRAME_HEADER_SIZE - 1))
+    writer.buffer[-1] = FrameType.IP_PACKET
+    writer._fill += 1
+    writer.flush()
+    with pytest.raises(FrameTruncated, match="frame_truncated"):
+        both.exchange()
+
+
+def test_terms_that_change_in_a_record_hold_for_the_rest_of_it() -> None:
+    lease = replace(LEASE, offload=True)
+    both = connected(lease)
+    writer = both.gateway.writer
+    for delta in (b"", encode_config(replace(lease, offload=False), lease)):
+        if delta:
+            writer.frame(FrameType.CONFIG, delta)
+        writer.frame(FrameType.IP_PACKET_OFFLOAD, bytes(60))
+        writer.flush()
+    with pytest.raises(PeerViolation, match="offload_not_negotiated"):
+        both.exchange()
+    assert len(both.at_client) == 1
+
+
+def test_either_kind_of_packet_of_any_length_is_taken_where_packets_are_offloaded() -> None:
+    both = connected(replace(LEASE, offload=True))
+    for kind, least in ((FrameType.IP_PACKET, 20), (FrameType.IP_PACKET_OFFLOAD, 30)):
+        for size in (least, 1500, 65535 + least - 20, 65536 + least):
+            body = bytes(range(256)) * (size // 256) + bytes(size % 256)
+            both.client.writer.frame(kind, body)
+            both.client.writer.flush()
+            both.exchange()
+            assert both.at_gateway.pop() == body
+    both.client.writer.frame(FrameType.IP_PACKET_OFFLOAD, bytes(29))
+    both.client.writer.flush()
+    with pytest.raises(PeerViolation, match="packet_too_short"):
+        both.exchange()
 
 
 def test_packets_before_the_lease_are_a_violation() -> None:
