@@ -25,6 +25,8 @@ class Service:
     """One daemon with a VPNSHARE_HOME of its own, and the command that talks to it."""
 
     role = ""
+    executable: Path = EXECUTABLE
+    """The command; another checkout's, where a benchmark says so."""
 
     def __init__(
         self,
@@ -63,13 +65,17 @@ class Service:
     def start(self, *arguments: str) -> Self:
         """Start the daemon and wait until it answers."""
         self.process = self.host.start(
-            self._as_user([str(EXECUTABLE), self.role, *arguments]),
+            self._as_user([*self.daemon(), *arguments]),
             name=f"vpnshare-{self.role}",
             env=self.environment(),
             cwd=self.home,
         )
         wait_for(self._answers, f"{self.process.name} to answer", SERVICE_START_SECONDS)
         return self
+
+    def daemon(self) -> list[str]:
+        """The command line that starts it."""
+        return [str(self.executable), self.role]
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
@@ -108,7 +114,7 @@ class Service:
     ) -> subprocess.CompletedProcess[str]:
         """Run `vpnshare ARGUMENTS` against this service."""
         return self.host.run(
-            self._as_user([str(EXECUTABLE), *arguments]),
+            self._as_user([str(self.executable), *arguments]),
             env=self.environment(),
             check=check,
             timeout=timeout,
@@ -183,7 +189,7 @@ class Client(Service):
     def begin_connect(self, uri: str, *arguments: str) -> Process:
         """Start `vpnshare connect URI`, which waits for the owner's approval."""
         return self.host.start(
-            [str(EXECUTABLE), "connect", uri, "--wait", "30", *arguments],
+            [str(self.executable), "connect", uri, "--wait", "30", *arguments],
             name="connect",
             env=self.environment(),
         )
