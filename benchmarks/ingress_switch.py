@@ -13,37 +13,38 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, cast
 
+from client.link import _ZERO_HEADER, Link
+from client.nic import VNET_HEADER_SIZE
+from vshp.core import PacketHandler
+
 ON, OFF = signal.SIGUSR1, signal.SIGUSR2
+
+
+def blind(link: Link) -> PacketHandler:
+    """`Link._into_nic` without the look: as little as can be between session and NIC."""
+    write, writev, fd, vnet_header = os.write, os.writev, link._nic_fd, link._vnet_header
+
+    def packet(buf: memoryview, start: int, end: int, offload: bool) -> None:
+        link.received_packets_bytes += end - start
+        try:
+            if offload:
+                write(fd, buf[start - VNET_HEADER_SIZE : end])
+            elif vnet_header:
+                writev(fd, (_ZERO_HEADER, buf[start:end]))
+            else:
+                write(fd, buf[start:end])
+        except BlockingIOError:
+            link._count("nic__queue_full__dropped")
+        except OSError:
+            link._count("nic__write_refused__dropped")
+
+    return packet
 
 
 def main() -> int:
     """The command; the exit code."""
-    from client.link import _ZERO_HEADER, Link
-    from client.nic import VNET_HEADER_SIZE
-    from vshp.core import PacketHandler
-
     looking = Link._into_nic
     links: list[Link] = []
-
-    def blind(link: Link) -> PacketHandler:
-        """`Link._into_nic` without the look: as little as can be between session and NIC."""
-        write, writev, fd, vnet_header = os.write, os.writev, link._nic_fd, link._vnet_header
-
-        def packet(buf: memoryview, start: int, end: int, offload: bool) -> None:
-            link.received_packets_bytes += end - start
-            try:
-                if offload:
-                    write(fd, buf[start - VNET_HEADER_SIZE : end])
-                elif vnet_header:
-                    writev(fd, (_ZERO_HEADER, buf[start:end]))
-                else:
-                    write(fd, buf[start:end])
-            except BlockingIOError:
-                link._count("nic__queue_full__dropped")
-            except OSError:
-                link._count("nic__write_refused__dropped")
-
-        return packet
 
     way: Callable[[Link], PacketHandler] = looking
 
