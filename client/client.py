@@ -186,7 +186,8 @@ class Client:
     async def stop(self, on_purpose: bool = True) -> None:
         """End. On purpose the wish ends, too, and every change to the system is undone.
 
-        Otherwise the network stays as closed as it is. Safe to call twice.
+        Otherwise the network stays as closed as it is, and the session is left to be resumed.
+        Safe to call twice.
         """
         if self._stopped:
             return
@@ -197,6 +198,9 @@ class Client:
         if on_purpose:
             await self.disconnect()
         else:
+            if self._round is not None and self._round.link is not None:
+                # A goodbye would end the session, which the next run is to resume.
+                self._round.link.drop()
             await self._end_run()
         await self.flows.stop()
         self._tunnel.close()

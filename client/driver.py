@@ -68,5 +68,8 @@ class LinkDriver(Protocol):
     def fail(self, ending: Ending) -> None:
         """End as if the transport had broken; `link_over` is called."""
 
+    def drop(self) -> None:
+        """Let the transport go without a word: the gateway keeps the session to be resumed."""
+
     def close(self, reason: CloseReason) -> None:
         """Say goodbye and let the transport go; `link_over` is not called."""

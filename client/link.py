@@ -183,6 +183,10 @@ class Link:
         if not self._closed:
             self._over(ending)
 
+    def drop(self) -> None:
+        """See `LinkDriver`."""
+        self._drop()
+
     def close(self, reason: CloseReason) -> None:
         """See `LinkDriver`."""
         if self._closed:

@@ -25,6 +25,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from services.ledger import Unwritable
 from services.room import explain, refusal
@@ -43,6 +44,28 @@ _OPEN_ANEW = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPE
 
 class StoreError(Exception):
     """The file cannot be used; the text says why and what to do."""
+
+
+def schema_of(path: Path) -> int | None:
+    """The schema that a file has, looked at without changing it; None where that cannot be told."""
+    if not path.exists():
+        return None
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+        ) as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error:
+        return None
+    return int(version)
+
+
+def refused(path: Path, version: int, newest: int) -> str:
+    """Why a file of a newer schema is not opened."""
+    return (
+        f"{path} was written by a newer VPN Share (its schema is {version}, this one "
+        f"knows {newest}). Update VPN Share; the file was left as it is."
+    )
 
 
 class Database:
@@ -193,10 +216,7 @@ class Database:
             )
         newest = len(self._migrations)
         if version > newest:
-            raise StoreError(
-                f"{self.path} was written by a newer VPN Share (its schema is {version}, this one "
-                f"knows {newest}). Update VPN Share; the file was left as it is."
-            )
+            raise StoreError(refused(self.path, version, newest))
         (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise self._damaged(verdict)

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from client.model import MAX_KNOWN_GATEWAYS, EndpointKind, KnownGateway, TransportEndpoint
 from gateway.model import Kind, Offer, PeerDevice, Sighting, peer_id
-from services.database import Database, StoreError
+from services.database import Database, StoreError, refused, schema_of
 from services.ledger import Key, Ledger
 from services.room import refusal
 from services.slate import Slate, SlateLost
@@ -112,6 +112,12 @@ _WORDS = {
     "wireguard_pool": "the addresses that WireGuard devices were told",
 }
 """What the secrets are, for people."""
+
+
+def newer_state(path: Path, role: str) -> str | None:
+    """Why this version would not take the role's file, where a newer one has written it."""
+    version, newest = schema_of(path), len(_MIGRATIONS[role])
+    return None if version is None or version <= newest else refused(path, version, newest)
 
 
 class Store:

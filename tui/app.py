@@ -61,6 +61,7 @@ class ConsoleApp(App[int]):
         on_theme: told the theme that the user chose to keep.
         changes: what has changed in the console's settings, asked once a second.
         on_failure: told what nobody foresaw; the console ends then, with exit code 1.
+        version: which version this program is; one of the service that differs is said.
         clock, wall: monotonic and Unix time.
     """
 
@@ -86,6 +87,7 @@ class ConsoleApp(App[int]):
         on_theme: Callable[[str], None] | None = None,
         changes: Callable[[], Changes] | None = None,
         on_failure: Callable[[Exception], None] | None = None,
+        version: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -106,6 +108,7 @@ class ConsoleApp(App[int]):
         self._on_theme = on_theme
         self._changes = changes
         self._on_failure = on_failure
+        self.version = version
         self._clock = clock
         self._wall = wall
         self._waiting = {known: Waiting() for known in services}

@@ -328,6 +328,14 @@ COMMANDS: tuple[Command, ...] = (
         "Routes and resolver are as before. A service that was started in another way goes on.",
     ),
     Command(
+        "restart", "Start", "have running services begin anew, as what is installed now",
+        "services.cli.restarting:restart", _down,
+        ("vpnshare restart", "vpnshare restart --role gateway --json"),
+        "For after an upgrade. Devices come back by themselves, a client resumes its session with\n"
+        "its connections, and its network stays closed meanwhile. A unit is restarted by its\n"
+        "manager; a service in somebody's terminal is left to them.",
+    ),
+    Command(
         "down", "Start", "stop the services", f"{_RUN}:down", _down,
         ("vpnshare down", "vpnshare down --role client"),
     ),

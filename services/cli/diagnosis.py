@@ -12,6 +12,8 @@ from services.cli.services import dial
 from services.control.calling import spoken
 from services.control.errors import ServiceUnavailable
 from services.control.schema import Finding
+from services.control.versions import differ
+from services.version import running
 
 _MARKS = {
     "ok": ("●", "green"),
@@ -39,6 +41,8 @@ def _examine(role: str | None) -> list[Finding]:
         try:
             with dial(each) as service:
                 found[each] = service.call("doctor")
+                if told := differ(each, service.hello.version, running()):
+                    found[each].append(Finding("command-version", "Command", each, "warn", *told))
         except ServiceUnavailable:
             continue
     for each in roles if not found else ():

@@ -117,7 +117,7 @@ def leave(args: argparse.Namespace) -> int:
         )
     with service:
         pid = service.hello.pid
-        ours = _noted() == pid
+        ours = noted() == pid
         status = service.call("disconnect")
         # One that has something left to undo is needed for it.
         ended = ours and not status.kill_switch.rules and _end(service)
@@ -190,10 +190,15 @@ def _start(args: argparse.Namespace) -> OneShot:
     if not args.json:
         print("Starting the client service in the background.", file=sys.stderr, flush=True)
     service = start("client", [], "sudo vpnshare client")
+    note_started(service)
+    return service
+
+
+def note_started(service: OneShot) -> None:
+    """Note that this service is the one that `leave` may end."""
     descriptor = own.open_own(_note(), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     with os.fdopen(descriptor, "w") as file:
         file.write(f"{service.hello.pid}\n")
-    return service
 
 
 @contextlib.contextmanager
@@ -228,7 +233,7 @@ def _note() -> Path:
     return paths.find().run_dir / "client.joined"
 
 
-def _noted() -> int | None:
+def noted() -> int | None:
     """The pid of the service that `join` has started last."""
     try:
         with os.fdopen(own.open_own(_note(), os.O_RDONLY), "r") as file:

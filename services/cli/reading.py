@@ -18,6 +18,7 @@ from services.cli.output import (
     printable,
     rate,
     size,
+    tell,
 )
 from services.cli.services import dial, running
 from services.control.codec import to_json
@@ -31,7 +32,8 @@ from services.control.schema import (
     LogLine,
     Unwritten,
 )
-from services.version import running as running_version
+from services.control.versions import differ
+from services.version import running as own_version
 
 _STATES = {
     "on": ("● on", "green"),
@@ -70,6 +72,8 @@ def status(args: argparse.Namespace) -> int:
             _print_gateway(record)
         else:
             _print_client(record)
+        if told := differ(service.role, service.hello.version, own_version()):
+            tell("▲ " + " ".join(told), "yellow")
     return Exit.OK
 
 
@@ -431,7 +435,7 @@ def version(args: argparse.Namespace) -> int:
 
     python = platform.python_version()
     if args.json:
-        print_json({"version": running_version(), "api": API_VERSION, "python": python})
+        print_json({"version": own_version(), "api": API_VERSION, "python": python})
     else:
-        print(f"vpnshare {running_version()} (control API {API_VERSION}, Python {python})")
+        print(f"vpnshare {own_version()} (control API {API_VERSION}, Python {python})")
     return Exit.OK

@@ -21,9 +21,11 @@ from services.console_settings import ConsoleSettings
 from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import GatewayStatus
+from services.control.versions import differ
 from services.encoding import can_show
 from services.lacking import install
 from services.logs import keep_trace
+from services.version import running as own_version
 
 STOP_TIMEOUT = 25.0
 """Seconds until a service that `down` stops must be gone."""
@@ -56,6 +58,7 @@ def up(args: argparse.Namespace) -> int:
     """Have a sharing gateway service, then open the console."""
     try:
         service = dial("gateway")
+        _tell_versions(service)
         if args.listen or args.vpn_interface or args.name:
             complain(
                 "A gateway service runs already, with the options it was started with.",
@@ -76,6 +79,12 @@ def up(args: argparse.Namespace) -> int:
         return code
     tell(f"Gateway {name} goes on in the background. Stop it with: vpnshare down")
     return Exit.OK
+
+
+def _tell_versions(service: OneShot) -> None:
+    """Say it when a service that runs already is of another version than this command."""
+    if told := differ(service.role, service.hello.version, own_version()):
+        complain(*told)
 
 
 def _start_gateway(args: argparse.Namespace) -> OneShot:
@@ -182,6 +191,8 @@ def open_console(
     options["changes"] = own.look
     failures: list[Exception] = []
     options["on_failure"] = failures.append
+    if services is None:
+        options["version"] = own_version()
     if services is not None:
         code = _run_console(services, roles[0], options)
     else:

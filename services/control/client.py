@@ -227,7 +227,7 @@ class ControlClient:
             raise ControlError(
                 Code.INTERNAL_ERROR,
                 f"The answer to {method} does not fit: {exc}.",
-                "The console and the service may be of different versions: restart the service.",
+                "The console and the service may be of different versions: vpnshare restart",
             ) from None
         # What a far machine says is to be typed there.
         return record if self._command is not None else spoken(known.result, record)

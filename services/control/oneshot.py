@@ -93,7 +93,7 @@ class OneShot:
             raise ControlError(
                 Code.INTERNAL_ERROR,
                 f"The answer to {method} does not fit: {exc}.",
-                "The command and the service may be of different versions: restart the service.",
+                "The command and the service may be of different versions: vpnshare restart",
             ) from None
 
     def call_raw(self, method: str, /, **params: Any) -> Any:

@@ -223,6 +223,6 @@ def version(machine: Machine) -> Outcome:
     if installed != running():
         return warn(
             f"The {machine.role} service runs {running()}, and {installed} is installed.",
-            "Restart the service.",
+            f"Have it change over: vpnshare restart --role {machine.role}",
         )
     return ok(f"VPN Share {running()}.")

@@ -47,6 +47,7 @@ from services.control.oneshot import START
 from services.control.registry import Handler, Registry
 from services.logs import concerns, matches
 from services.settings import accept, record
+from services.version import running
 
 URI = (
     "VSHP:0A1B2C3D4E5F6G7H8J9K0M1N2P3Q4R5S6T7V8W9X0Y1Z2A3B4C5D6E7F8G9H0J1K2M3N4P5Q6R7S"
@@ -161,7 +162,7 @@ class Pretend:
 
     def registry(self) -> Registry:
         """The same methods for a real control server."""
-        return Registry(self.role, "0.1.0", self.methods, self.handlers())
+        return Registry(self.role, running(), self.methods, self.handlers())
 
     async def connect(self) -> FakeControl:
         """How the console reaches it in process."""

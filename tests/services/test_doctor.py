@@ -307,7 +307,7 @@ async def test_a_deaf_phone_is_told_apart(facts: GatewayFacts) -> None:
         ("extras", "warn", {"missing": ["qrcode"]}, "pip install qrcode"),
         ("extras", "warn", {"missing": ["zeroconf", "textual"]}, "pip install textual zeroconf"),
         ("clock", "broken", {"wall": 1e9}, "date and time to automatic"),
-        ("version", "warn", {"installed": "9.0"}, "Restart the service."),
+        ("version", "warn", {"installed": "9.0"}, "vpnshare restart --role "),
     ],
 )
 async def test_what_is_wrong_with_a_machine(

@@ -166,6 +166,7 @@ READS_OF_THE_SYSTEM = {
     "services/cli/asking.py": "/proc/self",
     "services/cli/joining.py": "/proc",
     "services/cli/main.py": "/dev/null",
+    "services/cli/restarting.py": "/proc",
     "services/cli/rights.py": "/dev/tty",
     "services/copying.py": "a copy of the program",
     "services/doctor/system.py": "/proc and /sys",

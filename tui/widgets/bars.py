@@ -12,7 +12,8 @@ from textual import events
 from textual.screen import Screen
 from textual.widgets import Input
 
-from services.control import schema
+from services.control import calling, schema
+from services.control.versions import differ
 from tui import actions, formats
 from tui.store import LinkState
 from tui.widgets.painted import TONE_CSS, TONES, Painted, Tone
@@ -199,6 +200,12 @@ class Notices(Painted):
             found.append(_filled(head + tail, bad, width))
             if link.hint:
                 found.append(_filled(f"   {link.hint}", bad, width))
+        if link.state is LinkState.LIVE and app.version and link.version:
+            for told in differ(app.role, link.version, app.version) or ():
+                text = formats.clean(calling.pasted(told), MAX_TROUBLE)
+                found += [
+                    _filled(f" {line}", banner, width) for line in textwrap.wrap(text, width - 2)
+                ]
         status = app.store.gateway
         if status is not None and status.bypass:
             text = f" {app.glyphs.warn} BYPASS IS ON: traffic may leave outside the VPN."
