@@ -9,10 +9,8 @@ becomes of a flood.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable
-from time import thread_time
 
 from eventloop.poller import Poller
 from gateway.datagram_socket import DatagramSocket, Where
@@ -20,7 +18,7 @@ from gateway.link import PUMP_TURNS, LinkOwner, SessionLink
 from gateway.listeners import Doorman
 from gateway.nat.counters import Counters
 from gateway.nat.peer import TunnelPeer
-from gateway.sieve import COARSE, Sieve, Sifting
+from gateway.sieve import COARSE, Strangers, program
 from netstack import cut
 from netstack.join import SegmentJoiner
 from sealing.errors import ProtocolError
@@ -169,27 +167,23 @@ class DatagramDoor(DatagramSocket):
         self._owner = owner
         self._opened = opened
         self._links: dict[int, DatagramLink] = {}
-        self._runs = self._strange = 0
-        """Runs of datagrams in this turn since the first stranger's, and those of strangers."""
-        self._began = 0.0
-        """The thread's CPU time then: links alone pay for no look at that clock."""
-        self._spent = False
-        """Strangers have used up their CPU time, as of the last time that it was charged."""
-        self._relief: asyncio.TimerHandle | None = None
         super().__init__(host, port, poller, counters, early)
-        self._sieve = Sieve(self.sock)
-        self._sifting = Sifting()
+        self._strangers = Strangers(
+            self.sock,
+            doorman.budget,
+            poller.clock,
+            self._counts,
+            "listener",
+            lambda level: program(listener.sessions, level == COARSE),
+        )
 
     def ready(self, mask: int, now: float) -> None:
-        self._runs = self._strange = 0
+        self._strangers.turn(now)
         super().ready(mask, now)
-        if self._strange:
-            self._charge((thread_time() - self._began) * self._strange / self._runs, now)
+        self._strangers.turned(now)
 
     def close(self) -> None:
-        if self._relief is not None:
-            self._relief.cancel()
-            self._relief = None
+        self._strangers.close()
         super().close()
 
     def forget(self, link: DatagramLink) -> None:
@@ -211,7 +205,7 @@ class DatagramDoor(DatagramSocket):
         link._let_go()
         link.move(self)
         self._links[link.session.index] = link
-        self._name_anew()
+        self._strangers.name_anew()
         # The other socket may have been full, and whoever waited for it would wait for ever.
         self._owner.link_again(link)
         return True
@@ -226,16 +220,10 @@ class DatagramDoor(DatagramSocket):
         session = self._listener.session_of(data)
         link = None if session is None else self._links.get(session.index)
         if link is not None:
-            self._runs += self._strange > 0
+            self._strangers.known()
             link.received(data, segment, where, now)
             return
-        if not self._strange:
-            self._began = thread_time()
-        self._strange += 1
-        self._runs += 1
-        if self._spent:
-            # What is still in the socket from before the sieve; or there is none here.
-            self._counts["listener__flood__dropped"] += 1
+        if not self._strangers.stranger():
             return
         for at in range(0, len(data), segment):
             self._stranger(data[at : at + segment], where, now)
@@ -258,42 +246,9 @@ class DatagramDoor(DatagramSocket):
         if link is None:
             link = DatagramLink(self._owner, self, session, now)
             self._links[session.index] = link
-            self._name_anew()
+            self._strangers.name_anew()
             self._opened(link, now)
         link._settle(now)
-
-    def _charge(self, seconds: float, now: float) -> None:
-        """Strangers have cost so much; beyond their budget they are sifted."""
-        self._spent = not self._doorman.budget.charge(seconds, now)
-        if self._spent and self._sifting.overspent(now):
-            first = "first_" if self._sifting.level == COARSE else ""
-            self._counts[f"listener__flood__{first}sifted"] += 1
-            self._sift(now)
-
-    def _sift(self, now: float) -> None:
-        """Drop in the kernel what no session is named by, more or less of it, for a while."""
-        self._sieve.set(self._sifting.level, self._listener.sessions)
-        if self._relief is not None:
-            self._relief.cancel()
-            self._relief = None
-        if self._sifting.at is not None:
-            loop = asyncio.get_running_loop()
-            self._relief = loop.call_later(self._sifting.at - now, self._relieve)
-
-    def _relieve(self) -> None:
-        """See whether the flood has ended: a step back at a time."""
-        self._relief = None
-        self._spent = False
-        if not self.closed:
-            now = self._poller.clock()
-            if self._sifting.look(now):
-                self._doorman.budget.forgo(now)
-            self._sift(now)
-
-    def _name_anew(self) -> None:
-        """There is another session, which the sieve has to let pass."""
-        if self._sieve.level:
-            self._sieve.set(self._sieve.level, self._listener.sessions)
 
     def _drained(self, now: float) -> None:
         for link in list(self._links.values()):

@@ -3,23 +3,27 @@
 Theory of operation. Links over UDP share their door's socket with everybody who sends
 anything there, so datagrams of strangers cannot be left unread without leaving the links'
 unread, too. Looking at one costs some microseconds in Python. When strangers have used up
-their budget the door puts a classic BPF program on the socket (SO_ATTACH_FILTER, socket(7),
-which needs no privilege): the kernel then drops at once whatever names no session of ours,
-but for well-formed first messages; if those are the flood, it lets one in 1024 of them through,
-by chance. After a while the sieve is taken off, or made finer by one step, to see whether
-the flood goes on: each such look costs what the strangers may have for a second, so while the
-flood goes on each look comes twice as late as the one before (`Sifting`).
+their budget the door puts a filter (`bpf`) on the socket: the kernel then drops at once
+whatever names no session of ours, but for what may begin one; if that is the flood, it lets
+ever less of it through (the door's own program says what at which level). After a while the
+sieve is made finer by one step, to see whether the flood goes on: each such look costs what the
+strangers may have for a second, so while the flood goes on each look comes twice as late as the
+one before (`Sifting`).
 
-Where the kernel has no such filters everything is read as before.
+A door tells its `Strangers` of each run that it takes: `known`, or `stranger`. Where the kernel
+has no such filters, what is beyond the budget is read and thrown away.
 """
 
 from __future__ import annotations
 
-import ctypes
+import asyncio
 import socket
-import struct
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from time import thread_time
 
+from gateway import bpf
+from gateway.bpf import Program
 from vshp.constants import DATAGRAM_DATA, DATAGRAM_FINISH, DATAGRAM_INITIATION, MAGIC
 
 SHARE = 0.05
@@ -39,23 +43,9 @@ MAX_INDICES = 1500
 
 COARSE = 2
 """The level at which most first messages are dropped, too."""
-SO_ATTACH_FILTER = 26
-SO_DETACH_FILTER = 27
-
-# linux/filter.h
-_LOAD_BYTE, _LOAD_WORD = 0x30, 0x20
-_JUMP_EQUAL, _JUMP_ANY_BIT, _RETURN = 0x15, 0x45, 0x06
-_RANDOM = 0xFFFFF000 + 56
-"""SKF_AD_OFF + SKF_AD_RANDOM: a random word in the place of the packet's."""
-_ALL = 0xFFFFFFFF
-_UDP_HEADER = 8
-_INDEX_AT = _UDP_HEADER + 4
-_MAGIC_AT = _UDP_HEADER + 24
+_INDEX_AT = bpf.UDP_HEADER + 4
+_MAGIC_AT = bpf.UDP_HEADER + 24
 _ONE_IN = 1024
-
-_instruction = struct.Struct("=HBBI").pack
-Instruction = tuple[int, int, int, int]
-"""code, offset if true, offset if not, operand."""
 
 
 class Budget:
@@ -93,11 +83,13 @@ class Sifting:
     nothing, the next ones come sooner again. With nothing to look for, `at` is None.
     """
 
-    __slots__ = ("_changed", "_hold", "_looking", "at", "level")
+    __slots__ = ("_changed", "_hold", "_looking", "_most", "at", "level")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = COARSE) -> None:
+        """`most` is the coarsest level of the program."""
+        self._most = most
         self.level = 0
-        """0 off, 1 strangers' garbage is dropped, `COARSE` most first messages, too."""
+        """0 off, 1 strangers' garbage is dropped, from 2 on most first messages, too."""
         self.at: float | None = None
         """When to `look`."""
         self._hold = SIEVE_SECONDS
@@ -107,7 +99,7 @@ class Sifting:
 
     def overspent(self, now: float) -> bool:
         """Strangers have used up what they may; whether the sieve gets coarser by it."""
-        if self.level == COARSE or now - self._changed < SETTLE_SECONDS:
+        if self.level == self._most or now - self._changed < SETTLE_SECONDS:
             return False
         self._hold = min(2 * self._hold, MAX_SIEVE_SECONDS) if self._looking else SIEVE_SECONDS
         self._looking = False
@@ -130,58 +122,167 @@ class Sifting:
         return True
 
 
-def program(indices: Collection[int], few_firsts: bool) -> list[Instruction]:
-    """Lets sessions' datagrams and well-formed first messages pass; with `few_firsts`
+def program(indices: Collection[int], few_firsts: bool) -> Program:
+    """VSHP's: lets sessions' datagrams and well-formed first messages pass; with `few_firsts`
     one in 1024 of the latter. Too many sessions to name are let pass all."""
-    first: list[Instruction] = [
-        (_LOAD_WORD, 0, 0, _MAGIC_AT),
-        (_JUMP_EQUAL, 0, 1, int.from_bytes(MAGIC, "big")),
-        (_RETURN, 0, 0, _ALL),
-        (_RETURN, 0, 0, 0),
+    first = [
+        bpf.load_word(_MAGIC_AT),
+        bpf.if_equal(int.from_bytes(MAGIC, "big"), 0, 1),
+        bpf.ACCEPT,
+        bpf.DROP,
     ]
     if few_firsts:
-        by_chance = [(_LOAD_WORD, 0, 0, _RANDOM), (_JUMP_ANY_BIT, 3 + 1, 0, _ONE_IN - 1)]
-        first = [*by_chance, *first]
-    known: list[Instruction] = []
-    if len(indices) <= MAX_INDICES:
-        for index in indices:
-            # The index is little-endian on the wire, and BPF loads big-endian.
-            word = int.from_bytes(index.to_bytes(4, "little"), "big")
-            known += [(_JUMP_EQUAL, 0, 1, word), (_RETURN, 0, 0, _ALL)]
-        known.append((_RETURN, 0, 0, 0))
-    else:
-        known.append((_RETURN, 0, 0, _ALL))
+        first = [bpf.BY_CHANCE, bpf.if_any_bit(_ONE_IN - 1, 3 + 1, 0), *first]
     return [
-        (_LOAD_BYTE, 0, 0, _UDP_HEADER),
-        (_JUMP_EQUAL, 0, len(first), DATAGRAM_INITIATION),
+        bpf.load_byte(bpf.UDP_HEADER),
+        bpf.if_equal(DATAGRAM_INITIATION, 0, len(first)),
         *first,
-        (_JUMP_EQUAL, 2, 0, DATAGRAM_DATA),
-        (_JUMP_EQUAL, 1, 0, DATAGRAM_FINISH),
-        (_RETURN, 0, 0, 0),
-        (_LOAD_WORD, 0, 0, _INDEX_AT),
-        *known,
+        bpf.if_equal(DATAGRAM_DATA, 2, 0),
+        bpf.if_equal(DATAGRAM_FINISH, 1, 0),
+        bpf.DROP,
+        bpf.load_word(_INDEX_AT),
+        *named(indices),
     ]
+
+
+def named(indices: Collection[int]) -> Program:
+    """Ends a program: accepts if the word that was loaded is one of these, little-endian."""
+    if len(indices) > MAX_INDICES:
+        return [bpf.ACCEPT]
+    found = [
+        each for index in indices for each in (bpf.if_equal(bpf.swapped(index), 0, 1), bpf.ACCEPT)
+    ]
+    return [*found, bpf.DROP]
 
 
 class Sieve:
-    """The filter on one UDP socket: off, fine, or coarse."""
+    """The filter on one UDP socket: off, or of some level."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self.level = 0
-        """0 off, 1 strangers' garbage is dropped, `COARSE` most first messages, too."""
 
-    def set(self, level: int, indices: Collection[int]) -> None:
+    def set(self, level: int, program: Program) -> None:
         """Put the filter on (anew), or take it off."""
         try:
             if level:
-                wire = b"".join(_instruction(*each) for each in program(indices, level == COARSE))
-                held = ctypes.create_string_buffer(wire, len(wire))
-                described = struct.pack("@HP", len(wire) // 8, ctypes.addressof(held))
-                self._sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, described)
+                bpf.attach(self._sock, program)
             elif self.level:
-                self._sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+                bpf.detach(self._sock)
         except OSError:
             # Not allowed here: everything is read.
             return
         self.level = level
+
+
+class Strangers:
+    """What they cost at one socket, and the sieve that follows from it."""
+
+    __slots__ = (
+        "_began",
+        "_budget",
+        "_clock",
+        "_counts",
+        "_name",
+        "_program",
+        "_relief",
+        "_runs",
+        "_sieve",
+        "_sifting",
+        "_strange",
+        "spent",
+    )
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        budget: Budget,
+        clock: Callable[[], float],
+        counts: defaultdict[str, int],
+        name: str,
+        program: Callable[[int], Program],
+        most: int = COARSE,
+    ) -> None:
+        """`program` makes the sieve's of a level up to `most`; counters begin with `name`."""
+        self._sieve = Sieve(sock)
+        self._sifting = Sifting(most)
+        self._budget = budget
+        self._clock = clock
+        self._counts = counts
+        self._name = name
+        self._program = program
+        self._runs = self._strange = 0
+        """Runs of datagrams in this turn since the first stranger's, and those of strangers."""
+        self._began = 0.0
+        """The thread's CPU time then: links alone pay for no look at that clock."""
+        self._relief: asyncio.TimerHandle | None = None
+        self.spent = False
+        """They have used up their CPU time, as of the beginning of this turn."""
+
+    @property
+    def level(self) -> int:
+        """Of the sieve."""
+        return self._sieve.level
+
+    def turn(self, now: float) -> None:
+        """Runs are going to be taken."""
+        self._runs = self._strange = 0
+        if self.spent:
+            # While the kernel drops the others, there may be something for who comes now.
+            self.spent = not self._budget.charge(0.0, now)
+
+    def known(self) -> None:
+        """A run is a session's."""
+        self._runs += self._strange > 0
+
+    def stranger(self) -> bool:
+        """A run is a stranger's; whether it may be looked at."""
+        if not self._strange:
+            self._began = thread_time()
+        self._strange += 1
+        self._runs += 1
+        if self.spent:
+            # What is still in the socket from before the sieve; or there is none here.
+            self._counts[f"{self._name}__flood__dropped"] += 1
+        return not self.spent
+
+    def turned(self, now: float) -> None:
+        """All runs of the turn were taken: strangers' part of the time is charged; beyond their
+        budget they are sifted."""
+        if not self._strange:
+            return
+        seconds = (thread_time() - self._began) * self._strange / self._runs
+        self.spent = not self._budget.charge(seconds, now)
+        if self.spent and self._sifting.overspent(now):
+            first = "first_" if self._sifting.level > 1 else ""
+            self._counts[f"{self._name}__flood__{first}sifted"] += 1
+            self._sift(now)
+
+    def name_anew(self) -> None:
+        """There is another session, which the sieve has to let pass."""
+        if self._sieve.level:
+            self._sieve.set(self._sieve.level, self._program(self._sieve.level))
+
+    def close(self) -> None:
+        """The socket is going to be closed."""
+        if self._relief is not None:
+            self._relief.cancel()
+            self._relief = None
+
+    def _sift(self, now: float) -> None:
+        """Drop in the kernel what no session is named by, more or less of it, for a while."""
+        level = self._sifting.level
+        self._sieve.set(level, self._program(level) if level else [])
+        self.close()
+        if self._sifting.at is not None:
+            loop = asyncio.get_running_loop()
+            self._relief = loop.call_later(self._sifting.at - now, self._relieve)
+
+    def _relieve(self) -> None:
+        """See whether the flood has ended: a step back at a time."""
+        self._relief = None
+        self.spent = False
+        now = self._clock()
+        if self._sifting.look(now):
+            self._budget.forgo(now)
+        self._sift(now)

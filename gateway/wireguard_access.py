@@ -35,6 +35,7 @@ from gateway.model import GatewayStore, Kind, PairingRequest, PeerDevice, Sighti
 from gateway.nat.counters import Counters
 from gateway.pairing import PairingDesk, RequestRefused
 from gateway.peers import PeerRegistry
+from gateway.sieve import Budget
 from gateway.tunnels import Tunnels
 from gateway.wireguard_diagnosis import NEVER as NEVER_SEEN
 from gateway.wireguard_diagnosis import Known, Log, Trouble
@@ -100,6 +101,9 @@ class WireguardAccess:
         """In this turn of a door."""
         self._heirs: dict[bytes, WireguardOffer] = {}
         """New keys that are let in and not confirmed, by key; the old ones are good still."""
+        self._budget = Budget(now)
+        self._named = 0
+        """Indices of sessions that the doors' sieves know, see `Device.indices`."""
         self._sightings = store.sightings()
         self.log = Log()
         identity = store.secret("wireguard_key")
@@ -150,6 +154,8 @@ class WireguardAccess:
                         self.port,
                         self._poller,
                         self._counters,
+                        self.device,
+                        self._budget,
                         self._received,
                         self._turned,
                         self._drained,
@@ -376,6 +382,11 @@ class WireguardAccess:
             link.pump(now)
 
     def send_messages(self) -> None:
+        if self.device.indices != self._named:
+            # Before anybody can answer to one.
+            self._named = self.device.indices
+            for door in self._doors:
+                door.strangers.name_anew()
         for message, spot in self.device.take_messages():
             if not spot.door.closed:
                 where = spot.where

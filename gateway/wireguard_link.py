@@ -20,14 +20,18 @@ from time import sleep
 from typing import NamedTuple, Protocol
 
 from eventloop.poller import Poller
+from gateway.bpf import Program
 from gateway.datagram_socket import Ancillary, DatagramSocket, Where
 from gateway.link import PUMP_TURNS, Link
 from gateway.nat.counters import Counters
 from gateway.nat.router import TunnelPeer
+from gateway.sieve import Budget, Strangers
 from gateway.vouching import vouched
+from gateway.wireguard_sieve import LEVELS, LOUD_FROM, Loud, program, sender_of
 from netstack.join import SegmentJoiner
 from netstack.out import PacketOut
 from vshp.config import CloseReason
+from wireguard.device import Device
 from wireguard.peer import Peer, drop_packet
 
 REVIVAL_SECONDS = 1.0
@@ -97,34 +101,66 @@ class WireguardDoor(DatagramSocket):
         port: int,
         poller: Poller,
         counters: Counters,
+        device: Device,
+        budget: Budget,
         received: Callable[[memoryview, int, Spot, float], None],
         turned: Callable[[float], None],
         drained: Callable[[float], None],
     ) -> None:
-        """Open and bind; `turned` is called after some calls of `received`.
+        """Open and bind; `turned` is called after some calls of `received`. `budget` is what
+        may be spent on datagrams that are of none of the device's sessions.
 
         Raises ListenError.
         """
+        self._device = device
+        self._loud = Loud()
         self._on_received = received
         self._on_turned = turned
         self._moderation = Moderation()
         self._last = Spot(Where(None, 0, b""), self)
         self._on_drained = drained
         super().__init__(host, port, poller, counters)
+        self.strangers = Strangers(
+            self.sock, budget, poller.clock, self._counts, "wireguard", self._sieve, LEVELS
+        )
+
+    def close(self) -> None:
+        self.strangers.close()
+        super().close()
 
     def ready(self, mask: int, now: float) -> None:
         if mask & select.EPOLLOUT:
             self._send_held(now)
+        self.strangers.turn(now)
         taken = self._take_runs(TURN_RUNS, TURN_BYTES)
         if self._moderation.steady(taken, now) and taken < TURN_RUNS:
             sleep(NAP)
             self._take_runs(TURN_RUNS - taken, TURN_BYTES)
-        self._on_turned(self._poller.clock())
+        now = self._poller.clock()
+        self.strangers.turned(now)
+        self._on_turned(now)
 
     def _received(self, data: memoryview, segment: int, where: Where, now: float) -> None:
         if where is not self._last.where:
             self._last = Spot(where, self)
+        if self._device.names(data):
+            self.strangers.known()
+        else:
+            self._loud.note(sender_of(where.host), now)
+            if not self.strangers.stranger():
+                return
         self._on_received(data, segment, self._last, now)
+
+    def _sieve(self, level: int) -> Program:
+        """What the kernel lets through when strangers have used up what they may."""
+        loud, device = self._loud, self._device
+        if level >= LOUD_FROM:
+            loud.judge()
+        spots = (peer.endpoint for peer in device.peers.values())
+        six = ":" in self.host
+        hosts = {spot.host for spot in spots if spot is not None and (":" in spot.host) is six}
+        indices = {*device.pairs, *device.pending}
+        return program(level, indices, loud.senders, [sender_of(host) for host in hosts])
 
     def _drained(self, now: float) -> None:
         self._on_drained(now)

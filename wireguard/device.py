@@ -22,6 +22,8 @@ from wireguard.constants import (
     ALL_HANDSHAKE_BURST,
     ALL_HANDSHAKES_PER_SECOND,
     COOKIE_REPLY,
+    DATA,
+    DATA_OVERHEAD,
     HANDSHAKE_BURST,
     HANDSHAKES_PER_SECOND,
     INITIATION,
@@ -37,6 +39,7 @@ from wireguard.messages import (
     parse_cookie_reply,
     parse_initiation,
     parse_response,
+    unpack_data_header,
 )
 from wireguard.noise import Identity, PeerKeys, open_static, open_timestamp
 from wireguard.opener import Opener
@@ -104,6 +107,8 @@ class Device:
         """Not later than any peer's deadline."""
         self.behind = 0.0
         """Seconds by which the timestamp that was refused last was too early."""
+        self.indices = 0
+        """How many were given out: others than those that somebody was told of, if it has grown."""
         self._rng = rng
         self._cookies = CookieGuard(self.identity.cookie_key, now, rng)
         self._all = TokenBucket(ALL_HANDSHAKES_PER_SECOND, ALL_HANDSHAKE_BURST, now)
@@ -131,6 +136,13 @@ class Device:
         peer.wipe()
 
     # --- receiving ---------------------------------------------------------------------------
+
+    def names(self, data: memoryview) -> bool:
+        """Whether a run of datagrams begins with data of a session that there is."""
+        if len(data) < DATA_OVERHEAD:
+            return False
+        kind, index, _ = unpack_data_header(data, 0)
+        return kind == DATA and index in self.pairs
 
     def receive(self, data: memoryview, segment: int, where: Where, now: float) -> set[Peer]:
         """Datagrams of `segment` bytes (the last one less); the peers that were heard."""
@@ -219,6 +231,7 @@ class Device:
                 self.send(self._cookies.reply(message, sender, address, now), where)
                 return False
             # He hears us there: what others forge does not use up what he may have.
+            self.count("handshake__under_load__cookie_good")
             admitted = self._addresses.take(where.host, now)
         else:
             admitted = self._addresses.take(where.host, now) and self._all.take(now)
@@ -263,6 +276,7 @@ class Device:
         while True:
             index = int.from_bytes(self._rng(4), "little")
             if index not in self.pairs and index not in self.pending:
+                self.indices += 1
                 return index
 
     def forget_pair(self, pair: KeyPair) -> None:

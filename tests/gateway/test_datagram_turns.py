@@ -65,7 +65,7 @@ def test_a_busy_socket_gives_way_and_its_link_is_pumped_after_the_batch() -> Non
     nothing is sent before other flows' sockets have been looked at. Each run has a time of its
     own, as what is sent meanwhile may be acknowledged meanwhile."""
     owner, session = Owner(), Session()
-    parts: Any = SimpleNamespace(session_of=lambda data: session)
+    parts: Any = SimpleNamespace(session_of=lambda data: session, budget=None)
     door = DatagramDoor(
         "127.0.0.1", 0, StillPoller(), parts, parts, Counters(), parts, lambda link, now: None  # type: ignore[arg-type]
     )  # fmt: skip

@@ -78,17 +78,17 @@ def test_the_kernel_drops_what_names_no_session(wire: Wire) -> None:
         b"\x01" * 20,
         os.urandom(1200),
     ]
-    wire.sieve.set(1, ours)
+    wire.sieve.set(1, program(ours, False))
     assert wire.sieve.level == 1
     assert wire.arrived(*good, *bad, FIRST) == [*good, FIRST]
-    wire.sieve.set(1, ours[:1])
+    wire.sieve.set(1, program(ours[:1], False))
     assert wire.arrived(*good) == [good[0], good[4]]
     wire.sieve.set(0, [])
     assert wire.arrived(named(DATAGRAM_DATA, 77), b"\x09") != []
 
 
 def test_of_a_flood_of_first_messages_few_are_let_through(wire: Wire) -> None:
-    wire.sieve.set(COARSE, [7])
+    wire.sieve.set(COARSE, program([7], True))
     data = named(DATAGRAM_DATA, 7)
     through = wire.arrived(*[FIRST] * 32000)
     # 31 on average: less than 5 or more than 100 is no chance.
@@ -97,10 +97,10 @@ def test_of_a_flood_of_first_messages_few_are_let_through(wire: Wire) -> None:
 
 
 def test_more_sessions_than_a_filter_can_name_are_all_let_through(wire: Wire) -> None:
-    wire.sieve.set(1, range(MAX_INDICES))
+    wire.sieve.set(1, program(range(MAX_INDICES), False))
     assert wire.arrived(named(DATAGRAM_DATA, 1), named(DATAGRAM_DATA, MAX_INDICES)) != []
     assert len(wire.arrived(named(DATAGRAM_DATA, MAX_INDICES - 1))) == 1
-    wire.sieve.set(1, range(MAX_INDICES + 1))
+    wire.sieve.set(1, program(range(MAX_INDICES + 1), False))
     assert len(wire.arrived(named(DATAGRAM_DATA, 99_999), b"\x09" * 40)) == 1
     assert len(program(range(MAX_INDICES), True)) < 4096
 

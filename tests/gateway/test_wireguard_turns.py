@@ -12,6 +12,7 @@ import pytest
 
 from gateway import wireguard_link
 from gateway.nat.counters import Counters
+from gateway.sieve import Budget
 from gateway.wireguard_link import (
     NAP,
     RATE_SECONDS,
@@ -22,6 +23,8 @@ from gateway.wireguard_link import (
     Spot,
     WireguardDoor,
 )
+from sealing.identity import generate_identity
+from wireguard.device import Device
 
 
 class StillPoller:
@@ -38,8 +41,9 @@ class Door(WireguardDoor):
         self.turns: list[list[tuple[bytes, Spot]]] = []
         self._now: list[tuple[bytes, Spot]] = []
         super().__init__(
-            "127.0.0.1", 0, StillPoller(), Counters(), self.take, self.turn,  # type: ignore[arg-type]
-            lambda now: None,
+            "127.0.0.1", 0, StillPoller(), Counters(),  # type: ignore[arg-type]
+            Device(generate_identity(), self, 0.0, 0.0), Budget(monotonic()),  # type: ignore[arg-type]
+            self.take, self.turn, lambda now: None,
         )  # fmt: skip
 
     def take(self, data: memoryview, segment: int, spot: Spot, now: float) -> None:
