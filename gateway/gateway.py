@@ -532,7 +532,7 @@ class Gateway:
         """Listen for WireGuard where clients knock; that it fails stops nothing else."""
         hosts = [host for host, _ in self.config.listen]
         try:
-            self._wireguard.listen(hosts, anew)
+            self._wireguard.listen(hosts, self._loop.time(), anew)
         except ListenError as error:
             self.counters.counts["wireguard__listen__failed"] += 1
             _log.error("%s", error)

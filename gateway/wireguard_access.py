@@ -35,6 +35,7 @@ from gateway.model import GatewayStore, Kind, PairingRequest, PeerDevice, Sighti
 from gateway.nat.counters import Counters
 from gateway.pairing import PairingDesk, RequestRefused
 from gateway.peers import PeerRegistry
+from gateway.places import REOPEN_FIRST, REOPEN_MAX
 from gateway.sieve import Budget
 from gateway.tunnels import Tunnels
 from gateway.wireguard_diagnosis import NEVER as NEVER_SEEN
@@ -96,6 +97,9 @@ class WireguardAccess:
         self._broken = broken
         self._doors: list[WireguardDoor] = []
         self._hosts: tuple[str, ...] = ()
+        self._reopen_at = NEVER
+        """When to try again to open what could not be opened."""
+        self._pause = REOPEN_FIRST
         self._links: dict[Peer, WireguardLink] = {}
         self._heard: set[Peer] = set()
         """In this turn of a door."""
@@ -135,15 +139,40 @@ class WireguardAccess:
     def listening(self) -> list[str]:
         return [spell_endpoint(door.host, door.port) for door in self._doors if not door.closed]
 
-    def listen(self, hosts: Sequence[str], anew: bool = False) -> None:
-        """Listen at these addresses, once there is anybody to listen for. Raises ListenError."""
+    def listen(self, hosts: Sequence[str], now: float, anew: bool = False) -> None:
+        """Listen at these addresses, once there is anybody to listen for.
+
+        Raises ListenError, and goes on trying.
+        """
         wanted = tuple(dict.fromkeys(hosts))
         if wanted != self._hosts or anew:
             self.close()
             self._hosts = wanted
-        self._open()
+        try:
+            self._open()
+        except ListenError:
+            self._reopen_at = now + self._pause
+            raise
 
-    def _open(self) -> None:
+    def _reopen(self, now: float) -> bool:
+        """What could not be opened may be by now; true if it is."""
+        self._reopen_at = NEVER
+        if not self.wanted:
+            return False
+        try:
+            self._open(early=True)
+        except ListenError as error:
+            _log.warning("%s", error)
+            self._counters.counts["wireguard__listen__failed"] += 1
+            self._pause = min(2 * self._pause, REOPEN_MAX)
+            self._reopen_at = now + self._pause
+            return False
+        self._counters.counts["wireguard__listen__reopened"] += 1
+        self.knock(now)
+        return True
+
+    def _open(self, early: bool = False) -> None:
+        """All doors or none, unless nobody is listened for. Raises ListenError."""
         if self._doors or not self.wanted:
             return
         try:
@@ -159,11 +188,13 @@ class WireguardAccess:
                         self._received,
                         self._turned,
                         self._drained,
+                        early,
                     )
                 )
         except ListenError:
             self.close()
             raise
+        self._reopen_at, self._pause = NEVER, REOPEN_FIRST
         for peer in self.device.peers.values():
             self._adopt(peer)
 
@@ -193,6 +224,7 @@ class WireguardAccess:
 
     def close(self) -> None:
         """Listen no more."""
+        self._reopen_at = NEVER
         for door in self._doors:
             door.close()
         self._doors = []
@@ -344,16 +376,17 @@ class WireguardAccess:
 
     def get_timer(self) -> float | None:
         """When a session or an offer wants something."""
-        at = self.device.alarm
+        at = min(self.device.alarm, self._reopen_at)
         for offer in self.offers():
             at = min(at, offer.expires)
         return None if at == NEVER else at
 
     def handle_timer(self, now: float) -> bool:
-        """True when offers have expired."""
+        """True when offers have expired, or it is listened again."""
         self.device.handle_timer(now)
         self.send_messages()
-        return self.expire(now)
+        reopened = self._reopen_at <= now and self._reopen(now)
+        return self.expire(now) or reopened
 
     def expire(self, now: float) -> bool:
         """Forget configs that were not used in time; True when there were any."""

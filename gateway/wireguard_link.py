@@ -106,9 +106,12 @@ class WireguardDoor(DatagramSocket):
         received: Callable[[memoryview, int, Spot, float], None],
         turned: Callable[[float], None],
         drained: Callable[[float], None],
+        early: bool = False,
     ) -> None:
-        """Open and bind; `turned` is called after some calls of `received`. `budget` is what
-        may be spent on datagrams that are of none of the device's sessions.
+        """Open and bind; with `early` also to an address that is not there just now.
+
+        `turned` is called after some calls of `received`. `budget` is what may be spent on
+        datagrams that are of none of the device's sessions.
 
         Raises ListenError.
         """
@@ -119,7 +122,7 @@ class WireguardDoor(DatagramSocket):
         self._moderation = Moderation()
         self._last = Spot(Where(None, 0, b""), self)
         self._on_drained = drained
-        super().__init__(host, port, poller, counters)
+        super().__init__(host, port, poller, counters, early)
         self.strangers = Strangers(
             self.sock, budget, poller.clock, self._counts, "wireguard", self._sieve, LEVELS
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -265,6 +266,49 @@ async def test_the_port_may_be_taken_and_nothing_else_suffers(gateway: Gateway) 
             gateway.wireguard_add("phone")
         assert gateway.wireguard.offers() == []
     gateway.wireguard_add("phone")
+
+
+async def test_what_cannot_be_listened_at_is_tried_again(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.wireguard_access.REOPEN_FIRST", 0.02)
+    app = await let_in(gateway)
+    access, counts = gateway.wireguard, gateway.counters.counts
+    access._pause = 0.02
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as squatter:
+        access.close()
+        squatter.bind(("127.0.0.1", gateway.config.wireguard))
+        gateway.relisten()
+        # At once, and by the timer, with growing pauses.
+        await settle(lambda: counts["wireguard__listen__failed"] >= 3)
+        assert access.listening == [] and access._pause > 0.02
+    await settle(lambda: counts["wireguard__listen__reopened"])
+    assert access.listening == [f"127.0.0.1:{gateway.config.wireguard}"]
+    assert access._pause == 0.02 and await app.asks() is not None
+    assert counts["wireguard__listen__reopened"] == 1
+
+
+async def test_an_address_that_is_not_there_yet_is_listened_at_before_it_comes(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await let_in(gateway)
+    access, absent = gateway.wireguard, "198.51.100.7"
+    access._pause = 0.02
+    with pytest.raises(ListenError):
+        access.listen([absent], gateway.now())
+    gateway._pulse.settle_soon()
+    await settle(lambda: access.listening == [f"{absent}:{gateway.config.wireguard}"])
+
+
+async def test_nobody_is_listened_for_when_there_is_nobody_any_more(gateway: Gateway) -> None:
+    await let_in(gateway)
+    access = gateway.wireguard
+    access._pause = 0.02
+    with pytest.raises(ListenError):
+        access.listen(["198.51.100.7"], gateway.now())
+    gateway.revoke(gateway.peers()[0].id)
+    await asyncio.sleep(0.1)
+    assert access.listening == [] and access._reopen_at == math.inf
 
 
 async def test_where_wireguard_is_off_no_device_is_made() -> None:

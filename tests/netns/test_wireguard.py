@@ -2,8 +2,9 @@
 
 wireguard-go is Debian's; see `tests/netns/wireguard_app.py`.
 
-The device that moves takes another port. With another address (half a minute, since
-wireguard-go keeps to the old one until its own timer lets go of it):
+The device that moves is given another address and port by a NAT before it. With another
+address of its own (half a minute, since wireguard-go keeps to the old one until its own timer
+lets go of it):
 
     VPNSHARE_ROAM=1 python -m pytest tests/netns/test_wireguard.py
 
@@ -36,7 +37,7 @@ from tests.netns.servers import FILE_NAME
 from tests.netns.terminal import read_qr
 from tests.netns.wireguard_app import WIREGUARD_PORT as PORT
 from tests.netns.wireguard_app import App, let_in, missing
-from tests.netns.world import GATEWAY_LAN, SERVER, SERVER6, Shape, World
+from tests.netns.world import GATEWAY_LAN, GATEWAY_LAN6, SERVER, SERVER6, Shape, World
 
 SIZE = 50_000_000
 ROAM = "VPNSHARE_ROAM" in os.environ
@@ -199,18 +200,39 @@ def test_the_device_moves_during_a_download(connected: Connected) -> None:
     if ROAM:
         _readdress(host, "10.1.0.2", "10.1.0.9")
     else:
-        host.run(["wg", "set", connected.app.interface, "listen-port", "40404"])
+        host.ip("address add 10.1.0.9/24 dev lan0")
+        host.nft(other_address(int(lease["endpoint"].rpartition(":")[2])))
     try:
         pings = host.start(["ping", "-i", "0.5", SERVER], name="moved")
         assert bulk.popen.wait(60) == 0
         pings.kill()
         [moved] = gateway.leases()
         assert moved["endpoint"] != lease["endpoint"] and moved["id"] == lease["id"]
-        assert moved["endpoint"].startswith("10.1.0.9:" if ROAM else "10.1.0.2:40404")
+        assert moved["endpoint"].startswith("10.1.0.9:" if ROAM else "10.1.0.9:40404")
     finally:
+        if not ROAM:
+            host.nft("delete table ip moved")
+            host.ip("address del 10.1.0.9/24 dev lan0")
+            host.run(["ping", "-c", "1", SERVER], check=False)
         if ROAM:
             _readdress(host, "10.1.0.9", "10.1.0.2")
             host.run(["ping", "-c", "1", SERVER], check=False)
+
+
+def other_address(port: int) -> str:
+    """The app at this port of 10.1.0.2 is seen at another address and port: a NAT without memory,
+    since wg-quick's rules have the kernel remember the way that it has."""
+    return f"""table ip moved {{
+    chain out {{
+        type filter hook postrouting priority 300;
+        udp dport {PORT} ip saddr set 10.1.0.9 udp sport set 40404
+    }}
+    chain in {{
+        type filter hook prerouting priority -300;
+        udp sport {PORT} udp dport 40404 ip daddr set 10.1.0.2 udp dport set {port}
+    }}
+}}
+"""
 
 
 def _readdress(host: Host, old: str, new: str) -> None:
@@ -231,6 +253,30 @@ def test_a_device_of_the_other_kind_beside_it(connected: Connected) -> None:
         assert "wireguard" in kinds and len(kinds) == 2
         assert fetch(world.second) == fetch(connected.host) == 100_000
         client.command("disconnect")
+
+
+def test_the_gateways_address_goes_and_comes_back_and_the_system_ends_the_socket(
+    connected: Connected,
+) -> None:
+    """As a hotspot that is off for a moment, with Android's netd (SOCK_DESTROY)."""
+    host, gateway, router = connected.host, connected.gateway, connected.world.gateway
+    before, session = gateway.leases(), connected.app.handshakes()
+    bulk = host.start(
+        ["curl", "-sS", "--max-time", "60", "-o", "/dev/null", "--limit-rate", "3M",
+         url(SERVER, "bytes/6000000")]
+    )  # fmt: skip
+    time.sleep(0.5)
+    router.ip("link set lan0 down", f"address del {GATEWAY_LAN}/24 dev lan0")
+    router.run(["ss", "-K", "-H", "-n", "-u", "-a", "sport", "=", f":{PORT}"])
+    time.sleep(0.5)
+    router.ip(
+        f"address add {GATEWAY_LAN}/24 dev lan0",
+        "link set lan0 up",
+        f"address replace {GATEWAY_LAN6}/64 dev lan0 nodad",
+    )
+    assert bulk.popen.wait(60) == 0, bulk.tail()
+    assert gateway.leases()[0]["id"] == before[0]["id"]
+    assert connected.app.handshakes() == session, "nobody has noticed"
 
 
 @pytest.mark.usefixtures("leaks")
