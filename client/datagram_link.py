@@ -152,12 +152,19 @@ class DatagramLink(Link):
                     self._joiner.flush()
         self._settle(ending)
 
+    def detach(self) -> None:
+        """See `LinkDriver`."""
+        super().detach()
+        self.session.on_row = None
+
     def _into_nic(self) -> PacketHandler:
         """Segments that came one by one go to the NIC in large pieces, if it takes such."""
         packet = super()._into_nic()
         if not self._vnet_header:
+            self.session.on_row = None
             return packet
         self._joiner = SegmentJoiner(packet)
+        self.session.on_row = self._joiner.take_row
         return self._joiner.take
 
     def _refused(self, error: OSError) -> Ending | None:

@@ -55,6 +55,11 @@ class DatagramLink(SessionLink):
         """Segments that came one by one reach the NAT in large pieces."""
         super().attach(peer)
         self.session.on_packet = self._joiner.take
+        self.session.on_row = self._joiner.take_row
+
+    def detach(self) -> None:
+        super().detach()
+        self.session.on_row = None
 
     @property
     def local(self) -> str:
@@ -135,6 +140,7 @@ class DatagramLink(SessionLink):
 
     def _drop(self, reason: str, now: float) -> None:
         self._joiner.emit = drop_packet
+        self.session.on_row = None
         super()._drop(reason, now)
 
     def search_path(self, now: float) -> None:

@@ -19,13 +19,15 @@ again with a fresh first message; whoever forged it had to see the first.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
 
 from sealing.errors import LocalMisuse, PeerViolation, ProtocolError
 from sealing.records import TAG_SIZE, RecordKey
-from sealing.replay import ReplayWindow
+from sealing.replay import NO_COUNTER, ReplayWindow
+from sealing.slots import HEADROOM, Slots
 from vshp.config import LeaseConfig, Suite
 from vshp.constants import (
     CHALLENGE_SIZE,
@@ -52,6 +54,9 @@ from vshp.path_proof import PathProof
 from vshp.reliable import ControlReceiver, ControlSender, decode_ack, encode_ack
 from vshp.states import State
 
+RowHandler = Callable[[memoryview, int, int, int, int], None]
+"""(buffer, start, size, stride, count): IP packets of one size, the first of them at `start`, each
+`stride` bytes behind the one before. Valid during the call only, as for `PacketHandler`."""
 Address = Any
 """Where a peer is, as the driver names it (its address, the path to it): only compared here."""
 
@@ -101,6 +106,10 @@ class DatagramTransport(SessionCore):
         self._old_key_until = 0.0
         self._epoch = 0
         self._scratch = memoryview(bytearray(MIN_PATH_PAYLOAD))
+        self._slots: Slots | None = None
+        """For records in a row; None before the first."""
+        self.on_row: RowHandler | None = None
+        """Takes packets that came in a row; without it `on_packet` takes each."""
         self._sender = ControlSender()
         self._receiver = ControlReceiver()
         self._repeat: bytes | None = None
@@ -122,8 +131,9 @@ class DatagramTransport(SessionCore):
         """
         at, end = 0, len(data)
         while at < end:
+            begin = at
             at = self._records_in_a_row(data, at, segment, address, now)
-            if at < end:
+            if at == begin:
                 self.receive_datagram(data[at : at + segment], address, now)
                 at += segment
 
@@ -242,58 +252,74 @@ class DatagramTransport(SessionCore):
     def _records_in_a_row(
         self, data: memoryview, at: int, segment: int, address: Address, now: float
     ) -> int:
-        """The way of bulk traffic: records under the present key from where the peer is known to
-        be, one after the other. Returns the offset of the first datagram that is anything else."""
-        key, window, scratch = self._key, self._window, self._scratch
+        """The way of bulk traffic: records of `segment` bytes under the present key, each newer
+        than all before it, from where the peer is known to be. They are opened side by side, up to
+        the first that is not just one packet. Returns the offset of the next datagram."""
+        key, window = self._key, self._window
+        size, last = segment - _OVERHEAD, len(data) - segment
         if (
             self.state is not State.OPEN
             or key is None
             or window is None
             or not self.records
             or address != self.address
-            or segment > len(scratch)
+            or size < _LEAST_PACKET
+            or at > last
         ):
             return at
+        slots = self._slots
+        if slots is None:
+            slots = self._slots = Slots()
         expected = DATAGRAM_DATA | (self._epoch & 0xFF) << 8 | self.index << 32
-        check, commit, writer = window.check, window.commit, self.writer
-        decrypt, nonce = key.decrypt_into, key.nonce
-        end = len(data)
-        self._from = address
+        packet = _IP_PACKET | size - FRAME_HEADER_SIZE << 8
+        decrypt, nonce, newest = key.decrypt_into, key.nonce, window.newest
+        counters: list[int] = []
+        other: memoryview | None = None
         try:
-            while at < end:
-                stop = at + segment
-                if stop > end:
-                    stop = end
-                size = stop - at - _OVERHEAD
-                if size < FRAME_HEADER_SIZE:
-                    break
+            for slot in slots.of(size):
                 head, counter = _words(data, at)
-                if head != expected or check(counter) is not None:
+                if head != expected or not newest < counter < NO_COUNTER:
                     break
                 body = at + DATA_HEADER_SIZE
+                decrypt(nonce(0, counter), data[body : at + segment], data[at:body], slot)
+                counters.append(counter)
+                newest = counter
+                at += segment
+                if _u32(slot)[0] != packet:
+                    other = slot
+                    break
+                if at > last:
+                    break
+        except InvalidTag:
+            # It is opened once more, and then told of.
+            pass
+        if counters:
+            self._sent_when_heard = self.writer.records - self._answers
+            window.commit_row(counters)
+            self.records += len(counters)
+            self._from = address
+            self._hand_over(slots.view, size, len(counters) - (other is not None))
+            if other is not None and self.state is State.OPEN:
                 try:
-                    decrypt(nonce(0, counter), data[body:stop], data[at:body], scratch[:size])
-                except InvalidTag:
-                    break
-                sent = writer.records - self._answers
-                commit(counter)
-                self.records += 1
-                at = stop
-                word = _u32(scratch, 0)[0]
-                if word == _IP_PACKET | size - FRAME_HEADER_SIZE << 8 and size >= _LEAST_PACKET:
-                    self.on_packet(scratch, FRAME_HEADER_SIZE, size, False)
-                else:
-                    self._frames(scratch, size, now)
-                self._sent_when_heard = sent
-                if self._key is not key or self.state is not State.OPEN:
-                    break
-        except ProtocolError as error:
-            if not isinstance(error, LocalMisuse):
-                self._fail(error)
-            raise
+                    self._frames(other, size, now)
+                except ProtocolError as error:
+                    if not isinstance(error, LocalMisuse):
+                        self._fail(error)
+                    raise
         if self._sender.deadline is None:
             self._sender.arm(now, self.rtt)
         return at
+
+    def _hand_over(self, view: memoryview, size: int, count: int) -> None:
+        """The packets in the first `count` slots of that size."""
+        start, stride = HEADROOM + FRAME_HEADER_SIZE, HEADROOM + size
+        size -= FRAME_HEADER_SIZE
+        if self.on_row is not None:
+            if count:
+                self.on_row(view, start, size, stride, count)
+            return
+        for at in range(start, start + count * stride, stride):
+            self.on_packet(view, at, at + size, False)
 
     def _seen_elsewhere(self, address: Address, now: float) -> None:
         """The newest datagram came from another address: the peer has moved, or somebody else

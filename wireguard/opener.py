@@ -18,18 +18,12 @@ from struct import Struct
 from cryptography.exceptions import InvalidTag
 
 from sealing.replay import NO_COUNTER
+from sealing.slots import HEADROOM, Slots
 from wireguard.constants import DATA, DATA_HEADER_SIZE, DATA_OVERHEAD, REJECT_AFTER_TIME
 from wireguard.keypairs import KeyPair
 from wireguard.messages import data_words, unpack_data_header
 from wireguard.peer import Peer, Where
 
-HEADROOM = 64
-"""Bytes free in front of an opened packet."""
-MAX_ROW = 64
-"""Datagrams that are opened side by side."""
-MAX_DATAGRAM = 65536
-MAX_SIZES = 16
-"""Sizes of packets for which views of the slots are kept."""
 LEAST_PACKET = 20
 
 _inner_v4 = Struct("!I8x4s").unpack_from
@@ -46,9 +40,8 @@ class Opener:
         """`pairs` are all key pairs, by our index; both stay the owner's."""
         self._pairs = pairs
         self._counters = counters
-        self._plain = memoryview(bytearray(MAX_ROW * HEADROOM + MAX_DATAGRAM))
-        self._slots: dict[int, list[memoryview]] = {}
-        """Places in there, by the size of what is opened."""
+        self._slots = Slots()
+        self._plain = self._slots.view
 
     def datagram(self, data: memoryview, where: Where, now: float, heard: dict[Peer, bool]) -> bool:
         """Open one; False when it does not carry data.
@@ -127,7 +120,7 @@ class Opener:
         begin, last = at, len(data) - segment
         forged = False
         try:
-            for slot in self._slots_of(size):
+            for slot in self._slots.of(size):
                 if at > last:
                     break
                 word, counter = data_words(data, at)
@@ -148,18 +141,6 @@ class Opener:
             self._count("data__forged__dropped")
             at += segment
         return at
-
-    def _slots_of(self, size: int) -> list[memoryview]:
-        """Where a row of packets of `size` bytes is opened, `HEADROOM` bytes between any two."""
-        slots = self._slots.get(size)
-        if slots is None:
-            if len(self._slots) >= MAX_SIZES:
-                self._slots.clear()
-            plain, stride = self._plain, HEADROOM + size
-            end = stride * min(MAX_ROW, len(plain) // stride)
-            slots = [plain[at : at + size] for at in range(HEADROOM, end, stride)]
-            self._slots[size] = slots
-        return slots
 
     def _hand_over(self, peer: Peer, size: int, count: int) -> None:
         """What lies in the first `count` slots of that size."""

@@ -12,7 +12,9 @@ from sealing.errors import PeerViolation
 from tests.gro import joined
 from tests.vshp.dialogue import LEASE
 from tests.vshp.lossy import World, connected, split
-from vshp.frames import FrameType
+from vshp.config import CloseReason
+from vshp.datagram import RowHandler
+from vshp.frames import FrameType, encode_close
 
 OPERATIONS = st.lists(
     st.one_of(
@@ -48,14 +50,24 @@ def sealed(world: World, operations: list[tuple[str, int]]) -> list[bytes]:
     return found
 
 
+def in_rows(world: World) -> RowHandler:
+    def take(buf: memoryview, start: int, size: int, stride: int, count: int) -> None:
+        for at in range(start, start + count * stride, stride):
+            world.at_gateway.append(bytes(buf[at : at + size]))
+
+    return take
+
+
 @settings(max_examples=60, deadline=None)
-@given(OPERATIONS)
-def test_joined_or_one_by_one_it_is_the_same(operations: list[tuple[str, int]]) -> None:
+@given(OPERATIONS, st.booleans())
+def test_joined_or_one_by_one_it_is_the_same(operations: list[tuple[str, int]], rows: bool) -> None:
     told = []
     for together in (False, True):
         world = connected(lease=replace(LEASE, mtu=1400))
         datagrams = sealed(world, operations)
         session = world.session
+        if rows:
+            session.on_row = in_rows(world)
         pieces = joined(datagrams) if together else [(data, len(data)) for data in datagrams]
         for data, segment in pieces:
             session.receive_datagrams(memoryview(data), segment, world.address, world.now)
@@ -93,3 +105,29 @@ def test_a_run_from_elsewhere_does_not_move_the_peer() -> None:
     assert world.session.address == before
     assert world.session.counters["datagram__address__challenged"] >= 1
     assert len(world.at_gateway) == 5
+
+
+def test_packets_of_a_run_are_handed_over_together() -> None:
+    world = connected(lease=replace(LEASE, mtu=1400))
+    found = sealed(world, [("packet", 1300)] * 7)
+    rows: list[tuple[int, int]] = []
+    world.session.on_row = lambda buf, start, size, stride, count: rows.append((size, count))
+    run = memoryview(b"".join(found))
+    world.session.receive_datagrams(run, len(found[0]), world.address, world.now)
+    assert rows == [(1300, 7)] and world.at_gateway == []
+    assert world.session.records >= 7
+
+
+def test_what_follows_a_close_in_a_run_goes_nowhere() -> None:
+    world = connected(lease=replace(LEASE, mtu=1400))
+    client = world.client
+    found = sealed(world, [("packet", 1300)] * 2)
+    size = len(found[0])
+    client.writer.frame(FrameType.CLOSE, encode_close(CloseReason.SHUTDOWN))
+    client.writer.frame(FrameType.PROBE, bytes(1300 - 4 - len(encode_close(CloseReason.SHUTDOWN))))
+    client.writer.flush()
+    found += split(client.datagrams_to_send()) + sealed(world, [("packet", 1300)] * 2)
+    assert {len(data) for data in found} == {size}
+    run = memoryview(b"".join(found))
+    world.session.receive_datagrams(run, size, world.address, world.now)
+    assert len(world.at_gateway) == 2 and world.session.closed

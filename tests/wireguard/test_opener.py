@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealing.records import Buffer
+from sealing.slots import MAX_ROW
 from tests.gro import joined
 from tests.wireguard.pipe import Pair, Spot, packet
 from wireguard.constants import DATA
-from wireguard.opener import MAX_ROW, MAX_SIZES
 
 ELSEWHERE = Spot("10.0.0.77", 7777)
 SIZES = st.sampled_from([0, 12, 300, 1000, 1000, 1000, 1000])
@@ -177,19 +177,3 @@ def test_a_forged_datagram_in_a_row_costs_one_look() -> None:
     pair.gateway.device.receive(memoryview(run), len(datagrams[0]), pair.client.spot, pair.now)
     assert len(pair.gateway.packets) == 5
     assert len(looks) == 5
-
-
-@pytest.mark.parametrize("version", [4, 6])
-def test_views_of_many_sizes_are_not_kept(version: int) -> None:
-    pair = Pair()
-    pair.connect()
-    for size in range(1, 3 * MAX_SIZES):
-        pair.path = lambda sender, datagram: []
-        pair.log.clear()
-        body = bytes(16 * size)
-        for _ in range(2):
-            assert pair.send(pair.client, packet(2, body, version))
-        run = b"".join(pair.sent("client", DATA))
-        pair.gateway.device.receive(memoryview(run), len(run) // 2, pair.client.spot, pair.now)
-        assert pair.gateway.packets[-2:] == [packet(2, body, version)] * 2
-    assert len(pair.gateway.device._opener._slots) <= MAX_SIZES
