@@ -197,6 +197,7 @@ class Unit:
                 "DeviceAllow=/dev/net/tun rw",
             ]
         lines += ["ProtectKernelTunables=yes", "PrivateDevices=yes", "ProtectProc=invisible"]
+        lines += ["ProcSubset=pid", f"InaccessiblePaths={' '.join(f'-{path}' for path in SECRETS)}"]
         if self.kernel < _BINDS_FREELY:
             return [*lines, "CapabilityBoundingSet=CAP_NET_RAW"]
         # Root in name, to share its folders with the client: without one capability, and in a
@@ -235,6 +236,12 @@ class Unit:
         )
 
 
+SECRETS = (
+    "/boot", "/etc/NetworkManager/system-connections", "/etc/gshadow", "/etc/gshadow-",
+    "/etc/openvpn", "/etc/shadow", "/etc/shadow-", "/etc/ssh", "/etc/ssl/private",
+    "/etc/sudoers", "/etc/sudoers.d", "/etc/wireguard", "/var/backups", "/var/log", "/var/spool",
+)  # fmt: skip
+"""What the gateway could read as who owns it, and has no business with."""
 _BINDS_FREELY = (5, 7)
 """The first kernel that lets anybody tie a socket to a device, without CAP_NET_RAW."""
 _BEFORE_THE_NETWORK = (

@@ -26,6 +26,20 @@ NO_EXEC_AFTER_WRITE = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); "  # PR_SET_MDWE, Linux 6.3
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
+MASKED = """set -e
+mount -t proc -o subset=pid proc /proc
+mount -t tmpfs none /mnt
+mkdir /mnt/folder
+: >/mnt/file
+for path in $0; do
+    if [ -d $path ]; then
+        mount --bind /mnt/folder $path
+    elif [ -e $path ]; then
+        mount --bind /mnt/file $path
+    fi
+done
+exec "$@"
+"""
 
 
 def restricted(module: str, *words: str) -> list[str]:
@@ -40,6 +54,11 @@ def restricted(module: str, *words: str) -> list[str]:
     drop = ["setpriv", f"--bounding-set=-all{f',+{kept}' if kept else ''}", "--no-new-privs", "--"]
     if "PrivateUsers=yes" in unit:
         drop = ["unshare", "--user", "--map-root-user", *drop]
+    for line in unit:
+        if line.startswith("InaccessiblePaths="):
+            hidden = [word.removeprefix("-") for word in line.partition("=")[2].split()]
+            assert "ProcSubset=pid" in unit
+            drop = ["unshare", "--mount", "sh", "-c", MASKED, " ".join(hidden), *drop]
     return [*drop, sys.executable, "-I", "-c", NO_EXEC_AFTER_WRITE, *command]
 
 
@@ -53,6 +72,10 @@ def test_gateway_and_client_work_with_the_rights_of_their_units(
             status = Path(f"/proc/{process.pid}/status").read_text()
             (kept,) = [line.split()[1] for line in status.splitlines() if line[:6] == "CapEff"]
             assert int(kept, 16) in (0, 1 << 12), "nothing, or CAP_NET_ADMIN"
+            sees = Path(f"/proc/{process.pid}/root")
+            if not int(kept, 16):
+                assert not (sees / "proc" / "meminfo").exists()
+                assert not (sees / "etc" / "shadow").read_bytes()
         until = time.monotonic() + 20
         while (found := demo.totals(shown))["to_device_bytes"] < 100_000:
             assert time.monotonic() < until, found

@@ -61,7 +61,7 @@ def test_the_package_is_as_debian_wants_it(deb: Path, unpacked: Path) -> None:
     assert tops == {"usr/bin/vpnshare", "usr/lib/vpnshare", "usr/share/doc", "usr/share/man"}
     inside = {path.name for path in (unpacked / "usr/lib/vpnshare").iterdir()}
     assert inside == {*rooms(), "venv"}
-    if lintian := shutil.which("lintian"):
+    if os.environ.get("VPNSHARE_TEST_LINTIAN") and (lintian := shutil.which("lintian")):
         done = subprocess.run([lintian, "--fail-on", "error", deb], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
 

@@ -45,6 +45,9 @@ def test_the_system_gateway() -> None:
     assert service["ExecStart"] == "/opt/vpnshare gateway"
     assert service["RuntimeDirectory"] == service["StateDirectory"] == "vpnshare"
     assert service["CapabilityBoundingSet"] == "" and service["PrivateUsers"] == "yes"
+    assert service["ProcSubset"] == "pid"
+    hidden = service["InaccessiblePaths"].split()
+    assert {"-/etc/shadow", "-/etc/ssh", "-/etc/wireguard"} <= {*hidden}
     old = parsed(Unit("gateway", Manager.SYSTEM, ("/opt/vpnshare",), env=ENV, kernel=(5, 6)))
     assert old["Service"]["CapabilityBoundingSet"] == "CAP_NET_RAW"
     assert "PrivateUsers" not in old["Service"]
