@@ -34,9 +34,8 @@ SHARING = frozenset({
     "revoke", "share", "unshare", "up", "wireguard",
 })  # fmt: skip
 EITHER = frozenset({
-    "console", "demo", "discover", "doctor", "down", "flows", "join", "leave", "logs", "restart",
-    "service",
-    "set", "settings", "status", "version",
+    "bundle", "console", "demo", "discover", "doctor", "down", "flows", "join", "leave", "logs",
+    "restart", "service", "set", "settings", "status", "version",
 })  # fmt: skip
 
 _VERBS = "|".join(sorted(RECEIVING | SHARING | EITHER))

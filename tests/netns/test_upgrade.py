@@ -130,14 +130,15 @@ def test_the_gateway_and_then_the_device_change_over(world: World, before: Path)
 
 
 def begin_download(client: Client) -> Process:
-    """One that runs for some seconds, and runs now."""
+    """One that runs for some seconds, longer than any buffer takes it in, and runs now."""
+    before = client.status()["from_tunnel_bytes"]
     loading = client.host.start(
-        ["curl", "-sSf", "-m", "60", "--limit-rate", "500k", "-o", "/dev/null",
-         f"http://{SERVER}:8000/bytes/2000000"],
+        ["curl", "-sSf", "-m", "60", "--limit-rate", "5M", "-o", "/dev/null",
+         f"http://{SERVER}:8000/bytes/30000000"],
         name="download",
     )  # fmt: skip
-    before = client.status()["from_tunnel_bytes"]
-    wait_for(lambda: client.status()["from_tunnel_bytes"] > before + 200_000, "it to run")
+    wait_for(lambda: client.status()["from_tunnel_bytes"] > before + 1_000_000, "it to run")
+    assert loading.running()
     return loading
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 from services.cli.commands import COMMANDS, parser_for
 from services.cli.exits import Exit
+from services.cli.main import main
 from services.control import calling
 from services.control import schema as s
 from services.control.errors import ControlError
@@ -25,7 +27,7 @@ from tests.services import hints
 CALLED = "./vpnshare"
 HINTS = hints.everywhere()
 NOT_RUN = frozenset({
-    "client", "connect", "console", "demo", "down", "gateway", "join", "leave", "restart",
+    "bundle", "client", "connect", "console", "demo", "down", "gateway", "join", "leave", "restart",
     "service", "up",
 })  # fmt: skip
 """They change the machine, or stay: their words are parsed and no more."""
@@ -123,15 +125,20 @@ def _run(
     raise AssertionError(done.stderr)
 
 
-def test_every_hint_runs(running: dict[str, str]) -> None:
+def test_every_hint_runs(running: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """None is a usage error or a trace; and what it says in its turn can be pasted, too."""
+    for name in running:
+        monkeypatch.setenv(name, running[name])
+    monkeypatch.chdir(running["VPNSHARE_HOME"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
     said_somewhere = [hint for hint in HINTS if "cli/commands.py" not in hint.place]
     order = sorted({hint.words for hint in said_somewhere if not _stays(hint.words)})
     assert len(order) > 25
     for text in order:
-        done = _run(running, _parsed(text))
-        said = done.stdout + done.stderr
-        assert done.returncode != Exit.USAGE, f"{text}: {said}"
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+            code = main(_parsed(text))
+        said = out.getvalue()
+        assert code != Exit.USAGE, f"{text}: {said}"
         assert "Traceback" not in said and "failed unexpectedly" not in said, f"{text}: {said}"
         bare = calling.COMMAND.search(said)
         assert bare is None, f"{text} names {bare and bare[0]!r}: {said}"
