@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import sys
-from collections.abc import Callable
 from types import FrameType
 from typing import Any, cast
 
 from client.link import _ZERO_HEADER, Link
 from client.nic import VNET_HEADER_SIZE
-from vshp.core import PacketHandler
+from vshp.constants import FRAME_HEADER, FRAME_HEADER_SIZE, MIN_PACKET
+from vshp.core import PacketHandler, PacketsHandler
+from vshp.frames import FrameType as Kind
+
+frame_header = struct.Struct(FRAME_HEADER).unpack_from
+IP_PACKET = Kind.IP_PACKET.value
 
 ON, OFF = signal.SIGUSR1, signal.SIGUSR2
 
@@ -41,20 +46,51 @@ def blind(link: Link) -> PacketHandler:
     return packet
 
 
+def blind_to_all(link: Link) -> PacketsHandler:
+    """`Link._known_into_nic` without the look."""
+    write, writev, fd, vnet_header = os.write, os.writev, link._nic_fd, link._vnet_header
+
+    def packets(buf: memoryview, at: int, end: int) -> int:
+        carried = 0
+        while at < end:
+            kind, size, high = frame_header(buf, at)
+            start = at + FRAME_HEADER_SIZE
+            tail = start + size
+            if kind != IP_PACKET or size < MIN_PACKET or tail > end or high:
+                break
+            try:
+                if vnet_header:
+                    writev(fd, (_ZERO_HEADER, buf[start:tail]))
+                else:
+                    write(fd, buf[start:tail])
+            except BlockingIOError:
+                link._count("nic__queue_full__dropped")
+            except OSError:
+                link._count("nic__write_refused__dropped")
+            carried += size
+            at = tail
+        link.received_packets_bytes += carried
+        return at
+
+    return packets
+
+
 def main() -> int:
     """The command; the exit code."""
-    looking = Link._into_nic
+    looking, looking_at_all = Link._into_nic, Link._known_into_nic
     links: list[Link] = []
-
-    way: Callable[[Link], PacketHandler] = looking
+    on = True
 
     def into_nic(link: Link) -> PacketHandler:
         links[:] = [each for each in links if not each._closed and each is not link] + [link]
-        return way(link)
+        return looking(link) if on else blind(link)
+
+    def known_into_nic(link: Link) -> PacketsHandler:
+        return looking_at_all(link) if on else blind_to_all(link)
 
     def switch(number: int, _: FrameType | None) -> None:
-        nonlocal way
-        way = looking if number == ON else blind
+        nonlocal on
+        on = number == ON
         for link in links:
             if link._nic is not None:
                 # Between packets, not in one.
@@ -63,8 +99,9 @@ def main() -> int:
     def renew(link: Link) -> None:
         if link._nic is not None:
             link.session.on_packet = link._into_nic()
+            link.session.on_packets = link._known_into_nic()
 
-    cast(Any, Link)._into_nic = into_nic
+    cast(Any, Link)._into_nic, cast(Any, Link)._known_into_nic = into_nic, known_into_nic
     for number in (ON, OFF):
         signal.signal(number, switch)
     from services.cli.main import main as command

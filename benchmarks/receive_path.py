@@ -67,30 +67,36 @@ class Worker:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--bursts", type=int, default=1000, help="of each kind (default 1000)")
+    parser.add_argument("--workers", type=int, default=4, help="in turn, since no two processes"
+                        " lie in memory alike (default 4)")  # fmt: skip
     parser.add_argument("--against", type=Path, metavar="TREE", help="another checkout")
     options = parser.parse_args()
+    tree = options.against.resolve() if options.against else TREE
     for way, kinds in KINDS.items():
-        this = Worker(TREE, way)
-        tree = options.against.resolve() if options.against else TREE
-        that = Worker(tree, way, *([] if options.against else ["blind"]))
-        try:
-            for kind in kinds:
-                in_turns(this, that, kind, 20)
-                report(f"{way}, {kind}", *in_turns(this, that, kind, options.bursts))
-        finally:
-            this.close()
-            that.close()
+        took: dict[str, tuple[list[float], list[float]]] = {kind: ([], []) for kind in kinds}
+        for _ in range(options.workers):
+            this = Worker(TREE, way)
+            that = Worker(tree, way, *([] if options.against else ["blind"]))
+            try:
+                for kind, (some, others) in took.items():
+                    in_turns(this, that, kind, 20, ([], []))
+                    in_turns(this, that, kind, options.bursts // options.workers, (some, others))
+            finally:
+                this.close()
+                that.close()
+        for kind, (some, others) in took.items():
+            report(f"{way}, {kind}", some, others)
 
 
-def in_turns(one: Worker, other: Worker, kind: str, bursts: int) -> tuple[list[float], list[float]]:
+def in_turns(
+    one: Worker, other: Worker, kind: str, bursts: int, took: tuple[list[float], list[float]]
+) -> None:
     """Bursts of both, either order as likely as the other."""
-    took: tuple[list[float], list[float]] = [], []
     for _ in range(bursts):
         pair = [(one, took[0]), (other, took[1])]
         random.shuffle(pair)
-        for worker, list_ in pair:
-            list_.append(worker.burst(kind))
-    return took
+        for worker, found in pair:
+            found.append(worker.burst(kind))
 
 
 def report(kind: str, some: list[float], others: list[float]) -> None:

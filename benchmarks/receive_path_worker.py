@@ -114,9 +114,10 @@ def opened(offload: bool, blind: bool, nic: Any) -> Any:
         more.append(ingress)
     made.attach(nic, lease, *more)
     if blind:
-        from benchmarks.ingress_switch import blind as without
+        from benchmarks import ingress_switch
 
-        both.client.on_packet = without(made)
+        both.client.on_packet = ingress_switch.blind(made)
+        both.client.on_packets = ingress_switch.blind_to_all(made)
     return both
 
 

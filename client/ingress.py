@@ -18,16 +18,21 @@ import struct
 
 from client.judgement import HostFacts, LeaseAddresses, from_far
 from vshp.config import LeaseConfig
+from vshp.constants import FRAME_HEADER
 
 MAX_PAIRS = 4096
 
 IPV4_START = 0x45
 """Version 4, and a header without options (RFC 791 3.1)."""
 IPV4_HEADER, IPV6_HEADER = 20, 40
-ipv4_head = struct.Struct("<B11xQ").unpack_from
+_IPV4_HEAD, _IPV6_HEAD = "B11xQ", "B7x32s"
+ipv4_head = struct.Struct("<" + _IPV4_HEAD).unpack_from
 """First byte, and the pair as a number: 20 bytes (RFC 791 3.1)."""
 ipv6_pair = struct.Struct("8x32s").unpack_from
 """The pair as bytes: 40 bytes (RFC 8200 section 3)."""
+ipv4_frame = struct.Struct(FRAME_HEADER + _IPV4_HEAD).unpack_from
+ipv6_frame = struct.Struct(FRAME_HEADER + _IPV6_HEAD).unpack_from
+"""VSHP's frame header, and the first byte and the pair of the packet behind it."""
 
 
 class Ingress:

@@ -47,6 +47,11 @@ MAX_EARLY_RECORD_PLAINTEXT = 1536
 
 FRAME_HEADER_SIZE = 4
 """type u8, length u24."""
+FRAME_HEADER = "<BHB"
+"""The same for `struct`: type, and the length's low 16 bits and high 8 bits."""
+MAX_PEEK = 64
+"""So much may be read from where a frame begins, in one go with its header, whether or not the
+frame or the record is that long."""
 FRAME_OPTIONAL = 0x80
 """Bit of a frame type or field tag: who does not know it skips it."""
 OFFLOAD_HEADER_SIZE = 10

@@ -44,6 +44,13 @@ PacketHandler = Callable[[memoryview, int, int, bool], None]
 With `offload`, `buf[start - 10:start]` is its virtio header. The view is
 writable and valid only during the call. It must not raise.
 """
+PacketsHandler = Callable[[memoryview, int, int], int]
+"""(buf, at, end) -> at: of the frames in `buf[at:end]` those that are packets, one behind the
+other, as far as the driver knows what to do with them; where it stopped, at a frame's beginning.
+
+The frames are not checked yet. Up to MAX_PEEK bytes from any frame's beginning can be read. It
+must not raise. What it leaves goes to the session, and the packets in it to `on_packet`.
+"""
 Random = Callable[[int], bytes]
 """n -> n unpredictable bytes."""
 Handler = tuple[frozenset[State], Callable[[Any, bytes, float], None]]
@@ -71,6 +78,8 @@ class SessionCore:
 
     def __init__(self, now: float, rng: Random) -> None:
         self.on_packet: PacketHandler = drop_packet
+        self.on_packets: PacketsHandler | None = None
+        """A stream's records are shown to it first, where packets are not offloaded."""
         self.counters: dict[str, int] = {}
         """Named by path and outcome."""
         self.lease: LeaseConfig | None = None

@@ -3,8 +3,9 @@
 The driver receives straight into `receive_buffer` and reports with `received`.
 That method is the packet path: it opens every complete record into one scratch
 buffer, walks its frames, and calls `on_packet` for packets, without an object
-per packet. Before there is a lease both buffers are small, and a record larger
-than they are is a violation.
+per packet; a driver may walk the packets of a record itself (`on_packets`).
+Before there is a lease both buffers are small, and a record larger than they
+are is a violation.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from sealing.records import TAG_SIZE, NonceMaker, RecordKey, Transform
 from vshp.config import LeaseConfig, Suite
 from vshp.constants import (
     EARLY_RECEIVE_BUFFER,
+    FRAME_HEADER,
     FRAME_HEADER_SIZE,
     MAX_EARLY_RECORD_PLAINTEXT,
     MAX_EARLY_RECORDS,
     MAX_HANDSHAKE_MESSAGE,
+    MAX_PEEK,
     MAX_QUEUED,
     MAX_RECORD_PLAINTEXT,
     MESSAGE_HEADER_SIZE,
@@ -40,8 +43,8 @@ from vshp.states import State
 from vshp.writer import FrameWriter
 
 _u32 = struct.Struct("<I").unpack_from
-_frame_header = struct.Struct("<BHB").unpack_from
-"""Kind, and the length's low 16 bits and high 8 bits: nearly all packets have these 0."""
+_frame_header = struct.Struct(FRAME_HEADER).unpack_from
+"""Of nearly all packets the length's high bits are 0."""
 _message_header = struct.Struct("<BH").unpack_from
 _pack_message = struct.Struct("<BH").pack
 
@@ -136,6 +139,7 @@ class StreamTransport(SessionCore):
             usual = _IP_PACKET_OFFLOAD if offload else _IP_PACKET if is_open else _NO_FRAME
             shortest = _MIN_OFFLOAD if offload else MIN_PACKET
             ahead = FRAME_HEADER_SIZE + (OFFLOAD_HEADER_SIZE if offload else 0)
+            take = self.on_packets if is_open and not offload else None
             control = False
             while not control:
                 if end - start < RECORD_HEADER_SIZE:
@@ -168,7 +172,7 @@ class StreamTransport(SessionCore):
                     on_packet = self.on_packet
                     if self._key is None:
                         return
-                at = 0
+                at = 0 if take is None else take(scratch, 0, fill)
                 while at < fill:
                     # A header that is cut off reads on into what lies behind the record, and is
                     # too long for it, whatever that is.
@@ -309,5 +313,5 @@ class StreamTransport(SessionCore):
 
 
 def _scratch(size: int) -> memoryview:
-    """Where records are opened; a frame's header may be read at the last byte."""
-    return memoryview(bytearray(size + FRAME_HEADER_SIZE))
+    """Where records are opened."""
+    return memoryview(bytearray(size + MAX_PEEK))

@@ -1,0 +1,198 @@
+"""From the frames of a record to the NIC: what is looked at, packet by packet, and in which order.
+
+Where packets are not offloaded a loop of the link's own takes those of pairs that passed before;
+the session takes the rest. What comes out has to be the same as if there were no such loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from client.driver import LinkOwner
+from client.ingress import Ingress
+from client.judgement import HostFacts
+from client.link import Link
+from client.model import TransportEndpoint
+from client.nic import MemoryTun
+from sealing.errors import PeerViolation
+from tests.vshp.dialogue import LEASE, connected
+from vshp.errors import FrameTruncated
+from vshp.frames import FrameType
+
+PLAIN = replace(LEASE, offload=False)
+FAR, FAR6 = bytes((192, 0, 2, 1)), bytes.fromhex("20010db8" + "00" * 11 + "01")
+HEADER = bytes(10)
+
+
+class Receiving(Link):
+    """Without a socket."""
+
+    def _begin(self) -> None: ...
+
+
+class Receiver:
+    """A client's link with a NIC, and the gateway's session that it hears."""
+
+    def __init__(self, vnet: bool) -> None:
+        self.both = connected(PLAIN)
+        self.nic = MemoryTun(offload=vnet)
+        self.vnet = vnet
+        self.link = Receiving(cast(LinkOwner, None), TransportEndpoint("tcp", "10.0.0.1", 1),
+                              self.both.client, "")  # fmt: skip
+        self.link._poller = cast(Any, type("NoPoller", (), {"watch": lambda *_: None})())
+        self.ingress = Ingress()
+        self.ingress.admit(PLAIN, HostFacts())
+        self.link.attach(self.nic, PLAIN, self.ingress)
+
+    def hear(self, *packets: bytes, kind: int = FrameType.IP_PACKET, cut: int = 0) -> list[bytes]:
+        """The packets come in one record, less its last bytes; what the host gets of them."""
+        writer = self.both.gateway.writer
+        for packet in packets:
+            writer.frame(kind, packet)
+        writer._fill -= cut
+        writer.flush()
+        try:
+            self.both.exchange()
+        finally:
+            self.got = list(self._host())
+        return self.got
+
+    def _host(self) -> Iterable[bytes]:
+        while True:
+            try:
+                packet = self.nic.host.recv(70000)
+            except BlockingIOError:
+                return
+            if self.vnet:
+                assert packet.startswith(HEADER)
+                packet = packet.removeprefix(HEADER)
+            yield packet
+
+    def dropped(self) -> dict[str, int]:
+        return {name: n for name, n in self.link.counters.items() if name.endswith("dropped")}
+
+
+@pytest.fixture(params=[False, True], ids=["bare", "vnet"])
+async def receiver(request: pytest.FixtureRequest) -> AsyncIterator[Receiver]:
+    made = Receiver(request.param)
+    yield made
+    made.nic.close()
+    made.nic.vanish()
+
+
+def ipv4(text: str, source: bytes = FAR, own: bytes = LEASE.ipv4, first: int = 0x45) -> bytes:
+    return bytes((first,)) + bytes(11) + source + own + text.encode()
+
+
+def ipv6(text: str, source: bytes = FAR6, own: bytes = LEASE.ipv6, first: int = 0x60) -> bytes:
+    return bytes((first,)) + bytes(7) + source + own + text.encode()
+
+
+async def test_both_families_pass_in_their_order_beside_what_does_not(receiver: Receiver) -> None:
+    other = bytes((10, 1, 0, 9))
+    first = [ipv4("a"), ipv6("b")]
+    assert receiver.hear(*first) == first
+    again = [ipv4("c"), ipv4("d"), ipv6("e"), ipv6("f", first=0x6F), ipv4("g"), ipv6("h")]
+    assert receiver.hear(*again) == again
+    mixed = [ipv4("i"), ipv4("to another", own=other), ipv6("j"), ipv4("k", source=bytes((8,) * 4)),
+             ipv4("l"), ipv6("to another", own=FAR6), ipv4("m")]  # fmt: skip
+    good = [packet for packet in mixed if b"another" not in packet]
+    assert receiver.hear(*mixed) == good
+    assert receiver.hear(*mixed) == good
+    assert receiver.dropped() == {"ingress__destination__dropped": 4}
+    assert receiver.link.received_packets_bytes == sum(map(len, (*first, *again, *mixed, *mixed)))
+
+
+SMUGGLED = {
+    "options before the same addresses": ipv4("", first=0x46) + bytes(4),
+    "a version that is none": ipv4("", first=0x55),
+    "a version that is none, as IPv6": ipv6("", first=0x70),
+    "a known IPv4 pair in an IPv6 source": b"\x60" + bytes(11) + FAR + LEASE.ipv4 + bytes(20),
+    "a known IPv6 pair behind an IPv4 header": b"\x45" + ipv6("")[1:],
+    "IPv4 as if it were IPv6": b"\x45" + bytes(7) + FAR6 + LEASE.ipv6,
+    "an IPv6 header that is cut off": ipv6("")[:39],
+}
+
+
+@pytest.mark.parametrize("how", SMUGGLED)
+@pytest.mark.parametrize("after", [ipv4("x"), ipv6("x")], ids=["IPv4", "IPv6"])
+async def test_a_known_pair_takes_nothing_else_in(
+    receiver: Receiver, how: str, after: bytes
+) -> None:
+    receiver.hear(ipv4("a"), ipv6("b"))
+    assert receiver.hear(after, SMUGGLED[how], after) == [after, after]
+    assert sum(receiver.dropped().values()) == 1
+
+
+async def test_nor_does_an_ipv6_header_that_goes_on_in_the_next_frame(receiver: Receiver) -> None:
+    known = ipv6("b")
+    receiver.hear(known)
+    # Its last four bytes are the next frame's header: an address of the lease that fits.
+    own = LEASE.ipv6[:12] + bytes((FrameType.IP_PACKET, len(known), 0, 0))
+    receiver.ingress.passed.add(FAR6 + own)
+    assert receiver.hear(known, ipv6("", own=own)[:36], known) == [known, known]
+
+
+async def test_what_passed_is_looked_at_anew_when_the_host_changes(receiver: Receiver) -> None:
+    packets = [ipv4("a"), ipv6("b")]
+    receiver.hear(*packets)
+    receiver.ingress.admit(None, HostFacts())
+    assert receiver.hear(*packets) == []
+    receiver.ingress.admit(PLAIN, HostFacts())
+    assert receiver.hear(*packets) == packets
+
+
+@pytest.mark.parametrize("cut", [1, 21, 24, 25, 27])
+async def test_a_frame_that_is_cut_off_ends_the_session_and_those_before_it_came(
+    receiver: Receiver, cut: int
+) -> None:
+    known = ipv4("abcd")
+    receiver.hear(known, known)
+    with pytest.raises(FrameTruncated):
+        receiver.hear(known, known, cut=cut)
+    assert receiver.got == [known]
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "reason"),
+    [
+        (FrameType.IP_PACKET, 19, "packet_too_short"),
+        (FrameType.IP_PACKET_OFFLOAD, 60, "offload_not_negotiated"),
+        (FrameType.HELLO, 60, "frame_misplaced"),
+    ],
+)
+async def test_other_frames_are_the_sessions(
+    receiver: Receiver, kind: int, size: int, reason: str
+) -> None:
+    known = ipv4("a" * 60)
+    receiver.hear(known)
+    receiver.both.gateway.writer.frame(FrameType.IP_PACKET, known)
+    with pytest.raises(PeerViolation, match=reason):
+        receiver.hear(known[:size], kind=kind)
+    assert receiver.got == [known]
+
+
+async def test_a_packet_longer_than_64_kib_comes_whole(receiver: Receiver) -> None:
+    """Its length has a low part that would fit a shorter one."""
+    known = ipv4("a")
+    receiver.hear(known)
+    long = known + bytes(65536 + 30 - len(known))
+    receiver.hear(known, long, known)
+    assert receiver.got[0] == known and receiver.got[-1] == known
+    assert all(len(packet) != 30 for packet in receiver.got)
+
+
+async def test_a_nic_that_is_full_loses_packets_by_name(receiver: Receiver) -> None:
+    known = ipv4("a" * 1400)
+    receiver.hear(known)
+    writer = receiver.both.gateway.writer
+    for _ in range(600):
+        writer.frame(FrameType.IP_PACKET, known)
+    receiver.hear()
+    lost = receiver.dropped()["nic__queue_full__dropped"]
+    assert 0 < lost < 600 and len(receiver.got) == 600 - lost
+    assert receiver.link.received_packets_bytes == 601 * len(known)
