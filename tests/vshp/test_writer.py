@@ -7,16 +7,19 @@ import pytest
 from netstack.out import HEADROOM, PacketOut
 from sealing.errors import LocalMisuse
 from tests.vshp.dialogue import LEASE, connected, drain, feed
-from vshp.constants import MAX_OUTPUT, MAX_QUEUED
+from vshp.constants import MAX_OUTPUT, MAX_QUEUED, MAX_QUEUED_DATAGRAMS
 from vshp.datagram_writer import DatagramWriter
 from vshp.frames import FrameType
 from vshp.writer import FrameWriter
 
 
 def test_both_writers_are_what_the_stack_emits_through() -> None:
-    outs: list[PacketOut] = [FrameWriter({}), DatagramWriter({})]
-    for out in outs:
-        assert out.room() == MAX_QUEUED
+    outs: list[tuple[PacketOut, int]] = [
+        (FrameWriter({}), MAX_QUEUED),
+        (DatagramWriter({}), MAX_QUEUED_DATAGRAMS),
+    ]
+    for out, most in outs:
+        assert out.room() == most
         assert not out.offload
 
 
