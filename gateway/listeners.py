@@ -77,14 +77,20 @@ _DEAD = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSOCK})
 class ListenError(Exception):
     """A listening socket could not be opened; the text names the fix."""
 
+    in_use: tuple[str, int] | None = None
+    """Transport and port, where another program has them."""
+
 
 def cannot_listen(host: str, port: int, transport: str, error: OSError) -> ListenError:
     """The error for people, with what to do about it."""
     fix = _FIXES.get(error.errno or 0, "Choose another address or port")
-    return ListenError(
+    failed = ListenError(
         f"cannot listen on {spell(host, port)} by {transport}: {error.strerror or error}. "
         f"{fix} (--listen, or vpnshare set gateway.listen HOST:PORT)."
     )
+    if error.errno == errno.EADDRINUSE:
+        failed.in_use = transport, port
+    return failed
 
 
 def bind_early(sock: socket.socket) -> None:

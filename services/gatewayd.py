@@ -26,6 +26,7 @@ from services.doctor.machine import Machine
 from services.doctor.system import Awake
 from services.events import EventBook
 from services.gateway_api import GatewayApi, cannot_listen
+from services.holders import asked
 from services.logs import Ring, clean
 from services.notify import Notifier, find_backend
 from services.paths import Paths
@@ -94,7 +95,11 @@ class GatewayService:
         self._events.on_event = lambda event: changed()
         try:
             await self._gateway.start()
-        except (ListenError, PoolError) as exc:
+        except ListenError as exc:
+            who = await asyncio.to_thread(asked, *exc.in_use) if exc.in_use else None
+            hint = f"The port is in use by {clean(who)}." if who else None
+            raise StartError(clean(str(exc)), hint) from exc
+        except PoolError as exc:
             raise StartError(clean(str(exc))) from exc
         self._started = True
         self._store.prepare()

@@ -13,7 +13,7 @@ from importlib import import_module
 from services import encoding
 from services.cli.commands import COMMANDS, GROUPS, Command, parser_for
 from services.cli.exits import MEANINGS, Exit, exit_code
-from services.cli.output import complain, paint
+from services.cli.output import complain, paint, print_json
 from services.control import calling
 from services.control.errors import ControlError
 from services.room import explain
@@ -30,7 +30,10 @@ def main(argv: list[str] | None = None) -> int:
         return code
     except ControlError as exc:
         complain(exc.message, exc.hint)
-        return exit_code(exc)
+        code = exit_code(exc)
+        if "--json" in args:
+            _print_error(exc, code)
+        return code
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
@@ -59,6 +62,13 @@ def _dispatch(args: list[str]) -> int:
     module, _, name = command.run.partition(":")
     result: int = getattr(import_module(module), name)(options)
     return result
+
+
+def _print_error(error: ControlError, code: Exit) -> None:
+    """The same for scripts: on standard output, where the result would be."""
+    told = error.pasted()
+    print_json({"error": {"exit": int(code), "name": told.name or code.name.lower(),
+                          "message": told.message, "hint": told.hint}})  # fmt: skip
 
 
 def _unknown(name: str) -> int:

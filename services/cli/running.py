@@ -18,6 +18,7 @@ from services.cli.services import dial, running
 from services.cli.starting import start
 from services.config import ConfigError
 from services.console_settings import ConsoleSettings
+from services.control.elsewhere import advice, owner
 from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import GatewayStatus
@@ -65,6 +66,8 @@ def up(args: argparse.Namespace) -> int:
                 "To start it anew with these: vpnshare down, then vpnshare up",
             )
     except ServiceUnavailable:
+        if user := owner("gateway"):
+            complain(f"A gateway service runs here already, {user}'s.", advice("gateway", user))
         service = _start_gateway(args)
     with service:
         status: GatewayStatus = service.call("share")

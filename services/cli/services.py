@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services import paths
+from services.control.elsewhere import advice, owner, whose
 from services.control.errors import ServiceUnavailable
 from services.control.oneshot import OneShot
 
@@ -27,6 +28,9 @@ def running(role: str | None = None) -> list[OneShot]:
         except ServiceUnavailable:
             continue
     if not found:
+        for each in paths.ROLES:
+            if user := owner(each):
+                raise ServiceUnavailable(f"No service of {whose()} runs here.", advice(each, user))
         raise ServiceUnavailable(
             "No service is running here.",
             "Share this device's VPN: vpnshare up; use another's: vpnshare join",

@@ -19,6 +19,7 @@ from services.control.codec import (
     from_json,
     parse_answer,
 )
+from services.control.elsewhere import advice, owner, whose
 from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.methods import CLIENT, COMMON, GATEWAY, Hello
 from services.control.schema import API_VERSION
@@ -44,6 +45,10 @@ def unavailable(path: str, role: str, error: OSError) -> ControlError:
             f"Run the command as the user who started it (sudo, if that is root): {path}",
         )
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+        if user := owner(role):
+            return ServiceUnavailable(
+                f"No {role} service of {whose()} runs here.", advice(role, user)
+            )
         return ServiceUnavailable(f"The {role} service is not running.", START.get(role))
     return ServiceUnavailable(
         f"The {role} service cannot be reached: {os.strerror(error.errno or 0)}.",
