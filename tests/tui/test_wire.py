@@ -207,8 +207,11 @@ async def test_what_was_written_bit_by_bit_is_the_screen(
                 c.clock.now += 1
             else:
                 await c.pilot.press(rng.choice(KEYS))
-            await c.advance(1)
+            c.clock.now += 1
+            c.app._second()
+            await c.pilot.pause()
             if step % 6 == 0:
+                await c.settle()
                 complete = Terminal(*size)
                 for widget in c.app.screen._compositor.visible_widgets:
                     widget._styles_cache.clear()  # and with it every line made before
