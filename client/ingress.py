@@ -18,7 +18,7 @@ import struct
 
 from client.judgement import HostFacts, LeaseAddresses, from_far
 from vshp.config import LeaseConfig
-from vshp.constants import FRAME_HEADER
+from vshp.constants import FRAME_HEADER, OFFLOAD_HEADER_SIZE
 
 MAX_PAIRS = 4096
 
@@ -33,6 +33,9 @@ ipv6_pair = struct.Struct("8x32s").unpack_from
 ipv4_frame = struct.Struct(FRAME_HEADER + _IPV4_HEAD).unpack_from
 ipv6_frame = struct.Struct(FRAME_HEADER + _IPV6_HEAD).unpack_from
 """VSHP's frame header, and the first byte and the pair of the packet behind it."""
+ipv4_offload_frame = struct.Struct(f"{FRAME_HEADER}{OFFLOAD_HEADER_SIZE}x{_IPV4_HEAD}").unpack_from
+ipv6_offload_frame = struct.Struct(f"{FRAME_HEADER}{OFFLOAD_HEADER_SIZE}x{_IPV6_HEAD}").unpack_from
+"""The same, with the virtio header between the two."""
 
 
 class Ingress:

@@ -10,9 +10,8 @@ watched on the loop's fast lane (`eventloop.poller`), carry the packets:
   kernel's own TCP feels them.
 - gateway to NIC: for each packet in what was received the session calls back,
   and it is written to the NIC from where it lies. The virtio header, where
-  there is one, is the ten bytes before it. Without offload, where packets are small
-  and many, a loop of ours walks a record's frames first and takes those that are
-  like others before.
+  there is one, is the ten bytes before it. Over a stream a loop of ours walks a
+  record's frames first and takes the packets that are like others before.
 
   What may not enter this device (`ingress`) is dropped first.
 
@@ -37,7 +36,9 @@ from client.ingress import (
     Ingress,
     ipv4_frame,
     ipv4_head,
+    ipv4_offload_frame,
     ipv6_frame,
+    ipv6_offload_frame,
     ipv6_pair,
 )
 from client.model import TransportEndpoint
@@ -58,6 +59,7 @@ NIC_BUDGET = 256 * 1024
 """Bytes read from the NIC before the socket gets its turn."""
 
 _IP_PACKET = int(FrameType.IP_PACKET)
+_IP_PACKET_OFFLOAD = int(FrameType.IP_PACKET_OFFLOAD)
 _ZERO_HEADER = bytes(VNET_HEADER_SIZE)
 """A virtio header that asks for nothing: the packet is finished."""
 
@@ -322,15 +324,20 @@ class Link:
         return packet
 
     def _known_into_nic(self) -> PacketsHandler:
-        """The same for many packets of pairs that passed before: a loop over their frames, since
-        without offload there are so many that each call between session and NIC counts.
+        """The same for packets of pairs that passed before, as one loop over a record's frames:
+        of small packets there are so many that each call between session and NIC counts.
 
         Packets follow others of their kind. So frames are read as those of the last packet's
         first byte were, and once more where it differs.
         """
-        write, writev, fd, vnet_header = os.write, os.writev, self._nic_fd, self._vnet_header
-        passed = self._ingress.passed
-        head, usual, shortest = ipv4_frame, IPV4_START, IPV4_HEADER
+        write, writev, fd = os.write, os.writev, self._nic_fd
+        passed, usual = self._ingress.passed, IPV4_START
+        offload, bare = self._offload, self._vnet_header and not self._offload
+        packet_kind = _IP_PACKET_OFFLOAD if offload else _IP_PACKET
+        ahead = VNET_HEADER_SIZE if offload else 0
+        ipv4 = ipv4_offload_frame if offload else ipv4_frame, ahead + IPV4_HEADER
+        ipv6 = ipv6_offload_frame if offload else ipv6_frame, ahead + IPV6_HEADER
+        head, shortest = ipv4
 
         def packets(buf: memoryview, at: int, end: int) -> int:
             nonlocal head, usual, shortest
@@ -339,9 +346,9 @@ class Link:
                 kind, size, high, first, pair = head(buf, at)
                 if first != usual:
                     if first == IPV4_START:
-                        head, shortest = ipv4_frame, IPV4_HEADER
+                        head, shortest = ipv4
                     elif first >> 4 == 6:
-                        head, shortest = ipv6_frame, IPV6_HEADER
+                        head, shortest = ipv6
                     else:
                         break
                     usual = first
@@ -350,14 +357,14 @@ class Link:
                 tail = start + size
                 if (
                     pair not in passed
-                    or kind != _IP_PACKET
+                    or kind != packet_kind
                     or size < shortest
                     or tail > end
                     or high
                 ):
                     break
                 try:
-                    if vnet_header:
+                    if bare:
                         writev(fd, (_ZERO_HEADER, buf[start:tail]))
                     else:
                         write(fd, buf[start:tail])
@@ -365,7 +372,7 @@ class Link:
                     self._count("nic__queue_full__dropped")
                 except OSError:
                     self._count("nic__write_refused__dropped")
-                carried += size
+                carried += size - ahead
                 at = tail
             self.received_packets_bytes += carried
             return at

@@ -79,7 +79,8 @@ class SessionCore:
     def __init__(self, now: float, rng: Random) -> None:
         self.on_packet: PacketHandler = drop_packet
         self.on_packets: PacketsHandler | None = None
-        """A stream's records are shown to it first, where packets are not offloaded."""
+        """A stream's records are shown to it first. It goes by the lease's `offload`, so when that
+        changes it is None until the driver sets it again."""
         self.counters: dict[str, int] = {}
         """Named by path and outcome."""
         self.lease: LeaseConfig | None = None

@@ -139,7 +139,7 @@ class StreamTransport(SessionCore):
             usual = _IP_PACKET_OFFLOAD if offload else _IP_PACKET if is_open else _NO_FRAME
             shortest = _MIN_OFFLOAD if offload else MIN_PACKET
             ahead = FRAME_HEADER_SIZE + (OFFLOAD_HEADER_SIZE if offload else 0)
-            take = self.on_packets if is_open and not offload else None
+            take = self.on_packets if is_open else None
             control = False
             while not control:
                 if end - start < RECORD_HEADER_SIZE:
@@ -292,6 +292,9 @@ class StreamTransport(SessionCore):
 
     def _widen(self, lease: LeaseConfig) -> None:
         writer = self.writer
+        if writer.offload is not lease.offload:
+            # The driver has yet to hear of it.
+            self.on_packets = None
         if not self._widened:
             self._widened = True
             writer.widen()

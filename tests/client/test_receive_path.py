@@ -1,7 +1,7 @@
 """From the frames of a record to the NIC: what is looked at, packet by packet, and in which order.
 
-Where packets are not offloaded a loop of the link's own takes those of pairs that passed before;
-the session takes the rest. What comes out has to be the same as if there were no such loop.
+A loop of the link's own takes packets of pairs that passed before; the session takes the rest.
+What comes out has to be the same as if there were no such loop.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from client.nic import MemoryTun
 from sealing.errors import PeerViolation
 from tests.vshp.dialogue import LEASE, connected
 from vshp.errors import FrameTruncated
-from vshp.frames import FrameType
+from vshp.frames import FrameType, encode_config
 
-PLAIN = replace(LEASE, offload=False)
 FAR, FAR6 = bytes((192, 0, 2, 1)), bytes.fromhex("20010db8" + "00" * 11 + "01")
 HEADER = bytes(10)
 
@@ -37,22 +36,27 @@ class Receiving(Link):
 class Receiver:
     """A client's link with a NIC, and the gateway's session that it hears."""
 
-    def __init__(self, vnet: bool) -> None:
-        self.both = connected(PLAIN)
+    def __init__(self, offload: bool, vnet: bool) -> None:
+        self.lease = replace(LEASE, offload=offload)
+        self.both = connected(self.lease)
         self.nic = MemoryTun(offload=vnet)
-        self.vnet = vnet
+        self.kind = FrameType.IP_PACKET_OFFLOAD if offload else FrameType.IP_PACKET
+        self.front = HEADER if offload else b""
+        """What is before each packet in its frame, and"""
+        self.nics_front = HEADER if vnet else b""
+        """in what the host gets."""
         self.link = Receiving(cast(LinkOwner, None), TransportEndpoint("tcp", "10.0.0.1", 1),
                               self.both.client, "")  # fmt: skip
         self.link._poller = cast(Any, type("NoPoller", (), {"watch": lambda *_: None})())
         self.ingress = Ingress()
-        self.ingress.admit(PLAIN, HostFacts())
-        self.link.attach(self.nic, PLAIN, self.ingress)
+        self.ingress.admit(self.lease, HostFacts())
+        self.link.attach(self.nic, self.lease, self.ingress)
 
-    def hear(self, *packets: bytes, kind: int = FrameType.IP_PACKET, cut: int = 0) -> list[bytes]:
+    def hear(self, *packets: bytes, kind: int | None = None, cut: int = 0) -> list[bytes]:
         """The packets come in one record, less its last bytes; what the host gets of them."""
         writer = self.both.gateway.writer
         for packet in packets:
-            writer.frame(kind, packet)
+            writer.frame(self.kind if kind is None else kind, self.front + packet)
         writer._fill -= cut
         writer.flush()
         try:
@@ -67,18 +71,16 @@ class Receiver:
                 packet = self.nic.host.recv(70000)
             except BlockingIOError:
                 return
-            if self.vnet:
-                assert packet.startswith(HEADER)
-                packet = packet.removeprefix(HEADER)
-            yield packet
+            assert packet.startswith(self.nics_front)
+            yield packet[len(self.nics_front) :]
 
     def dropped(self) -> dict[str, int]:
         return {name: n for name, n in self.link.counters.items() if name.endswith("dropped")}
 
 
-@pytest.fixture(params=[False, True], ids=["bare", "vnet"])
+@pytest.fixture(params=["bare", "vnet", "offload"])
 async def receiver(request: pytest.FixtureRequest) -> AsyncIterator[Receiver]:
-    made = Receiver(request.param)
+    made = Receiver(request.param == "offload", request.param != "bare")
     yield made
     made.nic.close()
     made.nic.vanish()
@@ -132,7 +134,8 @@ async def test_nor_does_an_ipv6_header_that_goes_on_in_the_next_frame(receiver: 
     known = ipv6("b")
     receiver.hear(known)
     # Its last four bytes are the next frame's header: an address of the lease that fits.
-    own = LEASE.ipv6[:12] + bytes((FrameType.IP_PACKET, len(known), 0, 0))
+    size = len(receiver.front + known)
+    own = LEASE.ipv6[:12] + bytes((receiver.kind, size, 0, 0))
     receiver.ingress.passed.add(FAR6 + own)
     assert receiver.hear(known, ipv6("", own=own)[:36], known) == [known, known]
 
@@ -142,7 +145,7 @@ async def test_what_passed_is_looked_at_anew_when_the_host_changes(receiver: Rec
     receiver.hear(*packets)
     receiver.ingress.admit(None, HostFacts())
     assert receiver.hear(*packets) == []
-    receiver.ingress.admit(PLAIN, HostFacts())
+    receiver.ingress.admit(receiver.lease, HostFacts())
     assert receiver.hear(*packets) == packets
 
 
@@ -157,23 +160,55 @@ async def test_a_frame_that_is_cut_off_ends_the_session_and_those_before_it_came
     assert receiver.got == [known]
 
 
-@pytest.mark.parametrize(
-    ("kind", "size", "reason"),
-    [
-        (FrameType.IP_PACKET, 19, "packet_too_short"),
-        (FrameType.IP_PACKET_OFFLOAD, 60, "offload_not_negotiated"),
-        (FrameType.HELLO, 60, "frame_misplaced"),
-    ],
-)
-async def test_other_frames_are_the_sessions(
-    receiver: Receiver, kind: int, size: int, reason: str
-) -> None:
+async def test_a_packet_that_is_too_short_ends_the_session(receiver: Receiver) -> None:
     known = ipv4("a" * 60)
     receiver.hear(known)
-    receiver.both.gateway.writer.frame(FrameType.IP_PACKET, known)
-    with pytest.raises(PeerViolation, match=reason):
-        receiver.hear(known[:size], kind=kind)
+    receiver.both.gateway.writer.frame(receiver.kind, receiver.front + known)
+    # Whatever the next frame's header says as the end of its address.
+    own = bytes((receiver.kind, len(receiver.front + known), 0, 0))
+    receiver.ingress.passed.add(int.from_bytes(FAR + own, "little"))
+    with pytest.raises(PeerViolation, match="packet_too_short"):
+        receiver.hear(known[:16], known)
     assert receiver.got == [known]
+
+
+async def test_other_frames_are_the_sessions(receiver: Receiver) -> None:
+    known = ipv4("a" * 60)
+    receiver.hear(known)
+    receiver.both.gateway.writer.frame(receiver.kind, receiver.front + known)
+    with pytest.raises(PeerViolation, match="frame_misplaced"):
+        receiver.hear(known, kind=FrameType.HELLO)
+    assert receiver.got == [known]
+
+
+async def test_the_other_kind_of_packet_is_what_the_lease_says(receiver: Receiver) -> None:
+    known = ipv4("a" * 60)
+    receiver.hear(known)
+    if receiver.lease.offload:
+        front, receiver.front = receiver.front, b""
+        assert receiver.hear(known, kind=FrameType.IP_PACKET) == [known]
+        receiver.front = front
+        assert receiver.hear(known) == [known]
+        return
+    with pytest.raises(PeerViolation, match="offload_not_negotiated"):
+        receiver.hear(known, kind=FrameType.IP_PACKET_OFFLOAD)
+    assert receiver.got == []
+
+
+async def test_terms_that_change_hold_before_the_link_has_heard_of_it(receiver: Receiver) -> None:
+    known = ipv4("a" * 60)
+    receiver.hear(known)
+    changed = replace(receiver.lease, offload=not receiver.lease.offload)
+    body = encode_config(changed, receiver.lease)
+    receiver.both.gateway.writer.frame(FrameType.CONFIG, body)
+    receiver.both.gateway.writer.flush()
+    if changed.offload:
+        # As before: the frame without a header is still one.
+        assert receiver.hear(known) == [known]
+        return
+    with pytest.raises(PeerViolation, match="offload_not_negotiated"):
+        receiver.hear(known)
+    assert receiver.got == []
 
 
 async def test_a_packet_longer_than_64_kib_comes_whole(receiver: Receiver) -> None:
