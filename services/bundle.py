@@ -67,7 +67,7 @@ def make(file: BinaryIO, target: Target, progress: Progress, source: Path = SOUR
     if not (source / "requirements").is_dir():
         raise BundleError(
             "This VPN Share was installed as a package: a bundle is made from its source.",
-            "Get a clone or the source archive, and run ./vpnshare bundle there.",
+            "Get a clone or the source archive, and there: ./vpnshare bundle",
         )
     with tempfile.TemporaryDirectory(prefix="vpnshare-bundle-") as name:
         wheels = Path(name) / WHEELS

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from services import bundle
 from services.cli.exits import Exit
-from services.cli.output import complain, print_json, printable
+from services.cli.output import print_json, printable
+from services.control.errors import Code, ControlError
 from services.paths import is_termux
 from services.version import PYTHONS
 
@@ -26,8 +27,9 @@ def make(args: argparse.Namespace) -> int:
     if path.is_dir():
         path /= target.name
     if path.exists():
-        complain(f"{path} is there already.", "Choose another name, or move it away.")
-        return Exit.FAILED
+        raise ControlError(
+            Code.FAILED, f"{path} is there already.", "Choose another name, or move it away."
+        )
     teller = _Teller()
     unfinished: str | None = None
     try:
@@ -39,17 +41,14 @@ def make(args: argparse.Namespace) -> int:
         os.rename(unfinished, path)
         unfinished = None
     except bundle.BundleError as exc:
-        teller.clear()
-        complain(str(exc), exc.hint)
-        return Exit.FAILED
+        raise ControlError(Code.FAILED, str(exc), exc.hint) from None
     except OSError as exc:
-        teller.clear()
-        complain(f"{path} cannot be written: {exc.strerror or exc}.", "Choose another place.")
-        return Exit.FAILED
+        why = f"{path} cannot be written: {exc.strerror or exc}."
+        raise ControlError(Code.FAILED, why, "Choose another place.") from None
     finally:
+        teller.clear()
         if unfinished is not None:
             os.unlink(unfinished)
-    teller.clear()
     size, checksum = path.stat().st_size, _checksum(path)
     if args.json:
         print_json({

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -88,6 +89,8 @@ def test_what_is_there_already_stays(source: Path, tmp_path: Path) -> None:
     file.write_text("precious")
     done = bundle(source, str(file))
     assert done.returncode == Exit.FAILED and "is there already" in done.stderr
+    done = bundle(source, str(file), "--json")
+    assert json.loads(done.stdout)["error"]["message"] == f"{file} is there already."
     done = bundle(source, str(tmp_path / "none" / "x.tar"))
     assert done.returncode == Exit.FAILED and "cannot be written" in done.stderr
     assert file.read_text() == "precious"
