@@ -40,6 +40,8 @@ class Action:
     roles: frozenset[str] = BOTH
     write: bool = False
     danger: bool = False
+    priority: bool = False
+    """While it makes sense, its key means it before anything else of the section."""
 
     @property
     def method(self) -> str:
@@ -88,11 +90,21 @@ def sections(role: str) -> list[Section]:
     return [section for section in SECTIONS if role in section.roles]
 
 
+def section_key(role: str, id: str) -> str:
+    """The key of a section and its name: `7 Doctor`."""
+    known = sections(role)
+    number = next(n for n, section in enumerate(known, start=1) if section.id == id)
+    return f"{number} {known[number - 1].title}"
+
+
 ACTIONS: tuple[Action, ...] = (
     # A device that waits is more urgent than anything else
     Action("request.approve", "a", "Approve", "Approve the waiting device", roles=GATEWAY,
            write=True),
     Action("request.deny", "d", "Deny", "Deny the waiting device", roles=GATEWAY, write=True),
+    Action("change.undo", "u", "Undo", "Take the last change back, while that is offered",
+           write=True, priority=True),
+    Action("banner.hide", "escape", "", "Hide the banner that is shown", priority=True),
     # Pair
     Action("pair.copy", "y", "Copy URI", "Copy the pairing URI to the clipboard", "pair", GATEWAY),
     Action("pair.renew", "n", "New code", "Make a new pairing code", "pair", GATEWAY, write=True),
@@ -134,6 +146,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("log.filter", "slash", "Filter", "Show lines that contain these words", "log"),
     Action("log.level", "l", "Level", "Show less or more: the next level", "log"),
     Action("log.follow", "f", "Follow", "Stay at the newest line", "log"),
+    Action("log.device", "m", "Device", "Only the selected line's device, or all again", "log"),
     Action("log.clear", "escape", "", "Clear the filter", "log"),
     Action("log.line", "enter", "Line", "Show the whole line", "log"),
     # Doctor
@@ -212,6 +225,7 @@ def bindings(scope: str) -> list[BindingType]:
             key_display=display_key(action.key.split(",")[0]),
             tooltip=action.title,
             id=action.id,
+            priority=action.priority,
         )
         for action in ACTIONS
         if action.scope == scope
@@ -229,14 +243,15 @@ def keymap_problems(keymap: Mapping[str, str]) -> list[str]:
     problems = [
         f"There is no action {id[:40]!r} to give a key to." for id in keymap if id not in BY_ID
     ]
-    taken: dict[tuple[str, str, str], str] = {}
+    taken: dict[tuple[str, str, str, bool], str] = {}
     for role in sorted(BOTH):
         for section in sections(role):
             for action in for_role(role):
                 if action.scope not in (EVERYWHERE, section.id):
                     continue
                 for key in keymap.get(action.id, action.key).split(","):
-                    place = (role, section.id, key.strip())
+                    # What has priority is meant to go before the section's own.
+                    place = (role, section.id, key.strip(), action.priority)
                     first = taken.setdefault(place, action.id)
                     if first != action.id and (first in keymap or action.id in keymap):
                         problem = f"The key {display_key(key)} clashes: {first}, {action.id}."

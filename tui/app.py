@@ -14,6 +14,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,12 +23,14 @@ from textual.app import App
 from textual.command import Provider
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
+from textual.widgets import Input
 
 from services.console_settings import Changes
 from services.control import schema
 from services.control.errors import ControlError
 from services.control.methods import DEFAULT_INTERVAL
 from tui import actions, formats, terminal, themes
+from tui.banners import Banner, Banners
 from tui.driver import IdleDriver
 from tui.link import Connect, Link, connector, is_read_only
 from tui.news import LinkChanged, News, Reporter
@@ -43,6 +46,19 @@ from tui.waiting import Waiting
 TERMINATED = 128 + signal.SIGTERM
 """The exit code after SIGTERM, as shells give it."""
 SECOND = 1.0
+UNDO_SECONDS = 20.0
+"""How long a change can be taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """A change that can be taken back until a time (monotonic seconds), by a call."""
+
+    done: str
+    method: str
+    undone: str
+    params: Mapping[str, Any]
+    until: float
 
 
 class ConsoleApp(App[int]):
@@ -112,6 +128,9 @@ class ConsoleApp(App[int]):
         self._clock = clock
         self._wall = wall
         self._waiting = {known: Waiting() for known in services}
+        self._banners = {known: Banners(known) for known in services}
+        self._undo: dict[str, Undo] = {}
+        """What can be taken back, by role."""
         self._fresh: set[str] = set()
         """Topics with news that are not on the screen yet."""
         self._moved = float("-inf")
@@ -192,6 +211,34 @@ class ConsoleApp(App[int]):
         """The request that the banner shows and that `a` and `d` mean."""
         return self._waiting[self.role].current
 
+    @property
+    def banners(self) -> list[Banner]:
+        """What has happened and is not well again, the gravest first."""
+        if self.store.link.state is not LinkState.LIVE:
+            return []
+        status = self.store.gateway
+        well = set()
+        if status is not None and (status.sharing == "off" or status.vpn.state == "active"):
+            well.add("vpn_lost")
+        return self._banners[self.role].standing(self.now, frozenset(well))
+
+    @property
+    def undo(self) -> Undo | None:
+        """What can be taken back now."""
+        undo = self._undo.get(self.role)
+        live = self.store.link.state is LinkState.LIVE
+        return undo if live and undo is not None and self.now < undo.until else None
+
+    def offer_undo(self, done: str, method: str, undone: str, **params: Any) -> None:
+        """Let a change be taken back for a while, by calling `method`.
+
+        `done` says what was changed; `undone` is told when it was taken back.
+        """
+        until = self.now + UNDO_SECONDS
+        self._undo[self.role] = Undo(done, method, undone, params, until)
+        if (screen := self.section_screen) is not None:
+            screen.news(())
+
     def action_label(self, id: str) -> str | None:
         """The footer's words where they depend on the state."""
         store = self.store
@@ -235,6 +282,8 @@ class ConsoleApp(App[int]):
             is_new = self._waiting[self.role].put(self.store.requests, self.now)
             if is_new and self._bell:
                 self.bell()
+        elif topic == "events":
+            self._banners[self.role].put(self.store.events, self.now, self.wall)
         # The snapshots of one turn come one right behind the other: they are drawn together.
         if not self._fresh:
             self.call_later(self._draw_news)
@@ -261,6 +310,9 @@ class ConsoleApp(App[int]):
         self.store.sample(self.now)
         self._follow_file()
         if (screen := self.section_screen) is not None:
+            if self._undo.get(self.role) is not None and self.undo is None:
+                del self._undo[self.role]
+                screen.news(())
             screen.second()
 
     def want(self, screen: SectionScreen) -> None:
@@ -331,6 +383,10 @@ class ConsoleApp(App[int]):
             return self.current_request is not None
         if known.id in ("code.agree", "code.refuse"):
             return self.shown_code is not None
+        if known.id == "change.undo":
+            return self.undo is not None and self._at_section
+        if known.id == "banner.hide":
+            return self._at_section and bool(self.banners)
         if known.id == "pair.open":
             return self.section != "pair"
         if known.id == "role.switch":
@@ -338,6 +394,24 @@ class ConsoleApp(App[int]):
         if known.id == "link.retry":
             return store.link.state is LinkState.LOST
         return True
+
+    @property
+    def _at_section(self) -> bool:
+        """Whether keys go to the section: no question is asked, and no letter is typed."""
+        return isinstance(self.screen, SectionScreen) and not isinstance(self.focused, Input)
+
+    def action_change_undo(self) -> None:
+        if (undo := self.undo) is not None:
+            del self._undo[self.role]
+            self.start(undo.method, undo.undone, **undo.params)
+            if (screen := self.section_screen) is not None:
+                screen.news(())
+
+    def action_banner_hide(self) -> None:
+        if found := self.banners:
+            self._banners[self.role].hide(found[0])
+            if (screen := self.section_screen) is not None:
+                screen.second()
 
     def select_request(self, id: str | None) -> None:
         """Make another request the one that the banner shows."""
@@ -354,7 +428,13 @@ class ConsoleApp(App[int]):
     def action_request_deny(self) -> None:
         if (request := self.current_request) is not None:
             label = formats.clean(request.label) or "The device"
-            self.start("deny", f"{label} is denied.", id=request.id)
+            self.run_worker(self._deny(request, label), group="calls")
+
+    async def _deny(self, request: schema.Request, label: str) -> None:
+        done = f"{label} is denied."
+        # The config of a WireGuard app is forgotten with the denial.
+        if await self.carry_out("deny", done, id=request.id) and request.via != "wireguard":
+            self.offer_undo(done, "undeny", f"{label} may ask again.", id=request.id)
 
     def action_share_toggle(self) -> None:
         status = self.store.gateway
@@ -363,18 +443,20 @@ class ConsoleApp(App[int]):
         if status.sharing == "off":
             self.start("share", "Sharing is on.")
         elif status.connected == 0:
-            self.start("unshare", "Sharing is off.")
+            self.run_worker(self._stop_sharing(), group="ask", exclusive=True)
         else:
-            self.run_worker(self._stop_sharing(status), group="ask", exclusive=True)
+            question = ConfirmScreen(
+                f"Stop sharing “{formats.clean(status.name, 32)}”?",
+                f"{formats.count(status.connected, 'device')} will lose the Internet at once.",
+                "Stop",
+            )
+            self.run_worker(self._stop_sharing(question), group="ask", exclusive=True)
 
-    async def _stop_sharing(self, status: schema.GatewayStatus) -> None:
-        sure = await self.push_screen_wait(ConfirmScreen(
-            f"Stop sharing “{formats.clean(status.name, 32)}”?",
-            f"{formats.count(status.connected, 'device')} will lose the Internet at once.",
-            "Stop",
-        ))  # fmt: skip
-        if sure:
-            await self.carry_out("unshare", "Sharing is off.")
+    async def _stop_sharing(self, question: ConfirmScreen | None = None) -> None:
+        if question is not None and not await self.push_screen_wait(question):
+            return
+        if await self.carry_out("unshare", "Sharing is off."):
+            self.offer_undo("Sharing is off.", "share", "Sharing is on.")
 
     def action_pair_open(self) -> None:
         self.open_section("pair")
@@ -395,10 +477,22 @@ class ConsoleApp(App[int]):
 
     def action_tunnel_toggle(self) -> None:
         status = self.store.client
-        if status is not None and status.state not in ("idle", "failed"):
+        if status is not None and status.state in ("connected", "reconnecting"):
+            gateway = formats.clean(status.gateway or "the gateway", 32)
+            question = ConfirmScreen(
+                f"Disconnect from “{gateway}”?",
+                "Connections through the tunnel end, and traffic leaves outside it again.",
+                "Disconnect",
+            )
+            self.run_worker(self._disconnect(question), group="ask", exclusive=True)
+        elif status is not None and status.state not in ("idle", "failed"):
             self.start("disconnect", "Disconnected.")
         else:
             self.start("connect", "Connecting.")
+
+    async def _disconnect(self, question: ConfirmScreen) -> None:
+        if await self.push_screen_wait(question):
+            await self.carry_out("disconnect", "Disconnected.")
 
     def action_link_retry(self) -> None:
         self.link.retry()

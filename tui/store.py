@@ -131,6 +131,11 @@ class Store:
         return log
 
     @property
+    def events(self) -> schema.EventPage:
+        events: schema.EventPage = self._data.get("events", _NO_EVENTS)
+        return events
+
+    @property
     def dns(self) -> schema.Dns | None:
         dns: schema.Dns | None = self._data.get("dns")
         return dns
@@ -157,4 +162,5 @@ class Store:
 
 
 _NO_LOG = schema.LogPage(lines=[], left_out=0, oldest=1, newest=0)
+_NO_EVENTS = schema.EventPage(events=[], newest=0, began=0)
 _NO_FLOWS = schema.Flows(total=0, flows=[])

@@ -273,10 +273,34 @@ def test_past_links_and_the_kill_switch(desk: Desk) -> None:
     assert desk.client.status()["kill_switch"]["state"] == "armed"
 
 
+def test_a_lost_vpn_stands_in_every_section_of_both_consoles(desk: Desk) -> None:
+    """`ip link set g1 down`, as its app may do it; then it comes back."""
+    console, far = desk.console, desk.client_console
+    desk.section("2 Pair", "y copy")
+    desk.world.vpn_down()
+    console.wait_for_text("✗ VPN lost")
+    console.wait_for_text("· 7 Doctor")
+    far.wait_for_text("✗ Gateway's VPN lost")
+    console.press("7")
+    console.wait_for_text("7 Doctor ")
+    console.wait_for_text("✗ VPN lost")
+    desk.escape("Doctor")
+    desk.gone("VPN lost")
+    desk.world.vpn_up()
+    console.wait_for_text("● VPN is back", 20)
+    far.wait_for_text("● Gateway's VPN is back", 20)
+    desk.gone("Gateway's VPN lost", far)
+    lines = [line for line in desk.gateway.ask("logs") if line["logger"] == "gateway.journal"]
+    told = [line["message"] for line in lines if line["message"].startswith("the VPN is")]
+    assert "lost" in told[-2] and "there" in told[-1]
+
+
 def test_disconnect_and_connect_from_the_clients_console(desk: Desk) -> None:
     console = desk.client_console
     console.wait_for_text("● connected", 30)
     console.press("c")
+    console.wait_for_text("Disconnect from “")
+    console.press("y")
     console.wait_for_text("○ idle")
     console.wait_for_text("○ off  nothing is in force")
     assert desk.client.status()["state"] == "idle"

@@ -78,14 +78,28 @@ async def test_failure_shows_its_reason(console: OpenConsole) -> None:
         assert "c Connect" in c.text
 
 
-async def test_disconnect_and_connect_to_the_last(console: OpenConsole) -> None:
+async def test_disconnect_after_a_question_and_connect_to_the_last(console: OpenConsole) -> None:
     async with console("client") as c:
         await c.press("c")
+        assert "Disconnect from “Pixel 8”?" in c.text
+        await c.press("n")
+        assert called(c, "disconnect") == []
+        await c.press("c", "y")
         assert called(c, "disconnect") == [{}]
         assert "idle" in c.text
         await c.press("c")
         assert called(c, "connect") == [{}]
         assert "connecting" in c.text
+
+
+async def test_an_attempt_is_given_up_without_a_question(console: OpenConsole) -> None:
+    """It cuts nobody off."""
+    async with console("client") as c:
+        c.client.status = replace(IDLE_CLIENT, state="connecting")
+        c.client.changed()
+        await c.settle()
+        await c.press("c")
+        assert called(c, "disconnect") == [{}]
 
 
 async def test_connect_to_a_known_gateway(console: OpenConsole) -> None:

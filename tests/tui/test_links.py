@@ -53,7 +53,7 @@ async def test_o_goes_to_the_endpoints_and_enter_shows_one(console: OpenConsole)
 
 async def test_what_the_section_shows_is_watched(console: OpenConsole) -> None:
     async with console("client", section="links") as c:
-        assert set(c.client.asked[-1]) == {"status", "endpoints", "history"}
+        assert set(c.client.asked[-1]) == {"status", "events", "endpoints", "history"}
 
 
 async def test_news_moves_both_lists(console: OpenConsole) -> None:

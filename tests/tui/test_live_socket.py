@@ -107,6 +107,8 @@ async def test_the_client_service(tmp_path: Path, client: PretendClient) -> None
     async with served(client, path), app.run_test(size=(80, 24)) as pilot:
         await until(pilot, "vshp0")
         await pilot.press("c")
+        await until(pilot, "Disconnect from")
+        await pilot.press("y")
         await until(pilot, "○ idle")
 
 

@@ -132,7 +132,7 @@ async def test_no_offer_is_made_while_the_section_is_not_on_the_screen(
 
 async def test_a_spent_code_is_not_shown_but_who_has_used_it(console: OpenConsole) -> None:
     async with console(section="pair") as c:
-        assert set(c.gateway.asked[-1]) == {"status", "requests", "offers"}
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "events", "offers"}
         c.gateway.waiting.append(request(label="Tablet 2", code=None, via="qr"))
         c.gateway.changed("requests")
         await c.settle()

@@ -39,6 +39,56 @@ async def test_deny(console: OpenConsole) -> None:
         assert "Living-room TV is denied." in c.told
 
 
+@pytest.mark.parametrize("section", [*SECTIONS, "settings"])
+async def test_a_denial_is_taken_back(console: OpenConsole, section: str) -> None:
+    """Also where the key has a meaning of the section's own."""
+    async with console(section=section) as c:
+        c.gateway.waiting += [request(), request("r2", "App", None, "wireguard")]
+        c.gateway.changed("requests")
+        await c.settle()
+        await c.press("d")
+        assert "Living-room TV is denied.  u takes it back (20s)" in c.text
+        await c.press("u")
+        assert c.gateway.calls[-1] == ("undeny", {"id": "r1"})
+        assert "Living-room TV may ask again." in c.told and c.gateway.denied == []
+        assert "takes it back" not in c.text
+        # The config of a WireGuard app cannot be had back.
+        await c.press("d")
+        assert c.gateway.denied[-1].id == "r2"
+        assert "takes it back" not in c.text
+
+
+async def test_what_can_be_taken_back_can_be_for_a_while_only(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        c.gateway.leases = []
+        c.gateway.changed()
+        await c.settle()
+        await c.press("s")
+        assert "Sharing is off.  u takes it back (20s)" in c.text and "u Undo" in c.text
+        await c.press("slash", "u")
+        assert c.gateway.status.sharing == "off", "a letter that is typed is no key"
+        await c.press("escape")
+        await c.advance(15.0)
+        assert "u takes it back (5s)" in c.text
+        await c.press("u")
+        assert c.gateway.status.sharing == "on"
+        await c.press("s")
+        await c.advance(20.0)
+        assert "takes it back" not in c.text and "u Undo" not in c.text
+        await c.press("u")
+        assert c.gateway.status.sharing == "off"
+
+
+async def test_a_denial_that_was_refused_offers_nothing(console: OpenConsole) -> None:
+    async with console() as c:
+        c.gateway.waiting.append(request())
+        c.gateway.changed("requests")
+        await c.settle()
+        c.gateway.waiting.clear()
+        await c.press("d")
+        assert "takes it back" not in c.text
+
+
 async def test_a_request_that_came_this_instant_is_not_approved(console: OpenConsole) -> None:
     """The key may have been meant for what was on the screen before."""
     async with console() as c:

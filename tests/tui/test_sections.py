@@ -34,19 +34,19 @@ async def test_number_keys_go_to_sections(console: OpenConsole) -> None:
 
 async def test_only_what_the_section_shows_is_watched(console: OpenConsole) -> None:
     async with console() as c:
-        assert set(c.gateway.asked[-1]) == {"status", "requests", "leases"}
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "events", "leases"}
         await c.press("4")
-        assert set(c.gateway.asked[-1]) == {"status", "requests", "flows"}
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "events", "flows"}
         await c.press("5")
-        assert set(c.gateway.asked[-1]) == {"status", "requests", "dns"}
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "events", "dns"}
         await c.press("6")
-        assert set(c.gateway.asked[-1]) == {"status", "requests", "log"}
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "events", "log"}
         await c.press("7")
-        assert set(c.gateway.asked[-1]) == {"status", "requests"}
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "events"}
         await c.press("8")
-        assert set(c.gateway.asked[-1]) == {"status", "requests", "settings"}
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "events", "settings"}
         await c.press("2")
-        assert set(c.gateway.asked[-1]) == {"status", "requests", "offers"}
+        assert set(c.gateway.asked[-1]) == {"status", "requests", "events", "offers"}
 
 
 async def test_share_starts_at_once_and_stops_after_a_question(console: OpenConsole) -> None:

@@ -182,6 +182,21 @@ def test_everything_is_wrong(
     assert snap_compare(make_app(), terminal_size=PHONE, run_before=after())
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_what_happened_stands_in_a_banner(
+    snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, size: str
+) -> None:
+    gateway.status = replace(
+        gateway.status,
+        sharing="unavailable",
+        vpn=schema.Vpn("absent", reason="No VPN is up. Connect one in your VPN app."),
+    )
+    gateway.happen("link_lost", "", "p1", "Living-room TV", ago=60)
+    gateway.happen("vpn_lost", "the VPN is lost: there is none", ago=30)
+    app = make_app(section="pair")
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after())
+
+
 @pytest.mark.parametrize("size", ["phone", "common"])
 def test_requests_in_the_pair_section(
     snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, size: str

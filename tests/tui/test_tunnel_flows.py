@@ -37,9 +37,9 @@ async def test_narrow(console: OpenConsole, width: int) -> None:
 
 async def test_only_what_is_shown_is_asked_for(console: OpenConsole) -> None:
     async with console("client", section="flows") as c:
-        assert set(c.client.asked[-1]) == {"status", "flows"}
+        assert set(c.client.asked[-1]) == {"status", "events", "flows"}
         await c.press("1")
-        assert set(c.client.asked[-1]) == {"status"}
+        assert set(c.client.asked[-1]) == {"status", "events"}
 
 
 async def test_details_with_quality(console: OpenConsole) -> None:

@@ -117,6 +117,9 @@ class LogHead(Painted):
             text.append(f"  {glyphs.warn} {screen.dropped:,} dropped", self.tone("warn"))
         if screen.filter:
             text.append(f"  /{formats.clean(screen.filter, 24)}", self.tone("accent"))
+        if screen.device:
+            name = formats.clean(screen.label, 24) or screen.device
+            text.append(f"  of {name}", self.tone("accent"))
         if screen.table.tail:
             glyphs = cast("ConsoleApp", self.app).glyphs
             text.append(f"  {glyphs.ok} following", self.tone("ok"))
@@ -133,6 +136,8 @@ class LogScreen(SectionScreen):
         super().__init__()
         self.level = LEVELS[0]
         self.filter = ""
+        self.device = self.label = ""
+        """Id and name of the only device whose lines are shown; empty: all."""
         self.dropped = 0
         """Lines that came while the section was open, too many to be shown."""
         self._last = 0
@@ -142,6 +147,8 @@ class LogScreen(SectionScreen):
         params: dict[str, Any] = {"limit": LINES, "level": self.level}
         if self.filter:
             params["filter"] = self.filter
+        if self.device:
+            params["device"] = self.device
         return {"log": params}
 
     def body(self) -> ComposeResult:
@@ -207,13 +214,25 @@ class LogScreen(SectionScreen):
         self.table.tail = not self.table.tail
         self.update(None)
 
+    def action_log_device(self) -> None:
+        """A line knows whom it is about by the id: others may bear the same name."""
+        row = self.table.current
+        if self.device:
+            self.device = self.label = ""
+        elif row is not None and row.line.device:
+            self.device, self.label = row.line.device, row.line.label
+        else:
+            self.console_app.tell("This line is about no device.")
+            return
+        self._ask_anew()
+
     def action_log_filter(self) -> None:
         line = self.query_one(FilterInput)
         line.display = True
         line.focus()
 
     def action_log_clear(self) -> None:
-        self.filter = ""
+        self.filter = self.device = self.label = ""
         self.query_one(FilterInput).value = ""
         self._ask_anew()
 

@@ -263,11 +263,13 @@ class PairScreen(SectionScreen):
         ascii = app.glyphs is formats.ASCII
         need = cells(text, ascii) if text else Size(0, 0)
         beside = width >= need.width + SIDE_WIDTH
-        taken = 2 + len(notices.lines(width)) + (0 if beside else 1)
+        noted = len(notices.lines(width))
+        taken = 2 + noted + (0 if beside else 1)
         roomy = need.height + taken <= height
         bare = need.height + 1 <= height and need.width <= width
         with_code = bool(text) and (beside or not self.text_mode)
-        with_code = with_code and ((roomy and need.width <= width) or (bare and not waiting))
+        # A code that takes the place of the bars as well would hide what they have to say.
+        with_code = with_code and ((roomy and need.width <= width) or (bare and not noted))
         code.show(text if with_code else "", ascii)
         self.set_class(with_code, "-with-code")
         self.set_class(with_code and not roomy, "-cramped")

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tui.store import Store
 
 ALWAYS: dict[str, dict[str, dict[str, Any]]] = {
-    "gateway": {"status": {}, "requests": {}},
-    "client": {"status": {}},
+    "gateway": {"status": {}, "requests": {}, "events": {}},
+    "client": {"status": {}, "events": {}},
 }
 """Topics that the bars need in every section, by role."""
 

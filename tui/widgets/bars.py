@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import time
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.cells import cell_len
@@ -15,6 +16,7 @@ from textual.widgets import Input
 from services.control import calling, schema
 from services.control.versions import differ
 from tui import actions, formats
+from tui.banners import Banner
 from tui.store import LinkState
 from tui.widgets.painted import TONE_CSS, TONES, Painted, Tone
 
@@ -173,15 +175,19 @@ def _worst(parts: list[_State]) -> list[tuple[str, Tone]]:
 
 
 class Notices(Painted):
-    """What must be seen in every section: no service, a bypass, unwritten books, a request."""
+    """What must be seen in every section: no service, a bypass, unwritten books, what has
+    happened and is not well again, what can be taken back, a request."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES) | {"notices--banner", "notices--bad"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES) | {
+        "notices--banner", "notices--bad", "notices--good",
+    }  # fmt: skip
     DEFAULT_CSS = (
         "Notices { height: auto; dock: top; margin-top: 1; "
         + TONE_CSS
         + """
         & > .notices--banner { background: $banner; color: $banner-text; text-style: bold; }
         & > .notices--bad { background: $error; color: $background; text-style: bold; }
+        & > .notices--good { background: $success; color: $background; text-style: bold; }
     }"""
     )
 
@@ -215,10 +221,39 @@ class Notices(Painted):
                 text = f"{app.glyphs.warn} {formats.clean(trouble.found, MAX_TROUBLE)}"
                 lines = textwrap.wrap(text, width - 2, max_lines=2, placeholder=" …")
                 found += [_filled(f" {line}", bad, width) for line in lines]
+        if standing := app.banners:
+            shown = standing[0].rule
+            style = banner
+            if shown.good:
+                style = self.get_component_rich_style("notices--good", partial=True)
+            elif standing[0].event.level == "error" or shown.rank <= 1:
+                style = bad
+            found.append(_filled(self._happened(app, standing, width), style, width))
+        if (undo := app.undo) is not None:
+            left = formats.duration(undo.until - app.now)
+            head = f" {app.glyphs.info} {formats.shorten(undo.done, max(10, width - 30))}"
+            found.append(_filled(f"{head}  u takes it back ({left})", banner, width))
         request = app.current_request
         if request is not None:
             found += [_filled(line, banner, width) for line in self._request(app, request, width)]
         return found
+
+    def _happened(self, app: ConsoleApp, standing: list[Banner], width: int) -> str:
+        """One line: what, when, what follows, the key that leads to the cause, how many more."""
+        glyphs, dot = app.glyphs, app.glyphs.dot
+        rule, event = standing[0].rule, standing[0].event
+        key = actions.section_key(app.role, rule.section)
+        where = "" if app.section == rule.section else f" {dot} {key}"
+        more = f" +{len(standing) - 1}" if len(standing) > 1 else ""
+        clock = time.strftime("%H:%M:%S", time.localtime(event.at))
+        glyph = glyphs.ok if rule.good else glyphs.bad if rule.rank <= 1 else glyphs.warn
+        what = rule.what.replace("{}", formats.clean(event.label, 24) or "A device")
+        tail = f" {clock}{where}{more}"
+        if width >= NARROW:
+            so = f" {dot} {rule.so}" if rule.so else ""
+            tail = f" {clock}{so}{where}{more}   esc hides"
+        room = width - cell_len(tail) - 3
+        return f" {glyph} {formats.shorten(what, max(room, 8))}{tail}"
 
     def _request(self, app: ConsoleApp, request: schema.Request, width: int) -> list[str]:
         glyphs = app.glyphs
