@@ -17,11 +17,13 @@ from services.books import Books
 from services.client_api import ClientApi
 from services.config import Config
 from services.control.registry import Registry
+from services.control.schema import Event
 from services.daemon import Service, StartError, serve
 from services.doctor.doctor import Doctor, of_client
 from services.doctor.machine import Machine
 from services.ending import runs_again
 from services.events import EventBook
+from services.hooks import Hook, judged
 from services.logs import Ring
 from services.paths import Paths
 from services.settings import Place, Settings
@@ -47,8 +49,11 @@ class ClientService:
         self._client = Client(
             store, client_config(settings.config, paths), on_event=self._events.note
         )
-        settings.apply = _apply
-        machine = Machine("client", paths, told=self._books.told)
+        settings.apply = self._apply
+        label = settings.config.text("client", "label") or socket.gethostname()
+        self._hook = Hook("client", label)
+        self._hook.path = settings.config.text("client", "hook")
+        machine = Machine("client", paths, told=self._books.told, hook=self._hook)
         examine = partial(of_client, self._client, machine, settings.config)
         self._api = ClientApi(
             self._client, store, ring, shut_down, settings, Doctor(examine), self._books.told,
@@ -60,7 +65,12 @@ class ClientService:
 
     async def start(self, changed: Callable[[], None]) -> None:
         self._client.on_change = changed
-        self._events.on_event = lambda event: changed()
+
+        def on_event(event: Event) -> None:
+            changed()
+            self._hook.tell(event)
+
+        self._events.on_event = on_event
         self._books.start(changed)
         try:
             await self._client.start()
@@ -71,7 +81,15 @@ class ClientService:
         # The user's wish outlives a restart, of the unit and of the machine.
         passing = on_purpose and await asyncio.to_thread(runs_again)
         await self._client.stop(on_purpose and not passing)
+        await self._hook.stop()
         self._books.close()
+
+    def _apply(self, config: Config, place: Place) -> None:
+        """A setting has changed: most of the client's wait for its next start."""
+        if place == ("logs", "level"):
+            logging.getLogger().setLevel(config.text(*place).upper())
+        elif place == ("client", "hook"):
+            self._hook.path = judged(config.text(*place))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,12 +101,6 @@ def run(args: argparse.Namespace) -> int:
         return ClientService(paths, settings, store, ring, shut_down)
 
     return serve("client", build, args.log_level, args.log_format)
-
-
-def _apply(config: Config, place: Place) -> None:
-    """A setting has changed: all others of the client's wait for its next start."""
-    if place == ("logs", "level"):
-        logging.getLogger().setLevel(config.text(*place).upper())
 
 
 def _options(args: argparse.Namespace) -> dict[Place, Any]:

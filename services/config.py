@@ -29,6 +29,8 @@ MAX_EXEMPT = 100
 """Names that may have private addresses."""
 MAX_KEYS = 200
 """Actions of the console that have keys of the owner's."""
+MAX_PATH = 1024
+"""Characters of a program's path."""
 MIN_MTU = 1280
 """What IPv6 asks of every link (RFC 8200 5)."""
 LEVELS = ("debug", "info", "warning", "error")
@@ -102,6 +104,12 @@ def _interfaces(value: list[Any]) -> list[str]:
     if not all(isinstance(item, str) and item for item in value):
         raise ValueError('must be a list of interfaces like "eth0" or "wl*"')
     return [_interface(item) for item in value]
+
+
+def _program(value: str) -> str:
+    if value and (not value.startswith("/") or len(value) > MAX_PATH or not value.isprintable()):
+        raise ValueError(f"must be an absolute path of at most {MAX_PATH} printable characters")
+    return value
 
 
 def _name(value: str) -> str:
@@ -230,6 +238,8 @@ SETTINGS: tuple[Setting, ...] = (
             "UDP port for WireGuard apps, once a device was made; 0: never", Between(0, 65535)),
     Setting("gateway", "announce", bool, True,
             "be found by mDNS while sharing or pairing (needs the package zeroconf)", live=True),
+    Setting("gateway", "hook", str, "",
+            "program run for each event, with JSON on its input; empty: none", _program, live=True),
     Setting("gateway", "wake_lock", bool, True, "keep a phone awake while sharing", live=True),
     Setting("dns", "servers", list, [], "resolvers, asked through the VPN; empty: the VPN's own",
             _resolvers, live=True),
@@ -255,9 +265,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("client", "local_interfaces", list, [],
             "interfaces whose networks are direct; empty: all private ones; none: no network",
             _interfaces),
+    Setting("client", "hook", str, "",
+            "program run for each event, with JSON on its input; empty: none", _program, live=True),
     Setting("logs", "level", str, "info", "least level", OneOf(LEVELS), live=True),
     Setting("logs", "format", str, "human", "human or json", OneOf(("human", "json"))),
     Setting("notify", "enabled", bool, True, "a notification while sharing", live=True),
+    Setting("notify", "requests", bool, True, "a notification when a device asks to be let in",
+            live=True),
     Setting("console", "theme", str, "", "the console's theme; empty: its default", _name,
             live=True),
     Setting("console", "bell", bool, True, "ring when a device asks to be let in", live=True),

@@ -20,6 +20,7 @@ from services.announcing import Announcing
 from services.books import Books
 from services.config import FILTERING, Config, parse_listen
 from services.control.registry import Registry
+from services.control.schema import Event
 from services.daemon import Service, StartError, serve
 from services.doctor.doctor import Doctor, of_gateway
 from services.doctor.machine import Machine
@@ -27,6 +28,7 @@ from services.doctor.system import Awake
 from services.events import EventBook
 from services.gateway_api import GatewayApi, cannot_listen
 from services.holders import asked
+from services.hooks import Hook, judged
 from services.logs import Ring, clean
 from services.notify import Notifier, find_backend
 from services.paths import Paths
@@ -66,12 +68,16 @@ class GatewayService:
             gateway_config(settings.config, self._share), store, self._events.note
         )
         self._gateway.on_alarm = self._alarm
+        self._hook = Hook("gateway", self._gateway.config.name)
+        self._hook.path = settings.config.text("gateway", "hook")
+        notifier.requests = settings.config.flag("notify", "requests")
         settings.apply = self._apply
         notifier.enable(settings.config.flag("notify", "enabled"))
         wake.enable(settings.config.flag("gateway", "wake_lock"))
         examine = partial(
-            of_gateway, self._gateway, Machine("gateway", paths, told=self._books.told), settings,
-            wake, Awake(),
+            of_gateway, self._gateway,
+            Machine("gateway", paths, told=self._books.told, hook=self._hook), settings, wake,
+            Awake(),
         )  # fmt: skip
         self._api = GatewayApi(
             self._gateway, ring, shut_down, settings, wake, Doctor(examine), self._books.told,
@@ -92,7 +98,14 @@ class GatewayService:
                 self._show()
 
         self._gateway.on_change = on_change
-        self._events.on_event = lambda event: changed()
+
+        def on_event(event: Event) -> None:
+            changed()
+            self._hook.tell(event)
+            if event.kind == "asked":
+                self._notifier.ask(event.text)
+
+        self._events.on_event = on_event
         try:
             await self._gateway.start()
         except ListenError as exc:
@@ -112,6 +125,7 @@ class GatewayService:
         if self._started:
             self._started = False
             await self._gateway.stop()
+        await self._hook.stop()
         if self._invited is not None:
             self._invited.cancel()
         await self._announcing.stop()
@@ -127,6 +141,10 @@ class GatewayService:
         """A setting has changed (`Settings.apply`)."""
         if place == ("notify", "enabled"):
             self._notifier.enable(config.flag(*place))
+        elif place == ("notify", "requests"):
+            self._notifier.requests = config.flag(*place)
+        elif place == ("gateway", "hook"):
+            self._hook.path = judged(config.text(*place))
         elif place == ("gateway", "wake_lock"):
             self._wake.enable(config.flag(*place))
         elif place == ("gateway", "announce"):
@@ -134,6 +152,7 @@ class GatewayService:
         elif place == ("logs", "level"):
             logging.getLogger().setLevel(config.text(*place).upper())
         elif place[0] in ("gateway", "dns"):
+            self._hook.name = config.text("gateway", "name") or socket.gethostname()
             try:
                 self._gateway.configure(gateway_config(config, self._share))
             except ListenError as exc:

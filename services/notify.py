@@ -10,6 +10,7 @@ app is missing. A backend that fails is not tried again.
 from __future__ import annotations
 
 import asyncio
+import html
 import logging
 import os
 import shlex
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 TITLE = "VPN Share is sharing"
 ALARM_TITLE = "VPN Share has stopped sharing"
+REQUEST_TITLE = "A device asks to use your VPN"
 INTERVAL = 2.0
 """Seconds between two changes of the notification."""
 
@@ -39,6 +41,9 @@ class Backend(Protocol):
 
     async def alert(self, text: str) -> None:
         """Another notification, which stays until somebody has seen it."""
+
+    async def ask(self, text: str) -> None:
+        """Another one, which says that a device waits for an answer."""
 
 
 def find_backend() -> Backend | None:
@@ -71,6 +76,12 @@ class TermuxBackend:
         await run(
             "termux-notification", "--id", f"{self._ID}-alarm", "--priority", "max",
             "--title", ALARM_TITLE, "--content", text,
+        )  # fmt: skip
+
+    async def ask(self, text: str) -> None:
+        await run(
+            "termux-notification", "--id", f"{self._ID}-request", "--priority", "high",
+            "--title", REQUEST_TITLE, "--content", text,
         )  # fmt: skip
 
 
@@ -107,6 +118,10 @@ class DesktopBackend:
     async def alert(self, text: str) -> None:
         await run("notify-send", "--app-name=VPN Share", "--urgency=critical", ALARM_TITLE, text)
 
+    async def ask(self, text: str) -> None:
+        # The body is markup (Desktop Notifications Specification), and holds a stranger's name.
+        await run("notify-send", "--app-name=VPN Share", "--", REQUEST_TITLE, html.escape(text))
+
     def _command(self) -> list[str]:
         command = ["notify-send", "--app-name=VPN Share", "--print-id"]
         return command if self._id is None else [*command, f"--replace-id={self._id}"]
@@ -140,6 +155,10 @@ class Notifier:
         self._wanted: str | None = None
         self._shown: str | None = None
         self._task: asyncio.Task[None] | None = None
+        self.requests = True
+        """The owner's setting: whether `ask` is heard."""
+        self._question: str | None = None
+        self._asking: asyncio.Task[None] | None = None
 
     def show(self, text: str | None) -> None:
         """What is to be seen from now on; None: nothing."""
@@ -152,6 +171,23 @@ class Notifier:
         """The owner's setting: whether there is a notification at all."""
         self._enabled = enabled
         self.show(self._text)
+
+    def ask(self, text: str) -> None:
+        """Tell the owner that a device waits. Of several within `INTERVAL`, the newest."""
+        if self._backend is None or not self.requests:
+            return
+        self._question = text
+        if self._asking is None or self._asking.done():
+            self._asking = create_task(self._ask_all(self._backend), "request notification")
+
+    async def _ask_all(self, backend: Backend) -> None:
+        while self._question is not None:
+            text, self._question = self._question, None
+            try:
+                await backend.ask(text)
+            except (OSError, TimeoutError) as exc:
+                _log.info("no notification of a request: %s", str(exc) or "no answer")
+            await asyncio.sleep(INTERVAL)
 
     def alert(self, text: str) -> None:
         """Tell the owner something that must not be missed, whatever the setting says."""
@@ -167,10 +203,12 @@ class Notifier:
     async def stop(self) -> None:
         """Remove the notification."""
         self._wanted = None
-        task, self._task = self._task, None
-        if task is not None:
+        tasks = [task for task in (self._task, self._asking) if task is not None]
+        self._task = self._asking = None
+        for task in tasks:
             task.cancel()
-            await asyncio.wait([task])
+        if tasks:
+            await asyncio.wait(tasks)
         if self._backend is not None and self._shown is not None:
             await self._apply(None)
 

@@ -12,6 +12,7 @@ from services import config
 from services.control.schema import Unwritten
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.system import System
+from services.hooks import Hook, unfit
 from services.lacking import install
 from services.paths import Paths
 from services.version import running
@@ -32,6 +33,8 @@ class Machine:
     system: System = field(default_factory=System)
     told: Callable[[], list[Unwritten]] | None = None
     """What the running service could not store (`Books.told`); None: it does not run."""
+    hook: Hook | None = None
+    """The running service's."""
 
 
 CHECKS: Checks[Machine] = Checks("both")
@@ -123,6 +126,21 @@ def unwritten(machine: Machine) -> Outcome:
     if waiting:
         return broken(" ".join(each.found for each in waiting), waiting[0].advice)
     return ok("Nothing: all that is in force is stored.")
+
+
+@CHECKS.check("hook", "Program run for events")
+def hook(machine: Machine) -> Outcome:
+    if machine.hook is None or not machine.hook.path:
+        return skipped("None is set.")
+    path, state = machine.hook.path, machine.hook.state
+    off = f"Mend it, or turn it off: vpnshare set {machine.role}.hook --default"
+    why = unfit(path)
+    if why is not None:
+        return broken(why, off)
+    counts = f"{state.done} events told, {state.failed} failed, {state.dropped} came too fast"
+    if state.last:
+        return warn(f"{state.last} ({counts}.)", off)
+    return ok(f"{path}: {counts}.")
 
 
 @CHECKS.check("room", "Room on disk")

@@ -38,6 +38,7 @@ from services.doctor.doctor import Doctor
 from services.doctor.gateway import GatewayFacts, WireguardFacts
 from services.doctor.machine import Machine
 from services.doctor.system import System
+from services.hooks import Hook
 from services.room import Room
 from services.store import ClientDatabase, GatewayDatabase
 from services.wireguard_words import SWITCHES
@@ -762,3 +763,25 @@ def test_the_command_without_services(
     assert found["both", "config"]["status"] == "broken"
     assert ("client", "privileges") in found and ("gateway", "guard") in found
     assert not list(home.glob("*.db*")), "looking makes nothing"
+
+
+async def test_what_became_of_the_hook(tmp_path: Path) -> None:
+    hook = Hook("gateway")
+    there = paths.find({"VPNSHARE_HOME": str(tmp_path)})
+    subject = Machine("gateway", there, Pretended(), hook=hook)
+
+    async def found() -> Finding:
+        return await machine.CHECKS.run_one("hook", subject)
+
+    assert (await found()).status == "skipped"
+    program = tmp_path / "hook"
+    hook.path = str(program)
+    assert (await found()).status == "broken"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+    hook.state.done = 3
+    assert "3 events told" in (await found()).found and (await found()).status == "ok"
+    hook.state.failed, hook.state.last = 1, f"{program} ended with 3."
+    finding = await found()
+    assert finding.status == "warn" and "ended with 3." in finding.found
+    assert finding.advice is not None and "set gateway.hook --default" in finding.advice

@@ -38,6 +38,11 @@ class FakeBackend:
             raise self.error
         self.shown.append(f"! {text}")
 
+    async def ask(self, text: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.shown.append(f"? {text}")
+
 
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +111,26 @@ async def test_an_alarm_is_told_whatever_else() -> None:
 
 
 @pytest.mark.usefixtures("no_pause")
+async def test_a_device_that_asks_is_told_unless_the_owner_will_not_hear_it() -> None:
+    backend = FakeBackend()
+    notifier = Notifier(backend)
+    for name in ("TV", "Tablet", "Laptop"):
+        notifier.ask(f"{name} asks")
+    await settle()
+    backend.error = OSError("no")
+    notifier.ask("nobody hears it")
+    await settle()
+    backend.error = None
+    notifier.ask("TV asks again")
+    await settle()
+    notifier.requests = False
+    notifier.ask("unheard")
+    await settle()
+    await notifier.stop()
+    assert backend.shown == ["? Laptop asks", "? TV asks again"]
+
+
+@pytest.mark.usefixtures("no_pause")
 @pytest.mark.parametrize("error", [OSError("no"), TimeoutError()])
 async def test_a_backend_that_fails_is_not_asked_again(error: Exception) -> None:
     backend = FakeBackend()
@@ -158,6 +183,18 @@ async def test_termux(programs: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     await backend.alert("it leaks")
     lines = log.read_text().splitlines()
     assert "vpnshare-alarm" in lines and lines[-1] == "it leaks"
+    await backend.ask("TV asks")
+    lines = log.read_text().splitlines()
+    assert "vpnshare-request" in lines and lines[-1] == "TV asks"
+
+
+async def test_a_strangers_name_is_no_markup_on_a_desktop(programs: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    program(programs, "notify-send", f'printf "%s\\n" "$@" >>{log}')
+    await DesktopBackend().ask('<a href="x">TV</a> & co asks')
+    assert (
+        log.read_text().splitlines()[-1] == "&lt;a href=&quot;x&quot;&gt;TV&lt;/a&gt; &amp; co asks"
+    )
 
 
 async def test_a_program_that_hangs_is_ended(

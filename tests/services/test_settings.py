@@ -15,6 +15,7 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 
 from gateway.gateway import Gateway
+from gateway.journal import Event, EventKind
 from gateway.model import MemoryStore
 from services import config as conf
 from services.cli.exits import Exit
@@ -32,6 +33,7 @@ from services.store import GatewayDatabase
 from services.wake import WakeLock
 from tests.fakes.ports import free_port
 from tests.fakes.services import PretendGateway
+from tests.fakes.waiting import settle
 
 FILE = """\
 # My phone.
@@ -375,3 +377,27 @@ def test_keys_may_be_spelled_as_tables() -> None:
         assert parse(text, "f")["console", "keys"] == {"console.quit": "x"}
         changed = edit(text, find("console.keys"), {"console.quit": "y", "pair.copy": "c"})
         assert parse(changed, "f")["console", "keys"] == {"console.quit": "y", "pair.copy": "c"}
+
+
+async def test_a_hook_is_judged_before_it_is_set_and_told_from_then_on(
+    running: Any, tmp_path: Path
+) -> None:
+    service, settings = cast(tuple[GatewayService, Settings], running)
+    program, out = tmp_path / "hook", tmp_path / "out"
+    program.write_text(f"#!/bin/sh\ncat >{out}.new\nmv {out}.new {out}\n")
+    program.chmod(0o702)
+    with pytest.raises(ControlError, match="everybody"):
+        settings.set(SetParams("gateway.hook", str(program)))
+    with pytest.raises(ControlError, match="absolute"):
+        settings.set(SetParams("gateway.hook", "hook"))
+    assert settings.config["gateway", "hook"] == "" and service._hook.path == ""
+    program.chmod(0o700)
+    settings.set(SetParams("gateway.hook", str(program)))
+    service._events.on_event = service._hook.tell
+    service._events.note(Event(EventKind.SHARING_ON, "sharing is on"))
+    await settle(out.exists)
+    told = json.loads(out.read_text())
+    assert (told["kind"], told["text"], told["role"]) == ("sharing_on", "sharing is on", "gateway")
+    settings.set(SetParams("gateway.hook", None))
+    assert service._hook.path == ""
+    await service._hook.stop()
