@@ -31,7 +31,7 @@ MACHINE = os.uname().machine
 def run(*words: str | Path, cwd: Path, **env: str) -> str:
     """A command that has to succeed; what it prints."""
     done = subprocess.run(
-        words, cwd=cwd, env=os.environ | env, capture_output=True, text=True, timeout=120
+        words, cwd=cwd, env=os.environ | env, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, f"{words}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done.stdout
@@ -107,7 +107,7 @@ def bundle(source: Path, *words: str, **env: str) -> subprocess.CompletedProcess
     command = [sys.executable, "-I", str(source / "services" / "start.py"), "services.cli.main"]
     return subprocess.run(
         [*command, "bundle", *words], env=os.environ | env, capture_output=True, text=True,
-        timeout=120, stdin=subprocess.DEVNULL,
+        timeout=240, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
 

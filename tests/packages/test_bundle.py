@@ -64,7 +64,7 @@ def test_a_new_user_sets_up_without_any_network(made: Path, folder: Path) -> Non
         return subprocess.run(
             ["unshare", "--net", "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups",
              clone / "vpnshare", *words],
-            env=env, cwd=folder, capture_output=True, text=True, timeout=120,
+            env=env, cwd=folder, capture_output=True, text=True, timeout=240,
         )  # fmt: skip
 
     done = run("--version")

@@ -33,7 +33,7 @@ def test_its_tests_run_from_it(sdist: Path) -> None:
     assert all(Path(path).is_relative_to(sdist) for path in found)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *QUICK],
-        cwd=sdist, capture_output=True, text=True, timeout=120,
+        cwd=sdist, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout

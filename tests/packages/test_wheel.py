@@ -77,7 +77,7 @@ class Installed:
         """`vpnshare WORDS`, standing in the trap with PYTHONPATH leading there, too."""
         done = subprocess.run(
             [self.venv / "bin" / "vpnshare", *words], cwd=self.trap, env=self.env,
-            capture_output=True, text=True, timeout=120,
+            capture_output=True, text=True, timeout=240,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
