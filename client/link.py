@@ -341,7 +341,7 @@ class Link:
 
         def packets(buf: memoryview, at: int, end: int) -> int:
             nonlocal head, usual, shortest
-            carried = 0
+            carried, last = 0, None
             while at < end:
                 kind, size, high, first, pair = head(buf, at)
                 if first != usual:
@@ -355,13 +355,12 @@ class Link:
                     continue
                 start = at + FRAME_HEADER_SIZE
                 tail = start + size
-                if (
-                    pair not in passed
-                    or kind != packet_kind
-                    or size < shortest
-                    or tail > end
-                    or high
-                ):
+                if pair != last:
+                    if pair not in passed:
+                        break
+                    # Of this record alone: what has passed may be forgotten after it.
+                    last = pair
+                if kind != packet_kind or size < shortest or tail > end or high:
                     break
                 try:
                     if bare:
