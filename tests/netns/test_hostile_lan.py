@@ -91,7 +91,7 @@ def test_a_flood_costs_little_and_the_owner_still_pairs(world: World, transport:
         client.start().join(gateway, "--transport", transport)
         meter = Meter(world, client)
         time.sleep(2.0)
-        quiet = meter.rate(4.0)
+        quiet = statistics.median(meter.rate(1.0) for _ in range(4))
         assert gateway.process is not None
         before = gateway.process.rss()
         flood = second.start(
@@ -101,7 +101,8 @@ def test_a_flood_costs_little_and_the_owner_still_pairs(world: World, transport:
         )  # fmt: skip
         flood.wait_for_log("ready", 30.0)
         time.sleep(1.0)
-        rates, most = [], before
+        rates: list[float] = []
+        most = before
         with Client(world, second, "newcomer") as newcomer:
             newcomer.start()
             began = time.monotonic()
@@ -112,7 +113,8 @@ def test_a_flood_costs_little_and_the_owner_still_pairs(world: World, transport:
                 rates.append(meter.rate(1.0))
                 most = max(most, gateway.process.rss())
             assert flood.stop() == 0, flood.tail()
-        kept = statistics.mean(rates) / quiet
+        # Of windows, so that a moment in which the machine was elsewhere says nothing.
+        kept = statistics.median(rates) / quiet
         print(
             f"\n{flood.tail(1)}\n{transport}: {quiet:.0f} Mbit/s before, {kept:.0%} kept,"
             f" RSS {before >> 20} MiB and at most {(most - before) >> 10} KiB more,"
