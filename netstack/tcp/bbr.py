@@ -26,13 +26,17 @@ the sender say nothing against a higher rate.
 
 Two departures from the draft. There is no pacing: segments leave as ACKs come
 in, and the queue that this may build is bounded by one product. And the
-reaction to loss is the coarse one that this needs: when more than a tenth of
+reaction to loss is the coarse one that this needs. When more than a tenth of
 what is sent is lost, round after round, the path's buffer is shorter than that
-queue, and a ceiling holds the window down until losses fade.
+queue, and a ceiling holds the window down until losses fade. When as much of one
+window is lost, a buffer has overflown that is usually emptied in time (an app's
+socket, while the app did not get to run): the ceiling then stays for `_HOLD`,
+since the next time would be no different.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from netstack.tcp.constants import INITIAL_WINDOW_SEGMENTS
@@ -64,13 +68,21 @@ _SHORTEST_ROUND = 0.0001
 _LOSS_LIMIT = 0.1
 """Share of lost bytes, smoothed over rounds, above which the window gets a ceiling."""
 _BETA = 0.7
+_BURST_SEGMENTS = 8
+"""So many lost of one window, and more than _LOSS_LIMIT of it, are no coincidence."""
+_HOLD = 1.0
+"""Seconds after a burst of losses before the window tries to grow beyond its ceiling."""
 
 
 class Bbr:
     """The congestion window of one connection."""
 
     __slots__ = (
+        "_burst",
+        "_burst_end",
+        "_burst_limit",
         "_ceiling",
+        "_ceiling_until",
         "_cycle",
         "_full_rate",
         "_full_rounds",
@@ -80,6 +92,8 @@ class Bbr:
         "_lost",
         "_min_rtt",
         "_min_rtt_at",
+        "_now",
+        "_nxt",
         "_peak",
         "_probe_until",
         "_probed_rtt",
@@ -91,6 +105,7 @@ class Bbr:
         "_round_trip",
         "_round_trips",
         "_sent",
+        "_una",
         "cwnd",
         "mss",
     )
@@ -134,6 +149,17 @@ class Bbr:
         self._loss_share = 0.0
         self._ceiling = 0.0
         """Bytes; 0: none."""
+        self._ceiling_until = 0.0
+        """When the window may try to grow beyond it."""
+        self._una = self._nxt = 0
+        self._now = 0.0
+        """Of the last ACK."""
+        self._burst = 0
+        """Bytes found lost of one window."""
+        self._burst_end = 0
+        """The window's end: what is sent again before this is acknowledged is of the same burst."""
+        self._burst_limit = 0.0
+        """More than so many set a ceiling, once."""
 
     @property
     def _filled(self) -> bool:
@@ -163,6 +189,7 @@ class Bbr:
         self, acked: int, una: int, nxt: int, sacked: int, flight: int, now: float, rtt: float
     ) -> None:
         """Feed the model, then let the window follow it."""
+        self._una, self._nxt, self._now = una, nxt, now
         if flight + self.mss >= self.cwnd:
             self._limited = True
         if flight > self._peak:
@@ -250,8 +277,10 @@ class Bbr:
         if share > _LOSS_LIMIT:
             self._full_rounds = _PATIENCE
         if self._loss_share > _LOSS_LIMIT:
+            # No single burst: the window grows again as soon as losses fade.
+            self._ceiling_until = 0.0
             self._ceiling = max(_BETA * self.cwnd, float(_MIN_SEGMENTS * self.mss))
-        elif self._ceiling and self._limited:
+        elif self._ceiling and self._limited and self._now >= self._ceiling_until:
             self._ceiling += max(float(self.mss), self._ceiling / 16)
 
     def on_loss(self, flight: int, nxt: int) -> None:
@@ -260,12 +289,25 @@ class Bbr:
     def on_timeout(self, flight: int, nxt: int, repeated: bool) -> None:
         """All is in doubt: begin with one segment, and grow back to the model by ACKs."""
         self.cwnd = float(self.mss)
+        # What is sent again now is not known to be lost.
+        self._burst_end, self._burst_limit = nxt, math.inf
         self._round_end = None
         self._sent.clear()
 
     def on_resent(self, size: int) -> None:
         """Count towards the share of losses."""
         self._lost += size
+        if self._una >= self._burst_end:
+            self._burst, self._burst_end = 0, self._nxt
+            window = max(self._peak, self._last_peak)
+            self._burst_limit = max(_LOSS_LIMIT * window, _BURST_SEGMENTS * self.mss)
+        self._burst += size
+        if self._burst > self._burst_limit:
+            self._burst_limit = math.inf
+            least = float(INITIAL_WINDOW_SEGMENTS * self.mss)
+            used = min(self.cwnd, max(self._peak, self._last_peak))
+            self._ceiling = max(_BETA * used, least)
+            self._ceiling_until = self._now + _HOLD
 
     def on_idle(self) -> None:
         """The model holds; the round in which nothing was sent says nothing."""

@@ -205,6 +205,58 @@ def test_bbr_yields_to_heavy_loss_and_comes_back() -> None:
     assert path.fly(100)[-1] == pytest.approx(2 * PRODUCT, rel=0.1)
 
 
+def lose(path: Path, segments: int) -> None:
+    """Within one window, whose first segment has arrived; the rest of it arrives thereafter."""
+    flight = int(path.control.cwnd)
+    nxt = path.una + flight
+    path.control.on_sent(nxt, path.una, path.now)
+    path.una += MSS
+    path.now += path.rtt
+    path.control.on_ack(MSS, path.una, nxt, 0, flight, path.now, path.rtt)
+    for _ in range(segments):
+        path.control.on_resent(MSS)
+    path.una, acked = nxt, flight - MSS
+    path.now += path.rtt
+    path.control.on_ack(acked, nxt, nxt, 0, acked, path.now, path.rtt)
+
+
+def test_bbr_remembers_for_a_second_what_a_buffer_held() -> None:
+    path = Path(Bbr(MSS), 0.02, 4.8e6)
+    path.fly(40)
+    lose(path, 40)
+    held = path.fly(20)
+    assert max(held) == min(held) == pytest.approx(0.7 * 2 * PRODUCT, rel=0.1)
+    assert path.fly(60)[-1] == pytest.approx(2 * PRODUCT, rel=0.1)
+
+
+def test_a_burst_of_losses_counts_once() -> None:
+    """What is sent again before the window has been acknowledged belongs to the same burst."""
+    few, many = (Path(Bbr(MSS), 0.02, 4.8e6) for _ in range(2))
+    for path, segments in ((few, 25), (many, 100)):
+        path.fly(40)
+        lose(path, segments)
+    assert few.control._ceiling == pytest.approx(many.control._ceiling)
+    assert few.control._ceiling == pytest.approx(0.7 * 2 * PRODUCT, rel=0.1)
+
+
+def test_a_few_losses_of_a_small_window_are_no_burst() -> None:
+    path = Path(Bbr(MSS), 0.02, 4.8e5)
+    before = path.fly(40)[-1]
+    lose(path, 8)
+    assert path.fly(20)[-1] == pytest.approx(before, rel=0.1)
+    lose(path, 9)
+    assert path.fly(20)[-1] < 0.8 * before
+
+
+def test_what_a_time_out_sends_again_is_no_burst() -> None:
+    path = Path(Bbr(MSS), 0.02, 4.8e6)
+    path.fly(40)
+    path.control.on_timeout(0, path.una + 100 * MSS, False)
+    for _ in range(100):
+        path.control.on_resent(MSS)
+    assert not path.control._ceiling
+
+
 def test_bbr_lowers_its_window_to_see_the_round_trip() -> None:
     path = Path(Bbr(MSS), 0.02, 4.8e6)
     path.fly(40)

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import random
 import tracemalloc
+from dataclasses import dataclass
 from typing import Literal
 
 import pytest
@@ -89,6 +90,53 @@ def test_a_slow_link_with_a_short_queue(congestion: Literal["cubic", "bbr"], rat
     assert size / rate < spent < 1.5 * size / rate + 2
     assert sim.ab.lost < 0.2 * sim.packets
     assert a.received == size
+
+
+@dataclass
+class Sleepy(Direction):
+    """Into the socket of a process that does not run for `asleep` of each `period`."""
+
+    period: float = 0.05
+    asleep: float = 0.0
+    holds: int = 24
+    """Packets that wait in the socket; what comes beyond is lost."""
+    wakes: float = 0.0
+    waiting: int = 0
+
+    def arrivals(self, size: int, now: float, rng: random.Random) -> list[float]:
+        (at,) = super().arrivals(size, now, rng)
+        wakes = at - at % self.period + self.asleep
+        if at >= wakes:
+            return [at]
+        if wakes != self.wakes:
+            self.wakes, self.waiting = wakes, 0
+        self.waiting += 1
+        if self.waiting > self.holds:
+            self.lost += 1
+            return []
+        return [wakes]
+
+
+@pytest.mark.parametrize("asleep", [0.016, 0.024])
+def test_a_socket_that_overflows_does_so_seldom(asleep: float) -> None:
+    """The window remembers what an app's socket holds; and it stays as fast as it can be."""
+    rate, size, settled = 10e6, 12_000_000, 0.3
+    sim = Simulation(3, Sleepy(delay=0.0003, rate=rate, queue=1 << 30, asleep=asleep))
+    sim.ba.delay = 0.0003
+    sender = sim.add(TcpConfig(reliable=False), bytes(size))
+    receiver = sim.add(TcpConfig(reliable=False))
+    sim.open()
+    begin, longest, last, seen = sim.now, 0.0, sim.now, 0
+    at_first = packets = 0
+    while receiver.received < size:
+        assert sim.step()
+        if sim.now < begin + settled:
+            at_first, packets = sim.ab.lost, sender.sent // 1448
+        if receiver.received != seen:
+            longest, last, seen = max(longest, sim.now - last), sim.now, receiver.received
+    assert sim.ab.lost - at_first < 0.01 * (size // 1448 - packets)
+    assert size / (sim.now - begin) > 0.9 * rate * (1 - asleep / 0.05)
+    assert longest < 0.1, "nothing waited for a time-out"
 
 
 @pytest.mark.parametrize(
