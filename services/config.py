@@ -137,6 +137,11 @@ def _pool(version: int, longest: int) -> Callable[[str], str]:
     return check
 
 
+def written(value: float) -> str:
+    """A number as a person writes it: no exponent, and no digits that mean nothing."""
+    return str(int(value)) if value == int(value) else f"{value:.6f}".rstrip("0")
+
+
 @dataclass(frozen=True, slots=True)
 class Between:
     """A check: a number from `low` to `high`, both allowed."""
@@ -146,7 +151,7 @@ class Between:
 
     def __call__(self, value: Any) -> Any:
         if not self.low <= value <= self.high:
-            raise ValueError(f"must be {self.low:g} to {self.high:g}")
+            raise ValueError(f"must be {written(self.low)} to {written(self.high)}")
         return value
 
 

@@ -22,7 +22,8 @@ def share(args: argparse.Namespace) -> int:
     if args.json:
         print_json(status)
     elif status.sharing == "on":
-        tell(f"Sharing is on, through {status.vpn.interface}. Let a device in: vpnshare pair")
+        by = "any interface (bypass is on)" if status.bypass else status.vpn.interface
+        tell(f"Sharing is on, through {by}. Let a device in: vpnshare pair")
     else:
         print("Sharing is wanted; it begins when the VPN is there.")
         complain(status.vpn.reason or "There is no VPN.", "Find out more with: vpnshare doctor")

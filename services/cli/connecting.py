@@ -216,13 +216,19 @@ def outcome(status: ClientStatus, args: argparse.Namespace, verb: str = "connect
             tell(f"Connecting to {gateway}. See: vpnshare status")
         return Exit.OK
     complain(
-        f"Not connected yet: {(status.reason or status.state).removesuffix('.')}.",
+        f"Not connected yet: {(status.reason or _unmet(status)).rstrip('.')}.",
         "The client keeps trying. Stop it: vpnshare disconnect"
         if status.kill_switch.state == "off"
         else "The client keeps trying, and this device's network stays closed meanwhile; "
         "open it: vpnshare disconnect",
     )
     return Exit.TIMED_OUT
+
+
+def _unmet(status: ClientStatus) -> str:
+    if status.state == "waiting":
+        return "the gateway's owner has not approved this device"
+    return "the gateway is being reached for"
 
 
 def _named(args: argparse.Namespace) -> str:

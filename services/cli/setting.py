@@ -9,7 +9,7 @@ from services import paths
 from services.cli.exits import Exit
 from services.cli.output import Column, complain, paint, print_json, print_table
 from services.cli.services import dial, running
-from services.config import SETTINGS, ConfigError, find, load
+from services.config import SETTINGS, ConfigError, find, load, written
 from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.schema import Setting
 
@@ -108,5 +108,5 @@ def spelled(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(f"{name}={given}" for name, given in value.items()) or "-"
     if isinstance(value, float):
-        return f"{value:g}"
+        return written(value)
     return str(value) if value != "" else "-"

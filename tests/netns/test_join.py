@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 
 from services.cli.exits import Exit
 from tests.netns.conftest import opened
+from tests.netns.people import Person, somebody
 from tests.netns.processes import Process, wait_for
 from tests.netns.product import EXECUTABLE, Client, Gateway
 from tests.netns.terminal import Terminal
@@ -169,41 +168,28 @@ def test_a_service_that_somebody_else_started_goes_on(device: Client, gateway: G
 
 
 @pytest.fixture
-def person() -> Iterator[tuple[str, str]]:
+def person() -> Iterator[Person]:
     """Somebody with a password and the right to use sudo with it; gone in the end."""
-    name, password = f"vpns{os.getpid() % 100000}", secrets.token_hex(8)
-    rule = Path("/etc/sudoers.d") / name
-    subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", name], check=True)
-    try:
-        subprocess.run(["chpasswd"], input=f"{name}:{password}", text=True, check=True)
-        rule.write_text(f"{name} ALL=(ALL:ALL) PASSWD: ALL\n")
-        rule.chmod(0o440)
-        yield name, password
-    finally:
-        rule.unlink(missing_ok=True)
-        # userdel refuses while one of theirs runs.
-        wait_for(lambda: subprocess.run(["pgrep", "-u", name], capture_output=True).returncode == 1,
-                 "the last process of theirs to be gone")  # fmt: skip
-        subprocess.run(["userdel", "--remove", name], check=True, capture_output=True)
+    with somebody("s", sudo=True) as person:
+        yield person
 
 
 @pytest.mark.skipif(not shutil.which("sudo"), reason="needs sudo")
 def test_somebody_with_sudo_at_a_terminal(
-    device: Client, gateway: Gateway, person: tuple[str, str]
+    device: Client, gateway: Gateway, person: Person
 ) -> None:
-    name, password = person
     # The way there is root's, as it has to be for what root runs: /tmp is anybody's, but sticky.
-    home = {"VPNSHARE_HOME": str(device.home), "VPNSHARE_CALLED": "./vpnshare"}
-    argv = ["setpriv", f"--reuid={name}", f"--regid={name}", "--init-groups", "env",
-            *(f"{key}={value}" for key, value in home.items()), "HOME=/home/" + name,
-            "sh", "-c", f"{EXECUTABLE} join; {EXECUTABLE} leave; sleep 60"]  # fmt: skip
+    argv = person.argv(
+        "sh", "-c", f"{EXECUTABLE} join; {EXECUTABLE} leave; sleep 60",
+        VPNSHARE_HOME=str(device.home), VPNSHARE_CALLED="./vpnshare",
+    )  # fmt: skip
     environment = {"PATH": os.environ["PATH"]}
     with Terminal.running(
         gateway.world.directory, device.host.argv(argv), environment, 100, 30
     ) as terminal:
-        terminal.wait_for_text(f"password for {name}", 20)
+        terminal.wait_for_text(f"password for {person.name}", 20)
         assert "to make the network interface" in terminal.text()
-        terminal.press("-l", password)
+        terminal.press("-l", person.password)
         terminal.press("Enter")
         terminal.wait_for_text("Pairing URI", 20)
         uri = gateway.pair()

@@ -81,7 +81,11 @@ def pack(name: str, folder: Path) -> tuple[str, Path]:
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree of a bundle that was unpacked here."""
-    top = tmp_path_factory.mktemp("source")
+    return packed(tmp_path_factory.mktemp("source"))
+
+
+def packed(top: Path) -> Path:
+    """The tree, with the packages that it needs, in the folder `top`."""
     for path in tree(ROOT):
         copy = top / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)

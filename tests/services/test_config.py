@@ -45,6 +45,7 @@ def test_defaults_pass_their_own_checks() -> None:
         ("[gateway]\nname = 3\n", 'line 2: gateway.name must be a string, for example "".'),
         ("[client]\noffload = 1\n", "line 2: client.offload must be true or false"),
         ("[client]\nmtu = 70000\n", "line 2: client.mtu: must be 0, or 1280 to 65535."),
+        ("[gateway]\nlease = 1\n", "line 2: gateway.lease: must be 60 to 2592000."),
         ("[client]\nmtu = true\n", "line 2: client.mtu must be a whole number"),
         ("[logs]\nlevel = 'loud'\n", "line 2: logs.level: must be one of: debug, info"),
         (
