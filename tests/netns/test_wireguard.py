@@ -38,6 +38,7 @@ from tests.netns.terminal import read_qr
 from tests.netns.wireguard_app import WIREGUARD_PORT as PORT
 from tests.netns.wireguard_app import App, let_in, missing
 from tests.netns.world import GATEWAY_LAN, GATEWAY_LAN6, SERVER, SERVER6, Shape, World
+from wireguard.constants import DATA, INITIATION
 
 SIZE = 50_000_000
 ROAM = "VPNSHARE_ROAM" in os.environ
@@ -253,6 +254,57 @@ def test_a_device_of_the_other_kind_beside_it(connected: Connected) -> None:
         assert "wireguard" in kinds and len(kinds) == 2
         assert fetch(world.second) == fetch(connected.host) == 100_000
         client.command("disconnect")
+
+
+def test_what_is_recorded_and_sent_again_changes_nothing(connected: Connected) -> None:
+    """Somebody in the LAN has heard everything, and says it again from where he is."""
+    world, gateway, app = connected.world, connected.gateway, connected.app
+    assert world.second is not None
+    with world.gateway.open_socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)) as ear:
+        ear.bind(("lan0", 0))
+        app.down()
+        app.up()
+        assert fetch(connected.host) == 100_000
+        heard = list(sent_to_the_door(ear))
+    kinds = [datagram[0] for datagram in heard]
+    assert kinds.count(INITIATION) >= 1 and kinds.count(DATA) >= 10
+    shown, before = gateway.ask("wireguard")["devices"], gateway.status()["counters"]
+    with world.second.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as mouth:
+        for datagram in heard:
+            mouth.sendto(datagram, (GATEWAY_LAN, PORT))
+        mouth.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            mouth.recv(2048)
+    after = gateway.status()["counters"]
+
+    def dropped(what: str) -> int:
+        names = [name for name in after if re.fullmatch(f"wireguard__{what}__dropped", name)]
+        return sum(after[name] - before.get(name, 0) for name in names)
+
+    # Of the session before, there may be none any more.
+    assert dropped("data__(replayed|unknown_index)") == kinds.count(DATA)
+    assert dropped("initiation_(replayed|outdated)") == kinds.count(INITIATION)
+    (device,) = gateway.ask("wireguard")["devices"]
+    assert device["endpoint"] == shown[0]["endpoint"] and device["state"] == "connected"
+    # The device says little meanwhile, and what was said again does not count.
+    grown = device["received_bytes"] - shown[0]["received_bytes"]
+    assert grown < sum(map(len, heard)) / 2
+    assert fetch(connected.host) == 100_000
+
+
+def sent_to_the_door(ear: socket.socket) -> Iterator[bytes]:
+    """The datagrams among what was heard that went to the gateway."""
+    ear.setblocking(False)
+    while True:
+        try:
+            packet = ear.recv(65535)
+        except BlockingIOError:
+            return
+        header = 4 * (packet[0] & 15)
+        if packet[0] >> 4 == 4 and packet[9] == socket.IPPROTO_UDP:
+            port = int.from_bytes(packet[header + 2 : header + 4], "big")
+            if port == PORT:
+                yield packet[header + 8 :]
 
 
 def test_the_gateways_address_goes_and_comes_back_and_the_system_ends_the_socket(
