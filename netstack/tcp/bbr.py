@@ -158,7 +158,7 @@ class Bbr:
         """Bytes found lost of one window."""
         self._burst_end = 0
         """The window's end: what is sent again before this is acknowledged is of the same burst."""
-        self._burst_limit = 0.0
+        self._burst_limit = math.inf
         """More than so many set a ceiling, once."""
 
     @property
@@ -189,6 +189,10 @@ class Bbr:
         self, acked: int, una: int, nxt: int, sacked: int, flight: int, now: float, rtt: float
     ) -> None:
         """Feed the model, then let the window follow it."""
+        if not self._nxt:
+            # What is sent again before the first ACK or with it (a link that is back) need not
+            # have been lost, nor what is in flight beside it.
+            self._burst_end = nxt
         self._una, self._nxt, self._now = una, nxt, now
         if flight + self.mss >= self.cwnd:
             self._limited = True
@@ -297,7 +301,7 @@ class Bbr:
     def on_resent(self, size: int) -> None:
         """Count towards the share of losses."""
         self._lost += size
-        if self._una >= self._burst_end:
+        if self._una >= self._burst_end and self._nxt:
             self._burst, self._burst_end = 0, self._nxt
             window = max(self._peak, self._last_peak)
             self._burst_limit = max(_LOSS_LIMIT * window, _BURST_SEGMENTS * self.mss)

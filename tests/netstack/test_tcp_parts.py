@@ -257,6 +257,21 @@ def test_what_a_time_out_sends_again_is_no_burst() -> None:
     assert not path.control._ceiling
 
 
+def test_what_a_link_that_is_back_sends_again_is_no_burst() -> None:
+    control = Bbr(MSS)
+    nxt = 1000 + 60 * MSS
+    for _ in range(20):
+        control.on_resent(MSS)
+    control.on_ack(5 * MSS, 1000 + 5 * MSS, nxt, 0, 60 * MSS, 1.0, 0.01)
+    for _ in range(20):
+        control.on_resent(MSS)
+    assert not control._ceiling
+    control.on_ack(55 * MSS, nxt, nxt + 60 * MSS, 0, 55 * MSS, 1.1, 0.01)
+    for _ in range(20):
+        control.on_resent(MSS)
+    assert control._ceiling
+
+
 def test_bbr_lowers_its_window_to_see_the_round_trip() -> None:
     path = Path(Bbr(MSS), 0.02, 4.8e6)
     path.fly(40)
