@@ -3,8 +3,8 @@
 Theory of operation. The link is the only driver of its session. Two descriptors,
 watched on the loop's fast lane (`eventloop.poller`), carry the packets:
 
-- NIC to gateway: each packet is read straight into the session's batch
-  (`open_packet`), several per wake-up; then the batch is sealed and sent. When
+- NIC to gateway: each packet is read straight into the session's batch, several
+  per wake-up; then the batch is sealed and sent. When
   the queue to the link is used up (`room() <= 0`) the NIC is read no more until
   the socket has taken some: packets then wait in the NIC's queue, where the
   kernel's own TCP feels them.
@@ -54,9 +54,6 @@ from vshp.events import LinkDead, PeerClosed
 from vshp.frames import FrameType
 from vshp.session import ClientSession
 from vshp.states import State
-
-NIC_BUDGET = 256 * 1024
-"""Bytes read from the NIC before the socket gets its turn."""
 
 _IP_PACKET = int(FrameType.IP_PACKET)
 _IP_PACKET_OFFLOAD = int(FrameType.IP_PACKET_OFFLOAD)
@@ -235,47 +232,8 @@ class Link:
     # --- the NIC ---------------------------------------------------------------------------
 
     def nic_ready(self, now: float) -> None:
-        """The NIC has packets: into the batch, until it is empty or the queue is long enough."""
-        writer = self.session.writer
-        open_packet = writer.open_packet
-        close_packet = writer.close_packet
-        readv = os.readv
-        fd = self._nic_fd
-        # Frames' and records' own bytes are few, and `_balance` asks again.
-        budget = most = min(NIC_BUDGET, writer.room())
-        packets = 0
-        scratch = self._scratch
-        bare = self._vnet_header and not self._offload
-        while budget > 0:
-            view = open_packet()
-            try:
-                n = readv(fd, (scratch, view) if bare else (view,))
-            except (BlockingIOError, InterruptedError):
-                close_packet(0)
-                break
-            except OSError as error:
-                close_packet(0)
-                self._settle(Ending("nic_lost", error.strerror or "", authenticated=False))
-                return
-            if n == 0:
-                close_packet(0)
-                self._settle(Ending("nic_lost", authenticated=False))
-                return
-            if bare:
-                if scratch[0] or scratch[1]:
-                    # Left in the queue from before offload was turned off: its sender's
-                    # kernel sends it again, finished.
-                    close_packet(0)
-                    self._count("nic__unfinished__dropped")
-                    continue
-                n = max(0, n - VNET_HEADER_SIZE)
-            close_packet(n)
-            packets += 1
-            budget -= n
-        headers = packets * VNET_HEADER_SIZE if self._offload else 0
-        self.sent_packets_bytes += most - budget - headers
-        self._send()
-        self._arm()
+        """The NIC has packets: take them until it is empty or the queue is long enough."""
+        raise NotImplementedError
 
     def _balance(self) -> None:
         """After sending: read the NIC if and only if there is room for what it has."""

@@ -13,7 +13,7 @@ a datagram carries neither: they are cut and summed on their way into the cipher
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from sealing.errors import LocalMisuse
@@ -26,6 +26,7 @@ from vshp.constants import (
     FRAME_HEADER_SIZE,
     MAX_PACKET,
     MAX_QUEUED_DATAGRAMS,
+    MIN_PACKET,
     MIN_PATH_PAYLOAD,
     OFFLOAD_HEADER_SIZE,
     REKEY_AFTER_BYTES,
@@ -36,6 +37,8 @@ from vshp.frames import FrameType
 _IP_PACKET = int(FrameType.IP_PACKET)
 _pack_u32 = struct.Struct("<I").pack_into
 _OVERHEAD = DATA_HEADER_SIZE + TAG_SIZE
+_LEAST_FRAME = FRAME_HEADER_SIZE + MIN_PACKET
+"""Bytes that have to be left in a datagram for another packet."""
 
 
 class Cutter(Protocol):
@@ -71,6 +74,7 @@ class DatagramWriter:
         "_limit",
         "_partial",
         "_piece",
+        "_read",
         "_rekey_at",
         "_rekey_bytes_left",
         "_runs",
@@ -110,6 +114,8 @@ class DatagramWriter:
         """A super-segment that is all of the batch: start, end, MSS, lengths of its headers."""
         self._piece = memoryview(b"")
         """Where it is cut, behind room for the header of a frame."""
+        self._read = 0
+        """Bytes of packets that came from a NIC."""
         self._runs = SealedRuns(4 * MIN_PATH_PAYLOAD)
         self._rekey_at = REKEY_AFTER_RECORDS
         self._rekey_bytes_left = REKEY_AFTER_BYTES
@@ -186,29 +192,50 @@ class DatagramWriter:
         at = self.reserve_packet(end - start, gso_type, gso_size, hdr_len, csum_start, csum_offset)
         self.buffer[at : at + end - start] = memoryview(buf)[start:end]
 
-    def open_packet(self) -> memoryview:
-        """Writable room for one packet, to read a NIC into; `close_packet` comes next."""
-        if self._fill + FRAME_HEADER_SIZE + self.mtu > self._limit:
-            self.flush()
-        at = self._fill + FRAME_HEADER_SIZE
-        return self._batch[at:]
+    def read_packets(self, read: Callable[[memoryview], int]) -> int:
+        """Queue packets from a NIC until it has no more or the queue is long enough; how many bytes
+        they have.
 
-    def close_packet(self, n: int) -> None:
-        """Keep `n` bytes of what `open_packet` gave; with 0 the frame never was."""
-        at = self._fill
-        stop = at + FRAME_HEADER_SIZE + n
-        if stop > self._limit:
-            if FRAME_HEADER_SIZE + n > self._limit:
-                self._count("writer__packet_too_long__dropped")
-                return
-            # It fits a datagram of its own: seal what was before it and move it to the front.
-            packet = bytes(self._batch[at + FRAME_HEADER_SIZE : stop])
-            self.flush()
-            at, stop = self._fill, self._fill + FRAME_HEADER_SIZE + n
-            self.buffer[at + FRAME_HEADER_SIZE : stop] = packet
-        if n:
-            _pack_u32(self.buffer, at, _IP_PACKET | n << 8)
-            self._fill = stop
+        `read` puts a packet at the beginning of the view that it is given and returns its length,
+        0 when there is none. It must not raise.
+        """
+        self.flush()
+        before = self._read
+        self._seal(self._frames_of(read, self.room()), 0)
+        taken = self._read - before
+        self._rekey_bytes_left -= taken
+        return taken
+
+    def _frames_of(self, read: Callable[[memoryview], int], room: int) -> Iterator[memoryview]:
+        """The plaintexts of datagrams, each good until the next one is asked for."""
+        buffer, batch, limit = self.buffer, self._batch, self._limit
+        front = batch[FRAME_HEADER_SIZE:]
+        fill = 0
+        while room > fill:
+            view = batch[fill + FRAME_HEADER_SIZE :] if fill else front
+            n = read(view)
+            if not n:
+                break
+            at, fill = fill, fill + FRAME_HEADER_SIZE + n
+            if fill > limit:
+                if at:
+                    # Those before it go by themselves, and it moves to their place.
+                    yield batch[:at]
+                    room -= at
+                    front[:n] = view[:n]
+                    at, fill = 0, FRAME_HEADER_SIZE + n
+                if fill > limit:
+                    self._count("writer__packet_too_long__dropped")
+                    fill = 0
+                    continue
+            _pack_u32(buffer, at, _IP_PACKET | n << 8)
+            self._read += n
+            if limit - fill < _LEAST_FRAME:
+                yield batch[:fill]
+                room -= fill
+                fill = 0
+        if fill:
+            yield batch[:fill]
 
     # --- control and output ------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from client.link import Link
 from client.model import ClientState
 from tests.client.datagram_double import DatagramDouble
 from tests.client.gateway_double import GatewayDouble
-from tests.client.test_client import DOWN, UDP, Device
+from tests.client.test_client import DOWN, SET_UP, UDP, Device
 from vshp.uri import Endpoint, PairingUri
 
 
@@ -73,6 +73,23 @@ async def test_what_was_queued_before_offload_ended_is_dropped_by_name(tmp_path:
         device.write(bytes(10) + UDP)
         await gateway.until(lambda: len(gateway.packets) == 1)
         assert device.client.status().counters["nic__unfinished__dropped"] == 1
+
+
+async def test_a_removed_nic_is_replaced_under_a_link_of_datagrams(tmp_path: Path) -> None:
+    async with (
+        GatewayDouble() as gateway,
+        door(gateway) as (_, there),
+        Device(tmp_path) as device,
+    ):
+        await device.client.connect(uri(gateway, there))
+        await device.client.wait(5)
+        before = device.host.nic
+        assert before is not None
+        before.vanish()
+        await device.until(lambda: device.host.log.count(SET_UP) == 2)
+        await device.until(lambda: device.state is ClientState.CONNECTED)
+        device.write(bytes(10) + UDP)
+        await gateway.until(lambda: gateway.packets == [(None, UDP)])
 
 
 async def test_a_change_of_the_lease_reaches_the_nic_at_once(tmp_path: Path) -> None:

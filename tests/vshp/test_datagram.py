@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,7 @@ from vshp.constants import (
     MAX_EARLY_RECORDS,
     MAX_HALF_OPEN,
     MAX_QUEUED,
+    MAX_QUEUED_DATAGRAMS,
     OLD_KEY_SECONDS,
 )
 from vshp.datagram_session import DatagramClientSession, DatagramGatewaySession
@@ -206,30 +208,83 @@ def test_packets_too_long_for_the_path_are_dropped_and_counted() -> None:
     writer = world.client.writer
     writer.reserve_packet(40)
     writer.send_packet(bytearray(5000), 64, 5000)
-    room = writer.open_packet()
-    room[:3000] = bytes(3000)
-    writer.close_packet(3000)
+    read = reading([bytes(3000), b"\x07" * 1500])
+    assert writer.read_packets(read) == 1500
     assert writer.counters["writer__packet_too_long__dropped"] == 2
-    room = writer.open_packet()
-    room[:1500] = b"\x07" * 1500
-    writer.close_packet(1500)
-    writer.flush()
     world.run(0.1)
     assert [len(p) for p in world.at_gateway] == [40, 1500]
     assert world.at_gateway[1] == b"\x07" * 1500
 
 
-def test_nic_reads_are_batched() -> None:
+def reading(packets: list[bytes]) -> Callable[[memoryview], int]:
+    """A NIC that has these packets."""
+    waiting = iter(packets)
+
+    def read(view: memoryview) -> int:
+        packet = next(waiting, b"")
+        view[: len(packet)] = packet
+        return len(packet)
+
+    return read
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.one_of(st.sampled_from([20, 40, 1400, 1476, 1477, 1500, 3000]), st.integers(20, 1600)),
+        max_size=12,
+    )
+)
+def test_what_is_read_from_a_nic_arrives_in_its_order(sizes: list[int]) -> None:
     world = connected()
     writer = world.client.writer
-    for size in (100, 0, 1400, 90, 80):
-        room = writer.open_packet()
-        room[:size] = bytes((size % 251,)) * size
-        writer.close_packet(size)
-    writer.flush()
+    payload = writer._limit
+    packets = [bytes((number,)) * size for number, size in enumerate(sizes)]
+    fits = [packet for packet in packets if len(packet) + 4 <= payload]
+    at = writer.reserve_packet(40)
+    writer.buffer[at : at + 40] = b"\xaa" * 40
+    read = reading(packets)
+    taken = 0
+    while part := writer.read_packets(read):
+        taken += part
+        runs = writer.output()
+        assert sum(len(run) for run, _ in runs) < MAX_QUEUED_DATAGRAMS + 2 * 1600
+        for data in split(runs):
+            world.send("gateway", data, world.address)
+    assert taken == sum(map(len, fits))
     world.run(0.1)
-    assert [len(p) for p in world.at_gateway] == [100, 1400, 90, 80]
-    assert all(set(p) == {len(p) % 251} for p in world.at_gateway)
+    assert world.at_gateway == [b"\xaa" * 40, *fits]
+    dropped = len(packets) - len(fits)
+    assert writer.counters.get("writer__packet_too_long__dropped", 0) == dropped
+
+
+def test_small_packets_from_a_nic_share_a_datagram() -> None:
+    world = connected()
+    writer = world.client.writer
+    writer.read_packets(reading([bytes(60)] * 10 + [bytes(1400)] + [bytes(60)]))
+    assert [len(data) for data in split(writer.output())] == [640 + 32, 1404 + 64 + 32]
+
+
+def test_a_nic_is_read_no_more_once_the_queue_is_long_enough() -> None:
+    world = connected()
+    writer = world.client.writer
+    packets = [bytes(1400)] * 100
+    read = reading(packets)
+    taken = writer.read_packets(read)
+    assert MAX_QUEUED_DATAGRAMS - 1400 <= taken <= MAX_QUEUED_DATAGRAMS + 1400
+    assert writer.room() <= 0
+    assert writer.read_packets(read) == 0
+
+
+def test_what_is_read_from_a_nic_counts_for_the_next_key() -> None:
+    world = connected()
+    writer = world.client.writer
+    writer._rekey_bytes_left = 10_000
+    for _ in range(3):
+        writer.read_packets(reading([bytes(1400)] * 8))
+        writer.output()
+    assert writer.counters["record__rekey__sent"] == 1
+    assert writer.epoch == 1
 
 
 def test_queue_is_bounded() -> None:
