@@ -447,7 +447,7 @@ COMMANDS: tuple[Command, ...] = (
         ("vpnshare peers", "vpnshare peers --json"),
     ),
     Command(
-        "revoke", "Share", "never let a device in again", f"{_ACT}:revoke",
+        "revoke", "Share", "end a device's pairing: it has to ask again", f"{_ACT}:revoke",
         lambda p: _id(p, "device"), ("vpnshare revoke a1b2",),
     ),
     Command(

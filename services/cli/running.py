@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -127,7 +128,7 @@ def down(args: argparse.Namespace) -> int:
 
 def on_terminal() -> bool:
     """Whether a person can see what we show, and answer."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def need_terminal(instead: str) -> None:

@@ -24,6 +24,7 @@ from services.cli import commands, output, qr
 from services.cli.commands import COMMANDS
 from services.cli.exits import Exit, exit_code
 from services.cli.main import main
+from services.cli.running import on_terminal
 from services.control import schema
 from services.control.errors import Code, ControlError
 from services.control.methods import ConfirmParams, ConnectParams
@@ -617,3 +618,16 @@ def test_who_gives_the_uri_on_the_command_line_is_told(asked_of: Heard) -> None:
 def test_names_with_blanks_need_no_quotes(asked_of: Heard) -> None:
     assert main(["connect", "Living", "room", "--wait", "0"]) in (Exit.OK, Exit.FAILED)
     assert asked_of == [(None, "Living room")]
+
+
+def test_a_terminal_that_can_draw_nothing_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Typewriter:
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Typewriter())
+    monkeypatch.setattr("services.cli.running.sys.stdout", Typewriter())
+    monkeypatch.setenv("TERM", "xterm")
+    assert on_terminal()
+    monkeypatch.setenv("TERM", "dumb")
+    assert not on_terminal(), "up says what it did, in plain lines"
