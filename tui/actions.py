@@ -11,17 +11,23 @@ be taken back (`danger`) ask first and name what they will hit.
 
 from __future__ import annotations
 
+import string
 import sys
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from textual.binding import Binding, BindingType
+from textual.keys import KEY_NAME_REPLACEMENTS, Keys
 
 BOTH = frozenset({"gateway", "client"})
 GATEWAY = frozenset({"gateway"})
 CLIENT = frozenset({"client"})
 
 EVERYWHERE = "everywhere"
+LISTS = "lists"
+"""The scope of what every section with a list has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class Action:
     title: str
     """For the palette and help."""
     scope: str = EVERYWHERE
-    """`everywhere`, or the section's id."""
+    """`everywhere`, `lists`, or the section's id."""
     roles: frozenset[str] = BOTH
     write: bool = False
     danger: bool = False
@@ -61,6 +67,16 @@ class Section:
     id: str
     title: str
     roles: frozenset[str]
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The scopes of the actions that it has."""
+        lists = () if self.id in _WITHOUT_LISTS else (LISTS,)
+        return frozenset((EVERYWHERE, self.id, *lists))
+
+
+_WITHOUT_LISTS = frozenset({"overview", "tunnel", "pair"})
+"""The sections that have no list to filter and to sort."""
 
 
 SECTIONS: tuple[Section, ...] = (
@@ -106,7 +122,6 @@ ACTIONS: tuple[Action, ...] = (
            write=True, priority=True),
     Action("banner.hide", "escape", "", "Hide the banner that is shown", priority=True),
     # Pair
-    Action("pair.copy", "y", "Copy URI", "Copy the pairing URI to the clipboard", "pair", GATEWAY),
     Action("pair.renew", "n", "New code", "Make a new pairing code", "pair", GATEWAY, write=True),
     Action(
         "pair.details", "space", "QR/Text", "Switch between the QR code and its text",
@@ -123,44 +138,31 @@ ACTIONS: tuple[Action, ...] = (
            write=True),
     Action("peer.flows", "f,enter", "Its flows", "Show the device's flows", "peers", GATEWAY),
     # Flows
-    Action("flow.filter", "slash", "Filter", "Show flows that contain these words", "flows"),
-    Action("flow.sort", "o", "Sort", "Sort by the next column", "flows"),
-    Action("flow.reverse", "i", "", "Reverse the order", "flows"),
     Action("flow.details", "enter", "Details", "Show or hide one flow's details", "flows"),
     Action("flow.follow", "f", "Follow", "Keep the selected flow in view as the order changes",
            "flows"),
     Action("flow.group", "g", "Group", "Group the flows by device or program", "flows"),
     Action("flow.peer", "m", "", "Only the selected flow's device or program, or all again",
            "flows"),
-    Action("flow.clear", "escape", "", "Clear the filter, show all flows", "flows"),
     Action("flow.close", "x", "Close", "Close the flow: the device sees a reset", "flows", GATEWAY,
            write=True, danger=True),
     # DNS
     Action("dns.recent", "v", "Keep", "Keep the last questions to look at, or stop keeping them",
            "dns", GATEWAY, write=True),
-    Action("dns.filter", "slash", "Filter", "Show questions that contain these words", "dns",
-           GATEWAY),
-    Action("dns.clear", "escape", "", "Clear the filter", "dns", GATEWAY),
     Action("dns.question", "enter", "Question", "Show the whole question", "dns", GATEWAY),
     # Log
-    Action("log.filter", "slash", "Filter", "Show lines that contain these words", "log"),
     Action("log.level", "l", "Level", "Show less or more: the next level", "log"),
     Action("log.follow", "f", "Follow", "Stay at the newest line", "log"),
     Action("log.device", "m", "Device", "Only the selected line's device, or all again", "log"),
-    Action("log.clear", "escape", "", "Clear the filter", "log"),
     Action("log.line", "enter", "Line", "Show the whole line", "log"),
     # Doctor
     Action("doctor.run", "e", "Examine", "Examine the service again", "doctor"),
     Action("doctor.details", "enter", "Details", "Show the whole finding", "doctor"),
-    Action("doctor.copy", "y", "Copy", "Copy the advice to the clipboard", "doctor"),
     # Settings
     Action("setting.change", "e,enter", "Change",
            "Change the setting (asks first if it weakens a promise)", "settings", write=True),
     Action("setting.default", "u", "Default", "Set it back to its default", "settings",
            write=True),
-    Action("setting.filter", "slash", "Filter", "Show settings that contain these words",
-           "settings"),
-    Action("setting.clear", "escape", "", "Clear the filter", "settings"),
     # Client
     Action("gateway.connect", "enter", "Connect", "Connect to the selected gateway", "connect",
            CLIENT, write=True),
@@ -169,8 +171,13 @@ ACTIONS: tuple[Action, ...] = (
            "connect", CLIENT, write=True, danger=True),
     Action("links.details", "enter", "Details", "Show all that is known of the endpoint or link",
            "links", CLIENT),
-    Action("links.other", "o", "Other list", "Go from the endpoints to the past links, and back",
+    Action("links.other", "l", "Other list", "Go from the endpoints to the past links, and back",
            "links", CLIENT),
+    # Every list
+    Action("list.filter", "slash", "Filter", "Show only what contains these words", LISTS),
+    Action("list.sort", "o", "Sort", "Sort by the next column (as a click on its title)", LISTS),
+    Action("list.reverse", "i", "", "Reverse the order", LISTS),
+    Action("list.clear", "escape", "", "Clear the filter, then the order", LISTS),
     # Everywhere, gateway
     Action("share.toggle", "s", "Share", "Start or stop sharing", roles=GATEWAY, write=True),
     Action("pair.open", "p", "Pair", "Pair a device: show the QR code", roles=GATEWAY),
@@ -183,6 +190,7 @@ ACTIONS: tuple[Action, ...] = (
            roles=CLIENT, write=True),
     # Everywhere
     Action("link.retry", "r", "Retry", "Reach for the service again now"),
+    Action("item.copy", "y", "Copy", "Copy what is under the cursor: address, name, URI, finding"),
     Action("role.switch", "w", "Service", "Switch between the gateway and the client service"),
     Action("theme.pick", "t", "Theme", "Choose a theme"),
     Action("palette.open", "colon,ctrl+p", "", "Find an action by its name"),
@@ -238,16 +246,59 @@ def bindings(scope: str) -> list[BindingType]:
     return made
 
 
+def _sign(character: str) -> str:
+    """Textual's name of a punctuation mark: `question_mark`."""
+    name = unicodedata.name(character).lower().replace(" ", "_").replace("-", "_")
+    return KEY_NAME_REPLACEMENTS.get(name, name)
+
+
+_KEY_NAMES = frozenset(key.value for key in Keys) | {_sign(sign) for sign in string.punctuation}
+_MODIFIERS = ("ctrl+", "alt+", "shift+", "super+")
+
+
+def is_key(name: str) -> bool:
+    """Whether a terminal can send a key of that name: a character, `slash`, `f5`, `ctrl+k`."""
+    name = name.strip()
+    while name.startswith(_MODIFIERS):
+        name = name.partition("+")[2]
+    if len(name) == 1:
+        return name.isprintable() and name != " "
+    return name in _KEY_NAMES
+
+
+def usable(keymap: Mapping[str, str]) -> dict[str, str]:
+    """A user's keys without those that would leave an action with no key at all."""
+    return {
+        id: keys
+        for id, keys in keymap.items()
+        if id in BY_ID and all(is_key(key) for key in keys.split(","))
+    }
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?`, where something is near."""
+    found = get_close_matches(word, list(known), 1)
+    return f" Did you mean {found[0]}?" if found else ""
+
+
 def keymap_problems(keymap: Mapping[str, str]) -> list[str]:
-    """What is wrong with a user's keys: ids that do not exist, and keys taken twice."""
+    """What is wrong with a user's keys: actions and keys that do not exist, keys taken twice."""
     problems = [
-        f"There is no action {id[:40]!r} to give a key to." for id in keymap if id not in BY_ID
+        f"There is no action {id[:40]!r} to give a key to.{_near(id[:40], BY_ID)}"
+        for id in keymap
+        if id not in BY_ID
     ]
+    for id, keys in keymap.items():
+        wrong = [key.strip()[:40] for key in keys.split(",") if not is_key(key)]
+        if wrong and id in BY_ID:
+            near = _near(wrong[0], sorted(_KEY_NAMES))
+            problems.append(f"No key is called {wrong[0]!r}: {id} keeps its own.{near}")
+    keymap = usable(keymap)
     taken: dict[tuple[str, str, str, bool], str] = {}
     for role in sorted(BOTH):
         for section in sections(role):
             for action in for_role(role):
-                if action.scope not in (EVERYWHERE, section.id):
+                if action.scope not in section.scopes:
                     continue
                 for key in keymap.get(action.id, action.key).split(","):
                     # What has priority is meant to go before the section's own.
@@ -268,7 +319,7 @@ def for_role(role: str) -> Iterable[Action]:
 def table(everywhere_only: bool = False) -> str:
     """The key table in Markdown, for the console's document; its first part for the README."""
     lines = ["| Key | Where | What it does |", "|---|---|---|"]
-    places = {section.id: section.title for section in SECTIONS}
+    places = {section.id: section.title for section in SECTIONS} | {LISTS: "every list"}
     roles_of = {
         section.id: frozenset().union(*(s.roles for s in SECTIONS if s.id == section.id))
         for section in SECTIONS
@@ -286,7 +337,7 @@ def table(everywhere_only: bool = False) -> str:
             (role,) = action.roles
             if action.scope == EVERYWHERE:
                 where = role
-            elif len(roles_of[action.scope]) > 1:
+            elif len(roles_of.get(action.scope, ())) > 1:
                 where += f" ({role})"
         keys = " ".join(f"`{display_key(key)}`" for key in action.key.split(","))
         asks = " (asks first)" if action.danger else ""

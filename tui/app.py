@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from textual.app import App
 from textual.command import Provider
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
+from textual.filter import LineFilter
 from textual.widgets import Input
 
 from services.console_settings import Changes
@@ -35,10 +36,12 @@ from tui.driver import IdleDriver
 from tui.link import Connect, Link, connector, is_read_only
 from tui.news import LinkChanged, News, Reporter
 from tui.palette import ConsoleCommands
+from tui.plain import AsciiFilter
 from tui.screens.dialog import Palette
 from tui.screens.flows import FlowsScreen
+from tui.screens.listing import ListScreen
 from tui.screens.modals import ConfirmScreen, HelpScreen, ThemeScreen
-from tui.screens.section import ALWAYS, SectionScreen, redraw_all
+from tui.screens.section import ALWAYS, MAX_COPIED, Copied, SectionScreen, redraw_all
 from tui.screens.sections import SCREENS
 from tui.store import LinkState, Store
 from tui.waiting import Waiting
@@ -46,6 +49,8 @@ from tui.waiting import Waiting
 TERMINATED = 128 + signal.SIGTERM
 """The exit code after SIGTERM, as shells give it."""
 SECOND = 1.0
+COPIED_SHOWN = 48
+"""Cells of a copied text that are shown."""
 UNDO_SECONDS = 20.0
 """How long a change can be taken back."""
 
@@ -115,6 +120,7 @@ class ConsoleApp(App[int]):
         self.stores = {known: Store() for known in services}
         self.link: Link
         self.glyphs = formats.ASCII if ascii else formats.UNICODE
+        self._ascii = AsciiFilter()
         self.themes: dict[str, themes.ThemeFile] = {}
         self.user_keymap = dict(keymap or {})
         self._theme_wanted = theme
@@ -144,6 +150,10 @@ class ConsoleApp(App[int]):
         wanted = super().get_driver_class()  # or what TEXTUAL_DRIVER names
         return IdleDriver if wanted is LinuxDriver else wanted
 
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = super().get_line_filters()
+        return [*filters, self._ascii] if self.glyphs is formats.ASCII else filters
+
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return themes.variable_defaults()
 
@@ -153,6 +163,7 @@ class ConsoleApp(App[int]):
         self._load_themes()
         for problem in actions.keymap_problems(self.user_keymap):
             self.tell(problem, "warning")
+        self.user_keymap = actions.usable(self.user_keymap)
         self.set_keymap(self.user_keymap)
         self._open_link()
         self.set_interval(SECOND, self._second)
@@ -339,6 +350,20 @@ class ConsoleApp(App[int]):
         if isinstance(screen, FlowsScreen):
             screen.show_peer(peer, label)
 
+    def show_row(self, section: str, row_id: str) -> None:
+        """Show a section's list with the cursor on that row, whatever was filtered there."""
+        self.open_section(section)
+        screen = self.section_screen
+        if isinstance(screen, ListScreen):
+            screen.look_for("", row_id)
+
+    def find_flows(self, words: str) -> None:
+        """Show the flows that contain these words."""
+        self.open_section("flows")
+        screen = self.section_screen
+        if isinstance(screen, FlowsScreen):
+            screen.look_for(words)
+
     # Calls
 
     def tell(self, text: str, severity: str = "information") -> None:
@@ -393,6 +418,11 @@ class ConsoleApp(App[int]):
             return len(self.services) > 1
         if known.id == "link.retry":
             return store.link.state is LinkState.LOST
+        if known.id == "item.copy":
+            screen = self.section_screen
+            if screen is None or not screen.is_mounted:
+                return None
+            return True if screen.copied() is not None else None
         return True
 
     @property
@@ -494,6 +524,23 @@ class ConsoleApp(App[int]):
         if await self.push_screen_wait(question):
             await self.carry_out("disconnect", "Disconnected.")
 
+    def action_item_copy(self) -> None:
+        screen = self.section_screen
+        found = screen.copied() if screen is not None else None
+        if found is not None:
+            self.copy(found)
+
+    def copy(self, copied: Copied) -> None:
+        """Have the terminal put a text on its clipboard (OSC 52), and say what it is.
+
+        Line by line cleaned: what a stranger wrote is pasted into somebody's shell.
+        """
+        text = copied.text[:MAX_COPIED]
+        lines = [formats.clean(line, MAX_COPIED) for line in text.splitlines()]
+        self.copy_to_clipboard("\n".join(lines))
+        shown = "" if copied.secret else f": {formats.shorten(' '.join(lines), COPIED_SHOWN)}"
+        self.tell(f"Copied {copied.what}, if the terminal allows it{shown}")
+
     def action_link_retry(self) -> None:
         self.link.retry()
 
@@ -530,13 +577,14 @@ class ConsoleApp(App[int]):
         elif setting.key == "console.refresh":
             self._interval = float(value)
             self.link.set_interval(self._interval)
-        elif setting.key == "console.keys" and dict(value) != self.user_keymap:
+        elif setting.key == "console.keys" and actions.usable(value) != self.user_keymap:
             for problem in actions.keymap_problems(value):
                 self.tell(problem, "warning")
-            self.user_keymap = dict(value)
+            self.user_keymap = actions.usable(value)
             self.set_keymap(self.user_keymap)
         elif setting.key == "console.ascii":
             self.glyphs = formats.ASCII if value else formats.UNICODE
+            self.refresh_css(animate=False)
             for screen in self.screen_stack:
                 if isinstance(screen, SectionScreen):
                     redraw_all(screen)

@@ -108,6 +108,18 @@ class Link:
             raise ServiceUnavailable("The service is not there.", "It is being reached for.")
         return await self._control.call(method, **params)
 
+    async def call_apart(self, method: str, **params: Any) -> Any:
+        """The same on a connection of its own, for what takes the service seconds.
+
+        A connection answers one request after the other: on the console's own, every key
+        would wait behind this one.
+        """
+        control = await self._connect()
+        try:
+            return await control.call(method, **params)
+        finally:
+            await control.close()
+
     async def run(self) -> None:
         """Connect, watch, reconnect; until cancelled."""
         pause = FIRST_RETRY

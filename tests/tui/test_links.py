@@ -39,15 +39,15 @@ async def test_enter_shows_the_whole_link(console: OpenConsole) -> None:
         assert "Link 2" not in c.text
 
 
-async def test_o_goes_to_the_endpoints_and_enter_shows_one(console: OpenConsole) -> None:
+async def test_l_goes_to_the_endpoints_and_enter_shows_one(console: OpenConsole) -> None:
     async with console("client", section="links") as c:
         screen = c.app.screen
         assert isinstance(screen, LinksScreen)
-        await c.press("o")
+        await c.press("l")
         assert screen.focused is screen.endpoints
         await c.press("down", "down", "down", "enter")
         assert "no answer within 10 s" in c.text and "10.64.0.9:47800" in c.text
-        await c.press("escape", "o")
+        await c.press("escape", "l")
         assert screen.focused is screen.history
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from services.control import schema
 from services.control.server import ControlServer
 from tests.fakes.services import Pretend, PretendClient, PretendGateway, make_flows, request
 from tui.app import ConsoleApp
@@ -76,6 +78,35 @@ async def test_the_service_goes_and_comes_back(tmp_path: Path, gateway: PretendG
             await until(pilot, "retrying", there=False)
         await until(pilot, "retrying")
         await until(pilot, "Work laptop")
+
+
+async def test_no_key_waits_for_the_doctor(
+    tmp_path: Path, gateway: PretendGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "g.sock"
+    done = asyncio.Event()
+    known = gateway.handlers()
+
+    async def slow(_: object) -> list[schema.Finding]:
+        await done.wait()
+        return gateway.findings
+
+    monkeypatch.setattr(gateway, "handlers", lambda: known | {"doctor": slow})
+    gateway.leases = []
+    app = ConsoleApp({"gateway": connector(str(path), "gateway")}, interval=0.1)
+    async with served(gateway, path), app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, "sharing")
+        await pilot.press("7")
+        await until(pilot, "Examining…")
+        await pilot.press("s")
+        await until(pilot, "s Share ")
+        assert gateway.status.sharing == "off"
+        await pilot.press("8")
+        await until(pilot, "[gateway]")
+        await pilot.press("7")
+        await until(pilot, "Examining…")
+        done.set()
+        await until(pilot, "1 broken")
 
 
 async def test_thousands_of_flows(tmp_path: Path, gateway: PretendGateway) -> None:

@@ -10,6 +10,7 @@ from services.control import schema
 from services.control.errors import Code, ControlError
 from tests.fakes.services import lease
 from tests.tui.conftest import Console, OpenConsole
+from tui import actions
 from tui.screens.log import unseen
 from tui.widgets.table import RowTable
 
@@ -154,10 +155,10 @@ async def test_theme_is_tried_on_and_kept_or_given_back(console: OpenConsole) ->
 async def test_help_lists_the_keys_of_the_section(console: OpenConsole) -> None:
     async with console(section="flows", size=(100, 60)) as c:
         await c.press("question_mark")
-        assert "Show flows that contain these words" in c.text
+        assert "Show only what contains these words" in c.text
         assert "Revoke the device" in c.text
         await c.press("escape")
-        assert "Show flows that contain these words" not in c.text
+        assert "Show only what contains these words" not in c.text
 
 
 async def test_palette_runs_an_action(console: OpenConsole) -> None:
@@ -175,6 +176,24 @@ async def test_palette_offers_devices_by_name(console: OpenConsole) -> None:
         await c.press("enter")
         assert c.app.section == "flows"
         assert c.gateway.asked[-1]["flows"]["peer"] == "p3"
+
+
+async def test_palette_goes_to_settings_flows_and_devices(console: OpenConsole) -> None:
+    async with console() as c:
+        await c.press("colon", *"dns.servers", "enter")
+        assert c.app.section == "settings"
+        assert c.app.section_screen is not None
+        copied = c.app.section_screen.copied()
+        assert copied is not None
+        assert copied.text.startswith("dns.servers")
+        await c.press("colon", *"udp 142.250.74.78", "enter")
+        assert c.app.section == "flows"
+        assert c.gateway.asked[-1]["flows"]["filter"] == "udp 142.250.74.78:443"
+        await c.press("colon", *"device old phone", "enter")
+        assert c.app.section == "peers"
+        copied = c.app.section_screen.copied()
+        assert copied is not None
+        assert copied.text == "10.77.0.4"
 
 
 async def test_quit_leaves_the_service_alone(console: OpenConsole) -> None:
@@ -197,6 +216,28 @@ async def test_clashing_keys_are_told(console: OpenConsole) -> None:
     async with console(keymap={"theme.pick": "s", "no.such": "z"}) as c:
         assert "The key s clashes: share.toggle, theme.pick." in c.told
         assert "There is no action 'no.such' to give a key to." in c.told
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("nosuchkey", ""), ("escap", " Did you mean escape?"), ("ctrl+shft+x", ""), ("", "")],
+)
+async def test_a_key_that_does_not_exist_leaves_the_action_its_own(
+    console: OpenConsole, name: str, near: str
+) -> None:
+    async with console(keymap={"theme.pick": name, "share.toggle": "slash"}) as c:
+        told = f"No key is called {name!r}: theme.pick keeps its own."
+        assert any(each.startswith(told + near) for each in c.told)
+        await c.press("t")
+        assert "high-contrast" in c.text.lower() or "High contrast" in c.text
+
+
+def test_every_key_of_the_registry_exists() -> None:
+    for action in actions.ACTIONS:
+        assert all(actions.is_key(key) for key in action.key.split(",")), action.id
+    assert actions.keymap_problems({"console.quti": "x"}) == [
+        "There is no action 'console.quti' to give a key to. Did you mean console.quit?"
+    ]
 
 
 async def test_a_tap_on_tab_or_key_works(console: OpenConsole) -> None:
@@ -386,6 +427,16 @@ async def test_a_whole_line_can_be_read(console: OpenConsole) -> None:
 
 
 # Permission and the line to the service
+
+
+async def test_a_read_only_console_does_not_wait_for_a_code(console: OpenConsole) -> None:
+    async with console() as c:
+        await c.press("2")
+        assert "only looks" not in c.text
+    c.gateway.read_only = True
+    async with console(section="pair") as c:
+        assert "This console only looks: it cannot ask for a code." in c.text
+        assert "Asking the service" not in c.text
 
 
 async def test_read_only_has_no_action_that_changes_anything(console: OpenConsole) -> None:

@@ -10,9 +10,11 @@ from textual.app import ComposeResult
 
 from services.control import schema
 from tui import actions, formats
+from tui.screens.listing import FilterLine, ListScreen
 from tui.screens.modals import ConfirmScreen, PromptScreen
-from tui.screens.section import SectionScreen
-from tui.widgets.table import Cell, Column, RowTable
+from tui.screens.section import Copied
+from tui.widgets.columns import Cell, Column
+from tui.widgets.table import RowTable
 from tui.widgets.tunnel_cards import TunnelCard
 
 
@@ -34,7 +36,8 @@ COLUMNS = (
     Column[GatewayRow]("state", "", 8, lambda row: (
         "● in use" if row.in_use else "", "ok")),
     Column[GatewayRow]("seen", "Seen", 9, lambda row: (
-        formats.ago(row.wall - row.gateway.last_seen_at), "quiet"), right=True),
+        formats.ago(row.wall - row.gateway.last_seen_at), "quiet"), right=True,
+                       by=lambda row: row.wall - row.gateway.last_seen_at),
     Column[GatewayRow]("key", "Key", 16, lambda row: (
         formats.clean(row.gateway.fingerprint, 60), "quiet"), tier=1),
     Column[GatewayRow]("endpoints", "Addresses", 20, lambda row: (
@@ -42,17 +45,19 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class ConnectScreen(SectionScreen):
+class ConnectScreen(ListScreen):
     """The section."""
 
     SECTION: ClassVar[str] = "connect"
     BINDINGS = actions.bindings("connect")
+    FILTER_HINT: ClassVar[str] = "words in name, key, address"
 
     def topics(self) -> dict[str, dict[str, Any]]:
         return {"gateways": {}}
 
     def body(self) -> ComposeResult:
         yield TunnelCard()
+        yield FilterLine()
         yield RowTable[GatewayRow](
             COLUMNS, lambda row: row.gateway.fingerprint, id="gateways",
             empty="No gateway is known. Press u and paste a pairing URI.",
@@ -74,15 +79,22 @@ class ConnectScreen(SectionScreen):
         used = status.gateway_fingerprint if status and status.state != "idle" else None
         wall = self.console_app.wall
         known = sorted(self.store.gateways, key=lambda gateway: -gateway.last_seen_at)
-        self.table.show(
-            [GatewayRow(gateway, gateway.fingerprint == used, wall) for gateway in known]
-        )
+        found = [GatewayRow(gateway, gateway.fingerprint == used, wall) for gateway in known]
+        self.table.show(found if self.store.has("gateways") else None)
         self.query_one(TunnelCard).redraw()
 
-    def may(self, action: actions.Action) -> bool | None:
+    def may_here(self, action: actions.Action) -> bool | None:
         if action.id in ("gateway.connect", "gateway.forget"):
             return True if self.current is not None else None
         return True
+
+    def copied(self) -> Copied | None:
+        row = self.current
+        if row is None:
+            return None
+        if row.gateway.endpoints:
+            return Copied("the gateway's address", row.gateway.endpoints[0])
+        return Copied("the gateway's key", row.gateway.fingerprint)
 
     @on(RowTable.Selected, "#gateways")
     def action_gateway_connect(self) -> None:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
-from textual.widgets import Input
 
 from services.control import schema
 from tui import actions, formats
+from tui.screens.listing import ListScreen, filtered
 from tui.screens.modals import TextScreen
-from tui.screens.section import SectionScreen
-from tui.widgets.filter import FilterInput
+from tui.screens.section import Copied
+from tui.widgets.columns import Cell, Column
 from tui.widgets.painted import Painted, Tone
-from tui.widgets.table import Cell, Column, RowTable
+from tui.widgets.table import RowTable
 
 if TYPE_CHECKING:
     from tui.app import ConsoleApp
@@ -43,21 +43,18 @@ class QuestionRow:
     question: schema.DnsQuestion
 
 
-def rows(questions: Sequence[schema.DnsQuestion], words: str) -> list[QuestionRow]:
-    """The questions that contain all words, newest first as the service sends them.
+def rows(questions: Sequence[schema.DnsQuestion]) -> list[QuestionRow]:
+    """The questions, newest first as the service sends them.
 
     A question's place counted from the oldest of its kind is its id: it does not change
     as newer ones arrive.
     """
-    wanted = words.lower().split()
     seen: dict[tuple[str, str, str], int] = {}
     made: list[QuestionRow] = []
     for question in reversed(questions):
-        text = f"{question.label} {question.name} {question.type} {question.outcome}".lower()
-        if all(word in text for word in wanted):
-            same = (question.client, question.name, question.type)
-            seen[same] = seen.get(same, 0) + 1
-            made.append(QuestionRow((*same, seen[same]), question))
+        same = (question.client, question.name, question.type)
+        seen[same] = seen.get(same, 0) + 1
+        made.append(QuestionRow((*same, seen[same]), question))
     made.reverse()
     return made
 
@@ -71,7 +68,7 @@ def _outcome(row: QuestionRow) -> Cell:
 
 COLUMNS = (
     Column[QuestionRow]("age", "Age", 4, lambda row: (
-        formats.age(row.question.age), "quiet"), right=True),
+        formats.age(row.question.age), "quiet"), right=True, by=lambda row: row.question.age),
     Column[QuestionRow]("name", "Name", 14, lambda row: (
         formats.clean(row.question.name, 255), "strong"), flex=3),
     Column[QuestionRow]("type", "Type", 6, lambda row: (
@@ -113,8 +110,7 @@ class DnsHead(Painted):
             made.append(fact("Counted", self.span(formats.shorten(counted, max(8, width - 12)))))
         kept = f"the last {dns.recent_limit}" if dns.recent_limit else f"{glyphs.off} not kept"
         last = fact("Log", self.span(kept, "accent" if dns.recent_limit else "quiet"))
-        if screen.filter:
-            last.append(f"  /{formats.clean(screen.filter, 24)}", self.tone("accent"))
+        last.append_text(filtered(self, screen))
         return [*made, last]
 
 
@@ -132,15 +128,12 @@ def counters(dns: schema.Dns) -> str:
     )
 
 
-class DnsScreen(SectionScreen):
+class DnsScreen(ListScreen):
     """The section."""
 
     SECTION: ClassVar[str] = "dns"
     BINDINGS = actions.bindings("dns")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.filter = ""
+    FILTER_HINT: ClassVar[str] = "words in name, type, outcome, device"
 
     def topics(self) -> dict[str, dict[str, Any]]:
         return {"dns": {}}
@@ -148,10 +141,6 @@ class DnsScreen(SectionScreen):
     def body(self) -> ComposeResult:
         yield DnsHead(id="dns-head")
         yield RowTable[QuestionRow](COLUMNS, lambda row: row.id, id="questions")
-        line = FilterInput(placeholder="words in name, type, outcome, device", compact=True,
-                           id="filter", select_on_focus=False)  # fmt: skip
-        line.display = False
-        yield line
 
     def on_mount(self) -> None:
         self.table.focus()
@@ -167,10 +156,10 @@ class DnsScreen(SectionScreen):
             self.table.empty = (
                 "No question yet." if kept else "Not kept, for privacy: v keeps them."
             )
-            self.table.show(rows(dns.recent, self.filter) if dns is not None else [])
+            self.table.show(rows(dns.recent) if dns is not None else None)
             self.query_one(DnsHead).redraw()
 
-    def may(self, action: actions.Action) -> bool | None:
+    def may_here(self, action: actions.Action) -> bool | None:
         if action.id == "dns.recent":
             return True if self.store.dns is not None else None
         if action.id == "dns.question":
@@ -200,20 +189,6 @@ class DnsScreen(SectionScreen):
         )
         self.app.push_screen(TextScreen("Question", text))
 
-    def action_dns_filter(self) -> None:
-        line = self.query_one(FilterInput)
-        line.display = True
-        line.focus()
-
-    def action_dns_clear(self) -> None:
-        self.query_one(FilterInput).value = ""
-
-    @on(Input.Changed, "#filter")
-    def _typed(self, event: Input.Changed) -> None:
-        self.filter = " ".join(event.value.split())
-        self.update("dns")
-
-    @on(Input.Submitted, "#filter")
-    def _filter_done(self) -> None:
-        self.query_one(FilterInput).display = False
-        self.table.focus()
+    def copied(self) -> Copied | None:
+        row = self.table.current
+        return None if row is None else Copied("the name", row.question.name)

@@ -2,7 +2,7 @@
 
 An examination costs the service a few seconds and asks the resolver, so it is
 made when the section is opened for the first time and when the user wants one,
-not by a subscription.
+not by a subscription. It has a connection of its own, so that no key waits for it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from textual.containers import Container
 from services.control import schema
 from services.control.errors import ControlError
 from tui import actions, formats
+from tui.screens.listing import ListScreen, filtered
 from tui.screens.modals import TextScreen
-from tui.screens.section import SectionScreen
+from tui.screens.section import Copied
 from tui.store import LinkState
+from tui.widgets.columns import Cell, Column
 from tui.widgets.painted import Painted, Tone
-from tui.widgets.table import Cell, Column, RowTable
+from tui.widgets.table import RowTable
 
 if TYPE_CHECKING:
     from tui.app import ConsoleApp
@@ -44,10 +46,25 @@ def state(finding: schema.Finding) -> tuple[str, str, Tone]:
 
 def ranked(findings: list[schema.Finding]) -> list[schema.Finding]:
     """The worst first; otherwise in the service's order."""
-    return sorted(
-        findings,
-        key=lambda finding: RANKS.index(finding.status) if finding.status in RANKS else 0,
-    )
+    return sorted(findings, key=_rank)
+
+
+def _rank(finding: schema.Finding) -> int:
+    return RANKS.index(finding.status) if finding.status in RANKS else 0
+
+
+def _words(finding: schema.Finding) -> str:
+    """What a filter looks in."""
+    return f"{state(finding)[1]} {finding.title} {finding.found} {finding.advice or ''}"
+
+
+def whole(finding: schema.Finding) -> str:
+    """The finding in full, to read or to send to somebody."""
+    symbol, word, _ = state(finding)
+    text = f"{symbol} {word}\n\n{formats.clean(finding.found, 4000)}"
+    if finding.advice:
+        text += f"\n\nDo this: {formats.clean(finding.advice, 4000)}"
+    return text
 
 
 def _state(finding: schema.Finding) -> Cell:
@@ -56,7 +73,7 @@ def _state(finding: schema.Finding) -> Cell:
 
 
 COLUMNS = (
-    Column[schema.Finding]("state", "State", 9, _state),
+    Column[schema.Finding]("state", "State", 9, _state, by=_rank),
     Column[schema.Finding]("title", "Check", 14, lambda finding: (
         formats.clean(finding.title, 40), "strong"), flex=1),
     Column[schema.Finding]("found", "Found", 24, lambda finding: (
@@ -75,7 +92,7 @@ class DoctorHead(Painted):
         if screen.error:
             return [Text(f" {app.glyphs.bad} {screen.error}", self.tone("bad"))]
         if screen.at is None:
-            return [Text(" Not examined yet.", self.tone("quiet"))]
+            return [Text(" Asking…", self.tone("quiet"))]
         line = Text(" ")
         for status in RANKS:
             number = sum(finding.status == status for finding in screen.findings)
@@ -83,6 +100,7 @@ class DoctorHead(Painted):
                 symbol, word, tone = _STATES[status]
                 line.append(f"{symbol} {number} {word}  ", self.tone(tone))
         line.append(formats.ago(app.now - screen.at), self.tone("quiet"))
+        line.append_text(filtered(self, screen))
         return [line]
 
 
@@ -109,11 +127,12 @@ class FindingDetails(Painted):
         return made
 
 
-class DoctorScreen(SectionScreen):
+class DoctorScreen(ListScreen):
     """The section."""
 
     SECTION: ClassVar[str] = "doctor"
     BINDINGS = actions.bindings("doctor")
+    FILTER_HINT: ClassVar[str] = "words in state, check, finding, advice"
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,8 +146,9 @@ class DoctorScreen(SectionScreen):
         yield DoctorHead(id="doctor-head")
         with Container(classes="list-and-details"):
             yield RowTable[schema.Finding](
-                COLUMNS, lambda finding: (finding.side, finding.id), id="findings", empty=""
-            )
+                COLUMNS, lambda finding: (finding.side, finding.id), id="findings",
+                empty="", text_of=_words,
+            )  # fmt: skip
             yield FindingDetails(classes="details")
 
     def on_mount(self) -> None:
@@ -147,13 +167,10 @@ class DoctorScreen(SectionScreen):
     def tick(self) -> None:
         self.query_one(DoctorHead).redraw()
 
-    def may(self, action: actions.Action) -> bool | None:
+    def may_here(self, action: actions.Action) -> bool | None:
         if action.id == "doctor.run":
             return None if self.examining else True
-        finding = self.table.current
-        if action.id == "doctor.copy":
-            return True if finding is not None and finding.advice else None
-        return True if finding is not None else None
+        return True if self.table.current is not None else None
 
     def action_doctor_run(self) -> None:
         if self.examining:
@@ -166,7 +183,7 @@ class DoctorScreen(SectionScreen):
     async def _examine(self) -> None:
         app = self.console_app
         try:
-            self.findings = ranked(await app.link.call("doctor"))
+            self.findings = ranked(await app.link.call_apart("doctor"))
             self.at, self.error = app.now, ""
         except ControlError as error:
             words = " ".join(filter(None, (error.message, error.hint)))
@@ -188,14 +205,11 @@ class DoctorScreen(SectionScreen):
         finding = self.table.current
         if finding is None:
             return
-        symbol, word, _ = state(finding)
-        text = Text(f"{symbol} {word}\n\n{formats.clean(finding.found, 4000)}")
-        if finding.advice:
-            text.append(f"\n\nDo this: {formats.clean(finding.advice, 4000)}")
+        text = Text(whole(finding))
         self.app.push_screen(TextScreen(formats.clean(finding.title, 40), text))
 
-    def action_doctor_copy(self) -> None:
+    def copied(self) -> Copied | None:
         finding = self.table.current
-        if finding is not None and finding.advice:
-            self.app.copy_to_clipboard(formats.clean(finding.advice, 4000))
-            self.console_app.tell("The advice is on the clipboard (if the terminal allows it).")
+        if finding is None:
+            return None
+        return Copied("the finding", f"{formats.clean(finding.title, 40)}\n{whole(finding)}")

@@ -56,6 +56,8 @@ class FlowsLine(Painted):
 
     def lines(self, width: int) -> list[Text]:
         screen = cast("FlowsScreen", self.screen)
+        if not screen.store.has("flows"):
+            return [Text()]
         glyphs = cast("ConsoleApp", self.app).glyphs
         page = screen.store.flows
         shown = len(page.flows)
@@ -64,7 +66,7 @@ class FlowsLine(Painted):
             text.append(f"{shown:,} of {formats.count(page.total, 'flow')}", self.tone("strong"))
         else:
             text.append(formats.count(page.total, "flow"), self.tone("strong"))
-        name = screen.ORDERS[screen.sort].name
+        name = screen.sort.name
         arrow = glyphs.descending if screen.descending else glyphs.ascending
         text.append(f"  by {name} {arrow}", self.tone("quiet"))
         if screen.peer is not None:

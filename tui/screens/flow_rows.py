@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from services.control import schema
 from tui import formats
+from tui.widgets.columns import Cell, Column
 from tui.widgets.painted import Tone
-from tui.widgets.table import Cell, Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,14 @@ SORTS = (
     Sort("state", "state", False),
 )
 """What `o` goes through."""
+
+BY_TITLE = {
+    "protocol": Sort("protocol", "protocol", False),
+    "source": Sort("source", "source", False),
+    "down": Sort("to_tunnel_rate", "down", True, moves=True),
+    "up": Sort("from_tunnel_rate", "up", True, moves=True),
+} | {sort.key: sort for sort in SORTS}
+"""What a click on a column's title asks for, by the column's key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,5 +145,5 @@ COLUMNS = (
         formats.clean(flow_of(r).device or "?", 15), "quiet"), tier=2),
 )  # fmt: skip
 
-MARKED = {"rate": "down"}
+MARKED = {"rate": "down", "to_tunnel_rate": "down", "from_tunnel_rate": "up"}
 """Which heading carries the mark of an order that has no column of its own."""

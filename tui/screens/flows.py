@@ -16,14 +16,13 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.timer import Timer
-from textual.widgets import Input
 
 from services.control import schema
 from services.control.methods import MAX_FLOWS
 from tui import actions, formats
 from tui.screens.flow_cards import FlowDetails, FlowsLine
 from tui.screens.flow_rows import (
+    BY_TITLE,
     COLUMNS,
     MARKED,
     SORTS,
@@ -34,10 +33,11 @@ from tui.screens.flow_rows import (
     in_place,
     row_id,
 )
+from tui.screens.listing import ListScreen
 from tui.screens.modals import ConfirmScreen
-from tui.screens.section import SectionScreen
-from tui.widgets.filter import FilterInput
-from tui.widgets.table import Cell, Column, RowTable
+from tui.screens.section import Copied
+from tui.widgets.columns import Cell, Column, Order
+from tui.widgets.table import RowTable
 
 FIRST_LIMIT = 50
 """Flows that are asked for at first: a page costs both services and the link by its length."""
@@ -49,17 +49,17 @@ ORDER_SECONDS = 3.0
 """How long rows keep their places while their numbers move."""
 ASKING_SECONDS = 1.5
 """After a question, how long a page may come that still answers the one before."""
-TYPING_PAUSE = 0.3
-"""Seconds after the last letter of a filter until the service is asked."""
 
 
-class FlowsScreen(SectionScreen):
+class FlowsScreen(ListScreen):
     """The section."""
 
     SECTION: ClassVar[str] = "flows"
     BINDINGS = actions.bindings("flows")
     COLUMNS: ClassVar[tuple[Column[Row], ...]] = COLUMNS
     ORDERS: ClassVar[tuple[Sort, ...]] = SORTS
+    BY_TITLE: ClassVar[dict[str, Sort]] = BY_TITLE
+    MARKED: ClassVar[dict[str, str]] = MARKED
     DETAILS: ClassVar[type[FlowDetails]] = FlowDetails
     FILTER_HINT: ClassVar[str] = "words in device, address, state"
     DOWN: ClassVar[str] = "to_tunnel_rate"
@@ -68,9 +68,8 @@ class FlowsScreen(SectionScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sort = 0
-        self.descending = SORTS[0].descending
-        self.filter = ""
+        self.sort = self.ORDERS[0]
+        self.descending = self.sort.descending
         self.peer: str | None = None
         self.peer_label = ""
         self.group = False
@@ -80,7 +79,8 @@ class FlowsScreen(SectionScreen):
         self.chosen: schema.Flow | None = None
         """The flow whose details are shown."""
         self.chosen_ended = False
-        self._typing: Timer | None = None
+        self._sought = ""
+        """The filter's words that the service was asked for."""
         self._places: list[int] = []
         """Ids of the rows as they stand."""
         self._ordered = self._asked = float("-inf")
@@ -88,12 +88,12 @@ class FlowsScreen(SectionScreen):
 
     def topics(self) -> dict[str, dict[str, Any]]:
         params: dict[str, Any] = {
-            "sort": self.ORDERS[self.sort].key,
+            "sort": self.sort.key,
             "descending": self.descending,
             "limit": self._page(),
         }
-        if self.filter:
-            params["filter"] = self.filter
+        if self._sought:
+            params["filter"] = self._sought
         if self.peer is not None:
             params["peer"] = self.peer
         return {"flows": params}
@@ -108,13 +108,10 @@ class FlowsScreen(SectionScreen):
         yield FlowsLine(id="flows-line")
         with Container(classes="list-and-details"):
             yield RowTable[Row](
-                self.COLUMNS, row_id, heading=self._heading, empty="No flows.", id="flows"
-            )
+                self.COLUMNS, row_id, heading=self._heading, empty="No flows.", local=False,
+                id="flows",
+            )  # fmt: skip
             yield self.DETAILS(classes="details")
-        filter_input = FilterInput(placeholder=self.FILTER_HINT, compact=True,
-                                   id="filter", select_on_focus=False)  # fmt: skip
-        filter_input.display = False
-        yield filter_input
 
     def on_mount(self) -> None:
         self.query_one(FlowDetails).display = False
@@ -147,16 +144,15 @@ class FlowsScreen(SectionScreen):
     def update(self, topic: str | None) -> None:
         if topic in (None, "flows"):
             flows = self._in_place(self.store.flows.flows)
-            self.table.show(
-                grouped(flows, self.closed, self.DOWN, self.UP) if self.group else flows
-            )
+            shown = grouped(flows, self.closed, self.DOWN, self.UP) if self.group else flows
+            self.table.show(shown if self.store.has("flows") else None)
             self._follow_chosen(flows)
             self.query_one(FlowsLine).redraw()
 
     def _in_place(self, flows: list[schema.Flow]) -> list[schema.Flow]:
         """The page in the order to show it in."""
         now = self.console_app.now
-        if not self.ORDERS[self.sort].moves or now < self._asked + ASKING_SECONDS:
+        if not self.sort.moves or now < self._asked + ASKING_SECONDS:
             self._ordered = float("-inf")
         elif now < self._ordered + ORDER_SECONDS and not self._others_shown(flows):
             flows = in_place(self._places, flows)
@@ -197,8 +193,8 @@ class FlowsScreen(SectionScreen):
         self.refresh_bindings()
 
     def _mark_order(self) -> None:
-        key = self.ORDERS[self.sort].key
-        self.table.set_order(MARKED.get(key, key), self.descending)
+        key = self.sort.key
+        self.table.set_order(Order(self.MARKED.get(key, key), self.descending))
 
     @on(RowTable.Highlighted, "#flows")
     def _moved(self) -> None:
@@ -220,7 +216,7 @@ class FlowsScreen(SectionScreen):
 
     # Actions
 
-    def may(self, action: actions.Action) -> bool | None:
+    def may_here(self, action: actions.Action) -> bool | None:
         if action.id in ("flow.close", "flow.peer"):
             return True if self.current_flow is not None else None
         return True
@@ -232,14 +228,48 @@ class FlowsScreen(SectionScreen):
         if self.is_mounted:
             self._ask_anew()
 
-    def action_flow_sort(self) -> None:
-        self.sort = (self.sort + 1) % len(self.ORDERS)
-        self.descending = self.ORDERS[self.sort].descending
+    def order_list(self, table: RowTable[Any], key: str | None) -> None:
+        """Have the service sort. The marked column is the order itself, whatever its name."""
+        chosen = self.BY_TITLE.get(key) if key is not None else self._next_order()
+        if chosen is None:
+            return
+        same = chosen == self.sort
+        self.descending = not self.descending if same else chosen.descending
+        self.sort = chosen
         self._ask_anew()
 
-    def action_flow_reverse(self) -> None:
+    def _next_order(self) -> Sort:
+        position = self.ORDERS.index(self.sort) + 1 if self.sort in self.ORDERS else 0
+        return self.ORDERS[position % len(self.ORDERS)]
+
+    def action_list_reverse(self) -> None:
         self.descending = not self.descending
         self._ask_anew()
+
+    def clear_order(self) -> None:
+        self.sort = self.ORDERS[0]
+        self.descending = self.sort.descending
+        self._ask_anew()
+
+    def clear_more(self) -> bool:
+        if self.chosen is not None:
+            self._choose(None)
+            return True
+        if self.peer is not None:
+            self.show_peer(None, "")
+            return not self.filter
+        return False
+
+    def choose(self, settled: bool) -> None:
+        """Have the service filter, once the typing has paused."""
+        if settled and self.filter != self._sought:
+            self._sought = self.filter
+            self.limit = FIRST_LIMIT
+            self._ask_anew()
+
+    def copied(self) -> Copied | None:
+        flow = self.current_flow
+        return None if flow is None else Copied("the destination", flow.destination)
 
     def action_flow_group(self) -> None:
         self.group = not self.group
@@ -256,14 +286,6 @@ class FlowsScreen(SectionScreen):
             self.show_peer(None, "")
         elif (flow := self.current_flow) is not None:
             self.show_peer(flow.peer_id, formats.clean(flow.label, 24))
-
-    def action_flow_clear(self) -> None:
-        if self.chosen is not None:
-            self._choose(None)
-            return
-        self.filter = ""
-        self.query_one(FilterInput).value = ""
-        self.show_peer(None, "")
 
     def action_flow_details(self) -> None:
         row = self.table.current
@@ -293,33 +315,3 @@ class FlowsScreen(SectionScreen):
         ))  # fmt: skip
         if sure:
             await self.console_app.carry_out("close_flow", f"{name} is closed.", id=flow.id)
-
-    # Filter
-
-    def action_flow_filter(self) -> None:
-        line = self.query_one(FilterInput)
-        line.display = True
-        line.value = self.filter
-        line.focus()
-
-    @on(Input.Changed, "#filter")
-    def _typed(self) -> None:
-        if self._typing is not None:
-            self._typing.stop()
-        self._typing = self.set_timer(TYPING_PAUSE, self._apply_filter)
-
-    @on(Input.Submitted, "#filter")
-    def _filter_done(self) -> None:
-        if self._typing is not None:
-            self._typing.stop()
-        self._apply_filter()
-        self.query_one(FilterInput).display = False
-        self.table.focus()
-
-    def _apply_filter(self) -> None:
-        self._typing = None
-        words = " ".join(self.query_one(FilterInput).value.split())
-        if words != self.filter:
-            self.filter = words
-            self.limit = FIRST_LIMIT
-            self._ask_anew()

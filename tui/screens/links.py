@@ -16,10 +16,12 @@ from textual.app import ComposeResult
 
 from services.control import schema
 from tui import actions, formats
+from tui.screens.listing import ListScreen, filtered
 from tui.screens.modals import TextScreen
-from tui.screens.section import SectionScreen
+from tui.screens.section import Copied
+from tui.widgets.columns import NORMAL_WIDTH, Cell, Column
 from tui.widgets.painted import Painted, Tone
-from tui.widgets.table import NORMAL_WIDTH, Cell, Column, RowTable
+from tui.widgets.table import RowTable
 from tui.widgets.tunnel_cards import without_transport
 
 if TYPE_CHECKING:
@@ -75,12 +77,13 @@ def _endpoint_columns(screen: LinksScreen) -> tuple[Column[schema.Endpoint], ...
         Column("address", "Endpoint", 14, address, flex=2),
         Column("kind", "Kind", 7, lambda row: (formats.clean(row.kind, 7), "quiet"), tier=1),
         Column("outcome", "Outcome", 13, state),
-        Column("took", "Took", 6, lambda row: (took(row.took), "plain"), right=True),
+        Column("took", "Took", 6, lambda row: (took(row.took), "plain"), right=True,
+               by=lambda row: row.took),
         Column("reason", "Why", 10, lambda row: (
             formats.clean(row.reason or "", 80), "quiet"), flex=1, tier=1),
         Column("at", "When", 8, lambda row: (
             "" if row.at is None else formats.ago(screen.console_app.wall - row.at), "quiet"),
-            right=True, tier=2),
+            right=True, tier=2, by=lambda row: row.at, greatest_first=True),
     )  # fmt: skip
 
 
@@ -95,24 +98,36 @@ def _link_columns(screen: LinksScreen) -> tuple[Column[schema.LinkRecord], ...]:
         return formats.clean(words, 120), tone
 
     return (
-        Column("began", "Began", 8, lambda row: (_stamp(row, screen.console_app.wall), "quiet")),
+        Column("began", "Began", 8, lambda row: (_stamp(row, screen.console_app.wall), "quiet"),
+               by=lambda row: row.began_at, greatest_first=True),
         Column("transport", "By", 4, lambda row: (formats.clean(row.transport, 4), "plain")),
         Column("endpoint", "Endpoint", 22, lambda row: (
             formats.shorten_middle(_address(row.endpoint), 22), "plain"), tier=2),
         Column("seconds", "For", 6, lambda row: (formats.duration(row.seconds), "plain"),
-               right=True),
+               right=True, by=lambda row: row.seconds, greatest_first=True),
         Column("away", "Away", 6, lambda row: (
             "" if row.away is None else formats.duration(row.away)
-            if row.away >= 60 else f"{row.away:.1f}s", "plain"), right=True),
+            if row.away >= 60 else f"{row.away:.1f}s", "plain"), right=True,
+               by=lambda row: row.away, greatest_first=True),
         Column("session", "Session", 7, lambda row: (
             "resumed" if row.resumed else "new", "ok" if row.resumed else "quiet"), tier=1),
         Column("bytes", "Bytes", 7, lambda row: (
-            formats.size(row.from_tunnel_bytes + row.to_tunnel_bytes), "plain"), right=True,
-            tier=1),
+            formats.size(row.from_tunnel_bytes + row.to_tunnel_bytes), "plain"), right=True, tier=1,
+            by=lambda row: row.from_tunnel_bytes + row.to_tunnel_bytes, greatest_first=True),
         Column("gateway", "Gateway", 14, lambda row: (formats.clean(row.gateway, 32), "plain"),
                tier=2),
         Column("ended", "Ended", 10, ended, flex=1),
     )  # fmt: skip
+
+
+def _endpoint_words(row: schema.Endpoint) -> str:
+    """What a filter looks in; likewise the other."""
+    return f"{row.endpoint} {row.kind} {outcome(row)} {row.reason or ''}"
+
+
+def _link_words(row: schema.LinkRecord) -> str:
+    ended = "in use" if row.ended is None else f"{row.ended.replace('_', ' ')} {row.sentence or ''}"
+    return f"{row.endpoint} {row.kind} {row.gateway} {ended} {'resumed' if row.resumed else 'new'}"
 
 
 _WANTED = frozenset({"moved", "closed_here"})
@@ -130,6 +145,8 @@ class LinksHead(Painted):
 
     def lines(self, width: int) -> list[Text]:
         screen = cast("LinksScreen", self.screen)
+        if not (screen.store.has("endpoints") and screen.store.has("history")):
+            return [Text()]
         endpoints, links = screen.store.endpoints, screen.store.history
         breaks = sum(row.ended not in (None, *_WANTED) for row in links)
         text = Text.assemble(
@@ -139,14 +156,16 @@ class LinksHead(Painted):
         )
         if breaks:
             text.append(f"  {breaks} broken", self.tone("warn"))
+        text.append_text(filtered(self, screen))
         return [text]
 
 
-class LinksScreen(SectionScreen):
+class LinksScreen(ListScreen):
     """The section."""
 
     SECTION: ClassVar[str] = "links"
     BINDINGS = actions.bindings("links")
+    FILTER_HINT: ClassVar[str] = "words in address, outcome, reason, gateway"
 
     def topics(self) -> dict[str, dict[str, Any]]:
         return {"endpoints": {}, "history": {}}
@@ -155,10 +174,11 @@ class LinksScreen(SectionScreen):
         yield LinksHead()
         yield RowTable[schema.Endpoint](
             _endpoint_columns(self), lambda row: row.endpoint, id="endpoints",
-            empty="No endpoint was tried yet: connect first.",
+            empty="No endpoint was tried yet: connect first.", text_of=_endpoint_words,
         )  # fmt: skip
         yield RowTable[schema.LinkRecord](
             _link_columns(self), lambda row: row.id, id="history", empty="There was no link yet.",
+            text_of=_link_words,
         )  # fmt: skip
 
     def on_mount(self) -> None:
@@ -188,16 +208,20 @@ class LinksScreen(SectionScreen):
             height = max(LEAST_ENDPOINT_ROWS, len(rows)) + 2
             if table.styles.height is None or table.styles.height.value != height:
                 table.styles.height = height
-            table.show(rows)
+            table.show(rows if self.store.has("endpoints") else None)
         if topic in (None, "history"):
-            self.history.show(self.store.history)
+            self.history.show(self.store.history if self.store.has("history") else None)
         self.query_one(LinksHead).redraw()
 
-    def may(self, action: actions.Action) -> bool | None:
+    def may_here(self, action: actions.Action) -> bool | None:
         if action.id == "links.details":
             table = self.focused
             return True if isinstance(table, RowTable) and table.current is not None else None
         return True
+
+    def copied(self) -> Copied | None:
+        row = self.in_hand.current
+        return None if row is None else Copied("the address", without_transport(row.endpoint))
 
     def action_links_other(self) -> None:
         (self.endpoints if self.focused is self.history else self.history).focus()

@@ -14,25 +14,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
-from textual.timer import Timer
-from textual.widgets import Input
 
 from services.control import schema
 from tui import actions, formats
+from tui.screens.listing import ListScreen, filtered
 from tui.screens.modals import TextScreen
-from tui.screens.section import SectionScreen
-from tui.widgets.filter import FilterInput
+from tui.screens.section import Copied
+from tui.widgets.columns import Cell, Column
 from tui.widgets.painted import Painted, Tone
-from tui.widgets.table import Cell, Column, RowTable
+from tui.widgets.table import RowTable
 
 if TYPE_CHECKING:
     from tui.app import ConsoleApp
 
 LINES = 300
 """Lines that are asked for; the filter searches in all that the service keeps."""
-TYPING_PAUSE = 0.3
-"""Seconds after the last letter of a filter until the service is asked."""
-
 LEVELS = ("info", "warning", "error", "debug")
 """What `l` goes through; the first is the one to begin with."""
 
@@ -54,15 +50,14 @@ class LogRow:
     line: schema.LogLine
 
 
-def rows(lines: list[schema.LogLine], words: str) -> list[LogRow]:
-    """The lines that contain all words, oldest first."""
-    wanted = words.casefold().split()
-    made: list[LogRow] = []
-    for line in sorted(lines, key=lambda found: found.seq):
-        text = f"{line.level} {line.logger} {line.message}".casefold()
-        if all(word in text for word in wanted):
-            made.append(LogRow(line.seq, line))
-    return made
+def rows(lines: list[schema.LogLine]) -> list[LogRow]:
+    """The lines, oldest first."""
+    return [LogRow(line.seq, line) for line in sorted(lines, key=lambda found: found.seq)]
+
+
+def _words(row: LogRow) -> str:
+    """What a filter looks in, as the service does."""
+    return f"{row.line.level} {row.line.logger} {row.line.message}"
 
 
 def unseen(page: schema.LogPage, last: int) -> int:
@@ -89,9 +84,17 @@ def _level(row: LogRow) -> Cell:
     return f"{_MARKS.get(level, '')}{level[:7]}", _TONES.get(level, "plain")
 
 
+def _severity(row: LogRow) -> int:
+    level = row.line.level.lower()
+    return _SEVERITIES.index(level) if level in _SEVERITIES else 0
+
+
+_SEVERITIES = tuple(_MARKS)
+
 COLUMNS = (
-    Column[LogRow]("at", "Time", 8, lambda row: (_clock(row.line.at), "quiet")),
-    Column[LogRow]("level", "Level", 9, _level),
+    Column[LogRow]("at", "Time", 8, lambda row: (_clock(row.line.at), "quiet"),
+                   by=lambda row: row.id),
+    Column[LogRow]("level", "Level", 9, _level, by=_severity, greatest_first=True),
     Column[LogRow]("logger", "From", 18, lambda row: (
         formats.clean(row.line.logger, 40), "quiet"), tier=1),
     Column[LogRow]("message", "Message", 10, lambda row: (
@@ -104,6 +107,8 @@ class LogHead(Painted):
 
     def lines(self, width: int) -> list[Text]:
         screen = cast("LogScreen", self.screen)
+        if not screen.store.has("log"):
+            return [Text()]
         text = Text.assemble(
             " ",
             self.span(f"{screen.level} and above", "strong"),
@@ -115,8 +120,7 @@ class LogHead(Painted):
         if screen.dropped:
             glyphs = cast("ConsoleApp", self.app).glyphs
             text.append(f"  {glyphs.warn} {screen.dropped:,} dropped", self.tone("warn"))
-        if screen.filter:
-            text.append(f"  /{formats.clean(screen.filter, 24)}", self.tone("accent"))
+        text.append_text(filtered(self, screen, counted=False))
         if screen.device:
             name = formats.clean(screen.label, 24) or screen.device
             text.append(f"  of {name}", self.tone("accent"))
@@ -126,38 +130,36 @@ class LogHead(Painted):
         return [text]
 
 
-class LogScreen(SectionScreen):
+class LogScreen(ListScreen):
     """The section."""
 
     SECTION: ClassVar[str] = "log"
     BINDINGS = actions.bindings("log")
+    FILTER_HINT: ClassVar[str] = "words in level, source, message"
 
     def __init__(self) -> None:
         super().__init__()
         self.level = LEVELS[0]
-        self.filter = ""
         self.device = self.label = ""
         """Id and name of the only device whose lines are shown; empty: all."""
         self.dropped = 0
         """Lines that came while the section was open, too many to be shown."""
-        self._last = 0
-        self._typing: Timer | None = None
+        self._last_seq = 0
+        self._sought = ""
+        """The words that the service was asked for."""
 
     def topics(self) -> dict[str, dict[str, Any]]:
         params: dict[str, Any] = {"limit": LINES, "level": self.level}
-        if self.filter:
-            params["filter"] = self.filter
+        if self._sought:
+            params["filter"] = self._sought
         if self.device:
             params["device"] = self.device
         return {"log": params}
 
     def body(self) -> ComposeResult:
         yield LogHead(id="log-head")
-        yield RowTable[LogRow](COLUMNS, lambda row: row.id, empty="No lines.", id="log")
-        line = FilterInput(placeholder="words in level, source, message", compact=True,
-                           id="filter", select_on_focus=False)  # fmt: skip
-        line.display = False
-        yield line
+        yield RowTable[LogRow](COLUMNS, lambda row: row.id, empty="No lines.", id="log",
+                               text_of=_words)  # fmt: skip
 
     def on_mount(self) -> None:
         self.table.tail = True
@@ -172,22 +174,22 @@ class LogScreen(SectionScreen):
             page = self.store.log
             if topic == "log":
                 # A service that was started anew counts from the beginning.
-                if page.newest < self._last:
-                    self._last = 0
-                self.dropped += unseen(page, self._last)
-                self._last = page.newest
-            self.table.show(rows(page.lines, self.filter))
+                if page.newest < self._last_seq:
+                    self._last_seq = 0
+                self.dropped += unseen(page, self._last_seq)
+                self._last_seq = page.newest
+            self.table.show(rows(page.lines) if self.store.has("log") else None)
             self.query_one(LogHead).redraw()
 
     def _ask_anew(self) -> None:
         """What follows is another kind of lines: nothing of it was dropped yet."""
-        self._last = self.dropped = 0
+        self._last_seq = self.dropped = 0
         self.rewatch()
         self.query_one(LogHead).redraw()
 
     def on_screen_suspend(self) -> None:
         """What comes while another section is open is not missed."""
-        self._last = 0
+        self._last_seq = 0
 
     @on(RowTable.Highlighted, "#log")
     def _moved(self) -> None:
@@ -212,6 +214,8 @@ class LogScreen(SectionScreen):
 
     def action_log_follow(self) -> None:
         self.table.tail = not self.table.tail
+        if self.table.tail:
+            self.table.set_order(None)  # the newest is the last in no other order
         self.update(None)
 
     def action_log_device(self) -> None:
@@ -226,32 +230,28 @@ class LogScreen(SectionScreen):
             return
         self._ask_anew()
 
-    def action_log_filter(self) -> None:
-        line = self.query_one(FilterInput)
-        line.display = True
-        line.focus()
-
-    def action_log_clear(self) -> None:
-        self.filter = self.device = self.label = ""
-        self.query_one(FilterInput).value = ""
+    def clear_more(self) -> bool:
+        if not self.device:
+            return False
+        self.device = self.label = ""
         self._ask_anew()
+        return not self.filter
 
-    @on(Input.Changed, "#filter")
-    def _typed(self, event: Input.Changed) -> None:
+    def choose(self, settled: bool) -> None:
         """Search in what is there at once, in what the service keeps after a pause."""
-        words = " ".join(event.value.split())
-        if words == self.filter:
-            return
-        self.filter = words
-        self.update(None)
-        if self._typing is not None:
-            self._typing.stop()
-        self._typing = self.set_timer(TYPING_PAUSE, self._ask_anew)
+        super().choose(settled)
+        if settled and self.filter != self._sought:
+            self._sought = self.filter
+            self._ask_anew()
 
-    @on(Input.Submitted, "#filter")
-    def _filter_done(self) -> None:
-        if self._typing is not None:
-            self._typing.stop()
-        self._ask_anew()
-        self.query_one(FilterInput).display = False
-        self.table.focus()
+    def order_list(self, table: RowTable[Any], key: str | None) -> None:
+        super().order_list(table, key)
+        if table.order is not None:
+            table.tail = False
+
+    def copied(self) -> Copied | None:
+        row = self.table.current
+        if row is None:
+            return None
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.line.at))
+        return Copied("the line", f"{stamp} {row.line.level} {row.line.logger} {row.line.message}")

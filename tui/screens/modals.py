@@ -120,6 +120,8 @@ class HelpScreen(TextScreen):
 def _help(role: str, section: str, keymap: dict[str, str]) -> Group:
     known = actions.sections(role)
     places = [(found.title, found.id) for found in known if found.id == section]
+    if any(found.id == section and actions.LISTS in found.scopes for found in known):
+        places.append(("Every list", actions.LISTS))
     places.append(("Everywhere", actions.EVERYWHERE))
     places += [(found.title, found.id) for found in known if found.id != section]
     parts: list[RenderableType] = []

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Container, VerticalScroll
 
-from tui.screens.section import SectionScreen
+from tui.screens.section import Copied, SectionScreen
 from tui.widgets.cards import (
     AlarmCard,
     Card,
@@ -18,7 +18,7 @@ from tui.widgets.cards import (
     TrafficCard,
     VpnCard,
 )
-from tui.widgets.tunnel_cards import KillSwitchCard, LeaseCard, TunnelCard
+from tui.widgets.tunnel_cards import KillSwitchCard, LeaseCard, TunnelCard, without_transport
 
 
 class _Cards(SectionScreen):
@@ -59,6 +59,12 @@ class OverviewScreen(_Cards):
             yield TrafficCard()
             yield DevicesCard()
 
+    def copied(self) -> Copied | None:
+        status = self.store.gateway
+        if status is None or not status.listen:
+            return None
+        return Copied("the gateway's address", without_transport(status.listen[0]))
+
 
 class TunnelScreen(_Cards):
     """The receiving side: state, code while waiting, lease, traffic, kill switch."""
@@ -73,3 +79,9 @@ class TunnelScreen(_Cards):
                 yield LeaseCard()
             yield TrafficCard()
             yield KillSwitchCard()
+
+    def copied(self) -> Copied | None:
+        status = self.store.client
+        if status is None or status.lease is None:
+            return None
+        return Copied("this device's address", status.lease.ipv4)

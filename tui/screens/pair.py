@@ -22,13 +22,14 @@ from services.control import calling, schema
 from services.control.errors import ControlError
 from tui import actions, formats
 from tui.screens.modals import PromptScreen
-from tui.screens.section import SectionScreen
+from tui.screens.section import Copied, SectionScreen
 from tui.screens.wireguard import WireguardScreen
 from tui.store import LinkState
 from tui.widgets.bars import Notices
+from tui.widgets.columns import Cell, Column
 from tui.widgets.painted import Painted, Tone
 from tui.widgets.qr import QrCode, cells
-from tui.widgets.table import Cell, Column, RowTable
+from tui.widgets.table import RowTable
 
 if TYPE_CHECKING:
     from tui.app import ConsoleApp
@@ -82,7 +83,10 @@ def offer_lines(card: Painted, state: Offer, app: ConsoleApp, width: int) -> lis
         return made
     offer = state.offer
     if offer is None:
-        prose("Asking the service for a code…")
+        if app.store.link.read_only:
+            prose("This console only looks: it cannot ask for a code.")
+        else:
+            prose("Asking the service for a code…")
         return made
     left = state.left(app.now)
     if offer.note:
@@ -284,15 +288,13 @@ class PairScreen(SectionScreen):
     # Actions
 
     def may(self, action: actions.Action) -> bool | None:
-        if action.id in ("pair.copy", "pair.details"):
+        if action.id == "pair.details":
             return True if self.offer.offer is not None else None
         return True
 
-    def action_pair_copy(self) -> None:
-        if self.offer.offer is None:
-            return
-        self.app.copy_to_clipboard(self.offer.offer.uri)
-        self.console_app.tell("The pairing URI is on the clipboard (if the terminal allows it).")
+    def copied(self) -> Copied | None:
+        offer = self.offer.offer
+        return None if offer is None else Copied("the pairing URI", offer.uri, secret=True)
 
     def action_pair_renew(self) -> None:
         self.ask()

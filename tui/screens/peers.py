@@ -13,10 +13,12 @@ from textual.containers import Container
 from services.control import schema
 from services.control.methods import MAX_TEXT
 from tui import actions, formats
+from tui.screens.listing import FilterLine, ListScreen
 from tui.screens.modals import ConfirmScreen, PromptScreen
-from tui.screens.section import SectionScreen
+from tui.screens.section import Copied
+from tui.widgets.columns import Cell, Column
 from tui.widgets.painted import Painted, Tone
-from tui.widgets.table import Cell, Column, RowTable
+from tui.widgets.table import RowTable
 
 if TYPE_CHECKING:
     from tui.app import ConsoleApp
@@ -86,20 +88,44 @@ def _label(row: PeerRow) -> Cell:
     return formats.clean(row.peer.label) or "(no name)", "quiet" if row.peer.revoked else "strong"
 
 
+def _text(row: PeerRow) -> str:
+    """What a filter looks in."""
+    lease = row.lease
+    held = (lease.ipv4, lease.ipv6, lease.endpoint or "") if lease is not None else ()
+    return " ".join((
+        row.peer.label, row.state[0], row.transport, row.peer.platform, row.peer.fingerprint, *held
+    ))  # fmt: skip
+
+
+_STATES = ("here", "trouble", "away", "revoked")
+"""In the order in which they are sorted."""
+
+
+def _address(row: PeerRow) -> tuple[int, ...] | None:
+    """A lease's address for sorting: by its numbers."""
+    if row.lease is None:
+        return None
+    return tuple(int(part) if part.isdecimal() else -1 for part in row.lease.ipv4.split("."))
+
+
 COLUMNS = (
     Column[PeerRow]("label", "Device", 12, _label, flex=2),
-    Column[PeerRow]("state", "State", 9, lambda row: row.state),
+    Column[PeerRow]("state", "State", 9, lambda row: row.state,
+                    by=lambda row: _STATES.index(row.state[0].split()[1])),
     Column[PeerRow]("via", "Via", 4, lambda row: (row.transport, "quiet")),
-    Column[PeerRow]("rtt", "RTT", 7, lambda row: (row.rtt, "quiet"), right=True, tier=1),
+    Column[PeerRow]("rtt", "RTT", 7, lambda row: (row.rtt, "quiet"), right=True, tier=1,
+                    by=lambda row: row.lease.rtt_ms if row.lease else None),
     Column[PeerRow]("today", "Today", 7, lambda row: (formats.size(row.today), "plain"),
-                    right=True),
+                    right=True, by=lambda row: row.today, greatest_first=True),
     Column[PeerRow]("total", "In all", 8, lambda row: (formats.size(row.total), "quiet"),
-                    right=True, tier=1),
+                    right=True, tier=1, by=lambda row: row.total, greatest_first=True),
     Column[PeerRow]("seen", "Seen", 8, lambda row: (
         "now" if row.peer.connected else formats.ago(row.wall - row.peer.last_seen_at), "quiet"),
-                    right=True, tier=1),
+                    right=True, tier=1, by=lambda row: (
+        0.0 if row.peer.connected else row.wall - row.peer.last_seen_at)),
     Column[PeerRow]("ipv4", "Lease", 15, lambda row: (
-        formats.clean(row.lease.ipv4, 15) if row.lease else "-", "quiet"), tier=2),
+        formats.clean(row.lease.ipv4, 15) if row.lease else "-", "quiet"), tier=2,
+                    by=_address),
     Column[PeerRow]("platform", "Platform", 10, lambda row: (
         formats.clean(row.peer.platform, 12), "quiet"), flex=1, tier=2),
 )  # fmt: skip
@@ -179,19 +205,21 @@ def _trouble(card: Painted, row: PeerRow, app: ConsoleApp, width: int) -> list[T
     return [line for text in texts for line in text.wrap(app.console, max(width, 10))]
 
 
-class PeersScreen(SectionScreen):
+class PeersScreen(ListScreen):
     """The section."""
 
     SECTION: ClassVar[str] = "peers"
     BINDINGS = actions.bindings("peers")
+    FILTER_HINT: ClassVar[str] = "words in name, state, platform, key, address"
 
     def topics(self) -> dict[str, dict[str, Any]]:
         return {"peers": {}, "leases": {}, "wireguard": {}}
 
     def body(self) -> ComposeResult:
+        yield FilterLine()
         with Container(classes="list-and-details"):
             yield RowTable[PeerRow](
-                COLUMNS, lambda row: row.peer.id, id="peers",
+                COLUMNS, lambda row: row.peer.id, id="peers", text_of=_text,
                 empty="No device is paired. Press p to pair one.",
             )  # fmt: skip
             yield PeerDetails(classes="details")
@@ -207,7 +235,8 @@ class PeersScreen(SectionScreen):
     def update(self, topic: str | None) -> None:
         if topic in (None, "peers", "leases", "wireguard"):
             store, wall = self.store, self.console_app.wall
-            self.table.show(rows(store.peers, store.leases, wall, store.wireguard))
+            found = rows(store.peers, store.leases, wall, store.wireguard)
+            self.table.show(found if store.has("peers") else None)
             self.query_one(PeerDetails).redraw()
 
     @on(RowTable.Highlighted, "#peers")
@@ -219,11 +248,19 @@ class PeersScreen(SectionScreen):
     def _entered(self) -> None:
         self.action_peer_flows()
 
-    def may(self, action: actions.Action) -> bool | None:
+    def may_here(self, action: actions.Action) -> bool | None:
         row = self.current
         if row is None or (action.id == "peer.revoke" and row.peer.revoked):
             return None
         return True
+
+    def copied(self) -> Copied | None:
+        row = self.current
+        if row is None:
+            return None
+        if row.lease is not None:
+            return Copied("the device's address", row.lease.ipv4)
+        return Copied("the device's key", row.peer.fingerprint)
 
     def action_peer_flows(self) -> None:
         if self.current is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import ComposeResult
@@ -22,6 +23,20 @@ ALWAYS: dict[str, dict[str, dict[str, Any]]] = {
     "client": {"status": {}, "events": {}},
 }
 """Topics that the bars need in every section, by role."""
+
+
+MAX_COPIED = 4096
+"""Characters that are copied at once: a terminal takes no endless escape sequences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Something to copy, and what it is: `the key`."""
+
+    what: str
+    text: str
+    secret: bool = False
+    """Nobody else need read it on the screen again."""
 
 
 class SectionScreen(Screen[None]):
@@ -54,10 +69,19 @@ class SectionScreen(Screen[None]):
         yield self._top_bar
         yield self._notices
         yield from self.body()
+        yield from self.foot()
         yield KeyBar()
 
     def body(self) -> ComposeResult:
         raise NotImplementedError
+
+    def foot(self) -> ComposeResult:
+        """What stands between the body and the keys."""
+        yield from ()
+
+    def copied(self) -> Copied | None:
+        """What `y` copies now."""
+        return None
 
     def topics(self) -> dict[str, dict[str, Any]]:
         """The topics of this section with their parameters, besides those of the bars."""
@@ -98,7 +122,8 @@ class SectionScreen(Screen[None]):
             (owner.check_action(action.method, ()), self.console_app.action_label(action.id))
             for action in actions.ACTIONS
             for owner in (self.app, self)
-            if action.scope == (self.SECTION if owner is self else actions.EVERYWHERE)
+            if (action.scope == actions.EVERYWHERE) is (owner is self.app)
+            and action.scope in (actions.EVERYWHERE, actions.LISTS, self.SECTION)
         ]
 
     def second(self) -> None:
@@ -118,7 +143,7 @@ class SectionScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         known = actions.BY_METHOD.get(action)
-        if known is None or known.scope != self.SECTION:
+        if known is None or known.scope not in (self.SECTION, actions.LISTS):
             return True
         if self.console_app.role not in known.roles:
             return False

@@ -15,17 +15,17 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.widgets import Input
 
 from services.control import schema
 from services.control.errors import ControlError
 from tui import actions, formats
 from tui.screens.edit import ChoiceScreen, EditScreen
+from tui.screens.listing import ListScreen, filtered
 from tui.screens.modals import ConfirmScreen
-from tui.screens.section import SectionScreen
-from tui.widgets.filter import FilterInput
+from tui.screens.section import Copied
+from tui.widgets.columns import Cell, Column
 from tui.widgets.painted import Painted, Tone
-from tui.widgets.table import Cell, Column, RowTable
+from tui.widgets.table import RowTable
 
 if TYPE_CHECKING:
     from tui.app import ConsoleApp
@@ -41,21 +41,24 @@ class Heading:
 Row = schema.Setting | Heading
 
 
-def rows(settings: list[schema.Setting], words: str) -> list[Row]:
-    """The settings that contain all words, each section under its heading."""
-    wanted = words.lower().split()
+def rows(settings: list[schema.Setting]) -> list[Row]:
+    """The settings, each section under its heading."""
     made: list[Row] = []
     last = ""
     for setting in settings:
-        text = f"{setting.key} {setting.help} {spelled(setting.value)}".lower()
-        if not all(word in text for word in wanted):
-            continue
         section = setting.key.partition(".")[0]
         if section != last:
             made.append(Heading(section))
             last = section
         made.append(setting)
     return made
+
+
+def _text(row: Row) -> str:
+    """What a filter looks in."""
+    if isinstance(row, Heading):
+        return ""
+    return f"{row.key} {row.help} {spelled(row.value)}"
 
 
 def row_id(row: Row) -> str:
@@ -130,6 +133,8 @@ class SettingsHead(Painted):
 
     def lines(self, width: int) -> list[Text]:
         screen = cast("SettingsScreen", self.screen)
+        if not screen.store.has("settings"):
+            return [Text()]
         settings = screen.store.settings
         changed = sum(setting.source != "default" for setting in settings)
         pending = sum(setting.pending for setting in settings)
@@ -140,8 +145,7 @@ class SettingsHead(Painted):
         if pending:
             glyph = cast("ConsoleApp", self.app).glyphs.warn
             line.append(f"  {glyph} {pending} after a restart", self.tone("warn"))
-        if screen.filter:
-            line.append(f"  /{formats.clean(screen.filter, 24)}", self.tone("accent"))
+        line.append_text(filtered(self, screen))
         return [line]
 
 
@@ -174,15 +178,12 @@ class SettingDetails(Painted):
         return made
 
 
-class SettingsScreen(SectionScreen):
+class SettingsScreen(ListScreen):
     """The section."""
 
     SECTION: ClassVar[str] = "settings"
     BINDINGS = actions.bindings("settings")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.filter = ""
+    FILTER_HINT: ClassVar[str] = "words in name, value, meaning"
 
     def topics(self) -> dict[str, dict[str, Any]]:
         return {"settings": {}}
@@ -191,13 +192,10 @@ class SettingsScreen(SectionScreen):
         yield SettingsHead(id="settings-head")
         with Container(classes="list-and-details"):
             yield RowTable[Row](
-                COLUMNS, row_id, heading=self._heading, empty="No settings.", id="settings"
-            )
+                COLUMNS, row_id, heading=self._heading, empty="No settings.", text_of=_text,
+                id="settings",
+            )  # fmt: skip
             yield SettingDetails(classes="details")
-        line = FilterInput(placeholder="words in name, value, meaning", compact=True,
-                           id="filter", select_on_focus=False)  # fmt: skip
-        line.display = False
-        yield line
 
     def on_mount(self) -> None:
         self.table.focus()
@@ -217,19 +215,35 @@ class SettingsScreen(SectionScreen):
     def update(self, topic: str | None) -> None:
         if topic in (None, "settings"):
             begins = self.table.current is None
-            self.table.show(rows(self.store.settings, self.filter))
-            if begins and len(self.table.rows) > 1:
-                # Not on the heading: there is nothing to be done with it.
-                self.table.move_to(self.table.row_id(self.table.rows[1]))
+            self.table.show(rows(self.store.settings) if self.store.has("settings") else None)
+            if begins:
+                self._off_the_heading()
             self.query_one(SettingsHead).redraw()
             self.query_one(SettingDetails).redraw()
+
+    def choose(self, settled: bool) -> None:
+        super().choose(settled)
+        self._off_the_heading()
+
+    def _off_the_heading(self) -> None:
+        """The first setting, where the cursor stands above it: nothing can be done there."""
+        table = self.table
+        if isinstance(table.current, Heading) and len(table.rows) > 1:
+            position = table.rows.index(table.current) + 1
+            table.move_to(table.row_id(table.rows[position]))
+
+    def copied(self) -> Copied | None:
+        setting = self.current
+        if setting is None:
+            return None
+        return Copied("the setting", f"{setting.key} {spelled(setting.value)}")
 
     @on(RowTable.Highlighted, "#settings")
     def _moved(self) -> None:
         self.query_one(SettingDetails).redraw()
         self.refresh_bindings()
 
-    def may(self, action: actions.Action) -> bool | None:
+    def may_here(self, action: actions.Action) -> bool | None:
         setting = self.current
         if action.id == "setting.change":
             return True if setting is not None else None
@@ -299,23 +313,3 @@ class SettingsScreen(SectionScreen):
         app.tell_unwritten(done.unwritten)
         app.follow_setting(done)
         return None
-
-    # Filter
-
-    def action_setting_filter(self) -> None:
-        line = self.query_one(FilterInput)
-        line.display = True
-        line.focus()
-
-    def action_setting_clear(self) -> None:
-        self.query_one(FilterInput).value = ""
-
-    @on(Input.Changed, "#filter")
-    def _typed(self, event: Input.Changed) -> None:
-        self.filter = " ".join(event.value.split())
-        self.update("settings")
-
-    @on(Input.Submitted, "#filter")
-    def _filter_done(self) -> None:
-        self.query_one(FilterInput).display = False
-        self.table.focus()

@@ -13,10 +13,10 @@ from rich.text import Text
 from services.control import schema
 from tui import formats
 from tui.screens.flow_cards import FlowDetails, fact
-from tui.screens.flow_rows import SORTS, Row, Sort, flow_of, rate_cell, state_cell
+from tui.screens.flow_rows import BY_TITLE, SORTS, Row, Sort, flow_of, rate_cell, state_cell
 from tui.screens.flows import FlowsScreen
+from tui.widgets.columns import Cell, Column
 from tui.widgets.painted import Tone
-from tui.widgets.table import Cell, Column
 
 if TYPE_CHECKING:
     from tui.app import ConsoleApp
@@ -95,6 +95,13 @@ class TunnelFlowsScreen(FlowsScreen):
              order.descending, order.moves)
         for order in SORTS
     )  # fmt: skip
+    BY_TITLE: ClassVar[dict[str, Sort]] = BY_TITLE | {order.key: order for order in ORDERS} | {
+        "down": Sort("from_tunnel_rate", "down", True, moves=True),
+        "up": Sort("to_tunnel_rate", "up", True, moves=True),
+    }  # fmt: skip
+    MARKED: ClassVar[dict[str, str]] = {
+        "rate": "down", "from_tunnel_rate": "down", "to_tunnel_rate": "up",
+    }  # fmt: skip
     DETAILS = TunnelFlowDetails
     FILTER_HINT = "words in program, address, state"
     DOWN = "from_tunnel_rate"

@@ -24,6 +24,7 @@ from services.programs import run
 from tui import formats
 from tui.screens.dialog import Dialog
 from tui.screens.modals import PromptScreen
+from tui.screens.section import Copied
 from tui.widgets.painted import Painted, Tone
 from tui.widgets.qr import QrCode, cells
 
@@ -171,8 +172,7 @@ class WireguardScreen(Dialog[None]):
         self.fit_in()
 
     def action_copy(self) -> None:
-        self.app.copy_to_clipboard(self.made.text)
-        self.console_app.tell("The config is on the clipboard (if the terminal allows it).")
+        self.console_app.copy(Copied("the config", self.made.text, secret=True))
 
     def action_save(self) -> None:
         missing = missing_for_pictures()

@@ -5,14 +5,16 @@ kept by row id, so it stays on its thing when the order changes or rows come
 and go. On `show` only the visible rows are turned into cells, compared with
 what is on the screen, and repainted where they differ; a table of 5,000 rows
 costs as much as one of forty. Columns carry a tier and leave when the table
-is narrow. The first line of the viewport is the heading and does not scroll.
+is narrow. The first line of the viewport is the heading and does not scroll; a
+click on a column's title asks for the order by it. Rows are filtered and sorted
+here, unless the service does it (`local=False`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic
 
 from rich.segment import Segment
 from rich.style import Style
@@ -24,31 +26,22 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.formats import UNICODE, Glyphs, fit
+from tui.widgets.columns import (
+    NORMAL_WIDTH,
+    WIDE_WIDTH,
+    Cell,
+    Column,
+    Order,
+    R,
+    arranged,
+    next_order,
+    order_by,
+)
 from tui.widgets.painted import TONE_CSS, TONES, Tone, changed_runs, tone_style
 
-R = TypeVar("R")
-
-Cell = tuple[str, Tone]
-"""Text and tone."""
-
-NORMAL_WIDTH = 72
-WIDE_WIDTH = 120
-
-
-@dataclass(frozen=True)
-class Column(Generic[R]):
-    """How one column is drawn."""
-
-    key: str
-    title: str
-    width: int
-    """Cells; the least ones for a flexible column."""
-    cell: Callable[[R], Cell]
-    flex: int = 0
-    """Share of the cells that are left over."""
-    right: bool = False
-    tier: int = 0
-    """0: always there; 1: from 72 cells on; 2: from 120."""
+ASKING = "Asking…"
+"""Stands where rows will be, until the service has told them."""
+NOTHING_FOUND = "Nothing contains these words."
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +111,18 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
     class Selected(Highlighted):
         """Enter, or a click on the row that has the cursor."""
 
+    class TitlePressed(Message):
+        """A click on a column's title."""
+
+        def __init__(self, table: RowTable[Any], key: str) -> None:
+            super().__init__()
+            self.table = table
+            self.key = key
+
+        @property
+        def control(self) -> RowTable[Any]:
+            return self.table
+
     class ReachedEnd(Message):
         """The cursor stands on the last row and was asked to go on."""
 
@@ -136,6 +141,9 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         *,
         empty: str = "Nothing here yet.",
         heading: Callable[[R], Cell | None] | None = None,
+        text_of: Callable[[R], str] | None = None,
+        faded: Callable[[R], bool] | None = None,
+        local: bool = True,
         cursor: bool = True,
         id: str | None = None,
         classes: str | None = None,
@@ -145,15 +153,23 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         self.row_id = row_id
         self.empty = empty
         self.heading = heading
+        self.text_of = text_of or self._texts
+        """What a filter's words are looked for in."""
+        self.faded = faded
+        """Whether a row is of the past."""
+        self.local = local
+        """Filtered and sorted here."""
         self.has_cursor = cursor
         self.rows: Sequence[R] = ()
+        self.given: Sequence[R] | None = None
+        """All rows, as they came; None: not told yet."""
+        self.words = ""
+        self.order: Order | None = None
         self.cursor_id: Hashable | None = None
         self.follow = False
         """Keep the cursor's row in view when it moves in the order."""
         self.tail = False
         """Stay at the last row as rows arrive."""
-        self.sort_key = ""
-        self.descending = False
         self._index: dict[Hashable, int] = {}
         self._at = 0
         self._painted: dict[int, _Line] = {}
@@ -172,8 +188,15 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
 
     # Data
 
-    def show(self, rows: Sequence[R]) -> None:
-        """Replace the rows; the cursor stays on its row, or near it if that is gone."""
+    def show(self, rows: Sequence[R] | None) -> None:
+        """Replace the rows; the cursor stays on its row, or near it if that is gone.
+
+        None: the service has not told them yet.
+        """
+        self.given = rows
+        rows = rows or ()
+        if self.local:
+            rows = arranged(rows, self.columns, self.order, self.words, self.text_of, self.heading)
         grown = len(rows) != len(self.rows)
         self.rows = rows
         self._index = {self.row_id(row): position for position, row in enumerate(rows)}
@@ -198,10 +221,29 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
             self.post_message(self.Highlighted(self, self.cursor_id))
         self._repaint()
 
-    def set_order(self, key: str, descending: bool) -> None:
-        """Mark the column that the rows are sorted by."""
-        self.sort_key, self.descending = key, descending
-        self.refresh(Region(0, 0, self.size.width, 1))
+    def _texts(self, row: R) -> str:
+        return " ".join(column.cell(row)[0] for column in self.columns)
+
+    def set_words(self, words: str) -> None:
+        """Show only rows that contain all of these words."""
+        if words != self.words:
+            self.words = words
+            self.show(self.given)
+
+    def set_order(self, order: Order | None) -> None:
+        """Sort by a column, and mark it; None: as the rows come."""
+        if order != self.order:
+            self.order = order
+            self.refresh(Region(0, 0, self.size.width, 1))
+            self.show(self.given)
+
+    def next_order(self) -> None:
+        """Sort by the next of the columns that are on the screen."""
+        self.set_order(next_order([column for column, _ in self._layout()], self.order))
+
+    def order_by(self, key: str) -> None:
+        """Sort by that column; the other way round where it is so already."""
+        self.set_order(order_by(self.columns, self.order, key))
 
     @property
     def current(self) -> R | None:
@@ -243,6 +285,8 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         position = event.y - self.content_offset.y
+        if position == 0:
+            self._press_title(event.x - self.content_offset.x)
         if position < 1 or not self.has_cursor:
             return
         row = position - 1 + self.scroll_offset.y
@@ -251,6 +295,15 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
             self._go(row)
             if again:
                 self.action_select()
+
+    def _press_title(self, at: int) -> None:
+        x = 1
+        for column, width in self._layout():
+            # The gap after a title belongs to it: fingers are wide.
+            if x <= at <= x + width and column.title:
+                self.post_message(self.TitlePressed(self, column.key))
+                return
+            x += width + 1
 
     def _go(self, position: int) -> None:
         if not self.rows:
@@ -322,9 +375,14 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         if changed:
             self.refresh(*changed)
 
+    def _why_empty(self) -> str:
+        if self.given is None:
+            return ASKING
+        return NOTHING_FOUND if self.given and self.local else self.empty
+
     def _line(self, position: int) -> _Line:
         if position >= len(self.rows):
-            return _Line("blank", ((self.empty if position == 0 else "", "quiet"),))
+            return _Line("blank", ((self._why_empty() if position == 0 else "", "quiet"),))
         row = self.rows[position]
         cursor = self.has_cursor and position == self._at
         made = self._made.pop(position, None)
@@ -333,7 +391,10 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         heading = self.heading(row) if self.heading else None
         if heading is not None:
             return _Line("group", (heading,), cursor)
-        return _Line("row", tuple(column.cell(row) for column, _ in self._layout()), cursor)
+        cells = tuple(column.cell(row) for column, _ in self._layout())
+        if self.faded is not None and self.faded(row):
+            cells = tuple((text, "quiet") for text, _ in cells)
+        return _Line("row", cells, cursor)
 
     def _layout(self) -> list[tuple[Column[R], int]]:
         if not self._widths:
@@ -374,9 +435,10 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         parts = []
         for column, cells in self._layout():
             title = column.title
-            if column.key == self.sort_key:
+            if self.order is not None and column.key == self.order.key:
                 glyphs = self._glyphs
-                title += glyphs.descending if self.descending else glyphs.ascending
+                mark = glyphs.descending if self.order.descending else glyphs.ascending
+                title = title[: cells - 1] + mark
             parts.append(fit(title, cells, right=column.right))
         return Strip([Segment(fit(" " + " ".join(parts), width), style)], width)
 
