@@ -67,6 +67,8 @@ class Section:
     id: str
     title: str
     roles: frozenset[str]
+    short: str = ""
+    """Its title where there is less room; empty: the same."""
 
     @property
     def scopes(self) -> frozenset[str]:
@@ -86,15 +88,15 @@ SECTIONS: tuple[Section, ...] = (
     Section("flows", "Flows", GATEWAY),
     Section("dns", "DNS", GATEWAY),
     Section("log", "Log", GATEWAY),
-    Section("doctor", "Doctor", GATEWAY),
-    Section("settings", "Settings", GATEWAY),
+    Section("doctor", "Doctor", GATEWAY, "Doc"),
+    Section("settings", "Settings", GATEWAY, "Set"),
     Section("tunnel", "Tunnel", CLIENT),
     Section("connect", "Connect", CLIENT),
     Section("links", "Links", CLIENT),
     Section("flows", "Flows", CLIENT),
     Section("log", "Log", CLIENT),
-    Section("doctor", "Doctor", CLIENT),
-    Section("settings", "Settings", CLIENT),
+    Section("doctor", "Doctor", CLIENT, "Doc"),
+    Section("settings", "Settings", CLIENT, "Set"),
 )
 """In the order of their keys, role by role."""
 

@@ -79,6 +79,7 @@ class ConsoleApp(App[int]):
         keymap: action ids to keys.
         bell: ring when a device begins to wait.
         ascii: no symbols beyond ASCII.
+        by_ssh: the services are on another machine.
         on_theme: told the theme that the user chose to keep.
         changes: what has changed in the console's settings, asked once a second.
         on_failure: told what nobody foresaw; the console ends then, with exit code 1.
@@ -105,6 +106,7 @@ class ConsoleApp(App[int]):
         keymap: Mapping[str, str] | None = None,
         bell: bool = True,
         ascii: bool = False,
+        by_ssh: bool = False,
         on_theme: Callable[[str], None] | None = None,
         changes: Callable[[], Changes] | None = None,
         on_failure: Callable[[Exception], None] | None = None,
@@ -123,6 +125,7 @@ class ConsoleApp(App[int]):
         self._ascii = AsciiFilter()
         self.themes: dict[str, themes.ThemeFile] = {}
         self.user_keymap = dict(keymap or {})
+        self.by_ssh = by_ssh
         self._theme_wanted = theme
         self._themes_dir = themes_dir
         self._interval = interval

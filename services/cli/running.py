@@ -198,6 +198,7 @@ def open_console(
     if services is None:
         options["version"] = own_version()
     if services is not None:
+        options["by_ssh"] = True  # `--host`, the only other way
         code = _run_console(services, roles[0], options)
     else:
         other = str(place.socket(roles[1])) if len(roles) > 1 else None

@@ -9,6 +9,7 @@ import pytest
 from services.control import schema
 from services.control.events import KINDS, of_role
 from services.control.schema import Event, EventPage
+from tests.fakes.services import PretendGateway
 from tests.tui.conftest import Console, OpenConsole
 from tui.actions import sections
 from tui.banners import GOOD_NEWS, MOMENT, NOTED, RULES, Banners
@@ -234,3 +235,45 @@ async def test_without_the_service_only_that_is_told(console: OpenConsole) -> No
         c.gateway.stop()
         await c.settle()
         assert "VPN lost" not in c.text and "retrying" in c.text
+
+
+HEADS = [
+    (45, {}, " 1 Overview  2  3  4  5  6  7  8   ●on ●VPN"),
+    (45, {"read_only": True}, " 1 Overview 2 3 4 5 6 7 8      ◆ro ●on ●VPN"),
+    (80, {}, " 1 Overview 2 Pair 3 Peers 4 Flows 5 DNS 6 Log 7 Doc 8 Set   ● sharing ● tun0"),
+    (80, {"read_only": True},
+     " 1 Overview 2 Pair 3 Peers 4 Flows 5 DNS 6 Log 7 Doc 8 Set      ◆ro ●on ●VPN"),
+    (80, {"by_ssh": True},
+     " 1 Overview 2 Pair 3 Peers 4 Flows 5 DNS 6 Log 7 Doc 8 Set     ◆ssh ●on ●VPN"),
+    (120, {"by_ssh": True}, " Pixel 8   1 Overview  2 Pair "),
+    (120, {"by_ssh": True}, "◆ by ssh  ● sharing  ● tun0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "how", "shown"), HEADS)
+async def test_the_head_has_words_beside_its_glyphs(
+    console: OpenConsole, gateway: PretendGateway, width: int, how: dict[str, bool], shown: str
+) -> None:
+    gateway.read_only = how.get("read_only", False)
+    async with console(size=(width, 24), by_ssh=how.get("by_ssh", False)) as c:
+        head = c.text.splitlines()[0]
+        assert " ".join(shown.split()) in " ".join(head.split())
+        assert "  " in head, "tabs and state are apart"
+
+
+@pytest.mark.parametrize("width", [45, 80, 120])
+@pytest.mark.parametrize("role", ["gateway", "client"])
+async def test_the_head_fits_whatever_it_has_to_say(
+    console: OpenConsole, gateway: PretendGateway, role: str, width: int
+) -> None:
+    """And every state has a letter beside its glyph."""
+    gateway.read_only = True
+    no = replace(gateway.status, sharing="unavailable", vpn=NO_VPN, name="名" * 60)
+    gateway.status = no
+    async with console(role, size=(width, 24), by_ssh=True) as c:
+        for key in "1234567":
+            await c.press(key)
+            head = c.text.splitlines()[0]
+            assert f"{key} " in head and "ssh" in head
+            if role == "gateway":
+                assert "wait" in head and "VPN" in head and ("ro" in head or "read-only" in head)

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 NARROW = 72
 MAX_TROUBLE = 300
 """Cells that are looked at of a sentence of which two lines are shown."""
-STATE_ROOM = 5
-"""Cells that the tabs leave for the state, whatever it costs them."""
-BRAND = " VPN Share  "
+BRAND = "VPN Share"
 
 
 class _Bar(Painted):
@@ -62,39 +60,66 @@ class TopBar(_Bar):
 
     def lines(self, width: int) -> list[Text]:
         app = self.console_app
-        known = actions.sections(app.role)
-        titles = [f" {number} {section.title} " for number, section in enumerate(known, start=1)]
-        room = width - STATE_ROOM - sum(cell_len(title) for title in titles)
-        if room < 0:
-            # Only the number, wide enough for a finger, where there is no room for all titles.
-            titles = [
-                title if section.id == app.section else f" {number} "
-                for number, (title, section) in enumerate(zip(titles, known, strict=True), start=1)
-            ]
+        parts = states(app)
+        for tabs, form in _FORMS:
+            titles, state = tabs(app), form(parts)
+            room = width - 1 - sum(map(cell_len, titles)) - sum(cell_len(w) for w, _ in state)
+            if room >= 1:
+                break
         text = Text()
         self._targets = []
-        if room >= len(BRAND) + STATE_ROOM:
-            text.append(BRAND, self.tone("strong"))
+        name = f" {_whose(app) or BRAND}  "
+        if tabs is _wide and cell_len(name) <= room:
+            text.append(name, self.tone("strong"))
+            room -= cell_len(name)
         active = self.get_component_rich_style("topbar--active", partial=True)
-        for number, (title, section) in enumerate(zip(titles, known, strict=True), start=1):
+        for number, section in enumerate(actions.sections(app.role), start=1):
             start = cell_len(text.plain)
-            text.append(title, active if section.id == app.section else self.tone("quiet"))
+            style = active if section.id == app.section else self.tone("quiet")
+            text.append(titles[number - 1], style)
             self._targets.append((start, cell_len(text.plain), str(number)))
-        self._state(text, width)
+        text.append(" " * max(0, room))
+        for word, tone in state:
+            text.append(word, self.tone(tone))
         return [text]
 
-    def _state(self, text: Text, width: int) -> None:
-        """The state at the right end: the longest form that fits."""
-        parts = states(self.console_app)
-        room = width - cell_len(text.plain) - 1
-        for form in (_whole, _first_words, _glyphs, _worst):
-            line = form(parts)
-            cells = sum(cell_len(word) for word, _ in line)
-            if cells <= room:
-                text.append(" " * (room - cells))
-                for word, tone in line:
-                    text.append(word, self.tone(tone))
-                return
+
+def _whose(app: ConsoleApp) -> str:
+    """The name of the host whose service this is; empty while it is not known."""
+    store = app.store
+    if store.client is not None:
+        return formats.clean(store.client.label, 20)
+    return "" if store.gateway is None else formats.clean(store.gateway.name, 20)
+
+
+# The tabs, from roomy to narrow
+
+
+def _wide(app: ConsoleApp) -> list[str]:
+    return [f" {n} {s.title} " for n, s in enumerate(actions.sections(app.role), start=1)]
+
+
+def _close(app: ConsoleApp) -> list[str]:
+    return [f" {n} {s.title}" for n, s in enumerate(actions.sections(app.role), start=1)]
+
+
+def _short(app: ConsoleApp) -> list[str]:
+    return [f" {n} {s.short or s.title}" for n, s in enumerate(actions.sections(app.role), start=1)]
+
+
+def _numbers(app: ConsoleApp) -> list[str]:
+    """Wide enough for a finger."""
+    return [
+        f" {n} {s.title} " if s.id == app.section else f" {n} "
+        for n, s in enumerate(actions.sections(app.role), start=1)
+    ]
+
+
+def _close_numbers(app: ConsoleApp) -> list[str]:
+    return [
+        f" {n} {s.title}" if s.id == app.section else f" {n}"
+        for n, s in enumerate(actions.sections(app.role), start=1)
+    ]
 
 
 _State = tuple[str, str, Tone]
@@ -102,18 +127,24 @@ _State = tuple[str, str, Tone]
 
 
 def states(app: ConsoleApp) -> list[_State]:
-    """The service's state as the top bar says it."""
+    """The service's state as the top bar says it: how it is reached, then how it is."""
     glyphs = app.glyphs
     store = app.store
+    how: list[_State] = []
+    if app.by_ssh:
+        how.append((glyphs.info, "by ssh", "accent"))
     if store.link.state is not LinkState.LIVE:
         word = "service gone" if store.link.state is LinkState.LOST else "connecting"
-        return [(glyphs.bad, word, "bad" if store.link.state is LinkState.LOST else "warn")]
+        tone: Tone = "bad" if store.link.state is LinkState.LOST else "warn"
+        return [*how, (glyphs.bad, word, tone)]
+    if store.link.read_only:
+        how.append((glyphs.info, "read-only", "accent"))
     if store.client is not None:
-        return [client_state(store.client, app)]
+        return [*how, client_state(store.client, app)]
     status = store.gateway
     if status is None:
-        return []
-    return [sharing_state(status, app), vpn_state(status, app)]
+        return how
+    return [*how, sharing_state(status, app), vpn_state(status, app)]
 
 
 def sharing_state(status: schema.GatewayStatus, app: ConsoleApp) -> _State:
@@ -159,8 +190,38 @@ def _whole(parts: list[_State]) -> list[tuple[str, Tone]]:
     return [(f"{glyph} {word}  ", tone) for glyph, word, tone in parts]
 
 
-def _first_words(parts: list[_State]) -> list[tuple[str, Tone]]:
-    return [(f"{glyph} {word.split()[0]} ", tone) for glyph, word, tone in parts]
+def _words(parts: list[_State]) -> list[tuple[str, Tone]]:
+    return [(f"{glyph} {_SHORT.get(word, (word[:8],))[0]} ", tone) for glyph, word, tone in parts]
+
+
+def _labels(parts: list[_State]) -> list[tuple[str, Tone]]:
+    return [(f"{glyph}{_SHORT.get(word, ('', 'VPN'))[1]} ", tone) for glyph, word, tone in parts]
+
+
+def _packed(parts: list[_State]) -> list[tuple[str, Tone]]:
+    return [(label.rstrip(), tone) for label, tone in _labels(parts)]
+
+
+_SHORT = {
+    "by ssh": ("ssh", "ssh"),
+    "read-only": ("read-only", "ro"),
+    "service gone": ("service gone", "gone"),
+    "connecting": ("connecting", "conn"),
+    "sharing": ("sharing", "on"),
+    "waiting for VPN": ("waiting", "wait"),
+    "not sharing": ("off", "off"),
+    "BYPASS": ("BYPASS", "BYPASS"),
+    "VPN excludes us": ("excluded", "VPN"),
+    "no VPN": ("no VPN", "VPN"),
+    "idle": ("idle", "idle"),
+    "compare the digits": ("digits", "code"),
+    "waiting for approval": ("waiting", "wait"),
+    "connected": ("connected", "on"),
+    "reconnecting": ("reconnecting", "retry"),
+    "failed": ("failed", "fail"),
+}
+"""A state's words where there is less room, and where there is hardly any. The interface of the
+VPN has none: it is the VPN."""
 
 
 def _glyphs(parts: list[_State]) -> list[tuple[str, Tone]]:
@@ -172,6 +233,15 @@ def _worst(parts: list[_State]) -> list[tuple[str, Tone]]:
     return [
         (glyph, tone) for glyph, _, tone in sorted(parts, key=lambda part: ranks.index(part[2]))
     ][:1]
+
+
+_FORMS = (
+    (_wide, _whole), (_wide, _words), (_close, _words), (_short, _words), (_wide, _labels),
+    (_close, _labels), (_short, _labels), (_numbers, _whole), (_numbers, _words),
+    (_numbers, _labels), (_close_numbers, _labels), (_close_numbers, _packed),
+    (_numbers, _glyphs), (_numbers, _worst),
+)  # fmt: skip
+"""Tabs and state, the best first: words beside the state's glyphs go before whole titles."""
 
 
 class Notices(Painted):
