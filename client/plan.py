@@ -15,6 +15,7 @@ from client.model import (
 )
 from client.reconnect import in_order
 from vshp.config import Resume
+from vshp.constants import DEFAULT_PORT
 from vshp.endpoints import Endpoint
 from vshp.spelling import SpellingError, parse_place
 from vshp.transports.adb import is_serial
@@ -22,7 +23,6 @@ from vshp.uri import PairingUri, UriError, is_uri
 
 TRANSPORTS = ("tcp", "udp", "usb")
 """Transports that there is a link driver for."""
-DEFAULT_PORT = 47800
 ANY_PHONE = "usb"
 """The target that means: whatever phone hangs on this machine's USB."""
 _MIN_PREFIX = 4

@@ -8,8 +8,8 @@ from gateway.dns.forwarder import DnsConfig
 from gateway.leases import LEASE_SECONDS
 from gateway.model import VpnNetwork
 from gateway.proof import EgressReport
+from vshp.constants import DEFAULT_PORT
 
-DEFAULT_PORT = 47800
 WIREGUARD_PORT = 51820
 DEFAULT_MTU = 1500
 GRACE_SECONDS = 300.0

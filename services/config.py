@@ -19,6 +19,7 @@ from services.room import explain
 from storage import own
 
 DEFAULT_PORT = 47800
+"""The protocol's, which thin commands and the console do not import."""
 DEFAULT_LISTEN = (f"0.0.0.0:{DEFAULT_PORT}", f"[::]:{DEFAULT_PORT}")
 MAX_LISTEN = 16
 """Listeners of a gateway."""

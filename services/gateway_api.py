@@ -31,6 +31,7 @@ from services.settings import Settings
 from services.version import running
 from services.wake import WakeLock
 from services.wireguard_api import add_device, invite_device, renew_device, wireguard_state
+from vshp.constants import DEFAULT_PORT
 
 MAX_LABEL = 64
 """Characters of a device's name, as in HELLO."""
@@ -160,6 +161,7 @@ class GatewayApi:
             fingerprint=self._gateway.fingerprint,
             id=offer.id,
             note="" if offer.endpoints else NO_NETWORK,
+            address=next(iter(offer.endpoints), "").removesuffix(f":{DEFAULT_PORT}"),
         )
 
     def offers(self, _: m.NoParams) -> list[s.OfferState]:

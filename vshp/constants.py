@@ -22,6 +22,8 @@ FLAG_DATAGRAM = 0x01
 """Preamble flag: the session's records are datagrams."""
 KNOWN_FLAGS = FLAG_DATAGRAM
 
+DEFAULT_PORT = 47800
+"""Where a gateway listens, and what an address without a port means."""
 SECRET_SIZE = 16
 """A one-time secret, as it stands in a pairing URI."""
 SESSION_ID_SIZE = 16

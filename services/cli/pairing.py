@@ -42,6 +42,8 @@ def _show(offer: PairOffer, no_qr: bool) -> None:
             complain(f"The terminal is too narrow for the code ({need} columns).")
     print(offer.uri)
     tell("Scan it, or paste the URI on the device into: vpnshare join -", "dim")
+    if offer.address:
+        tell(f"Or compare a code: vpnshare join {printable(offer.address)}", "dim")
     print(f"{printable(offer.name)}  {paint(offer.fingerprint, 'dim')}")
     if offer.note:
         complain(offer.note)

@@ -107,6 +107,8 @@ class PairOffer:
     """Names it in `offers`; says nothing about the secret."""
     note: str = ""
     """What stands in the way of using it, and what to do; empty: nothing."""
+    address: str = ""
+    """The first endpoint as one types it after `join`: its port only where that is another."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,12 @@ from client.model import (
     TransportEndpoint,
     fingerprint,
 )
-from client.plan import DEFAULT_PORT
 from sealing.identity import generate_identity, public_key
 from tests.client.datagram_double import DatagramDouble
 from tests.client.gateway_double import LEASE, GatewayDouble, Guest
 from tests.client.test_client import Device
 from vshp.config import CloseReason
+from vshp.constants import DEFAULT_PORT
 from vshp.events import HelloReceived
 from vshp.frames import FrameType, encode_config
 from vshp.states import State

@@ -365,7 +365,7 @@ class PretendGateway(Pretend):
         self.offer_states.insert(0, schema.OfferState(id, "open", WALL + 120))
         return schema.PairOffer(
             self.uri, 120.0, self.status.name, list(self.status.listen),
-            self.status.fingerprint, id, self.pair_note,
+            self.status.fingerprint, id, self.pair_note, "192.168.43.1",
         )  # fmt: skip
 
     def use_offer(self, label: str) -> None:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services import config
-from services.config import SETTINGS, ConfigError, load, parse, parse_listen
+from services.config import DEFAULT_PORT, SETTINGS, ConfigError, load, parse, parse_listen
+from vshp.constants import DEFAULT_PORT as PROTOCOL_PORT
 
 
 def test_no_file_means_defaults(tmp_path: Path) -> None:
@@ -111,3 +112,7 @@ def test_every_setting_refuses_a_wrong_type(setting: Any) -> None:
     wrong = "'x'" if setting.kind is not str else "1"
     with pytest.raises(ConfigError, match="line 2"):
         parse(f"[{setting.section}]\n{setting.key} = {wrong}\n", "config.toml")
+
+
+def test_the_port_is_the_protocols() -> None:
+    assert DEFAULT_PORT == PROTOCOL_PORT

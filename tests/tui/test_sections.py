@@ -89,7 +89,7 @@ async def test_what_to_do_next(console: OpenConsole) -> None:
         assert "What to do next" in c.text
         assert "Connect a VPN first." in c.text
         assert "press s to start" in c.text
-        assert "press p and scan" in c.text
+        assert "p shows how another one gets in" in c.text
 
 
 UNWRITTEN = schema.Unwritten(

@@ -91,8 +91,17 @@ def offer_lines(card: Painted, state: Offer, app: ConsoleApp, width: int) -> lis
     left = state.left(app.now)
     if offer.note:
         prose(f"{glyphs.bad} {formats.clean(offer.note, 300)}", "warn")
-    prose("Scan the QR code with the other device, or paste the URI there into:")
+    if app.store.gateway is not None and app.store.gateway.sharing == "unavailable":
+        prose(f"{glyphs.warn} No VPN is up: sharing waits for one, pairing does not.", "warn")
+    address = formats.clean(offer.address, 60)
+    if address:
+        prose("On the other device, comparing a code:")
+        made.append(Text(f"  {calling.command(f'join {address}')}", card.tone("accent")))
+        prose("or without one, by the URI or the QR code:")
+    else:
+        prose("On the other device, with the URI or the QR code:")
     made.append(Text(f"  {calling.command('join -')}", card.tone("accent")))
+    prose("With a WireGuard app: g here.")
     made.append(Text())
     made.append(Text.assemble(
         card.span("Expires  ", "quiet"),
@@ -127,16 +136,16 @@ class PairLine(Painted):
         app = cast("ConsoleApp", self.app)
         state = cast("PairScreen", self.screen).offer
         left = state.left(app.now)
-        name = formats.clean(state.offer.name, 12) if state.offer else ""
-        lonely = state.offer is not None and bool(state.offer.note)
+        offer = state.offer
+        lonely = offer is not None and bool(offer.note)
+        by_address = f"join {formats.clean(offer.address, 60)}" if offer and offer.address else ""
         line = Text.assemble(
             " ",
             self.span(formats.countdown(left), "warn" if left < 15 else "strong"),
             "  ",
             self.span("y", "key"), " copy  ",
             self.span("space", "key"), " text  ",
-            self.span("1", "key"), " back  ",
-            self.span("no network", "warn") if lonely else self.span(name, "quiet"),
+            self.span("no network", "warn") if lonely else self.span(by_address, "accent"),
         )  # fmt: skip
         line.truncate(width)
         return [line]

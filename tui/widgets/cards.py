@@ -89,7 +89,7 @@ def gateway_hints(app: ConsoleApp) -> list[tuple[str, str]]:
     if status.sharing == "off":
         hints.append(("s", "Sharing is off: press s to start it."))
     if status.peers == 0:
-        hints.append(("p", "No device is paired: press p and scan the QR code."))
+        hints.append(("p", "No device is paired: p shows how another one gets in."))
     elif status.connected == 0 and status.sharing == "on":
         hints.append(("p", "No device is connected. A new one pairs with p."))
     return hints
