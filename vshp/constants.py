@@ -104,9 +104,10 @@ EARLY_RECEIVE_BUFFER = 2048
 
 MAX_QUEUED = 128 * 1024
 """Sealed and unsealed bytes the writer takes before `room()` is used up; keeps the queue short."""
-MAX_QUEUED_DATAGRAMS = 32 * 1024
-"""The same over UDP, which does not push back: what leaves in one go, and so what a small answer
-waits for. A socket with Linux' default buffer holds some ninety full datagrams."""
+MAX_QUEUED_DATAGRAMS = 60 * 1024
+"""The same over UDP, which does not push back: what leaves in one go, by one call (UDP_SEGMENT
+takes 64 KiB at most), and so what a small answer waits for. A socket with Linux' default buffer
+holds some ninety full datagrams, twice as many."""
 MAX_OUTPUT = 1024 * 1024
 """Hard bound of the writer's sealed bytes; what comes beyond is dropped and counted."""
 SEAL_DIRECTLY_FROM = 4096

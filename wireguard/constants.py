@@ -67,10 +67,11 @@ ALL_HANDSHAKE_BURST = 150.0
 TIMESTAMP_GRAIN = 1 << 24
 """Nanoseconds (about 17 ms) to which our timestamps are rounded down, so that they tell no more
 of our clock than they must."""
-MAX_QUEUED = 32 * 1024
-"""Sealed and unsealed bytes the writer takes before `room()` is used up: what goes out at once. A
-receiver whose socket has Linux' default buffer (212,992 bytes) holds some ninety full datagrams;
-bursts of several times this lose their ends there."""
+MAX_QUEUED = 60 * 1024
+"""Sealed and unsealed bytes the writer takes before `room()` is used up: what goes out at once,
+by one call (UDP_SEGMENT takes 64 KiB at most). A receiver whose socket has Linux' default buffer
+(212,992 bytes) holds some ninety full datagrams, twice as many; bursts of several times this lose
+their ends there."""
 MAX_PEERS = 1024
 MTU = 1420
 """Of the tunnel over a path of 1500 bytes, by IPv6 too."""
