@@ -265,7 +265,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("client", "routes", bool, True, "send all traffic into the tunnel"),
     Setting("client", "dns", bool, True, "use the gateway as resolver"),
     Setting("client", "forward", bool, True, "containers behind this device may use the tunnel"),
-    Setting("client", "kill_switch", bool, False, "drop what would leave outside the tunnel"),
+    Setting("client", "kill_switch", bool, False, "the kill switch by the firewall, too"),
     Setting("client", "open_on_failure", bool, False,
             "open the network when the link stays away or is refused", danger=True),
     Setting("client", "local_interfaces", list, [],

@@ -219,7 +219,7 @@ def _client(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-dns", action="store_true", help="leave the resolver alone")
     parser.add_argument("--no-routes", action="store_true", help="set addresses only, no routes")
     parser.add_argument("--kill-switch", action="store_true",
-                        help="drop what would leave outside the tunnel")  # fmt: skip
+                        help="the kill switch by the firewall, too")  # fmt: skip
     _open_on_failure(parser)
     _service(parser)
 

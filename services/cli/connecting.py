@@ -9,6 +9,7 @@ import time
 from services.cli.exits import Exit
 from services.cli.output import complain, digits, paint, print_json, printable, tell
 from services.cli.services import dial
+from services.control import words
 from services.control.errors import ControlError, ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import ClientStatus
@@ -190,9 +191,10 @@ def outcome(status: ClientStatus, args: argparse.Namespace, verb: str = "connect
             lease = status.lease
             addresses = f", {lease.ipv4} and {lease.ipv6}" if lease else ""
             print(f"Connected to {gateway}: {status.interface}{addresses}.")
-            if status.sharing not in (None, "on"):
+            if status.sharing is not None and status.sharing != "on":
+                word, _ = words.SHARING.get(status.sharing, (status.sharing, "warn"))
                 complain(
-                    f"The gateway shares no Internet now (sharing is {status.sharing}).",
+                    f"The gateway shares no Internet now: it is {printable(word)}.",
                     "It begins by itself when the gateway has its VPN and its owner shares.",
                 )
         return Exit.OK

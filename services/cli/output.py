@@ -80,8 +80,12 @@ def printable(text: str) -> str:
     )
 
 
+def _has_width() -> bool:
+    return sys.stdout.isatty() or "COLUMNS" in os.environ
+
+
 def terminal_width() -> int:
-    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+    if _has_width():
         return shutil.get_terminal_size().columns
     return PIPE_WIDTH
 
@@ -171,11 +175,30 @@ def _line(
 
 
 def print_facts(facts: Iterable[tuple[str, str | None]]) -> None:
-    """Lines of `name  value`; a value of None leaves its line out."""
+    """Lines of `name  value`; a value of None leaves its line out.
+
+    On a terminal a value that is too wide goes on below itself; elsewhere it stays one line.
+    """
     present = [(name, printable(value)) for name, value in facts if value is not None]
     width = max((len(name) for name, _ in present), default=0)
+    begin = width + len(_GAP)
+    room = max(_LEAST, terminal_width() - begin) if _has_width() else None
     for name, value in present:
-        print(f"{paint(name.ljust(width), 'dim')}  {value}")
+        first, *rest = [value] if room is None else folded(value, room)
+        print(f"{paint(name.ljust(width), 'dim')}{_GAP}{first}")
+        for line in rest:
+            print(" " * begin + line)
+
+
+def folded(text: str, width: int) -> list[str]:
+    """Lines of at most `width` cells, broken between words; a longer word stays whole."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and width_of(lines[-1]) + 1 + width_of(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def size(count: float) -> str:

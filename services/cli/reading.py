@@ -21,6 +21,7 @@ from services.cli.output import (
     tell,
 )
 from services.cli.services import dial, running
+from services.control import words
 from services.control.codec import to_json
 from services.control.methods import MAX_LOG_LINES
 from services.control.oneshot import OneShot
@@ -35,27 +36,20 @@ from services.control.schema import (
 from services.control.versions import differ
 from services.version import running as own_version
 
-_STATES = {
-    "on": ("● on", "green"),
-    "off": ("○ off", "dim"),
-    "unavailable": ("▲ unavailable", "yellow"),
-    "active": ("● active", "green"),
-    "absent": ("▲ absent", "yellow"),
-    "excluded": ("▲ excluded", "yellow"),
-    "idle": ("○ idle", "dim"),
-    "connecting": ("▲ connecting", "yellow"),
-    "asked": ("▲ digits not confirmed", "yellow"),
-    "waiting": ("▲ waiting for approval", "yellow"),
-    "connected": ("● connected", "green"),
-    "reconnecting": ("▲ reconnecting", "yellow"),
-    "failed": ("✗ failed", "red"),
+_LOOKS: dict[words.Tone, tuple[str, str]] = {
+    "ok": ("●", "green"),
+    "busy": ("◆", "cyan"),
+    "warn": ("▲", "yellow"),
+    "danger": ("▲", "red"),
+    "bad": ("✗", "red"),
+    "off": ("○", "dim"),
 }
 
 
-def state_word(state: str) -> str:
+def state_word(state: tuple[str, words.Tone]) -> str:
     """A state as glyph, word and colour."""
-    text, colour = _STATES.get(state, (state, "bold"))
-    return paint(text, colour)
+    glyph, colour = _LOOKS[state[1]]
+    return paint(f"{glyph} {printable(state[0])}", colour)
 
 
 def status(args: argparse.Namespace) -> int:
@@ -82,8 +76,8 @@ def _print_gateway(status: GatewayStatus) -> None:
     where = " ".join(filter(None, (vpn.interface, f"({vpn.kind})" if vpn.kind else None)))
     families = [name for name, on in (("IPv4", vpn.ipv4), ("IPv6", vpn.ipv6)) if on]
     print(paint(f"Gateway {printable(status.name)}", "bold"))
-    print(f"{paint('sharing', 'dim')}      {state_word(status.sharing)}")
-    print(f"{paint('VPN', 'dim')}          {state_word(vpn.state)}")
+    print(f"{paint('state', 'dim')}        {state_word(words.sharing(status))}")
+    print(f"{paint('VPN', 'dim')}          {state_word(words.vpn(status))}")
     print_facts(
         [
             ("interface  ", where or None),
@@ -132,7 +126,7 @@ def _proof(status: GatewayStatus) -> str | None:
 def _print_client(status: ClientStatus) -> None:
     lease = status.lease
     print(paint(f"Client {printable(status.label)}", "bold"))
-    print(f"{paint('state', 'dim')}        {state_word(status.state)}")
+    print(f"{paint('state', 'dim')}        {state_word(words.client(status))}")
     print_facts(
         [
             ("reason     ", status.reason),
@@ -140,7 +134,6 @@ def _print_client(status: ClientStatus) -> None:
             ("gateway    ", status.gateway),
             ("identity   ", status.gateway_fingerprint),
             ("by         ", status.endpoint),
-            ("sharing    ", status.sharing),
             ("interface  ", status.interface),
             ("addresses  ", f"{lease.ipv4}, {lease.ipv6}" if lease else None),
             ("resolver   ", ", ".join(lease.dns) if lease else None),
@@ -174,11 +167,12 @@ def _print_client(status: ClientStatus) -> None:
 def _kill_switch(switch: KillSwitch) -> str:
     """State, since when, and what holds."""
     weaker = "; OPENS ON FAILURE (--open-on-failure)" if switch.open_on_failure else ""
+    word, _ = words.kill_switch(switch)
     if not switch.rules:
-        return "off: nothing is in force" + weaker
-    held = "routes and firewall" if switch.strict else "routes"
+        return f"{word}: nothing is in force{weaker}"
     since = "" if switch.since_at is None else f" for {duration(time.time() - switch.since_at)}"
-    return f"{switch.state}{since}, by {held}: {'; '.join(switch.rules)}{weaker}"
+    rules = "1 rule" if len(switch.rules) == 1 else f"{len(switch.rules)} rules"
+    return f"{word}{since}, by {words.held_by(switch.strict)} ({rules}){weaker}"
 
 
 def _beside(switch: KillSwitch) -> str | None:

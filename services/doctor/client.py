@@ -10,6 +10,7 @@ from client.model import ClientSnapshot, ClientState
 from client.system.resolv_conf import LOST, is_ours, nameservers
 from client.system.routes import PROTOCOL
 from client.system.run import is_busybox
+from services.control.words import held_by
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.machine import Machine
 
@@ -87,8 +88,14 @@ def tools(facts: ClientFacts) -> Outcome:
         )
     if system.which("nft") is None:
         if facts.kill_switch:
-            return broken("nft is missing: there is no kill switch.", "apt install nftables")
-        return warn("nft is missing: a kill switch is not possible.", "apt install nftables")
+            return broken(
+                "nft is missing: the kill switch cannot hold by the firewall "
+                "(client.kill_switch), by routes alone.",
+                "apt install nftables",
+            )
+        return warn(
+            "nft is missing: the kill switch can hold by routes alone.", "apt install nftables"
+        )
     return ok("ip and nft are there.")
 
 
@@ -145,7 +152,7 @@ def gateway_sharing(facts: ClientFacts) -> Outcome:
     if now.sharing == "off":
         return warn("The gateway does not share now.", "On the gateway: vpnshare share")
     if now.sharing == "unavailable":
-        return warn("The gateway's VPN is down.", "Turn the VPN on there.")
+        return warn("The gateway has no VPN: it forwards nothing.", "Turn the VPN on there.")
     return ok("The gateway shares its VPN.")
 
 
@@ -269,21 +276,27 @@ def _left_resolver(text: str) -> Outcome:
 
 @CHECKS.check("kill-switch", "Kill switch")
 async def kill_switch(facts: ClientFacts) -> Outcome:
-    if not facts.kill_switch:
+    if facts.now is None:
+        return skipped("The client service does not run.")
+    guard = facts.now.guard
+    if not guard.guards.rules:
+        return skipped("Off: nothing is in force. It is there by itself once you are connected.")
+    state, strict = guard.state.value.capitalize(), guard.guards.strict
+    if not facts.kill_switch and not strict:
         return ok(
-            "Off (client.kill_switch): routes keep traffic in the tunnel, also while reconnecting."
+            f"{state}, by {held_by(False)}. With client.kill_switch the firewall holds what "
+            "routes cannot."
         )
-    if facts.now is None or not facts.now.guard.guards.rules:
-        return skipped("It is loaded while connected.")
     said = await facts.machine.system.said("nft", "list", "tables")
     if said is None:
         return skipped("The firewall's tables cannot be listed by this user.")
     if "inet vpnshare_" not in said:
         return broken(
-            "It is set, and not loaded: something flushed the firewall.",
+            f"{state}, by routes alone: the firewall's part (client.kill_switch) is not loaded. "
+            "Something flushed the firewall.",
             "Connect again: vpnshare disconnect, vpnshare connect",
         )
-    return ok("Loaded.")
+    return ok(f"{state}, by {held_by(True)}.")
 
 
 @CHECKS.check("client-mtu", "Packet size")

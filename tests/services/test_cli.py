@@ -17,10 +17,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from services.cli import commands, output, qr
+from services.cli import commands, connecting, output, qr
 from services.cli.commands import COMMANDS
 from services.cli.exits import Exit, exit_code
 from services.cli.main import main
@@ -200,6 +201,72 @@ def test_tables_fit_the_terminal(
     assert all(output.width_of(line) <= width for line in lines)
 
 
+@pytest.mark.parametrize("width", [45, 80])
+def test_status_fits_the_terminal(
+    gateway: PretendGateway,
+    client: PretendClient,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+) -> None:
+    """And in a pipe a fact stays one line."""
+    beside = [f"eth{n} 192.0.2.{n}/32" for n in range(9)]
+    switch = replace(client.status.kill_switch, strict=True, beside=beside)
+    reason = "The gateway's addresses clash with this device's own network, so they are not used."
+    client.status = replace(client.status, kill_switch=switch, reason=reason)
+    assert main(["status"]) == Exit.OK
+    assert f"9: {', '.join(beside)}\n" in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(["status"]) == Exit.OK
+    shown = capsys.readouterr().out
+    assert all(output.width_of(line) <= width for line in shown.splitlines())
+    assert all(each in " ".join(shown.split()) for each in (*beside, reason))
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "vpn"),
+    [
+        ({}, "● sharing", "● tun0"),
+        ({"sharing": "off"}, "○ not sharing", "● tun0"),
+        ({"sharing": "unavailable", "vpn": schema.Vpn("absent")}, "▲ waiting for VPN", "✗ no VPN"),
+        ({"sharing": "unavailable", "vpn": schema.Vpn("excluded", "tun0")}, "▲ waiting for VPN",
+         "▲ VPN excludes us"),
+        ({"bypass": True}, "● sharing", "▲ BYPASS"),
+    ],
+)  # fmt: skip
+def test_the_gateways_states_are_called_as_in_the_console(
+    gateway: PretendGateway, capsys: Capture, change: dict[str, Any], state: str, vpn: str
+) -> None:
+    gateway.status = replace(gateway.status, **change)
+    assert main(["status"]) == Exit.OK
+    shown = capsys.readouterr().out
+    assert re.search(rf"^state +{state}$", shown, re.M)
+    assert re.search(rf"^VPN +{vpn}$", shown, re.M)
+
+
+@pytest.mark.parametrize(
+    ("state", "sharing", "words", "told"),
+    [
+        ("connected", "on", "● connected", ""),
+        ("connected", "unavailable", "▲ connected, no VPN there", "it is waiting for VPN"),
+        ("connected", "off", "▲ connected, not sharing", "it is not sharing"),
+        ("asked", None, "▲ compare the digits", ""),
+        ("waiting", None, "▲ waiting for approval", ""),
+        ("reconnecting", "unavailable", "▲ reconnecting", ""),
+    ],
+)
+def test_connected_says_beside_it_when_the_gateway_forwards_nothing(
+    client: PretendClient, capsys: Capture, state: str, sharing: str | None, words: str, told: str
+) -> None:
+    client.status = replace(client.status, state=state, sharing=sharing)
+    assert main(["status"]) == Exit.OK
+    assert re.search(rf"^state +{words}$", capsys.readouterr().out, re.M)
+    if told:
+        args = commands.parser_for(next(c for c in COMMANDS if c.name == "connect")).parse_args([])
+        assert connecting.outcome(client.status, args) == Exit.OK
+        assert told in capsys.readouterr().err
+
+
 def test_the_tunnel_from_the_receiving_side(client: PretendClient, capsys: Capture) -> None:
     found = as_json(capsys, "endpoints")
     assert isinstance(found, list)
@@ -213,7 +280,8 @@ def test_the_tunnel_from_the_receiving_side(client: PretendClient, capsys: Captu
     assert "The connection to the gateway broke." in capsys.readouterr().out
     assert main(["status"]) == Exit.OK
     shown = capsys.readouterr().out
-    assert "kill switch" in shown and "armed for" in shown and "fwmark 51830" in shown
+    assert re.search(r"kill switch +armed for .*, by routes \(4 rules\)\n", shown)
+    assert "fwmark" not in shown, "the rules themselves are in --json, and in the console"
     flows = as_json(capsys, "flows", "--peer", "firefox", "--limit", "2")
     assert isinstance(flows, dict) and len(flows["flows"]) == 2
     assert {flow["label"] for flow in flows["flows"]} == {"firefox"}

@@ -643,6 +643,24 @@ async def test_what_is_wrong_with_a_client(
     assert finding.advice is not None and advice in finding.advice
 
 
+@pytest.mark.parametrize(
+    ("guard", "wanted", "status", "words"),
+    [
+        (GuardSnapshot(GuardState.ARMED, 1.0, Guards(("r",))), False, "ok", "Armed, by routes."),
+        (GuardSnapshot(GuardState.HOLDING, 1.0, Guards(("r",))), False, "ok", "Holding, by routes"),
+        (GuardSnapshot(GuardState.ARMED, 1.0, Guards(("r",), True)), True, "ok",
+         "Armed, by routes and firewall."),
+        (GuardSnapshot(), True, "skipped", "Off: nothing is in force."),
+    ],
+)  # fmt: skip
+async def test_the_kill_switch_is_what_status_calls_so(
+    connected: ClientFacts, guard: GuardSnapshot, wanted: bool, status: str, words: str
+) -> None:
+    facts = replace(connected, now=replace(CONNECTED, guard=guard), kill_switch=wanted)
+    finding = await client_side.CHECKS.run_one("kill-switch", facts)
+    assert finding.status == status and words in finding.found
+
+
 async def test_the_ip_of_busybox_is_named(connected: ClientFacts, tmp_path: Path) -> None:
     (tmp_path / "busybox").touch()
     (tmp_path / "ip").symlink_to("busybox")

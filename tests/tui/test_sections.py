@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -73,6 +74,47 @@ async def test_share_stops_without_a_question_when_nobody_is_connected(
         await c.settle()
         await c.press("s")
         assert called(c, "unshare") == [{}]
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "vpn"),
+    [
+        ({"sharing": "off"}, "○ not sharing", "● tun0"),
+        ({"sharing": "unavailable", "vpn": schema.Vpn("absent")}, "▲ waiting for VPN", "✗ no VPN"),
+        ({"sharing": "unavailable", "vpn": schema.Vpn("excluded", "tun0")}, "▲ waiting for VPN",
+         "▲ VPN excludes us"),
+        ({"bypass": True}, "● sharing", "▲ BYPASS"),
+    ],
+)  # fmt: skip
+async def test_the_gateways_states_are_called_as_by_the_command(
+    console: OpenConsole, change: dict[str, Any], state: str, vpn: str
+) -> None:
+    async with console(size=(80, 24)) as c:
+        c.gateway.status = replace(c.gateway.status, **change)
+        c.gateway.changed()
+        await c.settle()
+        assert f"State    {state} " in c.text and f"State    {vpn} " in c.text
+
+
+@pytest.mark.parametrize("width", [45, 80, 120])
+@pytest.mark.parametrize(
+    ("sharing", "words", "short"),
+    [
+        ("unavailable", "▲ connected, no VPN there", ("▲ no VPN", "▲VPN")),
+        ("off", "▲ connected, not sharing", ("▲ off", "▲off")),
+    ],
+)
+async def test_connected_says_beside_it_when_the_gateway_forwards_nothing(
+    console: OpenConsole, width: int, sharing: str, words: str, short: tuple[str, ...]
+) -> None:
+    async with console("client", size=(width, 24)) as c:
+        assert "State    ● connected  for 12m" in c.text
+        c.client.status = replace(c.client.status, sharing=sharing)
+        c.client.changed()
+        await c.settle()
+        assert f"State    {words} " in c.text
+        head = c.text.splitlines()[0]
+        assert any(each in head for each in (words, *short)) and "●" not in head
 
 
 async def test_what_to_do_next(console: OpenConsole) -> None:

@@ -13,7 +13,7 @@ from textual import events
 from textual.screen import Screen
 from textual.widgets import Input
 
-from services.control import calling, schema
+from services.control import calling, schema, words
 from services.control.versions import differ
 from tui import actions, formats
 from tui.banners import Banner
@@ -147,43 +147,35 @@ def states(app: ConsoleApp) -> list[_State]:
     return [*how, sharing_state(status, app), vpn_state(status, app)]
 
 
+def shown(state: tuple[str, words.Tone], app: ConsoleApp) -> _State:
+    """A state of `services/control/words.py` in a glyph, its word and a tone."""
+    word, tone = state
+    glyphs = app.glyphs
+    looks: dict[words.Tone, tuple[str, Tone]] = {
+        "ok": (glyphs.ok, "ok"),
+        "busy": (glyphs.info, "accent"),
+        "warn": (glyphs.warn, "warn"),
+        "danger": (glyphs.warn, "bad"),
+        "bad": (glyphs.bad, "bad"),
+        "off": (glyphs.off, "quiet"),
+    }
+    glyph, painted = looks[tone]
+    return glyph, formats.clean(word, 24), painted
+
+
 def sharing_state(status: schema.GatewayStatus, app: ConsoleApp) -> _State:
     """Whether sharing is on, in a glyph, words and a tone."""
-    if status.sharing == "on":
-        return app.glyphs.ok, "sharing", "ok"
-    if status.sharing == "unavailable":
-        return app.glyphs.warn, "waiting for VPN", "warn"
-    return app.glyphs.off, "not sharing", "quiet"
+    return shown(words.sharing(status), app)
 
 
 def vpn_state(status: schema.GatewayStatus, app: ConsoleApp) -> _State:
     """Whether there is a VPN, in a glyph, words and a tone."""
-    vpn = status.vpn
-    if status.bypass or vpn.kind == "bypass":
-        return app.glyphs.warn, "BYPASS", "bad"
-    if vpn.state == "active":
-        return app.glyphs.ok, formats.clean(vpn.interface or "VPN", 15), "ok"
-    if vpn.state == "excluded":
-        return app.glyphs.warn, "VPN excludes us", "warn"
-    return app.glyphs.bad, "no VPN", "bad"
+    return shown(words.vpn(status), app)
 
 
 def client_state(status: schema.ClientStatus, app: ConsoleApp) -> _State:
     """The client's state in a glyph, words and a tone."""
-    glyphs = app.glyphs
-    known: dict[str, tuple[str, Tone]] = {
-        "idle": (glyphs.off, "quiet"),
-        "connecting": (glyphs.info, "accent"),
-        "asked": (glyphs.warn, "warn"),
-        "waiting": (glyphs.warn, "warn"),
-        "connected": (glyphs.ok, "ok"),
-        "reconnecting": (glyphs.warn, "warn"),
-        "failed": (glyphs.bad, "bad"),
-    }
-    glyph, tone = known.get(status.state, (glyphs.info, "plain"))
-    words = {"asked": "compare the digits", "waiting": "waiting for approval"}
-    word = words.get(status.state, status.state)
-    return glyph, formats.clean(word, 24), tone
+    return shown(words.client(status), app)
 
 
 def _whole(parts: list[_State]) -> list[tuple[str, Tone]]:
@@ -217,6 +209,8 @@ _SHORT = {
     "compare the digits": ("digits", "code"),
     "waiting for approval": ("waiting", "wait"),
     "connected": ("connected", "on"),
+    "connected, no VPN there": ("no VPN", "VPN"),
+    "connected, not sharing": ("off", "off"),
     "reconnecting": ("reconnecting", "retry"),
     "failed": ("failed", "fail"),
 }

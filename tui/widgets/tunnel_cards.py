@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from services.control import schema
+from services.control import schema, words
 from tui import formats
-from tui.widgets.bars import client_state
+from tui.widgets.bars import client_state, shown
 from tui.widgets.cards import Card
-from tui.widgets.painted import Tone
 
 
 class TunnelCard(Card):
@@ -23,7 +22,9 @@ class TunnelCard(Card):
         glyph, word, tone = client_state(status, self.console_app)
         made = [self.pair("State", self.span(f"{glyph} {word}", tone))]
         if status.connected_for is not None and status.state == "connected":
-            made[0].append(f"  for {formats.duration(status.connected_for)}", self.tone("quiet"))
+            since = f"  for {formats.duration(status.connected_for)}"
+            if made[0].cell_len + len(since) <= width:
+                made[0].append(since, self.tone("quiet"))
         if status.code and status.state in ("asked", "waiting"):
             asked = "  a: the same   d: other"
             words = asked if status.state == "asked" else "  the gateway shows the same"
@@ -79,7 +80,7 @@ class KillSwitchCard(Card):
         if status is None:
             return [Text("…", self.tone("quiet"))]
         switch = status.kill_switch
-        glyph, word, tone = self._state(switch)
+        glyph, word, tone = shown(words.kill_switch(switch), self.console_app)
         first = self.pair("State", self.span(f"{glyph} {word}", tone))
         if switch.open_on_failure:
             first.append("  opens on failure", self.tone("bad"))
@@ -89,7 +90,7 @@ class KillSwitchCard(Card):
         if switch.since_at is not None:
             since = formats.duration(max(0.0, self.console_app.wall - switch.since_at))
             first.append(f"  for {since}", self.tone("quiet"))
-        held = "routes and firewall" if switch.strict else "routes"
+        held = words.held_by(switch.strict)
         rules = formats.count(len(switch.rules), "rule")
         made = [first, self.pair("Holds by", self.span(held), self.span(f"  {rules}", "quiet"))]
         if switch.opened_by is not None:
@@ -104,14 +105,6 @@ class KillSwitchCard(Card):
                 text = formats.shorten_middle(formats.clean(rule, 100), max(8, width - 9))
                 made.append(self.pair("", self.span(text, "quiet")))
         return made
-
-    def _state(self, switch: schema.KillSwitch) -> tuple[str, str, Tone]:
-        glyphs = self.console_app.glyphs
-        if switch.state == "armed":
-            return glyphs.ok, "armed", "ok"
-        if switch.state == "holding":
-            return glyphs.warn, "holding: nothing leaves", "warn"
-        return glyphs.off, formats.clean(switch.state, 16), "quiet"
 
 
 MAX_RULES = 6

@@ -1,0 +1,66 @@
+"""The services' states in words and a tone: the same in the command and in the console."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from services.control.schema import ClientStatus, GatewayStatus, KillSwitch
+
+Tone = Literal["ok", "busy", "warn", "danger", "bad", "off"]
+"""How well it is; `busy`: under way; `danger`: it works, and should not be like this."""
+
+SHARING: dict[str, tuple[str, Tone]] = {
+    "on": ("sharing", "ok"),
+    "unavailable": ("waiting for VPN", "warn"),
+    "off": ("not sharing", "off"),
+}
+"""By the name in the control API."""
+
+_CLIENT: dict[str, tuple[str, Tone]] = {
+    "idle": ("idle", "off"),
+    "connecting": ("connecting", "busy"),
+    "asked": ("compare the digits", "warn"),
+    "waiting": ("waiting for approval", "warn"),
+    "connected": ("connected", "ok"),
+    "reconnecting": ("reconnecting", "warn"),
+    "failed": ("failed", "bad"),
+}
+
+
+def sharing(status: GatewayStatus) -> tuple[str, Tone]:
+    """Whether the gateway shares."""
+    return SHARING.get(status.sharing, (status.sharing, "warn"))
+
+
+def vpn(status: GatewayStatus) -> tuple[str, Tone]:
+    """Which VPN there is, as the interface is called, or why there is none."""
+    if status.bypass or status.vpn.kind == "bypass":
+        return "BYPASS", "danger"
+    if status.vpn.state == "active":
+        return status.vpn.interface or "VPN", "ok"
+    if status.vpn.state == "excluded":
+        return "VPN excludes us", "warn"
+    return "no VPN", "bad"
+
+
+def client(status: ClientStatus) -> tuple[str, Tone]:
+    """What the client does; a link to a gateway that forwards nothing is no more than that."""
+    if status.state == "connected" and status.sharing == "unavailable":
+        return "connected, no VPN there", "warn"
+    if status.state == "connected" and status.sharing == "off":
+        return "connected, not sharing", "warn"
+    return _CLIENT.get(status.state, (status.state, "busy"))
+
+
+def kill_switch(switch: KillSwitch) -> tuple[str, Tone]:
+    """Whether traffic is kept from leaving outside the tunnel, and whether there is one."""
+    if switch.state == "armed":
+        return "armed", "ok"
+    if switch.state == "holding":
+        return "holding: nothing leaves", "warn"
+    return switch.state, "off"
+
+
+def held_by(strict: bool) -> str:
+    """What the kill switch holds with: routes always, the firewall with `client.kill_switch`."""
+    return "routes and firewall" if strict else "routes"
