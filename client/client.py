@@ -38,7 +38,7 @@ from client.events import Event, Events
 from client.flows import TunnelFlows
 from client.guard import GuardSnapshot, GuardWatch
 from client.history import CLOSED_HERE, MOVED, History, LinkRecord
-from client.kinds import classify, usb_endpoints
+from client.kinds import classify, usb_phones
 from client.model import (
     ClientConfig,
     ClientError,
@@ -61,6 +61,7 @@ from client.reconnect import (
     in_order,
     judge,
 )
+from client.repeats import Repeats
 from client.report import Report
 from client.round import Round
 from client.search import Search
@@ -125,6 +126,9 @@ class Client:
         self._history = History()
         self._guard = GuardWatch()
         self._events = Events(on_event)
+        self._repeats = Repeats()
+        self._usb_lack = ""
+        """Why there is no phone on the cable, as a reason of `reconnect`."""
         self.flows = TunnelFlows(lambda: self._report.addresses)
         """The connections of this host that use the tunnel."""
         self._run: asyncio.Task[None] | None = None
@@ -271,6 +275,7 @@ class Client:
             interface,
         )
         self._book.clear()
+        self._repeats.clear()
         self._history.run_begins()
         self._step(Step.CONNECT)
         self._run = create_task(self._stay_connected(plan), "client-run")
@@ -421,9 +426,12 @@ class Client:
             if granted:
                 leased = True
                 backoff.reset()
+                self._repeats.clear()
                 plan.watched, plan.probed, plan.another = False, False, None
             elif plan.another is not None and ending.reason == "link_lost":
                 ending = Ending("handshake_failed", plan.another, False)
+            elif ending.reason == "unreachable" and plan.only_usb and self._usb_lack:
+                ending = Ending(self._usb_lack, authenticated=False)
             if ending.reason == "nic_lost":
                 await self._renew()
             elif ending.reason in _NOT_RESUMABLE:
@@ -456,16 +464,22 @@ class Client:
 
     def _broken(self, verdict: Verdict) -> None:
         """The attempt or the link has ended; another follows."""
-        log.info("%s: %s", verdict.error, verdict.sentence)
+        self._say(logging.INFO, f"{verdict.error}: {verdict.sentence}")
         self._report.error, self._report.reason = verdict.error, verdict.sentence
         self._report.code = None
         self._step(verdict.step)
+
+    def _say(self, level: int, text: str) -> None:
+        """A line in the log of what may be the same at every attempt."""
+        if line := self._repeats.take(text, time.monotonic()):
+            log.log(level, "%s", line)
 
     async def _renew(self) -> None:
         try:
             await self._tunnel.renew()
         except ClientError as error:
-            log.warning("no virtual network interface yet: %s %s", error, error.hint)
+            text = f"no virtual network interface yet: {error} {error.hint}"
+            self._say(logging.WARNING, text)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not past news that the network has changed."""
@@ -492,7 +506,9 @@ class Client:
         # A phone that was on the cable once is believed to be there when adb says so.
         found = [e for e in self._trust.dialled(plan) if plan.by_address or e.transport != "usb"]
         if plan.transport in ("auto", "usb"):
-            found += await usb_endpoints(plan.port)
+            phones = await usb_phones(plan.port)
+            found += phones.endpoints
+            self._usb_lack = phones.lack
         ways = in_order(classify(found, self._tunnel.mark), plan.transport)
         self._book.know((*ways, *plan.endpoints))
         await self._tunnel.reach(ways)
@@ -679,7 +695,7 @@ class Client:
             try:
                 await self._tunnel.follow()
             except ClientError as error:
-                log.warning("%s %s", error, error.hint)
+                self._say(logging.WARNING, f"{error} {error.hint}")
                 self._host_changed = True
                 await asyncio.sleep(FOLLOW_PAUSE)
         self._changed()

@@ -15,7 +15,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from client.dial import open_datagram
@@ -48,18 +48,29 @@ def classify(
     return tuple(found)
 
 
-async def usb_endpoints(port: int) -> list[TransportEndpoint]:
-    """Phones on USB that adb may use; none when no adb server runs here."""
+@dataclass(frozen=True, slots=True)
+class Phones:
+    """What adb says of the cable."""
+
+    endpoints: tuple[TransportEndpoint, ...] = ()
+    lack: str = ""
+    """Why there is none: a reason of `reconnect.REASONS`."""
+
+
+async def usb_phones(port: int) -> Phones:
+    """Phones on USB that adb may use, or why there is none."""
     try:
         async with asyncio.timeout(ADB_PATIENCE):
             devices = await adb.devices()
     except (OSError, TimeoutError):
-        return []
-    return [
+        return Phones(lack="adb_absent")
+    cabled = [device for device in devices if device.usb]
+    ready = tuple(
         TransportEndpoint("usb", device.serial, port, EndpointKind.USB)
-        for device in devices
-        if device.usb and device.state == "device"
-    ]
+        for device in cabled
+        if device.state == "device"
+    )
+    return Phones(ready, "" if ready else "phone_not_ready" if cabled else "phone_absent")
 
 
 def kind_of(interface: str | None, host: str, system: Path = Path("/")) -> EndpointKind:

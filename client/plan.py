@@ -81,6 +81,11 @@ class Plan:
         return self.known is not None and self.secret is None
 
     @property
+    def only_usb(self) -> bool:
+        """Whether the gateway can be reached by the cable alone."""
+        return self.transport == "usb" or all(e.transport == "usb" for e in self.endpoints)
+
+    @property
     def port(self) -> int:
         """The gateway's port, for endpoints that are found by other means."""
         return self.endpoints[0].port if self.endpoints else DEFAULT_PORT

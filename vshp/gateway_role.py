@@ -43,6 +43,9 @@ from vshp.states import Role, State, Step
 SecretLookup = Callable[[bytes], bytes]
 """8-byte secret id -> 32-byte PSK; raises Refused, as `OneTimeSecrets.lookup` does."""
 
+TOO_MANY_CODES = "many codes were shown lately: wait a minute, or use a pairing URI: it needs none"
+"""Told with BUSY; how many codes there are, and how soon, is the listener's."""
+
 _MESSAGE_TWO_OVERHEAD = 48
 """Ephemeral key and tag of IK's and IKpsk1's message two."""
 _PROOFS = {Pattern.IK: "known", Pattern.IK_PSK1: "secret", Pattern.XX: "none"}
@@ -135,7 +138,7 @@ class GatewayRole(SessionCore):
             self._keys_agreed(*handshake.keys(), now)
             if not self.admit_code(now):
                 self._count("pairing__code__refused")
-                self.close(CloseReason.BUSY, now, "too many pairing codes; use the QR code")
+                self.close(CloseReason.BUSY, now, TOO_MANY_CODES)
                 return
             self._send_frame(FrameType.CODE_NONCE, self._share)
             self._flush(now)

@@ -100,7 +100,7 @@ def _probe(far: Far) -> list[str]:
         far.ssh("control", "--probe", batch=False), check=False, stdout=subprocess.PIPE
     )
     if done.returncode != 0:
-        raise explain(done.returncode, "", far.host, "vpnshare")
+        raise explain(done.returncode, None, far.host, "vpnshare")
     for line in reversed(done.stdout.decode("utf-8", "replace").splitlines()):
         try:
             answer = json.loads(line)

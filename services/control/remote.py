@@ -124,9 +124,12 @@ class Command:
             self._said = (self._said + data)[-MAX_SAID:]
 
 
-def explain(status: int | None, said: str, where: str, role: str) -> ControlError:
-    """A command's exit status and last words as a sentence with its fix."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def explain(status: int | None, said: str | None, where: str, role: str) -> ControlError:
+    """A command's exit status and last words as a sentence with its fix.
+
+    None for the words: they went to the person's terminal.
+    """
+    lines = [line.strip() for line in (said or "").splitlines() if line.strip()]
     ours = next((n for n, line in enumerate(lines) if line.startswith("vpnshare:")), None)
     if ours is not None:
         message = lines[ours].removeprefix("vpnshare:").strip()
@@ -134,9 +137,9 @@ def explain(status: int | None, said: str, where: str, role: str) -> ControlErro
         return ServiceUnavailable(f"{where}: {message}", hint)
     last = lines[-1] if lines else ""
     if status == SSH_FAILED:
+        why = "its reason stands above" if said is None else last or "it gave no reason"
         return ServiceUnavailable(
-            f"ssh does not reach {where}: {last or 'it gave no reason'}",
-            f"Try it by hand: ssh {where}",
+            f"ssh does not reach {where}: {why}", f"Try it by hand: ssh {where}"
         )
     if status == NOT_FOUND:
         return ServiceUnavailable(

@@ -136,6 +136,8 @@ def _after(error: str | None) -> str:
         )
     if error == "lease_forbidden":
         return "Do not use this gateway: vpnshare forget GATEWAY, and ask its owner."
+    if error in ("adb_absent", "phone_absent", "phone_not_ready"):
+        return "Then it goes on by itself, or: vpnshare connect usb"
     if error is not None and error.startswith("secret_"):
         return "Show a new code on the gateway (vpnshare pair), and connect with it."
     return (

@@ -117,6 +117,27 @@ def test_all_goes_in_but_the_link_and_the_local_network(world: World, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("order", [(1, 0), (0, 1)], ids=["last first", "first first"])
+def test_two_clients_of_one_device_do_not_meet(
+    world: World, tmp_path: Path, order: tuple[int, int]
+) -> None:
+    """Each with a folder of its own: the one that came later has the traffic."""
+    before = world.picture()
+    sessions = []
+    for number in (77, 78):
+        (tmp_path / str(number)).mkdir()
+        sessions.append(Session(world, tmp_path / str(number), f"lease={number}"))
+    assert len({session.mark for session in sessions}) == 2
+    for address in INTERNET:
+        assert world.route(address) == sessions[1].nic
+    gone, left = (sessions[each] for each in order)
+    gone.tell("undo")
+    for address in INTERNET:
+        assert world.route(address) == left.nic
+    left.tell("undo")
+    assert world.picture() == before
+
+
 def test_a_split_default_of_another_program_does_not_win(world: World, tmp_path: Path) -> None:
     world.run("ip", "route", "add", "128.0.0.0/1", "via", "10.201.0.1")
     world.run("ip", "-6", "route", "add", "2000::/3", "via", "fd20:201::1")

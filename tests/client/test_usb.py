@@ -11,6 +11,7 @@ from client.model import ClientState
 from tests.client.gateway_double import LEASE, GatewayDouble
 from tests.client.test_client import UDP, Device
 from tests.fakes.adb import FakeAdb
+from tests.fakes.ports import free_port
 from vshp.config import Carrier
 from vshp.transports import adb
 
@@ -83,3 +84,35 @@ async def test_a_phone_on_the_cable_is_met_without_an_address(
             assert (await device.client.wait(5)).state is ClientState.CONNECTED
             [known] = device.store.gateways()
             assert known.public_key == gateway.public_key
+
+
+@pytest.mark.parametrize(
+    ("devices", "error", "words"),
+    [
+        (None, "adb_absent", "apt install adb"),
+        ("192.168.1.5:5555 device product:x\n", "phone_absent", "no phone on USB"),
+        ("ZY22 unauthorized usb:1-2\n", "phone_not_ready", "allow USB debugging"),
+    ],
+)
+async def test_what_is_missing_on_the_cable_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: str | None, error: str, words: str
+) -> None:
+    async with FakeAdb() as fake, Device(tmp_path) as device:
+        port = free_port() if devices is None else fake.port
+        fake.devices = devices or ""
+        monkeypatch.setenv(adb.SERVER_VARIABLE, str(port))
+        await device.client.connect("usb")
+        now = await device.client.wait(10)
+        assert (now.state, now.error) == (ClientState.FAILED, error)
+        assert words in (now.reason or "") and "same network" not in (now.reason or "")
+
+
+async def test_who_can_be_reached_otherwise_is_not_told_of_the_cable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(adb.SERVER_VARIABLE, str(free_port()))
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        uri = gateway.uri()
+        await gateway.deafen()
+        await device.client.connect(uri)
+        assert (await device.client.wait(10)).error == "unreachable"

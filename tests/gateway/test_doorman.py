@@ -73,6 +73,9 @@ def test_codes_are_guesses_and_few() -> None:
     doorman, counters = make()
     assert sum(doorman.admit_code("10.0.0.1", 0.0) for _ in range(100)) == CODE_BURST
     assert counters.counts["listener__codes__refused"] == 100 - CODE_BURST
+    waited, _ = make()
+    assert sum(waited.admit_code("10.0.0.1", 0.0) for _ in range(100)) == CODE_BURST
+    assert waited.admit_code("10.0.0.1", 60.0), "as who is turned away is told: wait a minute"
     assert doorman.admit_code("10.0.0.2", 0.0), "one address does not use up what all may have"
     everybody = [f"10.1.0.{n}" for n in range(250)]
     rest = sum(doorman.admit_code(address, 0.0) for address in everybody)

@@ -214,6 +214,7 @@ async def test_who_breaks_off_before_the_owner_is_asked_learns_few_codes(
     device = Device(gateway, key(), known=False, udp=udp)
     closed = await device.until(PeerClosed)
     assert (closed.reason, closed.authenticated) == (CloseReason.BUSY, True)
+    assert "wait a minute" in closed.detail and "pairing URI" in closed.detail
     assert device.session.code is None and gateway.requests() == []
     assert gateway.status().counters["listener__codes__refused"] == 1
     scanned = Device(gateway, key(), secret=offer(gateway), udp=udp)

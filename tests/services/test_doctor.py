@@ -612,6 +612,10 @@ def state(state: ClientState, **what: Any) -> dict[str, Any]:
         ),
         ("kill-switch", "broken", {"kill_switch": True}, {"said": {"nft": "\n"}}, "Connect again"),
         (
+            "link", "warn", state(ClientState.RECONNECTING, error="adb_absent"), {},
+            "vpnshare connect usb",
+        ),
+        (
             "client-mtu", "warn", {"now": replace(CONNECTED, lease=replace(LEASE, mtu=1000))}, {},
             "vpnshare set gateway.mtu",
         ),

@@ -108,6 +108,16 @@ def test_no_service_there(ssh: Path, home: Path, capfd: pytest.CaptureFixture[st
     assert "No service runs on phone." in capfd.readouterr().err
 
 
+def test_what_ssh_said_on_the_terminal_is_not_called_nothing(
+    ssh: Path, home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    far_programs(ssh, "ssh", "#!/bin/sh\necho 'Connection refused' >&2; exit 255\n")
+    assert main(["console", "--host", "phone"]) == Exit.NOT_RUNNING
+    said = capfd.readouterr().err
+    assert said.index("Connection refused") < said.index("ssh does not reach phone")
+    assert "its reason stands above" in said and "no reason" not in said
+
+
 async def test_why_it_failed(ssh: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     far = Far("phone", None, "/nowhere/ssh")
     for text, message, hint in (
