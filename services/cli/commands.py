@@ -254,6 +254,17 @@ def _down(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("key", nargs="?", metavar="KEY",
+                        help="only this one, or those of a section (gateway, dns...)")  # fmt: skip
+    _status(parser)
+
+
+def _get(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("key", metavar="KEY", help="the setting, as `vpnshare settings` names it")
+    _json(parser)
+
+
 def _set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("key", metavar="KEY", help="the setting, as `vpnshare settings` names it")
     parser.add_argument("value", metavar="VALUE", nargs="?",
@@ -508,8 +519,12 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "settings", "Look", "what can be set, and how it is set", "services.cli.setting:settings",
-        _status, ("vpnshare settings", "vpnshare settings --json"),
-        "Settings are kept in config.toml. With --json: a list of all.",
+        _settings, ("vpnshare settings", "vpnshare settings dns", "vpnshare settings --json"),
+        "Settings are kept in config.toml. With --json: a list.",
+    ),
+    Command(
+        "get", "Look", "print a setting's value, as `set` takes it", "services.cli.setting:get",
+        _get, ("vpnshare get gateway.listen", "vpnshare get client.kill_switch --json"),
     ),
     Command(
         "set", "Look", "change a setting", "services.cli.setting:change", _set,

@@ -1,13 +1,15 @@
-"""`vpnshare settings` and `vpnshare set`: of the services that run, or else of the file."""
+"""`vpnshare settings`, `get` and `set`: of the services that run, or else of the file."""
 
 from __future__ import annotations
 
 import argparse
+from importlib import import_module
 from typing import Any
 
+from services import config as conf
 from services import paths
 from services.cli.exits import Exit
-from services.cli.output import Column, complain, paint, print_json, print_table
+from services.cli.output import Column, complain, paint, print_json, print_table, printable
 from services.cli.services import dial, running
 from services.config import SETTINGS, ConfigError, find, load, written
 from services.control.errors import Code, ControlError, ServiceUnavailable
@@ -15,15 +17,7 @@ from services.control.schema import Setting
 
 
 def settings(args: argparse.Namespace) -> int:
-    try:
-        found: dict[str, Setting] = {}
-        for service in running(args.role):
-            with service:
-                for setting in service.call("settings"):
-                    found.setdefault(setting.key, setting)
-        shown = list(found.values())
-    except ServiceUnavailable:
-        shown = _of_file()
+    shown = _found(args.role, args.key)
     if args.json:
         print_json(shown)
         return Exit.OK
@@ -34,6 +28,50 @@ def settings(args: argparse.Namespace) -> int:
         "There is no setting.",
     )  # fmt: skip
     return Exit.OK
+
+
+def get(args: argparse.Namespace) -> int:
+    """The value alone, as `set` takes it."""
+    _known(args.key)
+    [setting] = _found(None, args.key)
+    if args.json:
+        print_json(setting)
+    else:
+        print(printable(_plain(setting.value)))
+    return Exit.OK
+
+
+def _found(role: str | None, key: str | None) -> list[Setting]:
+    """All settings, or those that are called so: one, or a section's. Raises `ControlError`.
+
+    What no service that runs has is as the file has it, as with `set`.
+    """
+    known: dict[str, Setting] = {}
+    try:
+        for service in running(role):
+            with service:
+                for setting in service.call("settings"):
+                    known.setdefault(setting.key, setting)
+        shown = _called(list(known.values()), key)
+    except ServiceUnavailable:
+        shown = []
+    if not shown and not (shown := _called(_of_file(), key)) and key is not None:
+        _known(key)
+    return shown
+
+
+def _called(known: list[Setting], key: str | None) -> list[Setting]:
+    """Those whose name or section is `key`; all of them for None."""
+    section = None if key is None else f"{key.removesuffix('.')}."
+    return [s for s in known if section is None or f"{s.key}.".startswith(section)]
+
+
+def _known(key: str) -> conf.Setting:
+    """Raises `ControlError`."""
+    try:
+        return find(key)
+    except ConfigError as exc:
+        raise ControlError(Code.NOT_FOUND, str(exc), "See: vpnshare settings") from None
 
 
 def change(args: argparse.Namespace) -> int:
@@ -47,11 +85,24 @@ def change(args: argparse.Namespace) -> int:
         print_json(setting)
         return Exit.OK
     print(f"{setting.key} is {spelled(setting.value)} now.")
+    if setting.key == "console.keys":
+        for problem in _keymap_problems(setting.value):
+            complain(problem)
     if setting.pending:
         print(paint("It counts from the service's next start.", "dim"))
     if setting.danger and setting.value:
         complain(f"Mind what this means: {setting.help}.", f"vpnshare set {setting.key} --default")
     return Exit.OK
+
+
+def _keymap_problems(keys: dict[str, str]) -> list[str]:
+    """What the console will say of them; nothing where it is not installed."""
+    try:
+        # By name: the console stands above the services, which must not depend on it.
+        problems: list[str] = import_module("tui.actions").keymap_problems(keys)
+    except ModuleNotFoundError:
+        return []
+    return problems
 
 
 def _changed(key: str, value: str | None) -> Setting:
@@ -70,10 +121,7 @@ def _changed(key: str, value: str | None) -> Setting:
         return done
     from services.settings import record, write
 
-    try:
-        known = find(key)
-    except ConfigError as exc:
-        raise ControlError(Code.NOT_FOUND, str(exc), "See: vpnshare settings") from None
+    known = _known(key)
     written: Any = write(paths.find().config, known, value)
     given = known.default if written is None else written
     return record(known, given, "default" if written is None else "file")
@@ -97,6 +145,13 @@ def _note(setting: Setting) -> str:
     if setting.pending:
         return "after a restart"
     return "" if setting.live else "needs a restart"
+
+
+def _plain(value: Any) -> str:
+    """A value as `set` takes it: nothing where there is nothing."""
+    if isinstance(value, list):
+        return ",".join(value)
+    return "" if value in ("", {}) else spelled(value)
 
 
 def spelled(value: Any) -> str:

@@ -137,7 +137,7 @@ def test_json_is_what_the_service_said(gateway: PretendGateway, capsys: Capture)
         assert [row["id"] for row in rows] == [each.id for each in expected]
     offer = as_json(capsys, "pair")
     assert isinstance(offer, dict)
-    fields = {"uri", "expires_in", "name", "endpoints", "fingerprint", "id", "note"}
+    fields = {"uri", "expires_in", "name", "endpoints", "fingerprint", "id", "note", "address"}
     assert set(offer) == fields
     page = as_json(capsys, "flows", "--limit", "3")
     assert isinstance(page, dict) and page["total"] == 40 and len(page["flows"]) == 3
@@ -265,6 +265,47 @@ def test_connected_says_beside_it_when_the_gateway_forwards_nothing(
         args = commands.parser_for(next(c for c in COMMANDS if c.name == "connect")).parse_args([])
         assert connecting.outcome(client.status, args) == Exit.OK
         assert told in capsys.readouterr().err
+
+
+def test_a_setting_by_its_name_and_a_section(home: Path, capsys: Capture) -> None:
+    (home / "config.toml").write_text(
+        '[gateway]\nlisten = ["0.0.0.0:1", "[::]:1"]\n[console.keys]\nquit = "x"\n'
+    )
+    for key, value in (
+        ("gateway.listen", "0.0.0.0:1,[::]:1"), ("gateway.name", ""), ("dns.servers", ""),
+        ("client.kill_switch", "off"), ("console.keys", "quit=x"), ("gateway.mtu", "1500"),
+    ):  # fmt: skip
+        assert main(["get", key]) == Exit.OK
+        assert capsys.readouterr().out == f"{value}\n"
+    listen = as_json(capsys, "get", "gateway.listen")
+    assert isinstance(listen, dict) and listen["value"] == ["0.0.0.0:1", "[::]:1"]
+    rows = as_json(capsys, "settings", "dns")
+    assert isinstance(rows, list) and len(rows) > 3
+    assert all(row["key"].startswith("dns.") for row in rows)
+    assert main(["settings", "gateway.listen"]) == Exit.OK
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    for command in ("get", "settings"):
+        assert main([command, "gateway.nmae"]) == Exit.NOT_FOUND
+        assert "Did you mean 'gateway.name'?" in capsys.readouterr().err
+    assert main(["get", "gateway"]) == Exit.NOT_FOUND
+
+
+def test_a_setting_is_what_the_service_that_runs_has(
+    gateway: PretendGateway, capsys: Capture
+) -> None:
+    running = {setting.key: setting for setting in gateway.settings}
+    assert main(["get", "gateway.name"]) == Exit.OK
+    assert capsys.readouterr().out == f"{running['gateway.name'].value}\n"
+    assert main(["get", "client.mtu"]) == Exit.OK, "no service that runs has it: the file does"
+    assert capsys.readouterr().out == "0\n"
+
+
+def test_keys_that_the_console_will_not_take_are_told_at_once(home: Path, capsys: Capture) -> None:
+    assert main(["set", "console.keys", "console.quit=nosuchkey console.nope=x"]) == Exit.OK
+    said = capsys.readouterr().err
+    assert "No key is called 'nosuchkey'" in said and "no action 'console.nope'" in said
+    assert main(["set", "console.keys", "console.quit=f9"]) == Exit.OK
+    assert capsys.readouterr().err == ""
 
 
 def test_the_tunnel_from_the_receiving_side(client: PretendClient, capsys: Capture) -> None:
