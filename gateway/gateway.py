@@ -85,6 +85,8 @@ class Gateway:
         self.on_change = lambda: None
         self.on_alarm: Callable[[str], None] = lambda text: None
         """Called with a sentence when the egress proof failed and sharing was stopped."""
+        self.on_usage: Callable[[], None] = lambda: None
+        """Called when usage was written: every USAGE_SECONDS while a device is connected."""
         identity = store.identity()
         if identity is None:
             identity = X25519PrivateKey.generate().private_bytes_raw()
@@ -378,6 +380,10 @@ class Gateway:
     def tunnels(self) -> list[Tunnel]:
         """Leases in use, with what carries them."""
         return self._tunnels.all()
+
+    def totals(self) -> tuple[int, int]:
+        """Bytes from and to all tunnels since the start, ended ones included."""
+        return self._tunnels.totals()
 
     def ask_round_trips(self) -> None:
         """Somebody looks at the tunnels: have round trips measured that are long known.
@@ -679,6 +685,7 @@ class Gateway:
             self._usage_at = None if hurry is None else now + hurry
             for tunnel in self._tunnels.all():
                 self._tunnels.save_usage(tunnel)
+            self.on_usage()
         if changed:
             self.on_change()
 

@@ -20,7 +20,9 @@ from services.control.registry import Handler, Registry
 from services.doctor.doctor import Doctor
 from services.events import EventBook
 from services.logs import Ring
+from services.sampling import PAUSE, Sampler
 from services.settings import Settings
+from services.traffic import INTERVAL, Counts, Reading
 from services.version import running
 
 _CODES = {
@@ -60,6 +62,8 @@ class ClientApi:
         self._store = store
         self._ring = ring
         self._shut_down = shut_down
+        self.traffic_history = Sampler(self._counts, time.monotonic, PAUSE)
+        """For the service to start and stop."""
 
     def registry(self) -> Registry:
         handlers: dict[str, Handler] = {
@@ -72,6 +76,7 @@ class ClientApi:
             "endpoints": self.endpoints,
             "history": self.history,
             "gateways": self.gateways,
+            "traffic": self.traffic,
             "forget": self.forget,
             "settings": lambda _: self._settings.read(),
             "set": self._settings.set,
@@ -128,6 +133,15 @@ class ClientApi:
 
     def history(self, _: m.NoParams) -> list[s.LinkRecord]:
         return [_link(record) for record in self._client.history()]
+
+    def traffic(self, params: m.TrafficParams) -> s.Traffic:
+        newest, samples = self.traffic_history.read(None, params.limit)
+        return s.Traffic(INTERVAL, newest, [up for up, _ in samples], [down for _, down in samples])
+
+    def _counts(self) -> Reading:
+        now = self._client.status()
+        counts = Counts(now.from_tunnel_bytes, now.to_tunnel_bytes)
+        return Reading(counts, linked=now.state is ClientState.CONNECTED)
 
     def gateways(self, _: m.NoParams) -> list[s.KnownGateway]:
         return [_gateway(known) for known in self._store.gateways()]

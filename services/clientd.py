@@ -64,7 +64,11 @@ class ClientService:
         return self._api.registry()
 
     async def start(self, changed: Callable[[], None]) -> None:
-        self._client.on_change = changed
+        def on_change() -> None:
+            changed()
+            self._api.traffic_history.wake()
+
+        self._client.on_change = on_change
 
         def on_event(event: Event) -> None:
             changed()
@@ -76,9 +80,11 @@ class ClientService:
             await self._client.start()
         except ClientError as exc:
             raise StartError(exc.message, exc.hint or None) from exc
+        self._api.traffic_history.start()
 
     async def stop(self, on_purpose: bool = True) -> None:
         # The user's wish outlives a restart, of the unit and of the machine.
+        self._api.traffic_history.stop()
         passing = on_purpose and await asyncio.to_thread(runs_again)
         await self._client.stop(on_purpose and not passing)
         await self._hook.stop()

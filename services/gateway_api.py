@@ -27,7 +27,9 @@ from services.doctor.doctor import Doctor
 from services.events import EventBook
 from services.flow_pages import FlowPages
 from services.logs import Ring, clean
+from services.sampling import Sampler
 from services.settings import Settings
+from services.traffic import INTERVAL, Counts, Reading
 from services.version import running
 from services.wake import WakeLock
 from services.wireguard_api import add_device, invite_device, renew_device, wireguard_state
@@ -65,6 +67,8 @@ class GatewayApi:
         self._ring = ring
         self._shut_down = shut_down
         self._pages = FlowPages()
+        self.traffic_history = Sampler(self._counts, _now)
+        """For the service to start and stop."""
 
     def registry(self) -> Registry:
         handlers: dict[str, Handler] = {
@@ -85,6 +89,7 @@ class GatewayApi:
             "flows": self.flows,
             "close_flow": self.close_flow,
             "dns": lambda _: self.dns(),
+            "traffic": self.traffic,
             "wireguard": lambda _: wireguard_state(self._gateway),
             "wireguard_add": self.wireguard_add,
             "wireguard_invite": self.wireguard_invite,
@@ -297,6 +302,31 @@ class GatewayApi:
         if not self._gateway.close_flow(params.id):
             raise ControlError(Code.NOT_FOUND, f"There is no flow {params.id} any more.")
         return m.Done(str(params.id))
+
+    # What went through
+
+    def traffic(self, params: m.PeerTrafficParams) -> s.Traffic:
+        device = None
+        if params.peer is not None:
+            try:
+                device = self._gateway.registry.find(params.peer).id
+            except NoSuchPeer:
+                raise self._no_peer(params.peer) from None
+        newest, samples = self.traffic_history.read(device, params.limit)
+        return s.Traffic(
+            INTERVAL, newest, [up for up, _ in samples], [down for _, down in samples], device
+        )
+
+    def _counts(self) -> Reading:
+        tunnels = self._gateway.tunnels()
+        return Reading(
+            Counts(*self._gateway.totals()),
+            [
+                (t.peer.id, Counts(t.nat_peer.from_tunnel_bytes, t.nat_peer.to_tunnel_bytes))
+                for t in tunnels
+            ],
+            any(tunnel.connected for tunnel in tunnels),
+        )
 
     # The resolver
 

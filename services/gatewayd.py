@@ -96,8 +96,10 @@ class GatewayService:
             changed()
             if self._started:
                 self._show()
+                self._api.traffic_history.wake()
 
         self._gateway.on_change = on_change
+        self._gateway.on_usage = self._api.traffic_history.look
 
         def on_event(event: Event) -> None:
             changed()
@@ -115,6 +117,7 @@ class GatewayService:
         except PoolError as exc:
             raise StartError(clean(str(exc))) from exc
         self._started = True
+        self._api.traffic_history.start()
         self._store.prepare()
         self._books.start(on_change)
         listen = ", ".join(self._gateway.status().listen)
@@ -122,6 +125,7 @@ class GatewayService:
         self._show()
 
     async def stop(self, on_purpose: bool = True) -> None:
+        self._api.traffic_history.stop()
         if self._started:
             self._started = False
             await self._gateway.stop()

@@ -277,15 +277,30 @@ class ConsoleApp(App[int]):
             link.message = link.hint = ""
             link.read_only = is_read_only(event.hello)
             link.version = event.hello.version
+            self.run_worker(self._recall(self.role), group="recall", exclusive=True)
         else:
             if link.state is not LinkState.LOST:
                 link.since = self.now
             link.state = LinkState.LOST
             link.message = formats.clean(event.message, 160)
             link.hint = formats.clean(event.hint, 160)
+            self.store.remembers = False  # the next one may be of another version
         self.refresh_bindings()
         if (screen := self.section_screen) is not None:
             screen.news(None)
+
+    async def _recall(self, role: str) -> None:
+        """Begin with the history that the service has; one of an older version has none."""
+        try:
+            traffic: schema.Traffic = await self.link.call("traffic")
+        except ControlError:
+            return
+        if role != self.role:
+            return
+        self.store.recall(traffic, role == "client", self.now)
+        if (screen := self.section_screen) is not None:
+            screen.news(None)
+            screen.rewatch()
 
     def on_news(self, event: News) -> None:
         if event.role != self.role:

@@ -13,12 +13,13 @@ from enum import Enum
 from typing import Any
 
 from services.control import schema
+from services.traffic import INTERVAL, SAMPLES
 
-RATE_HISTORY = 300
-"""Samples of the rate lines: ten minutes."""
-SAMPLE_EVERY = 2.0
-"""Seconds between two samples. Each one moves the whole line, which is most of what the
-overview sends over a slow link."""
+RATE_HISTORY = SAMPLES
+"""Samples of the rate lines: what a service remembers, ten minutes."""
+SAMPLE_EVERY = INTERVAL
+"""Seconds between two samples, as in a service. Each one moves the whole line, which is most of
+what the overview sends over a slow link."""
 
 
 class LinkState(Enum):
@@ -51,12 +52,27 @@ class Store:
         self.down: deque[float] = deque(maxlen=RATE_HISTORY)
         """Rates toward the devices (on a client: from the tunnel), oldest first."""
         self.up: deque[float] = deque(maxlen=RATE_HISTORY)
+        self.newest = 0
+        """The number of the newest of them: one more with each."""
         self._sampled = 0.0
+        self.remembers = False
+        """Whether the service has a history of its own."""
 
     def put(self, topic: str, data: Any, now: float) -> None:
         """Take a snapshot."""
         self._data[topic] = data
         self._at[topic] = now
+
+    def recall(self, traffic: schema.Traffic, receives: bool, now: float) -> None:
+        """Have the history be what the service remembers; `receives`: it is a client's."""
+        self.remembers = True
+        down, up = traffic.to_tunnel, traffic.from_tunnel
+        if receives:
+            down, up = up, down
+        self.down = deque((count / traffic.interval for count in down), RATE_HISTORY)
+        self.up = deque((count / traffic.interval for count in up), RATE_HISTORY)
+        self.newest = traffic.newest
+        self._sampled = now
 
     def sample(self, now: float) -> bool:
         """Add the present rates to the history, if it is time for it."""
@@ -72,6 +88,7 @@ class Store:
             down, up = status.to_tunnel_rate, status.from_tunnel_rate
         self.down.append(down)
         self.up.append(up)
+        self.newest += 1
         return True
 
     def has(self, topic: str) -> bool:
@@ -109,6 +126,12 @@ class Store:
     def peers(self) -> list[schema.Peer]:
         peers: list[schema.Peer] = self._data.get("peers", [])
         return peers
+
+    @property
+    def traffic(self) -> schema.Traffic | None:
+        """Of the device that Peers shows."""
+        traffic: schema.Traffic | None = self._data.get("traffic")
+        return traffic
 
     @property
     def leases(self) -> list[schema.Lease]:

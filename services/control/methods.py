@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from services.control import schema
+from services.traffic import SAMPLES
 
 DEFAULT_INTERVAL = 1.0
 MIN_INTERVAL = 0.1
@@ -213,6 +214,31 @@ class EventsParams:
 
 
 @dataclass(frozen=True, slots=True)
+class TrafficParams:
+    """How much of the traffic's history."""
+
+    limit: int = SAMPLES
+    """The newest samples, at most."""
+
+    def __post_init__(self) -> None:
+        _check_range("limit", self.limit, 0, SAMPLES)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerTrafficParams:
+    """The same of a gateway: in all, or of one device."""
+
+    limit: int = SAMPLES
+    peer: str | None = None
+    """Its id or the beginning of one; null: all devices together."""
+
+    def __post_init__(self) -> None:
+        _check_range("limit", self.limit, 0, SAMPLES)
+        if self.peer is not None:
+            _check_text("peer", self.peer)
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectParams:
     """Whom to connect to: a pairing URI, a known gateway, or (neither) the last one."""
 
@@ -356,6 +382,7 @@ GATEWAY = COMMON | _table(
     Method("flows", FlowsParams, schema.Flows, topic=True),
     Method("close_flow", FlowParams, Done, _WRITE),
     Method("dns", NoParams, schema.Dns, topic=True),
+    Method("traffic", PeerTrafficParams, schema.Traffic, topic=True),
     Method("wireguard", NoParams, schema.Wireguard, topic=True),
     Method("wireguard_add", WireguardAddParams, schema.WireguardConfig, _WRITE),
     Method("wireguard_invite", WireguardInviteParams, schema.WireguardConfig, _WRITE),
@@ -372,6 +399,7 @@ CLIENT = COMMON | _table(
     Method("endpoints", NoParams, list[schema.Endpoint], topic=True),
     Method("history", NoParams, list[schema.LinkRecord], topic=True),
     Method("gateways", NoParams, list[schema.KnownGateway], topic=True),
+    Method("traffic", TrafficParams, schema.Traffic, topic=True),
     Method("forget", IdParams, Done, _WRITE),
 )
 

@@ -432,6 +432,22 @@ class LinkRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Traffic:
+    """What went through in the last minutes, as the service remembers it: since its start."""
+
+    interval: float
+    """Seconds of one sample."""
+    newest: int
+    """The number of the newest sample; it grows by one each interval, so that who draws several
+    as one column can always begin with the same."""
+    from_tunnel: list[int]
+    """Bytes in each interval, the oldest first; the newest is the last whole one."""
+    to_tunnel: list[int]
+    peer: str | None = None
+    """Whose it is, by id; None: everybody's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """A setting: what it is now, what it may be."""
 

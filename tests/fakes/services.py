@@ -35,9 +35,11 @@ from services.control.methods import (
     LogsParams,
     Method,
     NoParams,
+    PeerTrafficParams,
     Permission,
     RenameParams,
     SetParams,
+    TrafficParams,
     UndenyParams,
     WireguardAddParams,
     WireguardInviteParams,
@@ -47,12 +49,15 @@ from services.control.oneshot import START
 from services.control.registry import Handler, Registry
 from services.logs import concerns, matches
 from services.settings import accept, record
+from services.traffic import INTERVAL, SAMPLES
 from services.version import running
 
 URI = (
     "VSHP:0A1B2C3D4E5F6G7H8J9K0M1N2P3Q4R5S6T7V8W9X0Y1Z2A3B4C5D6E7F8G9H0J1K2M3N4P5Q6R7S"
     "8T9V0W1X2Y3Z4A5B6C7D8E9F0G1H"
 )
+NEWEST = 4_711
+"""The number of the last whole interval of traffic."""
 WALL = 1_753_900_000.0
 """Unix time in the pretend world."""
 
@@ -280,6 +285,12 @@ class PretendGateway(Pretend):
         self.peers = list(PEERS)
         self.leases = list(LEASES)
         self.flows = make_flows(40)
+        self.traffic: dict[str | None, list[tuple[int, int]]] = {
+            None: waves(4_000_000, 90_000_000),
+            "p2": waves(300_000, 60_000_000),
+            "p3": waves(4_000_000, 9_000_000),
+        }
+        """Bytes from and to the tunnel, in all and by device."""
         self.wireguard = schema.Wireguard("A" * 43 + "=", 51820, [], [])
         self.made: list[str] = []
         """WireGuard devices that were made."""
@@ -324,11 +335,18 @@ class PretendGateway(Pretend):
             "relisten": lambda _: self.status_now(),
             "close_flow": self._close_flow,
             "dns": lambda _: self.dns,
+            "traffic": self._traffic,
             "wireguard": lambda _: self.wireguard,
             "wireguard_add": lambda p: self._wireguard_make(p.label, p),
             "wireguard_invite": lambda p: self._wireguard_make(p.label, p),
             "wireguard_renew": lambda p: self._wireguard_make(p.id, p),
         }
+
+    def _traffic(self, params: PeerTrafficParams) -> schema.Traffic:
+        moved = self.traffic.get(params.peer, [])[-params.limit :]
+        return schema.Traffic(
+            INTERVAL, NEWEST, [up for up, _ in moved], [down for _, down in moved], params.peer
+        )
 
     def _wireguard_make(
         self,
@@ -450,6 +468,16 @@ def _flow_key(flow: schema.Flow, sort: str) -> Any:
     return getattr(flow, sort)
 
 
+def waves(up: int, down: int) -> list[tuple[int, int]]:
+    """Ten minutes of traffic that comes and goes, with a pause: bytes from and to the tunnel."""
+    made = []
+    for step in range(SAMPLES):
+        rising, falling = step % 40, 39 - step * 3 % 40
+        still = step % 97 > 80
+        made.append((0, 0) if still else (up * falling // 40, down * rising // 40))
+    return made
+
+
 class PretendClient(Pretend):
     """A client that is connected, and knows two gateways."""
 
@@ -463,6 +491,7 @@ class PretendClient(Pretend):
         self.flows = own_flows(30)
         self.endpoints = list(ENDPOINTS)
         self.links = list(LINKS)
+        self.traffic = waves(60_000_000, 300_000)
         self.logs = list(LOG_LINES)
 
     def handlers(self) -> dict[str, Handler]:
@@ -476,6 +505,7 @@ class PretendClient(Pretend):
             "endpoints": lambda _: self.endpoints,
             "history": lambda _: self.links,
             "gateways": lambda _: self.gateways,
+            "traffic": self._traffic,
             "forget": self._forget,
         }
 
@@ -501,6 +531,12 @@ class PretendClient(Pretend):
         self.status = IDLE_CLIENT
         self.changed("status")
         return self.status
+
+    def _traffic(self, params: TrafficParams) -> schema.Traffic:
+        moved = self.traffic[-params.limit :]
+        return schema.Traffic(
+            INTERVAL, NEWEST, [up for up, _ in moved], [down for _, down in moved]
+        )
 
     def _forget(self, params: IdParams) -> Done:
         self.gateways = [found for found in self.gateways if found.fingerprint != params.id]

@@ -127,6 +127,7 @@ async def test_forget_asks_by_name(console: OpenConsole) -> None:
 
 async def test_gateway_actions_are_not_there(console: OpenConsole) -> None:
     async with console("client") as c:
+        c.client.calls.clear()
         await c.press("a", "d", "s", "p")
         assert c.client.calls == []
         assert c.app.section == "tunnel"

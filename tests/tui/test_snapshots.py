@@ -49,9 +49,6 @@ def after(*keys: str) -> Callable[[Pilot[Any]], Any]:
         app = pilot.app
         assert isinstance(app, ConsoleApp)
         await rest(pilot)
-        for step in range(60):
-            app.store.down.append(4e6 * (step * 7 % 13))
-            app.store.up.append(2e5 * (step * 5 % 11))
         app._second()
         for key in keys:
             await pilot.press(key)

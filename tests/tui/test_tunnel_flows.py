@@ -87,6 +87,7 @@ async def test_a_group_sums_up_what_comes_as_download(console: OpenConsole) -> N
 
 async def test_flows_cannot_be_closed_here(console: OpenConsole) -> None:
     async with console("client", section="flows") as c:
+        c.client.calls.clear()
         await c.press("x")
         assert c.client.calls == []
         assert "x Close" not in c.text

@@ -17,6 +17,7 @@ from tui.screens.listing import FilterLine, ListScreen
 from tui.screens.modals import ConfirmScreen, PromptScreen
 from tui.screens.section import Copied
 from tui.widgets.columns import Cell, Column
+from tui.widgets.history import History
 from tui.widgets.painted import Painted, Tone
 from tui.widgets.table import RowTable
 
@@ -131,19 +132,61 @@ COLUMNS = (
 )  # fmt: skip
 
 
+MAX_CHART_ROWS = 6
+"""Lines of each of the two charts, where the details stand beside the list."""
+MAX_CHART_ROWS_BELOW = 3
+"""The same where they stand below it and take from it."""
+DETAILS_SHARE = 0.6
+"""Of the body's lines, what the details take at most when they stand below the list (as in
+console.tcss)."""
+
+
 class PeerDetails(Painted):
-    """All about the device under the cursor."""
+    """All about the device under the cursor, with what it moved lately."""
 
     def lines(self, width: int) -> list[Text]:
         screen = cast("PeersScreen", self.screen)
         row = screen.current
         if row is None:
             return []
-        return peer_lines(self, row, cast("ConsoleApp", self.app), width)
+        app = cast("ConsoleApp", self.app)
+        history = device_history(row, app.store.traffic)
+        made = peer_lines(self, row, app, width, history)
+        if history is not None:
+            now = (0.0, 0.0)
+            if row.lease is not None:
+                now = row.lease.to_tunnel_rate, row.lease.from_tunnel_rate
+            made += history.lines(self, app.glyphs, now, width, self._chart_rows(len(made)))
+            made.append(history.axis(self, width))
+        return made
+
+    def _chart_rows(self, facts: int) -> int:
+        """How many lines each chart has: three or more tell the scale, else one does."""
+        body = self.screen.size.height - 2
+        beside = self.screen.has_class("-wide")
+        free = (body if beside else int(body * DETAILS_SHARE) - 1) - facts - 1
+        rows = min(MAX_CHART_ROWS if beside else MAX_CHART_ROWS_BELOW, free // 2)
+        return rows if rows >= 3 else 1
 
 
-def peer_lines(card: Painted, row: PeerRow, app: ConsoleApp, width: int) -> list[Text]:
-    """The device in full."""
+def device_history(row: PeerRow, traffic: schema.Traffic | None) -> History | None:
+    """What the service remembers of the device; None when it never moved a byte."""
+    if traffic is None or traffic.peer != row.peer.id:
+        return None
+    if not (row.peer.connected or any(traffic.to_tunnel) or any(traffic.from_tunnel)):
+        return None
+    return History(
+        [count / traffic.interval for count in traffic.to_tunnel],
+        [count / traffic.interval for count in traffic.from_tunnel],
+        traffic.interval,
+        traffic.newest,
+    )
+
+
+def peer_lines(
+    card: Painted, row: PeerRow, app: ConsoleApp, width: int, history: History | None = None
+) -> list[Text]:
+    """The device in full; rates stand beside the charts of a history, if there is one."""
     peer, lease, glyphs = row.peer, row.lease, app.glyphs
 
     def fact(name: str, value: str, tone: Tone = "plain") -> Text:
@@ -176,6 +219,8 @@ def peer_lines(card: Painted, row: PeerRow, app: ConsoleApp, width: int) -> list
             made.append(fact("Was at", formats.clean(device.endpoint, 60), "quiet"))
     if lease is None:
         made.append(fact("Lease", "none"))
+        if history is not None:
+            made.append(fact("Peak", history.peaks(glyphs)))
         return made
     made.append(fact("Lease", f"{formats.clean(lease.ipv4, 20)}  {formats.clean(lease.ipv6, 45)}"))
     kept = "as in its config"
@@ -187,9 +232,13 @@ def peer_lines(card: Painted, row: PeerRow, app: ConsoleApp, width: int) -> list
     if lease.connected:
         where = formats.clean(lease.endpoint or "", 60)
         made.append(fact("Link", f"{row.transport} {row.rtt}  {where}"))
-        made.append(fact("Rates", f"{glyphs.down} {formats.rate(lease.to_tunnel_rate)}  "
-                                  f"{glyphs.up} {formats.rate(lease.from_tunnel_rate)}  "
-                                  f"{formats.count(lease.flows, 'flow')}"))  # fmt: skip
+        name, moved = "Rates", (f"{glyphs.down} {formats.rate(lease.to_tunnel_rate)}  "
+                                f"{glyphs.up} {formats.rate(lease.from_tunnel_rate)}")  # fmt: skip
+        if history is not None:
+            name, moved = "Peak", history.peaks(glyphs)
+        made.append(fact(name, f"{moved}  {formats.count(lease.flows, 'flow')}"))
+    elif history is not None:
+        made.append(fact("Peak", history.peaks(glyphs)))
     return made
 
 
@@ -213,7 +262,10 @@ class PeersScreen(ListScreen):
     FILTER_HINT: ClassVar[str] = "words in name, state, platform, key, address"
 
     def topics(self) -> dict[str, dict[str, Any]]:
-        return {"peers": {}, "leases": {}, "wireguard": {}}
+        watched: dict[str, dict[str, Any]] = {"peers": {}, "leases": {}, "wireguard": {}}
+        if self.store.remembers and self.is_mounted and self.current is not None:
+            watched["traffic"] = {"peer": self.current.peer.id}
+        return watched
 
     def body(self) -> ComposeResult:
         yield FilterLine()
@@ -237,10 +289,13 @@ class PeersScreen(ListScreen):
             store, wall = self.store, self.console_app.wall
             found = rows(store.peers, store.leases, wall, store.wireguard)
             self.table.show(found if store.has("peers") else None)
+            self.rewatch()
+        if topic in (None, "peers", "leases", "wireguard", "traffic"):
             self.query_one(PeerDetails).redraw()
 
     @on(RowTable.Highlighted, "#peers")
     def _moved(self) -> None:
+        self.rewatch()
         self.query_one(PeerDetails).redraw()
         self.refresh_bindings()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.style import Style
@@ -10,8 +9,10 @@ from rich.text import Text
 
 from services.control import schema
 from tui import formats
+from tui.store import SAMPLE_EVERY
 from tui.widgets.bars import sharing_state, vpn_state
-from tui.widgets.painted import Painted, Tone
+from tui.widgets.history import History
+from tui.widgets.painted import Painted
 
 if TYPE_CHECKING:
     from tui.app import ConsoleApp
@@ -220,6 +221,12 @@ class AlarmCard(Card):
         super().redraw()
 
 
+MAX_CHART_ROWS = 5
+"""Lines of each of the two charts: every sample moves all of them."""
+OTHER_LINES = 30
+"""Of a tall screen, those that the charts leave to the rest."""
+
+
 class TrafficCard(Card):
     """Rates now and lately, and the totals. One style to a line: that is what keeps it cheap."""
 
@@ -238,9 +245,17 @@ class TrafficCard(Card):
             words = "download", "upload"
         else:
             return [Text("…", self.tone("quiet"))]
-        rows = 3 if self.screen.has_class("-tall") else 1
-        made = self._rate_lines(glyphs.down, now[0], store.down, "down", width, rows)
-        made += self._rate_lines(glyphs.up, now[1], store.up, "up", width, rows)
+        history = History(store.down, store.up, SAMPLE_EVERY, store.newest)
+        if self.screen.has_class("-tall"):
+            rows = max(3, min(MAX_CHART_ROWS, (self.screen.size.height - OTHER_LINES) // 2))
+            made = history.lines(self, glyphs, now, width, rows)
+            made.append(history.axis(self, width))
+        else:
+            made = history.lines(self, glyphs, now, width, 1)
+            if not self.screen.has_class("-narrow"):
+                made.append(history.axis(self, width))
+                peaks = history.peaks(glyphs)
+                made.append(Text.assemble(self.span(f"{'peak':<9}", "quiet"), self.span(peaks)))
         flows = None if gateway is None else formats.count(gateway.flows, "flow")
         return [*made, self._sums(total, words, flows, width)]
 
@@ -262,15 +277,6 @@ class TrafficCard(Card):
             if text.cell_len <= width:
                 break
         return text
-
-    def _rate_lines(
-        self, glyph: str, now: float, history: Sequence[float], tone: Tone, width: int, rows: int
-    ) -> list[Text]:
-        bars = formats.chart(history, max(0, width - 13), rows, self.console_app.glyphs.bars)
-        style = self.tone(tone)
-        made = [Text.assemble((" " * 13, style), (line, style)) for line in bars[:-1]]
-        made.append(Text.assemble((f"{glyph} {formats.rate(now):<10} ", style), (bars[-1], style)))
-        return made
 
 
 class DevicesCard(Card):
