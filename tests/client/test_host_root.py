@@ -118,7 +118,7 @@ def test_all_goes_in_but_the_link_and_the_local_network(world: World, tmp_path: 
 
 
 @pytest.mark.parametrize("order", [(1, 0), (0, 1)], ids=["last first", "first first"])
-def test_two_clients_of_one_device_do_not_meet(
+def test_two_clients_take_two_tables_and_leave_in_any_order(
     world: World, tmp_path: Path, order: tuple[int, int]
 ) -> None:
     """Each with a folder of its own: the one that came later has the traffic."""
@@ -174,18 +174,6 @@ def test_a_new_start_takes_the_place_of_a_killed_one(world: World, tmp_path: Pat
     session = Session(world, tmp_path)
     assert world.route(INTERNET[0]) == session.nic
     session.tell("undo")
-    assert world.picture() == before
-
-
-def test_two_clients_take_two_tables_and_leave_in_any_order(world: World, tmp_path: Path) -> None:
-    before = world.picture()
-    first = Session(world, tmp_path / "a")
-    second = Session(world, tmp_path / "b", "lease=78")
-    assert first.mark != second.mark
-    assert world.route(INTERNET[0]) == second.nic
-    second.tell("undo")
-    assert world.route(INTERNET[0]) == first.nic
-    first.tell("undo")
     assert world.picture() == before
 
 
