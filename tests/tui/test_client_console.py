@@ -67,6 +67,28 @@ async def test_connect_by_address(console: OpenConsole) -> None:
         assert called(c, "connect") == [{"gateway": "10.1.0.1:47800"}]
 
 
+@pytest.mark.parametrize("size", [(45, 24), (80, 24)])
+async def test_a_first_run_names_what_can_be_done(
+    console: OpenConsole, size: tuple[int, int]
+) -> None:
+    async with console("client", size=size) as c:
+        c.client.status = IDLE_CLIENT
+        c.client.changed()
+        await c.settle()
+        text = " ".join(c.text.replace("│", " ").split())
+        assert "Press c to connect to Pixel 8, which you used last." in text
+        c.client.gateways = []
+        c.client.changed()
+        await c.settle()
+        text = " ".join(c.text.replace("│", " ").split())
+        assert "used last" not in text
+        assert "No gateway is known yet: press 2, then u, and paste the pairing URI" in text
+        await c.press("2")
+        text = " ".join(c.text.split())
+        assert "No gateway is known. Press u, then paste the pairing URI that the gateway shows, " \
+            "or type its address." in text  # fmt: skip
+
+
 async def test_failure_shows_its_reason(console: OpenConsole) -> None:
     async with console("client") as c:
         c.client.status = replace(

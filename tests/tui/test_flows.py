@@ -209,6 +209,61 @@ async def test_no_flows(console: OpenConsole) -> None:
         c.gateway.flows = []
         c.gateway.changed("flows")
         await c.settle()
-        assert "No flows." in c.text
+        assert "No flows: the devices that are connected ask for nothing now." in c.text
         await c.press("x", "enter", "m", "down", "end")
         assert isinstance(c.app.screen, FlowsScreen)
+
+
+@pytest.mark.parametrize(
+    ("sharing", "gone", "words"),
+    [
+        ("on", ("peers", "leases"), "no device is paired. Press p to pair one."),
+        ("on", ("leases",), "no device is connected. Connect one, or press p to pair another."),
+        ("off", (), "sharing is off. Press s to start it."),
+        ("unavailable", (), "sharing waits for the VPN. Press 7 to see what is missing."),
+    ],
+)
+@pytest.mark.parametrize("size", [(45, 24), (80, 24)])
+async def test_no_flows_and_what_brings_some(
+    console: OpenConsole, sharing: str, gone: tuple[str, ...], words: str, size: tuple[int, int]
+) -> None:
+    async with console(section="flows", size=size) as c:
+        c.gateway.flows = []
+        c.gateway.changed("flows")
+        await c.settle()
+        # The news of the status alone says it anew.
+        c.gateway.status = replace(c.gateway.status, sharing=sharing)
+        for name in gone:
+            setattr(c.gateway, name, [])
+        c.gateway.changed("status")
+        await c.settle()
+        assert words in " ".join(c.text.split())
+
+
+async def test_no_flows_of_a_filter_or_a_device(console: OpenConsole) -> None:
+    async with console(section="flows") as c:
+        await c.press("slash", *"nowhere", "enter")
+        assert "Nothing contains these words. Press esc to see all." in c.text
+        await c.press("escape")
+        assert isinstance(c.app.screen, FlowsScreen)
+        c.app.screen.show_peer("p9", "Old phone")
+        await c.settle()
+        assert "No flows of Old phone. Press esc to see all." in c.text
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("idle", "not connected. Press 2 to connect."),
+        ("failed", "not connected. Press 2 to connect."),
+        ("reconnecting", "not connected yet. Press 1"),
+        ("connected", "nothing on this device uses the network now."),
+    ],
+)
+async def test_a_device_without_flows(console: OpenConsole, state: str, words: str) -> None:
+    async with console("client", section="flows") as c:
+        c.client.flows = []
+        c.client.status = replace(c.client.status, state=state)
+        c.client.changed()
+        await c.settle()
+        assert f"No flows: {words}" in c.text

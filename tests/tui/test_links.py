@@ -70,7 +70,8 @@ async def test_nothing_yet(console: OpenConsole) -> None:
         c.client.endpoints, c.client.links = [], []
         c.client.changed()
         await c.settle()
-        assert "No endpoint was tried yet" in c.text and "There was no link yet." in c.text
+        assert "No endpoint was tried yet. Press 2 to connect." in c.text
+        assert "There was no link yet. Press 2 to connect." in c.text
         await c.press("enter")
         assert isinstance(c.app.screen, LinksScreen), "nothing to show"
 

@@ -74,7 +74,7 @@ async def test_dns_shows_resolver_cache_and_counters(console: OpenConsole) -> No
 
 async def test_questions_are_kept_and_forgotten_by_a_key(console: OpenConsole) -> None:
     async with console(section="dns") as c:
-        assert "Not kept, for privacy" in c.text
+        assert "Not kept, for privacy. Press v to keep them." in c.text
         await c.press("v")
         assert called(c.gateway, "set") == [{"key": "dns.recent", "value": 200}]
         c.gateway.dns = replace(c.gateway.dns, recent_limit=200, recent=list(QUESTIONS))

@@ -39,7 +39,7 @@ async def test_only_what_is_shown_is_asked_for(console: OpenConsole) -> None:
     async with console("client", section="flows") as c:
         assert set(c.client.asked[-1]) == {"status", "events", "flows"}
         await c.press("1")
-        assert set(c.client.asked[-1]) == {"status", "events"}
+        assert set(c.client.asked[-1]) == {"status", "events", "gateways"}
 
 
 async def test_details_with_quality(console: OpenConsole) -> None:

@@ -60,7 +60,8 @@ class ConnectScreen(ListScreen):
         yield FilterLine()
         yield RowTable[GatewayRow](
             COLUMNS, lambda row: row.gateway.fingerprint, id="gateways",
-            empty="No gateway is known. Press u and paste a pairing URI.",
+            empty="No gateway is known. Press u, then paste the pairing URI that the gateway "
+                  "shows, or type its address.",
         )  # fmt: skip
 
     def on_mount(self) -> None:

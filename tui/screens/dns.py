@@ -153,8 +153,10 @@ class DnsScreen(ListScreen):
         if topic in (None, "dns"):
             dns = self.store.dns
             kept = dns is not None and dns.recent_limit > 0
-            self.table.empty = (
-                "No question yet." if kept else "Not kept, for privacy: v keeps them."
+            self.table.say_empty(
+                "No question yet: they come as devices use the network."
+                if kept
+                else "Not kept, for privacy. Press v to keep them."
             )
             self.table.show(rows(dns.recent) if dns is not None else None)
             self.query_one(DnsHead).redraw()

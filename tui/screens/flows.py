@@ -37,7 +37,7 @@ from tui.screens.listing import ListScreen
 from tui.screens.modals import ConfirmScreen
 from tui.screens.section import Copied
 from tui.widgets.columns import Cell, Column, Order
-from tui.widgets.table import RowTable
+from tui.widgets.table import NOTHING_FOUND, RowTable
 
 FIRST_LIMIT = 50
 """Flows that are asked for at first: a page costs both services and the link by its length."""
@@ -108,7 +108,7 @@ class FlowsScreen(ListScreen):
         yield FlowsLine(id="flows-line")
         with Container(classes="list-and-details"):
             yield RowTable[Row](
-                self.COLUMNS, row_id, heading=self._heading, empty="No flows.", local=False,
+                self.COLUMNS, row_id, heading=self._heading, local=False,
                 id="flows",
             )  # fmt: skip
             yield self.DETAILS(classes="details")
@@ -142,12 +142,37 @@ class FlowsScreen(ListScreen):
     # News
 
     def update(self, topic: str | None) -> None:
+        if topic in (None, "status", "flows"):
+            self.table.say_empty(self._why_none())
         if topic in (None, "flows"):
             flows = self._in_place(self.store.flows.flows)
             shown = grouped(flows, self.closed, self.DOWN, self.UP) if self.group else flows
             self.table.show(shown if self.store.has("flows") else None)
             self._follow_chosen(flows)
             self.query_one(FlowsLine).redraw()
+
+    def _why_none(self) -> str:
+        """Why there are no flows, and what brings some."""
+        if self.filter:
+            return f"{NOTHING_FOUND} Press esc to see all."
+        if self.peer is not None:
+            return f"No flows of {formats.clean(self.peer_label, 32)}. Press esc to see all."
+        return self.why_idle()
+
+    def why_idle(self) -> str:
+        """Why nobody has flows."""
+        status = self.store.gateway
+        if status is None:
+            return "No flows."
+        if status.sharing == "off":
+            return "No flows: sharing is off. Press s to start it."
+        if status.sharing != "on":
+            return "No flows: sharing waits for the VPN. Press 7 to see what is missing."
+        if status.peers == 0:
+            return "No flows: no device is paired. Press p to pair one."
+        if status.connected == 0:
+            return "No flows: no device is connected. Connect one, or press p to pair another."
+        return "No flows: the devices that are connected ask for nothing now."
 
     def _in_place(self, flows: list[schema.Flow]) -> list[schema.Flow]:
         """The page in the order to show it in."""

@@ -174,11 +174,11 @@ class LinksScreen(ListScreen):
         yield LinksHead()
         yield RowTable[schema.Endpoint](
             _endpoint_columns(self), lambda row: row.endpoint, id="endpoints",
-            empty="No endpoint was tried yet: connect first.", text_of=_endpoint_words,
+            empty="No endpoint was tried yet. Press 2 to connect.", text_of=_endpoint_words,
         )  # fmt: skip
         yield RowTable[schema.LinkRecord](
-            _link_columns(self), lambda row: row.id, id="history", empty="There was no link yet.",
-            text_of=_link_words,
+            _link_columns(self), lambda row: row.id, id="history",
+            empty="There was no link yet. Press 2 to connect.", text_of=_link_words,
         )  # fmt: skip
 
     def on_mount(self) -> None:

@@ -22,7 +22,7 @@ from tui.screens.modals import TextScreen
 from tui.screens.section import Copied
 from tui.widgets.columns import Cell, Column
 from tui.widgets.painted import Painted, Tone
-from tui.widgets.table import RowTable
+from tui.widgets.table import NOTHING_FOUND, RowTable
 
 if TYPE_CHECKING:
     from tui.app import ConsoleApp
@@ -158,7 +158,7 @@ class LogScreen(ListScreen):
 
     def body(self) -> ComposeResult:
         yield LogHead(id="log-head")
-        yield RowTable[LogRow](COLUMNS, lambda row: row.id, empty="No lines.", id="log",
+        yield RowTable[LogRow](COLUMNS, lambda row: row.id, id="log",
                                text_of=_words)  # fmt: skip
 
     def on_mount(self) -> None:
@@ -178,8 +178,19 @@ class LogScreen(ListScreen):
                     self._last_seq = 0
                 self.dropped += unseen(page, self._last_seq)
                 self._last_seq = page.newest
+            self.table.say_empty(self._why_none())
             self.table.show(rows(page.lines) if self.store.has("log") else None)
             self.query_one(LogHead).redraw()
+
+    def _why_none(self) -> str:
+        """Why there are no lines, and what brings some."""
+        if self._sought:
+            return f"{NOTHING_FOUND} Press esc to see all."
+        if self.device:
+            return f"No lines about {formats.clean(self.label, 32)}. Press m to see all."
+        if self.level != LEVELS[0]:
+            return f"No lines of level {self.level} or above. Press l for another level."
+        return "No lines yet: they come as the service works."
 
     def _ask_anew(self) -> None:
         """What follows is another kind of lines: nothing of it was dropped yet."""

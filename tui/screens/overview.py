@@ -71,6 +71,9 @@ class TunnelScreen(_Cards):
 
     SECTION: ClassVar[str] = "tunnel"
 
+    def topics(self) -> dict[str, dict[str, Any]]:
+        return {"gateways": {}}
+
     def body(self) -> ComposeResult:
         with VerticalScroll(id="cards", can_focus=False):
             yield NextCard()

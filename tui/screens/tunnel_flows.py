@@ -106,3 +106,13 @@ class TunnelFlowsScreen(FlowsScreen):
     FILTER_HINT = "words in program, address, state"
     DOWN = "from_tunnel_rate"
     UP = "to_tunnel_rate"
+
+    def why_idle(self) -> str:
+        status = self.store.client
+        if status is None:
+            return "No flows."
+        if status.state == "connected":
+            return "No flows: nothing on this device uses the network now."
+        if status.state in ("idle", "failed"):
+            return "No flows: not connected. Press 2 to connect."
+        return "No flows: not connected yet. Press 1 to see how it stands."

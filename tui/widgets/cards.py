@@ -102,10 +102,7 @@ def client_hints(app: ConsoleApp) -> list[tuple[str, str]]:
     if status is None:
         return []
     if status.state == "idle":
-        return [
-            ("c", "Press c to connect to the gateway you used last."),
-            ("2", "Press 2 to choose a gateway or to enter a pairing URI."),
-        ]
+        return _idle_hints(app.store)
     if status.state == "asked":
         return [
             ("a", "Press a if the gateway's screen shows the same digits, d if others: then "
@@ -118,6 +115,21 @@ def client_hints(app: ConsoleApp) -> list[tuple[str, str]]:
         why = "is not sharing" if status.sharing == "off" else "has no VPN at present"
         return [("", f"The gateway {why}: the tunnel stands, the Internet is not there.")]
     return []
+
+
+def _idle_hints(store: Store) -> list[tuple[str, str]]:
+    """How to connect; nothing of a gateway before it is known that there is one."""
+    if not store.has("gateways"):
+        return [("2", "Press 2 to choose a gateway or to enter a pairing URI.")]
+    if not store.gateways:
+        return [("2", "No gateway is known yet: press 2, then u, and paste the pairing URI that "
+                 "the gateway shows, or type its address.")]  # fmt: skip
+    last = max(store.gateways, key=lambda gateway: gateway.last_seen_at)
+    name = formats.clean(last.name, 32) or "the gateway"
+    return [
+        ("c", f"Press c to connect to {name}, which you used last."),
+        ("2", "Press 2 to choose a gateway or to enter a pairing URI."),
+    ]
 
 
 class SharingCard(Card):
@@ -289,7 +301,8 @@ class DevicesCard(Card):
             self.store.leases, key=lambda lease: (not lease.connected, lease.label.lower())
         )
         if not leases:
-            return [Text("No device has a lease yet.", self.tone("quiet"))]
+            words = "No lease yet: press p to pair a device."
+            return [Text(words if self.store.has("leases") else "…", self.tone("quiet"))]
         glyphs = self.console_app.glyphs
         made = []
         wide, roomy = width >= 66, width >= 84

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any, ClassVar, Generic
 
 from rich.segment import Segment
@@ -187,6 +188,13 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         return glyphs
 
     # Data
+
+    def say_empty(self, why: str) -> None:
+        """Why there are no rows, should there be none, and what brings some."""
+        if why != self.empty:
+            self.empty = why
+            if not self.rows:
+                self.refresh()
 
     def show(self, rows: Sequence[R] | None) -> None:
         """Replace the rows; the cursor stays on its row, or near it if that is gone.
@@ -375,14 +383,21 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         if changed:
             self.refresh(*changed)
 
-    def _why_empty(self) -> str:
+    def _why_empty(self) -> list[str]:
+        """Why there are no rows, in as many lines as it takes; none where there are rows."""
+        if self.rows:
+            return []
+        why = self.empty
         if self.given is None:
-            return ASKING
-        return NOTHING_FOUND if self.given and self.local else self.empty
+            why = ASKING
+        elif self.given and self.local:
+            why = NOTHING_FOUND
+        return wrap(why, max(1, self.size.width - 1))
 
     def _line(self, position: int) -> _Line:
         if position >= len(self.rows):
-            return _Line("blank", ((self._why_empty() if position == 0 else "", "quiet"),))
+            why = self._why_empty()
+            return _Line("blank", ((why[position] if position < len(why) else "", "quiet"),))
         row = self.rows[position]
         cursor = self.has_cursor and position == self._at
         made = self._made.pop(position, None)
