@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 
 from services import paths
 from services.cli.exits import Exit
@@ -16,20 +17,20 @@ from services.control.versions import differ
 from services.version import running
 
 _MARKS = {
-    "ok": ("●", "green"),
-    "warn": ("▲", "yellow"),
     "broken": ("✗", "red"),
+    "warn": ("▲", "yellow"),
+    "ok": ("●", "green"),
     "skipped": ("○", "dim"),
 }
+"""By status, in the order in which findings are told: the worst first."""
 
 
 def doctor(args: argparse.Namespace) -> int:
-    findings = spoken(list[Finding], _examine(args.role))
+    findings = sorted(spoken(list[Finding], _examine(args.role)), key=_rank)
     if args.json:
         print_json(findings)
     else:
-        for finding in findings:
-            _print(finding)
+        _tell(findings)
     return Exit.FAILED if any(f.status == "broken" for f in findings) else Exit.OK
 
 
@@ -48,6 +49,9 @@ def _examine(role: str | None) -> list[Finding]:
     for each in roles if not found else ():
         if each == "client" and paths.is_termux() and role is None:
             continue
+        if role is None and _only_the_other(each):
+            found[each] = [_stranger(each)]
+            continue
         found[each] = _outside(each, must=role is not None)
     merged: dict[tuple[str, str], Finding] = {}
     for findings in found.values():
@@ -64,11 +68,8 @@ def _outside(role: str, must: bool) -> list[Finding]:
     from services.doctor.doctor import outside
     from services.doctor.machine import Machine
 
-    absent = Finding(
-        f"{role}-service", f"{role.capitalize()} service", role, "skipped",
-        f"The {role} service does not run: seen from outside.",
-        "vpnshare up" if role == "gateway" else "vpnshare join",
-    )  # fmt: skip
+    start = "vpnshare up" if role == "gateway" else "vpnshare join"
+    absent = _absent(role, "does not run: seen from outside", start)
     findings = asyncio.run(outside(Machine(role, paths.find())))
     if not must and role == "client":
         # Not every machine is to be a client.
@@ -76,10 +77,45 @@ def _outside(role: str, must: bool) -> list[Finding]:
     return [absent, *findings]
 
 
+def _absent(role: str, how: str, advice: str) -> Finding:
+    title = f"{role.capitalize()} service"
+    found = f"The {role} service {how}."
+    return Finding(f"{role}-service", title, role, "skipped", found, advice)
+
+
+def _stranger(role: str) -> Finding:
+    how = "has never run here: its side was not looked at"
+    return _absent(role, how, f"vpnshare doctor --role {role}")
+
+
+def _only_the_other(role: str) -> bool:
+    """Whether this machine has been the other side, and never this one."""
+    there = {each for each in paths.ROLES if os.path.exists(paths.find().store(each))}
+    return bool(there) and role not in there
+
+
 def _softened(finding: Finding) -> Finding:
     if finding.status != "broken" or finding.side == "both":
         return finding
     return Finding(finding.id, finding.title, finding.side, "warn", finding.found, finding.advice)
+
+
+def _rank(finding: Finding) -> int:
+    known = list(_MARKS)
+    return known.index(finding.status) if finding.status in known else 0
+
+
+def _tell(findings: list[Finding]) -> None:
+    """Line by line; what was not looked at in a single one, at the end."""
+    passed = [each for each in findings if each.status == "skipped" and not each.advice]
+    folded = passed if len(passed) > 1 else []
+    for finding in findings:
+        if finding not in folded:
+            _print(finding)
+    if folded:
+        titles = ", ".join(dict.fromkeys(each.title for each in folded))
+        _print(Finding("", "Not looked at", "both", "skipped", f"{titles}.",
+                       "The reason for each: vpnshare doctor --json"))  # fmt: skip
 
 
 def _print(finding: Finding) -> None:

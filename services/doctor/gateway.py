@@ -212,6 +212,8 @@ def listeners(facts: GatewayFacts) -> Outcome:
             f"{lost[0]} is no address of this machine any more.",
             "vpnshare set gateway.listen 0.0.0.0,::",
         )
+    if facts.sharing == "stopped":
+        return skipped(f"The gateway service does not run: nobody listens at {spelled}.")
     return ok(f"{spelled}.")
 
 
@@ -238,6 +240,10 @@ async def reachable(facts: GatewayFacts) -> Outcome:
         own = next((a for a in each.addresses if a.version == 4 and not a.scoped), None)
         if own is not None:
             answer = await facts.hear(each, str(own), own.prefix)
+            if answer and facts.sharing == "stopped":
+                return skipped(
+                    f"Devices on {each.name} can be heard, but the gateway service does not run."
+                )
             if answer:
                 return ok(f"Devices on {each.name} can be heard; none has come in yet.")
             heard = heard if answer is None else False

@@ -498,9 +498,10 @@ async def test_without_a_vpn_bypass_is_no_vpn(facts: GatewayFacts) -> None:
     assert finding.status == "skipped"
 
 
-@pytest.mark.parametrize("id", ["client-versions", "wake-lock"])
+@pytest.mark.parametrize("id", ["client-versions", "wake-lock", "listeners", "reachable"])
 async def test_a_gateway_that_does_not_run(facts: GatewayFacts, id: str) -> None:
-    finding = await gateway_side.CHECKS.run_one(id, replace(facts, sharing="stopped"))
+    """Nothing good is said of it: neither that it listens nor that it can be reached."""
+    finding = await gateway_side.CHECKS.run_one(id, replace(facts, sharing="stopped", knocks=()))
     assert finding.status == "skipped" and "does not run" in finding.found
 
 
@@ -785,6 +786,52 @@ def test_the_command_without_services(
     assert found["both", "config"]["status"] == "broken"
     assert ("client", "privileges") in found and ("gateway", "guard") in found
     assert not list(home.glob("*.db*")), "looking makes nothing"
+
+
+def test_the_worst_is_told_first_and_what_was_not_looked_at_in_one_line(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*_: object) -> bool | None:
+        return None
+
+    monkeypatch.setattr(whole, "_hear", silent)
+    (home / "config.toml").write_text("[gatway]\n")
+    assert main(["doctor"]) == Exit.FAILED
+    told = capsys.readouterr().out.splitlines()
+    findings = [line for line in told if not line.startswith(" ")]
+    marks = ["✗", "▲", "●", "○"]
+    ranks = [marks.index(line[0]) for line in findings]
+    assert ranks == sorted(ranks) and ranks[0] == 0
+    passed = [line for line in findings if line[0] == "○"]
+    assert [line.split("skipped ")[1].partition(":")[0] for line in passed] == [
+        "Gateway service", "Client service", "Not looked at",
+    ]  # fmt: skip
+    assert "Sharing" in passed[-1] and "Listening" in passed[-1]
+    assert not [line for line in findings if line[0] == "●" and "Listening" in line]
+
+
+@pytest.mark.parametrize(("role", "other"), [("gateway", "client"), ("client", "gateway")])
+def test_a_side_that_never_ran_here_is_not_examined_unasked(
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    role: str,
+    other: str,
+) -> None:
+    async def silent(*_: object) -> bool | None:
+        return None
+
+    monkeypatch.setattr(whole, "_hear", silent)
+    (GatewayDatabase if role == "gateway" else ClientDatabase)(paths.find().store(role)).close()
+    main(["doctor", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert {f["id"] for f in found if f["side"] == other} == {f"{other}-service"}
+    assert {f["id"] for f in found if f["side"] == role} > {f"{role}-service"}
+    [absent] = [f for f in found if f["id"] == f"{other}-service"]
+    assert absent["advice"] == f"vpnshare doctor --role {other}"
+    main(["doctor", "--role", other, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert len([f for f in found if f["side"] == other]) > 1
 
 
 async def test_what_became_of_the_hook(tmp_path: Path) -> None:
