@@ -227,6 +227,21 @@ async def test_a_choice_is_made_from_a_list(console: OpenConsole) -> None:
         assert called(c.gateway, "set") == [{"key": "logs.level", "value": "warning"}]
 
 
+async def test_a_value_is_whole_where_there_is_room(console: OpenConsole) -> None:
+    names = [f"corp{n}.example.com" for n in range(6)]
+    async with console(section="settings") as c:
+        await go_to(c, "gateway.listen")
+        [line] = [line for line in c.text.splitlines() if " listen  " in line]
+        assert "0.0.0.0:47800, [::]:47800 " in line
+        c.gateway.settings = [
+            replace(each, value=names) if each.key == "dns.rebinding_exempt" else each
+            for each in c.gateway.settings
+        ]
+        c.gateway.changed("settings")
+        await go_to(c, "dns.rebinding_exempt")
+        assert ", ".join(names) in " ".join(c.text.split()), "all of it in the details"
+
+
 async def test_back_to_the_default(console: OpenConsole) -> None:
     async with console(section="settings") as c:
         await go_to(c, "gateway.mtu")

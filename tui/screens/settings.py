@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from tui.app import ConsoleApp
 
 
+MAX_VALUE = 4_096
+"""Characters of a value that are looked at."""
+MAX_LINES = 6
+"""Lines that a value takes in the details at most; `y` copies all of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Heading:
     """The name of a part of the file, above its settings."""
@@ -121,10 +127,10 @@ def _note(row: Row) -> Cell:
 COLUMNS = (
     Column[Row]("key", "Setting", 16, lambda row: (
         " " + formats.clean(_setting(row).key.partition(".")[2], 40), "plain")),
-    Column[Row]("value", "Value", 14, _value, flex=2),
+    Column[Row]("value", "Value", 14, _value, whole=True),
     Column[Row]("note", "", 9, _note),
     Column[Row]("help", "What it is", 20, lambda row: (
-        formats.clean(_setting(row).help, 160), "quiet"), flex=3, tier=1),
+        formats.clean(_setting(row).help, 160), "quiet"), flex=1, tier=1),
 )  # fmt: skip
 
 
@@ -169,8 +175,13 @@ class SettingDetails(Painted):
             value = formats.shorten(value, max(6, width - 9))
             made.append(Text.assemble(self.span(f"{name:<9}", "quiet"), self.span(value, tone)))
 
-        if len(shown := formats.clean(spelled(setting.value), 400)) > 14:
-            fact("Value", shown)
+        if len(shown := formats.clean(spelled(setting.value), MAX_VALUE)) > 14:
+            wrapped = Text(shown).wrap(self.app.console, max(6, width - 9))
+            lines = [line.plain.rstrip() for line in wrapped]
+            if len(lines) > MAX_LINES:
+                lines[MAX_LINES - 1] += "…"
+            for position, line in enumerate(lines[:MAX_LINES]):
+                fact("" if position else "Value", line)
         fact("May be", bounds(setting))
         fact("Default", formats.clean(spelled(setting.default), 120) or "(empty)", "quiet")
         when = "at once" if setting.live else "from the service's next start"

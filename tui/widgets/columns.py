@@ -33,6 +33,8 @@ class Column(Generic[R]):
     cell: Callable[[R], Cell]
     flex: int = 0
     """Share of the cells that are left over."""
+    whole: bool = False
+    """Whether it takes what its longest cell needs, before the others share what is left."""
     right: bool = False
     tier: int = 0
     """0: always there; 1: from 72 cells on; 2: from 120."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any, ClassVar, Generic
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -219,6 +220,10 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
             self.cursor_id = self.row_id(rows[-1])
         if grown:
             self.virtual_size = Size(self.size.width, len(rows) + 1)
+        if any(column.whole for column in self.columns):
+            widths, self._widths = self._widths, []
+            if widths and self._layout() != widths:
+                self.refresh()
         if self.tail:
             # Forced: the scroll bar that allows it appears only with the next layout.
             top = max(0, len(rows) + 1 - self.size.height)
@@ -411,6 +416,12 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
             cells = tuple((text, "quiet") for text, _ in cells)
         return _Line("row", cells, cursor)
 
+    def _lacks(self, column: Column[R]) -> int:
+        """Cells that the column's longest cell has more than the column."""
+        rows = (row for row in self.rows if self.heading is None or self.heading(row) is None)
+        longest = max((cell_len(column.cell(row)[0]) for row in rows), default=0)
+        return max(0, longest - column.width)
+
     def _layout(self) -> list[tuple[Column[R], int]]:
         if not self._widths:
             width = self.size.width
@@ -419,8 +430,14 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
             spare = width - 2 - sum(column.width for column in chosen) - (len(chosen) - 1)
             shares = sum(column.flex for column in chosen) or 1
             spare = max(0, spare)
+            more: dict[str, int] = {}
+            for column in chosen:
+                if column.whole:
+                    more[column.key] = min(spare, self._lacks(column))
+                    spare -= more[column.key]
             self._widths = [
-                (column, column.width + spare * column.flex // shares) for column in chosen
+                (column, column.width + more.get(column.key, 0) + spare * column.flex // shares)
+                for column in chosen
             ]
         return self._widths
 
