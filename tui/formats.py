@@ -133,7 +133,8 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
     """Pad or crop to exactly `width` cells."""
     if text.isascii():
         if len(text) > width:
-            return shorten(text, width)
+            # May be less than asked for: no blank stands before the ellipsis.
+            text = shorten(text, width)
         return text.rjust(width) if right else text.ljust(width)
     if cell_len(text) > width:
         text = shorten(text, width)

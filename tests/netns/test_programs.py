@@ -57,7 +57,9 @@ def iperf(tunnel: Tunnel) -> Iterator[None]:
 class TestIperf:
     def run(self, tunnel: Tunnel, server: str, *options: str) -> Any:
         got = tunnel.world.client.run(["iperf3", "-c", server, "-t", "2", "--json", *options])
-        return json.loads(got.stdout)["end"]
+        report = json.loads(got.stdout)
+        assert "error" not in report, report["error"]
+        return report["end"]
 
     def test_tcp(self, tunnel: Tunnel, server: str, reverse: bool) -> None:
         end = self.run(tunnel, server, "-P", "4", *["-R"] * reverse)

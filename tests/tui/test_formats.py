@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -40,6 +40,8 @@ def test_clean_leaves_one_printable_line_that_fits(text: str, limit: int) -> Non
 
 
 @given(st.text(max_size=80), st.integers(0, 40), st.booleans())
+@example("a blank where it is cut", 9, False)
+@example("a blank where it is cut", 9, True)
 @settings(deadline=None, max_examples=200)
 def test_fit_is_exact(text: str, width: int, right: bool) -> None:
     assert cell_len(formats.fit(formats.clean(text), width, right=right)) == width
