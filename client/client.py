@@ -73,6 +73,8 @@ from client.tasks import cancel, create_task
 from client.trust import Trust
 from client.tunnel import Tunnel
 from client.wish import Wish
+from reach.cable import Cable
+from reach.usb import system_cable
 from sealing.identity import generate_identity, public_key
 from vshp.config import Capability, GatewayStatus, Hello, LeaseConfig, Resume, Route, Suite
 
@@ -105,9 +107,10 @@ class Client:
         config: ClientConfig,
         host: Host | None = None,
         on_event: Callable[[Event], None] | None = None,
+        cable: Cable | None = None,
     ) -> None:
         """`host` is this Linux system unless a test gives another; `on_event` is told what
-        happens to the link (without it the log is)."""
+        happens to the link (without it the log is). `cable` speaks to phones on USB."""
         self.on_change: Callable[[], None] = lambda: None
         self._store = store
         self._config = config
@@ -127,8 +130,9 @@ class Client:
         self._guard = GuardWatch()
         self._events = Events(on_event)
         self._repeats = Repeats()
+        self._cable = system_cable() if cable is None else cable
         self._usb_lack = ""
-        """Why there is no phone on the cable, as a reason of `reconnect`."""
+        """Why there is no phone on the cable, as a reason of `reach.cable`."""
         self.flows = TunnelFlows(lambda: self._report.addresses)
         """The connections of this host that use the tunnel."""
         self._run: asyncio.Task[None] | None = None
@@ -137,7 +141,7 @@ class Client:
         self._hold: asyncio.Task[None] | None = None
         self._nudge = asyncio.Event()
         self._settled = asyncio.Event()
-        self._search = Search(self._ways, self._usb_changed)
+        self._search = Search(self._ways, self._cable, self._usb_changed)
         self._pinged = 0.0
         self._following: asyncio.Task[None] | None = None
         self._host_changed = False
@@ -404,7 +408,7 @@ class Client:
                 self._broken(_failed(error, Step.BROKEN))
                 continue
             sessions, ingress = self._session_maker(plan), self._trust.ingress
-            current = Round(self, plan, ways, self._tunnel, sessions, ingress, timeout)
+            current = Round(self, plan, ways, self._tunnel, sessions, ingress, timeout, self._cable)
             self._plan, self._round = plan, current
             searching = create_task(self._search.run(plan, current), "client-search")
             ended = CLOSED_HERE
@@ -503,10 +507,10 @@ class Client:
     async def _ways(self, plan: Plan) -> tuple[TransportEndpoint, ...]:
         """Where the gateway may be reached now, the best first; the book learns of them."""
         await self._tunnel.look()
-        # A phone that was on the cable once is believed to be there when adb says so.
+        # A phone that was on the cable once is believed to be there when it is seen.
         found = [e for e in self._trust.dialled(plan) if plan.by_address or e.transport != "usb"]
         if plan.transport in ("auto", "usb"):
-            phones = await usb_phones(plan.port)
+            phones = await usb_phones(self._cable, plan.port)
             found += phones.endpoints
             self._usb_lack = phones.lack
         ways = in_order(classify(found, self._tunnel.mark), plan.transport)

@@ -20,7 +20,7 @@ from typing import Any
 from client.endpoints import Outcome, Tell, tell_nobody
 from client.model import ClientError, TransportEndpoint
 from client.tasks import cancel, create_task
-from vshp.transports import adb
+from reach.cable import Cable
 
 STAGGER = 0.25
 """Seconds an attempt has for itself (RFC 8305 section 8: 250 ms recommended)."""
@@ -53,12 +53,15 @@ class Race:
         mark: int,
         timeout: float,
         tell: Tell = tell_nobody,
+        cable: Cable | None = None,
     ) -> None:
         """Starts at once. `mark` (SO_MARK, 0 for none) keeps the socket outside the tunnel.
 
         `tell` hears of every connect that failed, and of those that came too late;
-        what came of a socket that was handed out, its taker knows.
+        what came of a socket that was handed out, its taker knows. `cable` brings streams to
+        phones on USB.
         """
+        self._cable = cable
         self._mark = mark
         self._timeout = timeout
         self._tell = tell
@@ -123,7 +126,7 @@ class Race:
 
     async def _attempt(self, endpoint: TransportEndpoint) -> None:
         try:
-            sock = await connect(endpoint, self._mark, self._timeout)
+            sock = await connect(endpoint, self._mark, self._timeout, self._cable)
         except (OSError, ClientError) as error:
             self._open.discard(endpoint)
             self._tell(endpoint, _outcome(error), _why(error), self.seconds(endpoint))
@@ -158,14 +161,18 @@ def _why(error: OSError | ClientError) -> str:
     return str(error) or type(error).__name__
 
 
-async def connect(endpoint: TransportEndpoint, mark: int, timeout: float) -> socket.socket:
+async def connect(
+    endpoint: TransportEndpoint, mark: int, timeout: float, cable: Cable | None = None
+) -> socket.socket:
     """A connected, non-blocking socket. Raises OSError, TimeoutError included."""
     if endpoint.transport == "udp":
         return open_datagram(endpoint, mark)
     try:
         async with asyncio.timeout(timeout):
             if endpoint.transport == "usb":
-                return await adb.open_stream(endpoint.host, endpoint.port)
+                if cable is None:
+                    raise OSError(errno.ENODEV, "nothing here speaks to phones")
+                return await cable.open_stream(endpoint.host, endpoint.port)
             return await _open_stream(endpoint, mark)
     except TimeoutError as error:
         raise TimeoutError(errno.ETIMEDOUT, f"no answer within {timeout:.0f} s") from error

@@ -7,8 +7,8 @@ against what this host is (`HostFacts`): when it comes, and again when the host 
 lease is judged whole, whether it came whole or by a delta: one address that is refused refuses
 it. An endpoint is judged by itself and left out.
 
-Who named an endpoint decides what it may be. The *user* may dial this device (`ssh -L`, `adb
-forward`, a gateway on the same machine). What was *kept* - in a pairing URI or in the store,
+Who named an endpoint decides what it may be. The *user* may dial this device (`ssh -L`, a
+forwarded port, a gateway on the same machine). What was *kept* - in a pairing URI or in the store,
 where the user's own endpoints are, too - may be loopback as it is commonly written. What a
 *gateway* told may not. An IPv6 address that stands for an IPv4 address is judged as that.
 

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from client.dial import open_datagram
 from client.model import EndpointKind, TransportEndpoint
-from vshp.transports import adb
+from reach.cable import Cable, PhoneState, lack
 
-ADB_PATIENCE = 1.0
-"""Seconds for the local adb server to list its devices."""
+CABLE_PATIENCE = 1.0
+"""Seconds for the phones on the cable to be listed."""
 
 _SIOCGIFADDR = 0x8915
 _FLAG_GATEWAY = 0x2
@@ -50,27 +50,26 @@ def classify(
 
 @dataclass(frozen=True, slots=True)
 class Phones:
-    """What adb says of the cable."""
+    """What hangs on the cable."""
 
     endpoints: tuple[TransportEndpoint, ...] = ()
     lack: str = ""
-    """Why there is none: a reason of `reconnect.REASONS`."""
+    """Why there is none: a reason of `reach.cable.LACKS`."""
 
 
-async def usb_phones(port: int) -> Phones:
-    """Phones on USB that adb may use, or why there is none."""
+async def usb_phones(cable: Cable, port: int) -> Phones:
+    """Phones on USB that may be used, or why there is none."""
     try:
-        async with asyncio.timeout(ADB_PATIENCE):
-            devices = await adb.devices()
+        async with asyncio.timeout(CABLE_PATIENCE):
+            phones = await cable.phones()
     except (OSError, TimeoutError):
-        return Phones(lack="adb_absent")
-    cabled = [device for device in devices if device.usb]
+        return Phones(lack="usb_absent")
     ready = tuple(
-        TransportEndpoint("usb", device.serial, port, EndpointKind.USB)
-        for device in cabled
-        if device.state == "device"
+        TransportEndpoint("usb", phone.serial, port, EndpointKind.USB)
+        for phone in phones
+        if phone.state is PhoneState.READY
     )
-    return Phones(ready, "" if ready else "phone_not_ready" if cabled else "phone_absent")
+    return Phones(ready, lack(phones))
 
 
 def kind_of(interface: str | None, host: str, system: Path = Path("/")) -> EndpointKind:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from client.guard import GuardSnapshot
-from vshp.transports.adb import is_serial
+from reach.cable import is_serial
 
 MAX_KNOWN_GATEWAYS = 256
 """Gateways a store keeps; the one seen longest ago goes first."""
@@ -60,7 +60,7 @@ class TransportEndpoint:
     transport: str
     """`tcp`, `udp` or `usb`."""
     host: str
-    """An IP address; with `usb` the phone's serial number, as adb knows it."""
+    """An IP address; with `usb` the phone's serial number."""
     port: int
     kind: EndpointKind = EndpointKind.LAN
 

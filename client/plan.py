@@ -14,11 +14,11 @@ from client.model import (
     TransportEndpoint,
 )
 from client.reconnect import in_order
+from reach.cable import is_serial
 from vshp.config import Resume
 from vshp.constants import DEFAULT_PORT
 from vshp.endpoints import Endpoint
 from vshp.spelling import SpellingError, parse_place
-from vshp.transports.adb import is_serial
 from vshp.uri import PairingUri, UriError, is_uri
 
 TRANSPORTS = ("tcp", "udp", "usb")

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from client.model import ClientState, EndpointKind, TransportEndpoint
+from reach.cable import LACKS
 
 
 class Step(StrEnum):
@@ -158,21 +159,7 @@ REASONS: dict[str, Rule] = {
         False,
         "The gateway cannot be reached. Are both devices on the same network, and is sharing on?",
     ),
-    "adb_absent": Rule(
-        False,
-        "No adb server answers on this device, and USB needs one. Install it (apt install adb), "
-        "start it (adb start-server), and turn USB debugging on on the phone.",
-    ),
-    "phone_absent": Rule(
-        False,
-        "adb sees no phone on USB. Does the cable carry data, and is USB debugging on on the "
-        "phone?",
-    ),
-    "phone_not_ready": Rule(
-        False,
-        "adb sees a phone on USB that does not let this device in. Unlock the phone, and allow "
-        "USB debugging on its screen.",
-    ),
+    **{lack: Rule(False, sentence) for lack, sentence in LACKS.items()},
     "busy": Rule(False, "The gateway has too many requests or devices at the moment."),
     "shutdown": Rule(False, "The gateway's service has stopped."),
     "sharing_off": Rule(False, "The gateway's owner has turned sharing off."),

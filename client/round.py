@@ -27,6 +27,7 @@ from client.reconnect import REASONS, Ending, most_telling
 from client.stream_link import StreamLink
 from client.tasks import cancel, create_task
 from client.tunnel import Tunnel
+from reach.cable import Cable
 from vshp.config import CloseReason, GatewayStatus, LeaseConfig
 from vshp.events import (
     ApprovalPending,
@@ -106,6 +107,7 @@ class Round:
         sessions: SessionMaker,
         ingress: Ingress,
         timeout: float,
+        cable: Cable | None = None,
     ) -> None:
         self._owner = owner
         self._plan = plan
@@ -114,6 +116,7 @@ class Round:
         self._sessions = sessions
         self._ingress = ingress
         self._timeout = timeout
+        self._cable = cable
         self._news: asyncio.Queue[tuple[LinkDriver, Event | Ending]] = asyncio.Queue()
         self.link: LinkDriver | None = None
         self.granted = False
@@ -188,7 +191,8 @@ class Round:
         return StreamLink(self, sock, endpoint, self._sessions)
 
     def _start_race(self, endpoints: tuple[TransportEndpoint, ...]) -> Race:
-        return Race(endpoints, self._tunnel.mark, self._timeout, self._owner.tried)
+        mark, told = self._tunnel.mark, self._owner.tried
+        return Race(endpoints, mark, self._timeout, told, self._cable)
 
     def _failed(self, race: Race, endpoint: TransportEndpoint, ending: Ending) -> None:
         """Tell how the attempt at an endpoint that was connected to came to nothing."""

@@ -19,7 +19,7 @@ from client.reconnect import rank
 from client.round import Round
 from client.system.watch import SETTLE
 from client.tasks import cancel, create_task
-from vshp.transports import adb
+from reach.cable import Cable
 
 FIRST = 15.0
 MOST = 300.0
@@ -32,8 +32,9 @@ Ways = Callable[[Plan], Awaitable[tuple[TransportEndpoint, ...]]]
 class Search:
     """Looks for better ways; `usb_changed` is called at news of phones on the cable."""
 
-    def __init__(self, ways: Ways, usb_changed: Callable[[], None]) -> None:
+    def __init__(self, ways: Ways, cable: Cable, usb_changed: Callable[[], None]) -> None:
         self._ways = ways
+        self._cable = cable
         self._usb_changed = usb_changed
         self._news = asyncio.Event()
 
@@ -69,7 +70,7 @@ class Search:
         current.improve(tuple(e for e in ways if rank(e) < rank(here)))
 
     async def _watch_usb(self, plan: Plan) -> None:
-        """News of phones on the cable, where an adb server runs."""
+        """News of phones on the cable, where something tells of them."""
         if plan.transport in ("auto", "usb"):
             with contextlib.suppress(OSError):
-                await adb.track(self._usb_changed)
+                await self._cable.track(self._usb_changed)

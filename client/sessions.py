@@ -29,7 +29,7 @@ class Sessions:
         return self._identity, plan.public_key, self._hello
 
     def stream(self, now: float, usb: bool) -> ClientSession:
-        """For a byte stream; `usb`: which adb carries, as the gateway cannot see by itself."""
+        """For a byte stream; `usb`: which a cable carries, as the gateway cannot see by itself."""
         plan = self._plan
         identity, key, hello = self._who()
         return ClientSession(

@@ -1,4 +1,4 @@
-"""A link over a byte stream: TCP on the network, or a stream that adb brings over USB."""
+"""A link over a byte stream: TCP on the network, or a stream that a cable brings."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ class SessionLink(Link):
     def via(self) -> str:
         """How the client is reached, for people: the transport, or `usb`.
 
-        adb hands a stream over inside this device, so the word of a client that came from
+        A cable's stream comes out inside this device, so the word of a client that came from
         anywhere else is not taken.
         """
         inside = self.transport == "tcp" and ip_address(self.host).is_loopback

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from reach import mdns
+from reach.mdns import Announcer, DiscoveryUnavailable
 from services.lacking import install
 from services.tasks import create_task
-from vshp.transports import discovery
-from vshp.transports.discovery import Announcer, DiscoveryUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Announcing:
                 name, port, addresses = goal
                 try:
                     # Importing the library takes longer than a packet can wait.
-                    await asyncio.to_thread(discovery.load)
+                    await asyncio.to_thread(mdns.load)
                     announcer = Announcer(name, self._fingerprint, port)
                     await announcer.start(addresses)
                 except DiscoveryUnavailable as exc:

@@ -39,7 +39,7 @@ MAX_LABEL = 64
 """Characters of a device's name, as in HELLO."""
 NO_NETWORK = (
     "This device is on no network where another could be: turn on its hotspot or Wi-Fi, or plug "
-    "in a cable, and ask for a new code. Over USB (adb) this one works."
+    "in a cable, and ask for a new code. Over USB this one works."
 )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from services.trust import rooms
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,7 +34,7 @@ def test_import_contracts_hold() -> None:
 
 
 HEAVY = ("asyncio", "textual", "rich", "cryptography", "noise", "qrcode", "sqlite3", "gateway",
-         "client", "vshp", "sealing", "netstack", "tui", "ssl")  # fmt: skip
+         "client", "reach", "vshp", "sealing", "netstack", "tui", "ssl")  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -50,8 +53,22 @@ def test_thin_commands_import_nothing_heavy(command: str, tmp_path: Path) -> Non
 
 def test_the_console_reaches_the_services_by_the_control_api_only() -> None:
     loaded = modules_after("import tui.app")
-    rooms = {"gateway", "client", "vshp", "sealing", "netstack", "services.store", "services.cli"}
-    assert loaded.isdisjoint(rooms)
+    below = {"gateway", "client", "reach", "vshp", "sealing", "netstack"}
+    assert loaded.isdisjoint(below | {"services.store", "services.cli"})
+
+
+def test_what_carries_a_stream_over_usb_is_known_by_name_in_one_room_alone() -> None:
+    """Elsewhere a phone hangs on a cable; how it is spoken to there is `reach`'s."""
+    name = re.compile(r"(?<![a-z])adb", re.IGNORECASE)
+    knowing = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for room in rooms(ROOT)
+        if room != "reach"
+        for path in sorted((ROOT / room).rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if name.search(line)
+    ]
+    assert knowing == []
 
 
 def test_gateway_and_client_do_not_load_each_other() -> None:

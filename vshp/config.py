@@ -51,7 +51,7 @@ class Carrier(IntEnum):
     UNKNOWN = 0
     """As it looks: TCP or UDP."""
     USB = 1
-    """A USB cable, by adb: at the gateway it looks like a TCP connection from itself."""
+    """A USB cable: at the gateway it looks like a TCP connection from itself."""
 
 
 class Capability(IntFlag):

@@ -380,7 +380,7 @@ COMMANDS: tuple[Command, ...] = (
         ("vpnshare bundle", "vpnshare bundle /media/stick/vpnshare.tar",
          "vpnshare bundle --machine aarch64", "vpnshare bundle --python 3.13"),
         "This program and all packages that it needs, for Linux with glibc. Carry it over (a USB\n"
-        "stick, scp, adb pull), and there: tar xf FILE, then ./vpnshare in the folder that it\n"
+        "stick, scp, a cable), and there: tar xf FILE, then ./vpnshare in the folder that it\n"
         "makes. Here it needs a network, for what it fetches; the other machine needs Python\n"
         "alone.",
     ),

@@ -1,7 +1,7 @@
 """`vpnshare discover`: gateways on the local networks that announce themselves.
 
 Needs no service: it listens for a moment, by mDNS, on this machine's own
-networks. Phones on a cable are found by adb's server.
+networks. Phones on a cable need no network.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import subprocess
 from dataclasses import asdict
 from typing import Any
 
+from reach.cable import Phone, PhoneState
+from reach.mdns import Announcement, DiscoveryUnavailable, browse
+from reach.usb import system_cable
 from services.cli.exits import Exit
 from services.cli.output import Column, complain, print_json, print_table, printable
 from services.control.calling import command
 from services.control.errors import Code, ControlError
 from services.lacking import install
-from vshp.transports import adb
-from vshp.transports.discovery import Announcement, DiscoveryUnavailable, browse
 
 _OTHERWISE = "By its address: vpnshare join HOST; or by a pairing URI: vpnshare join -"
 _NO_LAN = ("lo", "vshp", "tun", "tap", "wg", "ppp", "docker", "virbr", "br-")
@@ -76,9 +77,9 @@ async def _look(seconds: float) -> tuple[list[Announcement], tuple[str, str] | N
         return [], (str(error), install(error.lacks) if error.lacks else _OTHERWISE)
 
 
-async def _phones() -> list[adb.Device]:
+async def _phones() -> list[Phone]:
     try:
-        return [d for d in await adb.devices() if d.usb and d.state == "device"]
+        return [p for p in await system_cable().phones() if p.state is PhoneState.READY]
     except OSError:
         return []
 

@@ -10,6 +10,7 @@ from client.model import ClientSnapshot, ClientState
 from client.system.resolv_conf import LOST, is_ours, nameservers
 from client.system.routes import PROTOCOL
 from client.system.run import is_busybox
+from reach.cable import LACKS
 from services.control.words import held_by
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.machine import Machine
@@ -136,7 +137,7 @@ def _after(error: str | None) -> str:
         )
     if error == "lease_forbidden":
         return "Do not use this gateway: vpnshare forget GATEWAY, and ask its owner."
-    if error in ("adb_absent", "phone_absent", "phone_not_ready"):
+    if error in LACKS:
         return "Then it goes on by itself, or: vpnshare connect usb"
     if error is not None and error.startswith("secret_"):
         return "Show a new code on the gateway (vpnshare pair), and connect with it."

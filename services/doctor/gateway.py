@@ -11,6 +11,7 @@ from gateway.proof import EgressReport
 from gateway.records import Knocks
 from gateway.vpn.snapshot import Interface
 from gateway.wireguard_diagnosis import Trouble
+from reach.cable import PHONE_SHELL
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.machine import Machine
 from services.wireguard_words import SWITCHES, say
@@ -198,7 +199,7 @@ def listeners(facts: GatewayFacts) -> Outcome:
     spelled = ", ".join(f"{host} port {port}" for host, port in facts.listen)
     if all(ipaddress.ip_address(host).is_loopback for host, _ in facts.listen):
         return warn(
-            f"Only this machine (and USB by adb) is listened to: {spelled}.",
+            f"Only this machine (and a USB cable) is listened to: {spelled}.",
             "vpnshare set gateway.listen 0.0.0.0,::",
         )
     own = {str(address) for each in facts.interfaces for address in each.addresses}
@@ -228,7 +229,7 @@ async def reachable(facts: GatewayFacts) -> Outcome:
             f"Devices came in by {last.transport} to {last.local} ({name}), "
             f"{facts.now - last.last:.0f} s ago."
         )
-    cable = "use a USB cable (adb); on the device: vpnshare join usb"
+    cable = "use a USB cable; on the device: vpnshare join usb"
     outside = facts.outside()
     if not outside:
         return warn(
@@ -398,8 +399,8 @@ async def phantom(facts: GatewayFacts) -> Outcome:
         return ok("Android does not end processes for their number.")
     return warn(
         "Android ends apps that have many processes, this service among them.",
-        "Developer options > Disable child process restrictions; before Android 14: adb shell "
-        "settings put global settings_enable_monitor_phantom_procs false",
+        "Developer options > Disable child process restrictions; before Android 14: "
+        f"{PHONE_SHELL} settings put global settings_enable_monitor_phantom_procs false",
     )
 
 

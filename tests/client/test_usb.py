@@ -1,4 +1,4 @@
-"""A phone on a cable: found by adb, preferred to the network, moved to when it is plugged in."""
+"""A phone on a cable: found, preferred to the network, moved to when it is plugged in."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from client.model import ClientState
+from reach import adb_server
 from tests.client.gateway_double import LEASE, GatewayDouble
 from tests.client.test_client import UDP, Device
 from tests.fakes.adb import FakeAdb
 from tests.fakes.ports import free_port
 from vshp.config import Carrier
-from vshp.transports import adb
 
 
 async def test_usb_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with GatewayDouble() as gateway, FakeAdb(gateway.port) as fake:
-        monkeypatch.setenv(adb.SERVER_VARIABLE, str(fake.port))
+        monkeypatch.setenv(adb_server.SERVER_VARIABLE, str(fake.port))
         async with Device(tmp_path) as device:
             await device.client.connect(gateway.uri())
             now = await device.client.wait(5)
@@ -30,7 +30,7 @@ async def test_the_gateway_is_told_of_the_cable_and_only_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with GatewayDouble() as gateway, FakeAdb(gateway.port) as fake:
-        monkeypatch.setenv(adb.SERVER_VARIABLE, str(fake.port))
+        monkeypatch.setenv(adb_server.SERVER_VARIABLE, str(fake.port))
         async with Device(tmp_path) as device:
             for transport, carrier in (("usb", Carrier.USB), ("tcp", Carrier.UNKNOWN)):
                 await device.client.connect(gateway.uri(), transport)
@@ -43,7 +43,7 @@ async def test_a_cable_plugged_in_is_moved_to_and_one_pulled_out_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with GatewayDouble() as gateway, FakeAdb(gateway.port) as fake:
-        monkeypatch.setenv(adb.SERVER_VARIABLE, str(fake.port))
+        monkeypatch.setenv(adb_server.SERVER_VARIABLE, str(fake.port))
         plugged, fake.devices = fake.devices, ""
         async with Device(tmp_path) as device:
             await device.client.connect(gateway.uri())
@@ -69,7 +69,7 @@ async def test_a_phone_on_the_cable_is_met_without_an_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with GatewayDouble() as gateway, FakeAdb(gateway.port) as fake:
-        monkeypatch.setenv(adb.SERVER_VARIABLE, str(fake.port))
+        monkeypatch.setenv(adb_server.SERVER_VARIABLE, str(fake.port))
         async with Device(tmp_path) as device:
             gateway.decide = lambda guest, hello: guest.session.pending(60, time.monotonic())
             await device.client.connect("usb")
@@ -89,8 +89,8 @@ async def test_a_phone_on_the_cable_is_met_without_an_address(
 @pytest.mark.parametrize(
     ("devices", "error", "words"),
     [
-        (None, "adb_absent", "apt install adb"),
-        ("192.168.1.5:5555 device product:x\n", "phone_absent", "no phone on USB"),
+        (None, "usb_absent", "apt install adb"),
+        ("192.168.1.5:5555 device product:x\n", "phone_absent", "No phone is seen on USB"),
         ("ZY22 unauthorized usb:1-2\n", "phone_not_ready", "allow USB debugging"),
     ],
 )
@@ -100,7 +100,7 @@ async def test_what_is_missing_on_the_cable_is_named(
     async with FakeAdb() as fake, Device(tmp_path) as device:
         port = free_port() if devices is None else fake.port
         fake.devices = devices or ""
-        monkeypatch.setenv(adb.SERVER_VARIABLE, str(port))
+        monkeypatch.setenv(adb_server.SERVER_VARIABLE, str(port))
         await device.client.connect("usb")
         now = await device.client.wait(10)
         assert (now.state, now.error) == (ClientState.FAILED, error)
@@ -110,7 +110,7 @@ async def test_what_is_missing_on_the_cable_is_named(
 async def test_who_can_be_reached_otherwise_is_not_told_of_the_cable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(adb.SERVER_VARIABLE, str(free_port()))
+    monkeypatch.setenv(adb_server.SERVER_VARIABLE, str(free_port()))
     async with GatewayDouble() as gateway, Device(tmp_path) as device:
         uri = gateway.uri()
         await gateway.deafen()

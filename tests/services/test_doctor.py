@@ -613,7 +613,7 @@ def state(state: ClientState, **what: Any) -> dict[str, Any]:
         ),
         ("kill-switch", "broken", {"kill_switch": True}, {"said": {"nft": "\n"}}, "Connect again"),
         (
-            "link", "warn", state(ClientState.RECONNECTING, error="adb_absent"), {},
+            "link", "warn", state(ClientState.RECONNECTING, error="usb_absent"), {},
             "vpnshare connect usb",
         ),
         (

@@ -18,7 +18,7 @@ from services.trust import rooms
 from tests.fakes.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("client", "eventloop", "gateway", "netstack", "services", "tui", "vshp")
+ROOMS = ("client", "eventloop", "gateway", "netstack", "reach", "services", "tui", "vshp")
 NAMES_PYTHON = {"services/start.py", "services/trust.py", "services/lacking.py"}
 """What starts one, what looks at whose it is, and what tells people which it is."""
 

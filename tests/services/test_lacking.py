@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from reach import mdns
 from services import lacking
 from services.cli.exits import Exit
 from services.cli.main import main
-from vshp.transports import discovery
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,8 +50,8 @@ def test_what_discovery_lacks_is_told_and_nothing_that_was_not_looked_for(
 ) -> None:
     monkeypatch.setattr("services.cli.discovering.own_addresses", lambda: ["192.0.2.1"])
     monkeypatch.setitem(sys.modules, "zeroconf", None)
-    with pytest.raises(discovery.DiscoveryUnavailable, match="needs the package zeroconf"):
-        discovery.load()
+    with pytest.raises(mdns.DiscoveryUnavailable, match="needs the package zeroconf"):
+        mdns.load()
     assert main(["discover", "--seconds", "0.1"]) == Exit.FAILED
     out, err = capsys.readouterr()
     assert lacking.install("zeroconf") in err

@@ -23,40 +23,62 @@ import os
 import re
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from reach.cable import MAX_MODEL, MAX_PHONES, CableError, Phone, PhoneState, is_serial
 
 DEFAULT_SERVER = ("127.0.0.1", 5037)
 SERVER_VARIABLE = "ANDROID_ADB_SERVER_PORT"
 """adb's own variable for another port of the server."""
 MAX_ANSWER = 64 * 1024
 """Bytes of one answer."""
-MAX_DEVICES = 16
 
-_SERIAL = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_STATES = {
+    "device": PhoneState.READY,
+    "unauthorized": PhoneState.NOT_ALLOWED,
+    "authorizing": PhoneState.NOT_ALLOWED,
+}
+"""adb's words for a device's state; any other is a device that cannot be spoken to."""
+_USB_PATH = re.compile(r"usb:\S+|[0-9]+-[0-9]+(\.[0-9]+)*")
+"""Where a device hangs: `usb:1-1.2`, on macOS `usb:336592896X`, by a server on libusb `1-1.2`."""
 
 
-class AdbError(OSError):
+class AdbError(CableError):
     """The adb server or the device refused; the text says why."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(errno.ECONNREFUSED, reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A device that the adb server knows."""
+class AdbServer:
+    """The phones of this machine's adb server (a `Cable`)."""
 
-    serial: str
-    state: str
-    """`device` when it may be used; else `unauthorized`, `offline`..."""
-    usb: bool
-    """Whether it hangs on a USB cable (adb also speaks over Wi-Fi)."""
-    model: str
+    async def phones(self) -> list[Phone]:
+        sock = await _dial()
+        try:
+            await _request(sock, "host:devices-l")
+            return parse_devices(await _block(sock))
+        finally:
+            sock.close()
 
+    async def open_stream(self, serial: str, port: int) -> socket.socket:
+        sock = await _dial()
+        try:
+            await _request(sock, f"host:transport:{serial}")
+            await _request(sock, f"tcp:{port}")
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
-def is_serial(text: str) -> bool:
-    """Whether `text` may be a device's serial number."""
-    return _SERIAL.fullmatch(text) is not None
+    async def track(self, changed: Callable[[], None]) -> None:
+        sock = await _dial()
+        try:
+            await _request(sock, "host:track-devices")
+            while True:
+                await _block(sock)
+                changed()
+        finally:
+            sock.close()
 
 
 def server() -> tuple[str, int]:
@@ -67,58 +89,23 @@ def server() -> tuple[str, int]:
     return DEFAULT_SERVER
 
 
-async def devices() -> list[Device]:
-    """Devices now. Raises OSError when no adb server runs, AdbError when it refuses."""
-    sock = await _dial()
-    try:
-        await _request(sock, "host:devices-l")
-        return parse_devices(await _block(sock))
-    finally:
-        sock.close()
+def parse_devices(text: str) -> list[Phone]:
+    """The phones on a cable in the answer to `host:devices-l`.
 
-
-async def open_stream(serial: str, port: int) -> socket.socket:
-    """A connected, non-blocking stream socket to the device's 127.0.0.1:`port`.
-
-    Raises OSError when no adb server runs, AdbError (an OSError) when the
-    device is gone or nobody listens there.
+    A line is `SERIAL STATE [PATH] [NAME:VALUE]...`. Emulators and devices by Wi-Fi are left
+    out, and so are lines that are none.
     """
-    sock = await _dial()
-    try:
-        await _request(sock, f"host:transport:{serial}")
-        await _request(sock, f"tcp:{port}")
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-async def track(changed: Callable[[], None]) -> None:
-    """Call `changed` whenever a device comes, goes or changes state; until cancelled.
-
-    Costs nothing while nothing happens. Raises OSError when the server is not there or ends.
-    """
-    sock = await _dial()
-    try:
-        await _request(sock, "host:track-devices")
-        while True:
-            await _block(sock)
-            changed()
-    finally:
-        sock.close()
-
-
-def parse_devices(text: str) -> list[Device]:
-    """The answer to `host:devices-l`; lines that are none are left out."""
     found = []
-    for line in text.splitlines()[:MAX_DEVICES]:
+    for line in text.splitlines():
         words = line.split()
-        if len(words) < 2 or not is_serial(words[0]):
+        if len(words) < 3 or not is_serial(words[0]) or not _USB_PATH.fullmatch(words[2]):
             continue
-        properties = dict(word.split(":", 1) for word in words[2:] if ":" in word)
-        model = properties.get("model", "")
-        found.append(Device(words[0], words[1], "usb" in properties, model[:64]))
-    return found
+        if words[0].startswith("emulator-") or words[0].endswith("._adb-tls-connect._tcp"):
+            continue
+        properties = dict(word.split(":", 1) for word in words[3:] if ":" in word)
+        state = _STATES.get(words[1], PhoneState.OFFLINE)
+        found.append(Phone(words[0], state, properties.get("model", "")[:MAX_MODEL]))
+    return found[:MAX_PHONES]
 
 
 async def _dial() -> socket.socket:
