@@ -48,6 +48,8 @@ class VpnNetwork:
     ipv6: bool = False
     reason: str | None = None
     """A sentence for the owner, naming the fix, when the state is not active."""
+    unnamed: bool = False
+    """Whether no interface was found to be it: to name one that is there may be the fix."""
 
     @property
     def usable(self) -> bool:

@@ -34,6 +34,9 @@ MAX_PATH = 1024
 """Characters of a program's path."""
 MIN_MTU = 1280
 """What IPv6 asks of every link (RFC 8200 5)."""
+VPN_INTERFACE = "gateway.vpn_interface"
+LOCAL_INTERFACES = "client.local_interfaces"
+"""The settings that name interfaces of this host."""
 LEVELS = ("debug", "info", "warning", "error")
 FILTERING = ("address-dependent", "endpoint-independent")
 """RFC 4787 section 5. The second lets anybody send to a port that a device has sent from."""

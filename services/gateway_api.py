@@ -10,7 +10,7 @@ import ipaddress
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.gateway import Gateway
 from gateway.listeners import ListenError
@@ -19,6 +19,8 @@ from gateway.pairing import NoSuchRequest
 from gateway.peers import NoSuchPeer
 from gateway.proof import EgressReport
 from gateway.tunnels import Tunnel
+from gateway.vpn.snapshot import Interface
+from services import interfaces
 from services.control import methods as m
 from services.control import schema as s
 from services.control.errors import Code, ControlError
@@ -116,7 +118,7 @@ class GatewayApi:
             name=gateway.config.name,
             fingerprint=gateway.fingerprint,
             sharing=now.sharing,
-            vpn=_vpn(now.vpn, now.guard),
+            vpn=_vpn(now.vpn, now.guard, gateway.detector.interfaces),
             listen=now.listen,
             uptime=now.uptime,
             peers=now.peers,
@@ -396,7 +398,10 @@ def _egress(report: EgressReport) -> s.Egress:
     )
 
 
-def _vpn(network: VpnNetwork, guard: str) -> s.Vpn:
+def _vpn(network: VpnNetwork, guard: str, there: Sequence[Interface]) -> s.Vpn:
+    reason = network.reason
+    if network.unnamed and there:
+        reason = f"{reason} {interfaces.sentence(there)}"
     return s.Vpn(
         state=network.state.value,
         interface=network.interface,
@@ -405,7 +410,7 @@ def _vpn(network: VpnNetwork, guard: str) -> s.Vpn:
         ipv4=network.ipv4,
         ipv6=network.ipv6,
         guard=guard,
-        reason=network.reason,
+        reason=reason,
     )
 
 

@@ -72,6 +72,7 @@ class GatewayService:
         self._hook.path = settings.config.text("gateway", "hook")
         notifier.requests = settings.config.flag("notify", "requests")
         settings.apply = self._apply
+        settings.interfaces = lambda: self._gateway.detector.survey()
         notifier.enable(settings.config.flag("notify", "enabled"))
         wake.enable(settings.config.flag("gateway", "wake_lock"))
         examine = partial(

@@ -14,11 +14,11 @@ What cannot change live waits for the next start, and is shown as pending.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from services import config as conf
 from services.config import SECTIONS, Between, Config, ConfigError, OneOf, Setting
@@ -28,6 +28,9 @@ from services.control.methods import SetParams
 from services.ledger import Ledger, Unwritable
 from services.room import refusal
 from storage import own
+
+if TYPE_CHECKING:
+    from gateway.vpn.snapshot import Interface
 
 _TRUE = frozenset({"true", "on", "yes", "1"})
 _FALSE = frozenset({"false", "off", "no", "0"})
@@ -57,6 +60,8 @@ class Settings:
         self._file = dict(config.given)
         self._options = dict(options or {})
         self._settings = [each for each in conf.SETTINGS if each.section in SECTIONS[role]]
+        self.interfaces: Callable[[], Sequence[Interface]] = _look
+        """Looks which ones this host has now."""
         self._started = self.config
         """What the service began with: settings that are not live are still like this."""
 
@@ -119,7 +124,28 @@ class Settings:
         place = setting.section, setting.key
         value = config[place]
         given = "option" if place in self._options else "file" if place in self._file else "default"
-        return record(setting, value, given, not setting.live and value != self._started[place])
+        pending = not setting.live and value != self._started[place]
+        return told(record(setting, value, given, pending), self.interfaces)
+
+
+def _look() -> Sequence[Interface]:
+    from services.interfaces import look
+
+    return look()
+
+
+def told(setting: s.Setting, look: Callable[[], Sequence[Interface]] = _look) -> s.Setting:
+    """With what is there to be named, and what is to be known of a name that is not there."""
+    if setting.key not in (conf.VPN_INTERFACE, conf.LOCAL_INTERFACES):
+        return setting
+    from services import interfaces
+
+    there = look()
+    return replace(
+        setting,
+        suggestions=interfaces.suggestions(setting.key, setting.value, there),
+        note=interfaces.note(setting.key, setting.value, there),
+    )
 
 
 def record(setting: Setting, value: Any, source: str, pending: bool = False) -> s.Setting:

@@ -571,9 +571,15 @@ class ConsoleApp(App[int]):
 
     def action_theme_pick(self) -> None:
         self.push_screen(
-            ThemeScreen(list(self.themes.values()), self.theme, partial(setattr, self, "theme")),
+            self.theme_screen(),
             self._theme_picked,
         )
+
+    def theme_screen(self) -> ThemeScreen:
+        """All themes to choose from, also those whose files came while the console was open."""
+        self._read_themes()
+        preview = partial(setattr, self, "theme")
+        return ThemeScreen(list(self.themes.values()), self.theme, preview)
 
     def _theme_picked(self, name: str | None) -> None:
         if name is not None:

@@ -96,7 +96,8 @@ def judge(snapshot: Snapshot, name: str | None = None, current: int | None = Non
 def _judge_named(snapshot: Snapshot, name: str) -> Verdict:
     interface = snapshot.named(name)
     if interface is None:
-        return _absent(f"There is no interface {name}: connect the VPN, or name another one.")
+        reason = f"There is no interface {name}: connect the VPN, or name another one."
+        return Verdict(VpnNetwork(VpnState.ABSENT, reason=reason, unnamed=True))
     if not interface.running:
         return _absent(f"The interface {name} is down: connect the VPN.")
     ipv4 = _reaches(snapshot, interface, INET)
@@ -138,7 +139,7 @@ def _explain_absence(snapshot: Snapshot) -> VpnNetwork:
             reason=f"The tunnel {interface.name} does not take all Internet traffic: "
             f"to share it as it is, name it with --vpn-interface {interface.name}.",
         )
-    return VpnNetwork(VpnState.ABSENT, reason=NO_VPN)
+    return VpnNetwork(VpnState.ABSENT, reason=NO_VPN, unnamed=True)
 
 
 def _absent(reason: str) -> Verdict:

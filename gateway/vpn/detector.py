@@ -65,6 +65,8 @@ class VpnDetector:
         """The VPN interface's index, while it is active."""
         self.link_local: str | None = None
         """Its own IPv6 link-local address, if it has one."""
+        self.interfaces: tuple[Interface, ...] = ()
+        """All interfaces of this host at the last look."""
         self.generation = 0
         self.on_change: Callable[[VpnNetwork], None] = _ignore
         self.on_attached: Callable[[Attached], None] = _ignore
@@ -142,6 +144,7 @@ class VpnDetector:
             snapshot = self._source.snapshot()
             verdict = judge(snapshot, self._name, self.index)
             now_attached = attached(snapshot, verdict.index)
+            self.interfaces = snapshot.interfaces
         except OSError as error:
             verdict = Verdict(
                 VpnNetwork(VpnState.ABSENT, reason=f"The interfaces cannot be read: {error}.")

@@ -92,6 +92,8 @@ def change(args: argparse.Namespace) -> int:
         print(paint("It counts from the service's next start.", "dim"))
     if setting.danger and setting.value:
         complain(f"Mind what this means: {setting.help}.", f"vpnshare set {setting.key} --default")
+    if setting.note:
+        complain(setting.note, f"Back to the default: vpnshare set {setting.key} --default")
     return Exit.OK
 
 
@@ -119,12 +121,12 @@ def _changed(key: str, value: str | None) -> Setting:
                 raise
     if done is not None:
         return done
-    from services.settings import record, write
+    from services.settings import record, told, write
 
     known = _known(key)
     written: Any = write(paths.find().config, known, value)
     given = known.default if written is None else written
-    return record(known, given, "default" if written is None else "file")
+    return told(record(known, given, "default" if written is None else "file"))
 
 
 def _of_file() -> list[Setting]:

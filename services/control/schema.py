@@ -448,6 +448,16 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Something that a setting may be, where it may be other things, too."""
+
+    value: str
+    """As `set` takes it; empty for the default."""
+    note: str = ""
+    """A word about it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """A setting: what it is now, what it may be."""
 
@@ -468,6 +478,10 @@ class Setting:
     """Weakens a promise: ask twice."""
     choices: list[str] = field(default_factory=list)
     """What a `text` may be; empty: anything."""
+    suggestions: list[Suggestion] = field(default_factory=list)
+    """What is there to be named now (interfaces); any other value may be given as well."""
+    note: str = ""
+    """What has to be known of the present value, such as that no interface has this name now."""
     low: float | None = None
     """Bounds of a number, both allowed."""
     high: float | None = None

@@ -14,6 +14,7 @@ from gateway.wireguard_diagnosis import Trouble
 from reach.cable import PHONE_SHELL
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.machine import Machine
+from services.interfaces import sentence
 from services.wireguard_words import SWITCHES, say
 
 LEAST_MTU = 1280
@@ -107,8 +108,9 @@ def vpn(facts: GatewayFacts) -> Outcome:
             else "Let this user's traffic use the VPN, or name the interface: "
             "vpnshare set gateway.vpn_interface NAME",
         )
+    there = f" {sentence(facts.interfaces)}" if network.unnamed and facts.interfaces else ""
     return broken(
-        network.reason or "There is no VPN.",
+        f"{network.reason or 'There is no VPN.'}{there}",
         "Turn the VPN on; if it is on, name it: vpnshare set gateway.vpn_interface NAME",
     )
 

@@ -48,9 +48,10 @@ from services.control.methods import (
 from services.control.oneshot import START
 from services.control.registry import Handler, Registry
 from services.logs import concerns, matches
-from services.settings import accept, record
+from services.settings import accept, record, told
 from services.traffic import INTERVAL, SAMPLES
 from services.version import running
+from tests.gateway.vpn.fakes import LOOPBACK, TUNNEL, interface
 
 URI = (
     "VSHP:0A1B2C3D4E5F6G7H8J9K0M1N2P3Q4R5S6T7V8W9X0Y1Z2A3B4C5D6E7F8G9H0J1K2M3N4P5Q6R7S"
@@ -58,6 +59,13 @@ URI = (
 )
 NEWEST = 4_711
 """The number of the last whole interval of traffic."""
+INTERFACES = (
+    interface(1, "lo", "127.0.0.1/8", flags=LOOPBACK),
+    interface(2, "wlan0", "192.168.43.1/24", kind=""),
+    interface(3, "eth0", flags=0x1, kind=""),
+    interface(4, "tun0", "10.8.0.2/24", flags=TUNNEL, kind="tun"),
+)
+"""Those of the host of the pretend services."""
 WALL = 1_753_900_000.0
 """Unix time in the pretend world."""
 
@@ -83,7 +91,7 @@ class Pretend:
             ),
         ]  # fmt: skip
         self.settings = [
-            record(each, each.default, "default")
+            told(record(each, each.default, "default"), lambda: INTERFACES)
             for each in SETTINGS
             if each.section in SECTIONS.get(self.role, ())
         ]
@@ -116,7 +124,8 @@ class Pretend:
         except ConfigError as exc:
             raise ControlError(Code.NOT_FOUND, str(exc)) from None
         value = setting.default if params.value is None else accept(setting, params.value)
-        done = record(setting, value, "default" if params.value is None else "file")
+        source = "default" if params.value is None else "file"
+        done = told(record(setting, value, source), lambda: INTERFACES)
         self.settings = [done if each.key == done.key else each for each in self.settings]
         self.changed("settings")
         return done
@@ -162,8 +171,8 @@ class Pretend:
         """Tell the watchers; without names: everything may have changed."""
         for control in self.controls:
             control.wake(topics)
-        for told in self.on_change:
-            told()
+        for tell in self.on_change:
+            tell()
 
     def registry(self) -> Registry:
         """The same methods for a real control server."""

@@ -492,6 +492,12 @@ async def test_a_journal_of_changes_is_read_and_not_judged(
     assert caplog.text == ""
 
 
+async def test_without_a_vpn_the_interfaces_that_could_be_named_are(facts: GatewayFacts) -> None:
+    none = VpnNetwork(VpnState.ABSENT, reason="No VPN is up.", unnamed=True)
+    finding = await gateway_side.CHECKS.run_one("vpn", replace(facts, vpn=none))
+    assert finding.found == "No VPN is up. There are: tun0, wlan0."
+
+
 async def test_without_a_vpn_bypass_is_no_vpn(facts: GatewayFacts) -> None:
     none = VpnNetwork(VpnState.ABSENT, reason="There is no VPN.")
     finding = await gateway_side.CHECKS.run_one("vpn", replace(facts, vpn=none, bypass=True))

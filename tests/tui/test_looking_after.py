@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from services.control import schema
 from services.control.errors import Code, ControlError
 from tests.fakes.services import QUESTIONS, Pretend
@@ -227,6 +229,68 @@ async def test_a_choice_is_made_from_a_list(console: OpenConsole) -> None:
         assert called(c.gateway, "set") == [{"key": "logs.level", "value": "warning"}]
 
 
+@pytest.mark.parametrize("size", [(45, 24), (80, 24)])
+async def test_an_interface_is_picked_from_those_that_are_there(
+    console: OpenConsole, size: tuple[int, int]
+) -> None:
+    async with console(section="settings", size=size) as c:
+        await go_to(c, "gateway.vpn_interface")
+        await c.press("e")
+        assert "● (empty)   find the VPN by itself" in c.text
+        assert "  tun0      tunnel, 10.8.0.2" in c.text and "down, no address" in c.text
+        await c.press("down", "enter")
+        assert called(c.gateway, "set")[-1] == {"key": "gateway.vpn_interface", "value": "tun0"}
+        await c.press("e")
+        assert "● tun0 " in c.text and "● (empty)" not in c.text
+        await c.press("up", "enter")
+        assert called(c.gateway, "set")[-1] == {"key": "gateway.vpn_interface"}, "as by default"
+
+
+async def test_another_interface_may_come_later(console: OpenConsole) -> None:
+    async with console(section="settings") as c:
+        await go_to(c, "gateway.vpn_interface")
+        await c.press("e", "end", "enter")
+        await type_over(c, "wg7")
+        assert called(c.gateway, "set")[-1] == {"key": "gateway.vpn_interface", "value": "wg7"}
+        said = "There is no interface wg7 now; there are: tun0, wlan0, eth0. Sharing waits for it."
+        assert said in c.told
+        c.app.clear_notifications()
+        await c.settle()
+        assert said in " ".join(c.text.split()), "it stays in the details"
+        await c.press("e")
+        assert "● wg7" in c.text and "not there now" in c.text
+
+
+async def test_local_interfaces_are_picked_while_there_is_one(console: OpenConsole) -> None:
+    async with console("client", section="settings") as c:
+        await go_to(c, "client.local_interfaces")
+        await c.press("e")
+        assert "all private networks" in c.text and "no network" in c.text
+        await c.press("down", "down", "down", "enter")
+        given = {"key": "client.local_interfaces", "value": "wlan0"}
+        assert called(c.client, "set")[-1] == given
+        await c.press("e")
+        assert "● wlan0" in c.text
+        await c.press("end", "enter")
+        await type_over(c, "wlan0, eth0")
+        await c.press("e")  # two of them are written: one from a list would take their place
+        assert "another…" not in c.text and c.app.screen.query("Input")
+
+
+async def test_a_theme_is_picked_and_a_refusal_takes_it_back(console: OpenConsole) -> None:
+    async with console(section="settings") as c:
+        await go_to(c, "console.theme")
+        before = c.app.theme
+        await c.press("e", "down")
+        assert c.app.theme != before, "it is tried on"
+        await c.press("escape")
+        assert c.app.theme == before and called(c.gateway, "set") == []
+        c.gateway.errors["set"] = ControlError(Code.FAILED, "The file cannot be written.")
+        await c.press("e", "down", "enter")
+        assert c.app.theme == before
+        assert "The file cannot be written." in c.told
+
+
 async def test_a_value_is_whole_where_there_is_room(console: OpenConsole) -> None:
     names = [f"corp{n}.example.com" for n in range(6)]
     async with console(section="settings") as c:
@@ -281,7 +345,10 @@ async def test_the_console_follows_its_own_settings(console: OpenConsole) -> Non
     async with console(section="settings") as c:
         await go_to(c, "console.theme")
         await c.press("e")
-        await type_over(c, "mono")
+        themes = list(c.app.themes)
+        steps = themes.index("mono") - themes.index(c.app.theme)
+        await c.press(*["down" if steps > 0 else "up"] * abs(steps), "enter")
+        assert called(c.gateway, "set")[-1] == {"key": "console.theme", "value": "mono"}
         assert c.app.theme == "mono"
         await go_to(c, "console.ascii")
         await c.press("e")

@@ -108,6 +108,30 @@ def test_a_setting_that_is_refused(snap_compare: Compare, make_app: MakeApp) -> 
     assert snap_compare(app, terminal_size=PHONE, run_before=after(*keys))
 
 
+@pytest.mark.parametrize("size", ["phone", "common"])
+def test_interfaces_to_pick_from(snap_compare: Compare, make_app: MakeApp, size: str) -> None:
+    app = make_app(section="settings")
+    keys = ("slash", *"vpn_int", "enter", "e")
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after(*keys))
+
+
+@pytest.mark.parametrize("size", ["phone", "common"])
+def test_an_interface_that_is_not_there(
+    snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, size: str
+) -> None:
+    gateway.answer("set", {"key": "gateway.vpn_interface", "value": "wg7"})
+    app = make_app(section="settings")
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after("down", "down"))
+
+
+@pytest.mark.parametrize("size", ["phone", "common"])
+def test_a_first_run_of_the_device(
+    snap_compare: Compare, make_app: MakeApp, client: PretendClient, size: str
+) -> None:
+    client.status, client.gateways = IDLE_CLIENT, []
+    assert snap_compare(make_app("client"), terminal_size=SIZES[size], run_before=after())
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_a_device_for_a_wireguard_app(snap_compare: Compare, make_app: MakeApp, size: str) -> None:
     app = make_app(section="pair")

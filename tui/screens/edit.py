@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -13,6 +15,7 @@ from textual.containers import Vertical
 from textual.widgets import Input, Static
 from textual.widgets.option_list import Option
 
+from tui.formats import UNICODE, Glyphs, fit
 from tui.screens.dialog import Choices, Dialog
 
 Submit = Callable[[str], Awaitable[str | None]]
@@ -63,30 +66,56 @@ class EditScreen(Dialog[bool]):
         problem.display = True
 
 
-class ChoiceScreen(Dialog[str | None]):
-    """One of a few words."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of the things to choose from."""
+
+    value: str
+    label: str
+    """How it is called here."""
+    note: str = ""
+
+
+OTHER = Choice("", "another…")
+"""Chosen by who wants to write it."""
+
+
+class ChoiceScreen(Dialog[Choice | None]):
+    """One of a few things, the present one marked; or another, where any may be."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "cancel", "Cancel"),
     ]
 
-    def __init__(self, title: str, choices: Sequence[str], current: str) -> None:
+    def __init__(
+        self, title: str, choices: Sequence[Choice], current: str, other: bool = False
+    ) -> None:
         super().__init__()
         self.heading = title
-        self.choices = list(choices)
-        self.current = current
+        self.choices = [*choices, OTHER] if other else list(choices)
+        values = [choice.value for choice in choices]
+        self.at = values.index(current) if current in values else None
+        """Where the present value stands; None: nowhere."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Text(self.heading), classes="question", markup=False)
-            yield Choices(*(Option(Text(choice)) for choice in self.choices), compact=True)
+            yield Choices(*map(self._option, range(len(self.choices))), compact=True)
             yield Static(Text("enter: set   esc: cancel"), classes="quiet", markup=False)
 
     def on_mount(self) -> None:
         options = self.query_one(Choices)
-        known = self.current in self.choices
-        options.highlighted = self.choices.index(self.current) if known else 0
+        options.highlighted = self.at or 0
         options.focus()
+
+    def _option(self, position: int) -> Option:
+        choice = self.choices[position]
+        glyphs: Glyphs = getattr(self.app, "glyphs", UNICODE)
+        wide = max(cell_len(each.label) for each in self.choices)
+        mark = glyphs.ok if position == self.at else " "
+        text = Text(f"{mark} {fit(choice.label, wide)}  {choice.note}".rstrip(), no_wrap=True)
+        text.overflow = "ellipsis"
+        return Option(text)
 
     @on(Choices.OptionSelected)
     def _chosen(self, event: Choices.OptionSelected) -> None:

@@ -19,7 +19,7 @@ from textual.containers import Container
 from services.control import schema
 from services.control.errors import ControlError
 from tui import actions, formats
-from tui.screens.edit import ChoiceScreen, EditScreen
+from tui.screens.edit import OTHER, Choice, ChoiceScreen, EditScreen
 from tui.screens.listing import ListScreen, filtered
 from tui.screens.modals import ConfirmScreen
 from tui.screens.section import Copied
@@ -88,12 +88,31 @@ def bounds(setting: schema.Setting) -> str:
     """What the value may be, in words."""
     if setting.choices:
         return ", ".join(formats.clean(choice, 32) for choice in setting.choices)
+    if setting.suggestions:
+        named = [formats.clean(each.value, 32) for each in setting.suggestions if each.value]
+        return ", ".join([*named, "or another"])
     if setting.low is not None and setting.high is not None:
         return f"{spelled(setting.low)} to {spelled(setting.high)}"
     return {
         "bool": "on or off", "int": "a whole number", "float": "a number",
         "list": "a list, with commas between", "table": "name=value pairs",
     }.get(setting.kind, "text")  # fmt: skip
+
+
+def choices(setting: schema.Setting) -> list[Choice] | None:
+    """What is offered to choose from; None where the value has to be written.
+
+    A list of several things is written, too: what is chosen takes the place of all.
+    """
+    if setting.choices:
+        return [Choice(each, formats.clean(each, 32)) for each in setting.choices]
+    several = isinstance(setting.value, list) and len(setting.value) > 1
+    if several or not setting.suggestions:
+        return None
+    return [
+        Choice(each.value, formats.clean(each.value, 32) or "(empty)", formats.clean(each.note, 60))
+        for each in setting.suggestions
+    ]
 
 
 def _setting(row: Row) -> schema.Setting:
@@ -182,6 +201,9 @@ class SettingDetails(Painted):
                 lines[MAX_LINES - 1] += "…"
             for position, line in enumerate(lines[:MAX_LINES]):
                 fact("" if position else "Value", line)
+        if setting.note:
+            mind = Text(f"{glyphs.warn} {formats.clean(setting.note, 240)}", self.tone("warn"))
+            made += list(mind.wrap(self.app.console, max(width, 10)))
         fact("May be", bounds(setting))
         fact("Default", formats.clean(spelled(setting.default), 120) or "(empty)", "quiet")
         when = "at once" if setting.live else "from the service's next start"
@@ -278,17 +300,36 @@ class SettingsScreen(ListScreen):
         if setting.kind == "bool":
             if await self._sure(setting, not setting.value):
                 await self._tell_of(setting.key, not setting.value)
-        elif setting.choices:
+        elif setting.key == "console.theme":
+            await self._change_theme(setting)
+        elif (offered := choices(setting)) is not None:
+            # What may be anything else as well is also written by hand.
+            free = not setting.choices
             chosen = await self.app.push_screen_wait(
-                ChoiceScreen(setting.key, setting.choices, str(setting.value))
+                ChoiceScreen(setting.key, offered, spelled(setting.value), free)
             )
-            if chosen is not None:
-                await self._tell_of(setting.key, chosen)
+            if chosen is OTHER:
+                await self._write(setting)
+            elif chosen is not None:
+                await self._tell_of(setting.key, chosen.value or None)
         else:
-            await self.app.push_screen_wait(EditScreen(
-                setting.key, setting.help, spelled(setting.value), bounds(setting),
-                lambda text: self._set(setting.key, text),
-            ))  # fmt: skip
+            await self._write(setting)
+
+    async def _write(self, setting: schema.Setting) -> None:
+        """Have the value typed."""
+        await self.app.push_screen_wait(EditScreen(
+            setting.key, setting.help, spelled(setting.value), bounds(setting),
+            lambda text: self._set(setting.key, text),
+        ))  # fmt: skip
+
+    async def _change_theme(self, setting: schema.Setting) -> None:
+        """The themes are this console's: it knows which ones there are, and shows each."""
+        app = self.console_app
+        before = app.theme
+        chosen = await app.push_screen_wait(app.theme_screen())
+        if chosen is not None and (problem := await self._set(setting.key, chosen)):
+            app.theme = before
+            app.tell(problem, "error")
 
     async def _to_default(self, setting: schema.Setting) -> None:
         if await self._sure(setting, setting.default):
@@ -321,6 +362,8 @@ class SettingsScreen(ListScreen):
         now = formats.clean(spelled(done.value), 60) or "empty"
         later = " from the service's next start" if done.pending else ""
         app.tell(f"{formats.clean(done.key, 60)} is {now}{later or ' now'}.")
+        if done.note:
+            app.tell(formats.clean(done.note, 240), "warning")
         app.tell_unwritten(done.unwritten)
         app.follow_setting(done)
         return None

@@ -66,6 +66,9 @@ def test_no_tunnel() -> None:
     network = judge(Snapshot((LO, LAN), {INET: 2, INET6: 2})).network
     assert network.state is VpnState.ABSENT
     assert "No VPN is up" in (network.reason or "")
+    assert network.unnamed, "another may be named"
+    assert judge(Snapshot((LO, LAN), {INET: 2}), name="tun9").network.unnamed
+    assert not judge(Snapshot((LO, LAN, TUN), {INET: 2})).network.unnamed
 
 
 def test_a_tunnel_to_a_part_of_the_internet_is_not_the_vpn() -> None:
