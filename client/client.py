@@ -50,6 +50,7 @@ from client.model import (
     fingerprint,
 )
 from client.nic import MAX_MTU, MIN_MTU
+from client.nudge import Nudge
 from client.plan import Plan, find_gateway, known_ways, make_plan
 from client.reconnect import (
     FIRST_ROUNDS,
@@ -64,6 +65,7 @@ from client.reconnect import (
 from client.repeats import Repeats
 from client.report import Report
 from client.round import Round
+from client.routers import Stranger, Strangers, router_endpoints
 from client.search import Search
 from client.sessions import Sessions
 from client.system.files import FileWatch
@@ -139,8 +141,11 @@ class Client:
         self._round: Round | None = None
         self._plan: Plan | None = None
         self._hold: asyncio.Task[None] | None = None
-        self._nudge = asyncio.Event()
+        self._nudge = Nudge()
         self._settled = asyncio.Event()
+        self._strangers = Strangers()
+        self._elsewhere = False
+        """Whether this device was on other networks when ways were looked for before."""
         self._search = Search(self._ways, self._cable, self._usb_changed)
         self._pinged = 0.0
         self._following: asyncio.Task[None] | None = None
@@ -393,11 +398,9 @@ class Client:
         backoff = Backoff()
         leased = False
         while True:
-            await self._pause(backoff.next(random.random()))
+            await self._nudge.pause(backoff.next(random.random()))
             # A promise is pursued until somebody who may says no.
             pursued = leased or self._tunnel.promised
-            # While nothing is known of the path, short attempts find its return sooner.
-            timeout = min(self._config.connect_timeout, CONNECT_STEP * backoff.rounds)
             try:
                 await self._tunnel.keep()
                 await self._tunnel.prepare()
@@ -407,6 +410,10 @@ class Client:
                     raise
                 self._broken(_failed(error, Step.BROKEN))
                 continue
+            if pursued and self._elsewhere:
+                backoff.again()
+            # While nothing is known of the path, short attempts find its return sooner.
+            timeout = min(self._config.connect_timeout, CONNECT_STEP * backoff.rounds)
             sessions, ingress = self._session_maker(plan), self._trust.ingress
             current = Round(self, plan, ways, self._tunnel, sessions, ingress, timeout, self._cable)
             self._plan, self._round = plan, current
@@ -485,16 +492,6 @@ class Client:
             text = f"no virtual network interface yet: {error} {error.hint}"
             self._say(logging.WARNING, text)
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but not past news that the network has changed."""
-        self._nudge.clear()
-        if seconds > 0:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._nudge.wait()
-            except TimeoutError:
-                pass
-
     async def _hold_later(self) -> None:
         """The link has been broken for long: let applications know."""
         await asyncio.sleep(HOLD_SECONDS)
@@ -507,19 +504,34 @@ class Client:
     async def _ways(self, plan: Plan) -> tuple[TransportEndpoint, ...]:
         """Where the gateway may be reached now, the best first; the book learns of them."""
         await self._tunnel.look()
+        facts = self._tunnel.facts
+        self._elsewhere = self._strangers.look(facts)
         # A phone that was on the cable once is believed to be there when it is seen.
         found = [e for e in self._trust.dialled(plan) if plan.by_address or e.transport != "usb"]
+        # What was used last goes first, if it is as near as a guess is.
+        guesses = self._guesses(plan)
+        found[1:1] = self._strangers.without(guesses, time.monotonic())
         if plan.transport in ("auto", "usb"):
             phones = await usb_phones(self._cable, plan.port)
             found += phones.endpoints
             self._usb_lack = phones.lack
-        ways = in_order(classify(found, self._tunnel.mark), plan.transport)
-        self._book.know((*ways, *plan.endpoints))
+        ways = in_order(classify(found, facts), plan.transport)
+        self._book.know((*ways, *plan.endpoints, *guesses))
         await self._tunnel.reach(ways)
         return ways
 
+    def _guesses(self, plan: Plan) -> tuple[TransportEndpoint, ...]:
+        """Where the gateway may be though nobody has named the place.
+
+        Only for a gateway that has granted before: whoever is there instead can then learn
+        nothing (see `routers`).
+        """
+        if not plan.guessable:
+            return ()
+        return router_endpoints(self._tunnel.facts, plan.port, plan.transport)
+
     def _usb_changed(self) -> None:
-        self._nudge.set()
+        self._nudge.tell()
         self._search.hurry()
 
     def _session_maker(self, plan: Plan) -> Sessions:
@@ -545,6 +557,11 @@ class Client:
         self, endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float | None
     ) -> None:
         self._book.note(endpoint, outcome, why, seconds, time.time())
+
+    def stranger(self, endpoint: TransportEndpoint, stranger: Stranger) -> None:
+        self._report.count(f"router__{stranger.name}__refused")
+        if stranger.name != "later":
+            self._strangers.met(endpoint.host, time.monotonic())
 
     def met(self, gateway_key: bytes) -> Ending | None:
         """On first contact: note who is there; later: nobody else will do."""
@@ -663,7 +680,7 @@ class Client:
         self._host_changed = True
         if self._following is None or self._following.done():
             self._following = create_task(self._follow(), "client-follow")
-        self._nudge.set()
+        self._nudge.tell()
         self._search.hurry()
         self._look_due = True
         if self._run is not None and (self._looking is None or self._looking.done()):

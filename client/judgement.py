@@ -100,6 +100,14 @@ class Attached:
 
 
 @dataclass(frozen=True, slots=True)
+class Router:
+    """A default router: who passes on what goes to no network here."""
+
+    address: Address
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostFacts:
     """What this host is, but for the tunnel's own interface."""
 
@@ -112,6 +120,8 @@ class HostFacts:
     resolvers: frozenset[Address] = frozenset()
     scopes: tuple[str, ...] = ()
     """The interfaces on whose links an IPv6 link-local address may be."""
+    defaults: tuple[Router, ...] = ()
+    """Default routers, the one that the host prefers first."""
 
     def attached_to(self, address: Address) -> Attached | None:
         """The attached network that the address lies in."""

@@ -1,51 +1,40 @@
-"""What lies between this host and an endpoint: USB, a local network, or the phone's hotspot.
+"""What lies between this host and an endpoint: USB, a local network, the phone's hotspot, routers.
 
-Asked of the kernel without sending anything: a connected UDP socket says which
-address, hence which interface, would be used; sysfs says what that interface
-is. A wireless interface whose default router is the endpoint itself is a
-hotspot: the phone shares its own radio. Where sysfs or procfs cannot be read
-everything is a LAN, and only the order of attempts is less good.
+Nothing is sent: the host's facts say on which of its networks the endpoint is, hence by which
+interface it is reached, and sysfs says what that interface is. A wireless interface whose
+default router is the endpoint itself is a hotspot: the phone shares its own radio.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import ipaddress
-import socket
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from client.dial import open_datagram
+from client.judgement import HostFacts
 from client.model import EndpointKind, TransportEndpoint
+from client.system.interfaces import Nature, nature
 from reach.cable import Cable, PhoneState, lack
 
 CABLE_PATIENCE = 1.0
 """Seconds for the phones on the cable to be listed."""
 
-_SIOCGIFADDR = 0x8915
-_FLAG_GATEWAY = 0x2
-
 
 def classify(
-    endpoints: Iterable[TransportEndpoint], mark: int, system: Path = Path("/")
+    endpoints: Iterable[TransportEndpoint], facts: HostFacts, system: Path = Path("/")
 ) -> tuple[TransportEndpoint, ...]:
-    """The endpoints with their kinds as they are now. `system` is the root of sysfs and procfs."""
-    kinds: dict[str, EndpointKind] = {}
-    found = []
-    for endpoint in endpoints:
-        if endpoint.transport == "usb":
-            found.append(replace(endpoint, kind=EndpointKind.USB))
-            continue
-        kind = kinds.get(endpoint.host)
-        if kind is None:
-            interface = _interface_to(endpoint, mark)
-            kind = kind_of(interface, endpoint.host, system)
-            kinds[endpoint.host] = kind
-        found.append(replace(endpoint, kind=kind))
-    return tuple(found)
+    """The endpoints with their kinds as the host is now. `system` is the root of sysfs."""
+    return tuple(
+        replace(
+            endpoint,
+            kind=EndpointKind.USB
+            if endpoint.transport == "usb"
+            else kind_of(endpoint.host, facts, system),
+        )
+        for endpoint in endpoints
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,50 +61,23 @@ async def usb_phones(cable: Cable, port: int) -> Phones:
     return Phones(ready, lack(phones))
 
 
-def kind_of(interface: str | None, host: str, system: Path = Path("/")) -> EndpointKind:
-    """The kind of an endpoint at `host` that is reached by `interface`."""
-    if interface is None:
-        return EndpointKind.LAN
-    device = system / "sys/class/net" / interface
-    if "/usb" in str((device / "device").resolve()):
-        return EndpointKind.USB
-    if (device / "wireless").exists() and host in _routers(interface, system):
-        return EndpointKind.HOTSPOT
-    return EndpointKind.LAN
-
-
-def _interface_to(endpoint: TransportEndpoint, mark: int) -> str | None:
-    """The interface that packets to the endpoint would leave by; IPv4, else None."""
-    if ":" in endpoint.host:
-        scope = endpoint.host.partition("%")[2]
-        return scope if scope and not scope.isdecimal() else None
+def kind_of(host: str, facts: HostFacts, system: Path = Path("/")) -> EndpointKind:
+    """The kind of an endpoint at the address `host`, which may carry a %scope."""
+    text, _, scope = host.partition("%")
     try:
-        with open_datagram(endpoint, mark) as probe:
-            local = probe.getsockname()[0]
-            for _, name in socket.if_nameindex():
-                request = struct.pack("40s", name.encode())
-                try:
-                    answer = fcntl.ioctl(probe, _SIOCGIFADDR, request)
-                except OSError:
-                    continue
-                if socket.inet_ntoa(answer[20:24]) == local:
-                    return name
-    except OSError:
-        pass
-    return None
-
-
-def _routers(interface: str, system: Path) -> set[str]:
-    """IPv4 default routers by an interface (proc(5), /proc/net/route)."""
-    try:
-        lines = (system / "proc/net/route").read_text().splitlines()[1:]
-    except OSError:
-        return set()
-    found = set()
-    for line in lines:
-        fields = line.split()
-        if len(fields) < 8 or fields[0] != interface or int(fields[1], 16):
-            continue
-        if int(fields[3], 16) & _FLAG_GATEWAY:
-            found.add(str(ipaddress.IPv4Address(struct.pack("=I", int(fields[2], 16)))))
-    return found
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return EndpointKind.ROUTED
+    routed_by = {r.interface for r in facts.defaults if r.address == address}
+    network = facts.attached_to(address)
+    interface = scope or next(iter(routed_by), "") or (network.interface if network else "")
+    if not interface:
+        near = address.is_loopback or address.is_link_local or address in facts.own
+        return EndpointKind.LAN if near else EndpointKind.ROUTED
+    match nature(interface, system):
+        case Nature.USB:
+            return EndpointKind.USB
+        case Nature.WIRELESS if interface in routed_by:
+            return EndpointKind.HOTSPOT
+        case _:
+            return EndpointKind.LAN

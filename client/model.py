@@ -41,6 +41,8 @@ class EndpointKind(StrEnum):
     USB = "usb"
     LAN = "lan"
     HOTSPOT = "hotspot"
+    ROUTED = "routed"
+    """On none of this device's networks, as they are now: a router has to know the way."""
 
 
 class ClientError(Exception):
@@ -63,6 +65,8 @@ class TransportEndpoint:
     """An IP address; with `usb` the phone's serial number."""
     port: int
     kind: EndpointKind = EndpointKind.LAN
+    guessed: bool = field(default=False, compare=False)
+    """Nobody has named it: the gateway may be there, or anybody else. Not kept as such."""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -100,7 +104,8 @@ class KnownGateway:
     def seen_at(self, endpoint: TransportEndpoint, now: float) -> KnownGateway:
         """This gateway with `endpoint` as the one that worked last."""
         others = tuple(e for e in self.endpoints if str(e) != str(endpoint))
-        return replace(self, endpoints=(endpoint, *others)[:MAX_KNOWN_ENDPOINTS], last_seen=now)
+        here = replace(endpoint, guessed=False)
+        return replace(self, endpoints=(here, *others)[:MAX_KNOWN_ENDPOINTS], last_seen=now)
 
 
 class ClientStore(Protocol):

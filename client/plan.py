@@ -81,6 +81,12 @@ class Plan:
         return self.known is not None and self.secret is None
 
     @property
+    def guessable(self) -> bool:
+        """Whether the gateway may be tried where nobody has said that it is: IK hides from whoever
+        else is there who asks, and for whom."""
+        return self.public_key is not None and self.promised and not self.probing
+
+    @property
     def only_usb(self) -> bool:
         """Whether the gateway can be reached by the cable alone."""
         return self.transport == "usb" or all(e.transport == "usb" for e in self.endpoints)

@@ -253,6 +253,10 @@ class Backoff:
     def reset(self) -> None:
         self.rounds = 0
 
+    def again(self) -> None:
+        """This device is on other networks now: what failed before says little."""
+        self.rounds = min(self.rounds, 1)
+
     def next(self, random: float) -> float:
         """Seconds until the next attempt; `random` is in [0, 1)."""
         rounds, self.rounds = self.rounds, self.rounds + 1

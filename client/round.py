@@ -2,7 +2,8 @@
 
 Endpoints are raced for the connect and tried one by one for the handshake. A
 gateway that answers the connect but not the handshake (another device has its
-old address now) is left after `PATIENCE` when other endpoints may still work.
+old address now) is left after `PATIENCE` when other endpoints may still work. What comes of a
+guessed endpoint is nobody's word on the gateway, unless its key was proven there.
 
 A better endpoint that appears while a link runs is tried beside it (`improve`).
 Its session resumes with the ticket in hand; the moment the gateway grants it,
@@ -24,6 +25,7 @@ from client.ingress import Ingress
 from client.model import TransportEndpoint
 from client.plan import Plan
 from client.reconnect import REASONS, Ending, most_telling
+from client.routers import Stranger, who_was_it
 from client.stream_link import StreamLink
 from client.tasks import cancel, create_task
 from client.tunnel import Tunnel
@@ -67,6 +69,9 @@ class RoundOwner(Protocol):
         self, endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float | None
     ) -> None:
         """What became of an endpoint (see `endpoints.Tell`)."""
+
+    def stranger(self, endpoint: TransportEndpoint, stranger: Stranger) -> None:
+        """Who took a connection at a guessed endpoint has not proven the gateway's key."""
 
     def met(self, gateway_key: bytes) -> Ending | None:
         """Keys are agreed on with the holder of this key; how it ends if that will not do."""
@@ -121,6 +126,8 @@ class Round:
         self.link: LinkDriver | None = None
         self.granted = False
         """Whether a lease took effect in this round."""
+        self._shaken = False
+        """Whether the link's far end has proven its key."""
         self._race: Race | None = None
         self._trial: asyncio.Task[None] | None = None
         self._candidate: LinkDriver | None = None
@@ -146,6 +153,8 @@ class Round:
                 self._news = asyncio.Queue()
                 self.link = self._open(sock, endpoint)
                 ending = await self._serve(race)
+                if endpoint.guessed and not self._shaken:
+                    continue
                 if self.granted or (ending.authenticated and ending.reason in REASONS):
                     return ending
                 endings.append(ending)
@@ -198,12 +207,16 @@ class Round:
         """Tell how the attempt at an endpoint that was connected to came to nothing."""
         outcome = _OUTCOMES.get(ending.reason, Outcome.REFUSED)
         why = ending.detail or ending.reason.replace("_", " ")
+        if endpoint.guessed and endpoint.transport != "udp":
+            stranger = who_was_it(ending)
+            why = stranger.words
+            self._owner.stranger(endpoint, stranger)
         self._owner.tried(endpoint, outcome, why, race.seconds(endpoint))
 
     async def _serve(self, race: Race) -> Ending:
         """Until the link ends."""
         patience = self._patience(race)
-        shaken = False
+        self._shaken = False
         while True:
             try:
                 async with asyncio.timeout(patience):
@@ -220,7 +233,7 @@ class Round:
                 continue
             match news:
                 case Ending():
-                    if not shaken:
+                    if not self._shaken:
                         self._failed(race, link.endpoint, news)
                     return news
                 case Handshaken(gateway_key=key):
@@ -229,7 +242,7 @@ class Round:
                         link.close(CloseReason.HANDSHAKE_TIMEOUT)
                         self._failed(race, link.endpoint, wrong)
                         return wrong
-                    shaken = True
+                    self._shaken = True
                     seconds = race.seconds(link.endpoint)
                     self._owner.tried(link.endpoint, Outcome.WON, "", seconds)
                     # The secret is spent now, whatever comes of it.
@@ -251,7 +264,7 @@ class Round:
         assert self.link is not None
         if self.link.endpoint.transport == "udp":
             return DATAGRAM_PATIENCE if race.more else max(DATAGRAM_PATIENCE, self._timeout)
-        return PATIENCE if race.more else None
+        return PATIENCE if race.more or self.link.endpoint.guessed else None
 
     async def _use(self, link: LinkDriver, lease: LeaseConfig) -> Ending | None:
         """Have the host use the lease, unless it is refused."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from client.judgement import Address, Attached, HostFacts, Network
+from client.judgement import Address, Attached, HostFacts, Network, Router
 from client.system.resolv_conf import is_ours, nameservers
 from client.system.run import CommandError, Runner
 
@@ -26,6 +26,8 @@ NARROW = {4: 16, 6: 48}
 is a direction, in which no host's neighbours lie."""
 RESOLVED_UPSTREAM = Path("/run/systemd/resolve/resolv.conf")
 """Where systemd-resolved writes the servers that it asks."""
+_DOWN = frozenset({"linkdown", "dead"})
+"""What `ip` says of a route whose interface has no carrier, or is off."""
 
 
 class FactsReader:
@@ -43,6 +45,7 @@ class FactsReader:
         routed: dict[Network, None] = {}
         routers: set[Address] = set()
         scopes: list[str] = []
+        defaults: list[tuple[int, Router]] = []
         for device in self._ask("address", "show"):
             name = device.get("ifname", "")
             if name == interface:
@@ -62,6 +65,7 @@ class FactsReader:
             for route in routes[:MAX_ROUTES]:
                 hops = list(_hops(route))
                 routers.update(hop for hop in hops if hop is not None)
+                defaults += _defaults(route, interface)
                 network = _network(route.get("dst"))
                 if network is None or route.get("dev") == interface or route.get("type"):
                     continue
@@ -84,6 +88,7 @@ class FactsReader:
             frozenset(routers),
             self._resolvers,
             tuple(dict.fromkeys(scopes)),
+            tuple(dict.fromkeys(router for _, router in sorted(defaults, key=lambda d: d[0]))),
         )
 
     def _servers(self) -> frozenset[Address] | None:
@@ -115,10 +120,30 @@ def _is_up(device: dict[str, Any]) -> bool:
 
 def _hops(route: dict[str, Any]) -> Iterator[Address | None]:
     """The routers of a route; None for a hop that has none."""
-    hops: Iterable[dict[str, Any]] = route.get("nexthops") or (route,)
-    for hop in hops:
-        via = hop.get("via")
-        yield _address(hop.get("gateway") or (via.get("host") if isinstance(via, dict) else None))
+    for hop in _legs(route):
+        yield _router(hop)
+
+
+def _defaults(route: dict[str, Any], interface: str | None) -> Iterator[tuple[int, Router]]:
+    """The routers of a default route whose links are up, with the route's metric."""
+    if route.get("dst") != "default":
+        return
+    metric = route.get("metric")
+    for hop in _legs(route):
+        address, name = _router(hop), str(hop.get("dev") or route.get("dev") or "")
+        up = not _DOWN.intersection(hop.get("flags") or ())
+        if address is not None and name and name != interface and up:
+            yield metric if isinstance(metric, int) else 0, Router(address, name)
+
+
+def _legs(route: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """The parts of a route that each have a router: one, or those of a multipath route."""
+    return route.get("nexthops") or (route,)
+
+
+def _router(hop: dict[str, Any]) -> Address | None:
+    via = hop.get("via")
+    return _address(hop.get("gateway") or (via.get("host") if isinstance(via, dict) else None))
 
 
 def _address(text: object) -> Address | None:

@@ -389,7 +389,7 @@ class Endpoint:
     """`transport:address:port`."""
     transport: str
     kind: str
-    """`usb`, `lan` or `hotspot`."""
+    """`usb`, `lan`, `hotspot`, or `routed`: on none of this device's networks."""
     outcome: str
     """Of the last attempt: `won`, `slower`, `refused`, `timed_out`, `unreachable`; or `untried`."""
     reason: str | None = None

@@ -15,6 +15,7 @@ import pytest
 from client.client import Client
 from client.guard import GuardState
 from client.model import ClientConfig, ClientError, ClientState, MemoryStore, fingerprint
+from client.nudge import Nudge
 from tests.client.fakes import MemoryHost
 from tests.client.gateway_double import LEASE, GatewayDouble, Guest
 from tests.fakes.ports import free_port
@@ -438,14 +439,14 @@ async def test_a_known_gateway_that_is_away_is_sought_for_ever_behind_a_closed_d
         await device.client.connect("phone")
         assert device.host.log == ["prepare", "open_nic", "enforce block"], "before anything else"
         rounds = 0
-        real = device.client._pause
+        real = Nudge.pause
 
-        async def count(seconds: float) -> None:
+        async def count(nudge: Nudge, seconds: float) -> None:
             nonlocal rounds
             rounds += 1
-            await real(seconds)
+            await real(nudge, seconds)
 
-        device.client._pause = count  # type: ignore[method-assign]
+        monkeypatch.setattr(Nudge, "pause", count)
         await device.until(lambda: rounds > 5)
         assert device.state is ClientState.CONNECTING and guard(device) is GuardState.HOLDING
         await gateway.listen()

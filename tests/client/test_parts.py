@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,12 +13,10 @@ from hypothesis import strategies as st
 
 from client import resume, suite
 from client.dial import AllUnreachable, Race
-from client.kinds import kind_of
 from client.model import (
     MAX_KNOWN_ENDPOINTS,
     MAX_KNOWN_GATEWAYS,
     ClientError,
-    EndpointKind,
     KnownGateway,
     MemoryStore,
     TransportEndpoint,
@@ -202,33 +199,6 @@ def test_a_gateway_met_at_an_address_before_keeps_its_key() -> None:
     plan = make_plan(store, "127.0.0.1:47800", "auto")
     assert (plan.public_key, plan.by_address) == (known(1).public_key, True)
     assert make_plan(store, "127.0.0.2:47800", "auto").public_key is None
-
-
-@pytest.mark.parametrize(
-    ("interface", "host", "kind"),
-    [
-        ("usb0", "192.168.42.129", EndpointKind.USB),
-        ("wlan0", "192.168.43.1", EndpointKind.HOTSPOT),
-        ("wlan0", "192.168.43.7", EndpointKind.LAN),
-        ("eth0", "192.168.43.1", EndpointKind.LAN),
-        (None, "192.168.43.1", EndpointKind.LAN),
-    ],
-)
-def test_the_kind_of_an_endpoint(
-    tmp_path: Path, interface: str | None, host: str, kind: EndpointKind
-) -> None:
-    net = tmp_path / "sys/class/net"
-    hub = tmp_path / "sys/devices/pci0000:00/usb1/1-1/1-1:1.0"
-    for folder in (net / "usb0", net / "wlan0/wireless", net / "eth0", hub):
-        folder.mkdir(parents=True)
-    (net / "usb0/device").symlink_to(hub)
-    (tmp_path / "proc/net").mkdir(parents=True)
-    (tmp_path / "proc/net/route").write_text(
-        "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n"
-        "wlan0\t00000000\t012BA8C0\t0003\t0\t0\t600\t00000000\n"
-        "wlan0\t002BA8C0\t00000000\t0001\t0\t0\t600\t00FFFFFF\n"
-    )
-    assert kind_of(interface, host, tmp_path) is kind
 
 
 def test_what_is_kept_is_bounded() -> None:

@@ -130,6 +130,15 @@ def endpoint(
     return TransportEndpoint(by, host, 47800, kind)
 
 
+def test_on_other_networks_the_delays_begin_anew() -> None:
+    backoff = Backoff()
+    backoff.again()
+    assert backoff.next(0.5) == 0, "the first attempt is made at once"
+    delays = [backoff.next(0.5) for _ in range(9)]
+    backoff.again()
+    assert [backoff.next(0.5) for _ in range(9)] == delays
+
+
 def test_endpoints_by_kind_then_as_they_came_each_once() -> None:
     hotspot = endpoint("10.0.0.1", EndpointKind.HOTSPOT)
     first, second = endpoint("10.0.0.2"), endpoint("10.0.0.3")
