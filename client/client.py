@@ -28,7 +28,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from client import resume as resuming
 from client import suite
@@ -38,6 +38,7 @@ from client.events import Event, Events
 from client.flows import TunnelFlows
 from client.guard import GuardSnapshot, GuardWatch
 from client.history import CLOSED_HERE, MOVED, History, LinkRecord
+from client.hostnames import Ask, HostNames, explain
 from client.kinds import classify, usb_phones
 from client.model import (
     ClientConfig,
@@ -75,6 +76,7 @@ from client.tasks import cancel, create_task
 from client.trust import Trust
 from client.tunnel import Tunnel
 from client.wish import Wish
+from reach import names
 from reach.cable import Cable
 from reach.usb import system_cable
 from sealing.identity import generate_identity, public_key
@@ -110,14 +112,17 @@ class Client:
         host: Host | None = None,
         on_event: Callable[[Event], None] | None = None,
         cable: Cable | None = None,
+        ask: Ask = names.ask,
     ) -> None:
         """`host` is this Linux system unless a test gives another; `on_event` is told what
-        happens to the link (without it the log is). `cable` speaks to phones on USB."""
+        happens to the link (without it the log is). `cable` speaks to phones on USB, `ask`
+        looks names up."""
         self.on_change: Callable[[], None] = lambda: None
         self._store = store
         self._config = config
         self._tunnel = Tunnel(LinuxHost(config) if host is None else host, config)
         self._trust = Trust(self._tunnel, lambda name: self._report.count(name))
+        self._names = HostNames(self._tunnel, ask)
         self._looking: asyncio.Task[None] | None = None
         self._look_due = False
         self._watch = NetworkWatch(self._network_changed)
@@ -135,6 +140,8 @@ class Client:
         self._cable = system_cable() if cable is None else cable
         self._usb_lack = ""
         """Why there is no phone on the cable, as a reason of `reach.cable`."""
+        self._name_lack: Ending | None = None
+        """Why a name has led nowhere, where there is one."""
         self.flows = TunnelFlows(lambda: self._report.addresses)
         """The connections of this host that use the tunnel."""
         self._run: asyncio.Task[None] | None = None
@@ -208,6 +215,7 @@ class Client:
         self._watch.stop()
         self._resolver_watch.stop()
         await cancel(self._following)
+        await self._names.close()
         if on_purpose:
             await self.disconnect()
         else:
@@ -228,15 +236,17 @@ class Client:
     ) -> None:
         """Begin connecting; returns as soon as the attempt runs.
 
-        `target` is a pairing URI, a gateway's address (`HOST:PORT`, or `usb` for
-        the phone on the cable), a known gateway's name or fingerprint (or a
-        unique prefix of it), or None for the gateway seen last. A running
+        `target` is a pairing URI, a gateway's address or its host's name (`HOST:PORT`,
+        or `usb` for the phone on the cable), a known gateway's name or fingerprint (or
+        a unique prefix of it), or None for the gateway seen last. A running
         connection is given up first, and what it kept closed stays closed. To
         a known gateway the network is closed when this returns.
         `open_on_failure`: the weaker promise, or as configured. Raises
         ClientError for what cannot be tried at all: `uri_invalid`,
         `gateway_unknown`, `gateway_ambiguous`, `transport_unavailable`,
-        `nic_unavailable`. What goes wrong later is in the snapshot.
+        `nic_unavailable`, and, where a host's name is the only way, `name_unknown`,
+        `name_unanswered`, `name_unaskable`, `name_refused`. What goes wrong later is in the
+        snapshot.
 
         A first contact without a URI waits in state `asked` until `confirm` is called with the
         digits that the gateway shows. A `code` given here is that call, for the attempt
@@ -254,6 +264,7 @@ class Client:
         promised = self._tunnel.promised
         try:
             nic = await self._tunnel.prepare()
+            await self._check_name(plan)
         except BaseException:
             if not promised:
                 await self._tunnel.open()
@@ -274,6 +285,19 @@ class Client:
         if plan.known is not None and self._tunnel.promised:
             self._store.save_wanted(Wish(plan.known.fingerprint, weaker).text())
         self._begin(plan, nic.name)
+
+    async def _check_name(self, plan: Plan) -> None:
+        """Where nothing but a name leads to the gateway: see that it does. Raises ClientError."""
+        if plan.known is not None or not all(e.named for e in plan.endpoints):
+            return
+        for endpoint in plan.endpoints[:1]:
+            await self._tunnel.look()
+            addresses = await self._names.look(plan.endpoints, True)
+            problem = self._names.problem(endpoint.host)
+            if problem is not None:
+                raise explain(endpoint.host, problem.name, str(problem))
+            if not self._trust.dialled(plan, addresses):
+                raise explain(endpoint.host, "name_refused", self._trust.misled)
 
     def _begin(self, plan: Plan, interface: str) -> None:
         """Start the run."""
@@ -443,6 +467,12 @@ class Client:
                 ending = Ending("handshake_failed", plan.another, False)
             elif ending.reason == "unreachable" and plan.only_usb and self._usb_lack:
                 ending = Ending(self._usb_lack, authenticated=False)
+            elif (
+                ending.reason == "unreachable"
+                and self._name_lack
+                and all(way.guessed for way in ways)
+            ):
+                ending = self._name_lack
             if ending.reason == "nic_lost":
                 await self._renew()
             elif ending.reason in _NOT_RESUMABLE:
@@ -506,8 +536,11 @@ class Client:
         await self._tunnel.look()
         facts = self._tunnel.facts
         self._elsewhere = self._strangers.look(facts)
+        addresses = await self._names.look(plan.endpoints, all(e.named for e in plan.endpoints))
+        dialled = self._trust.dialled(plan, addresses)
+        self._name_lack = self._lack_of_names(plan, addresses)
         # A phone that was on the cable once is believed to be there when it is seen.
-        found = [e for e in self._trust.dialled(plan) if plan.by_address or e.transport != "usb"]
+        found = [e for e in dialled if plan.by_address or e.transport != "usb"]
         # What was used last goes first, if it is as near as a guess is.
         guesses = self._guesses(plan)
         found[1:1] = self._strangers.without(guesses, time.monotonic())
@@ -516,7 +549,8 @@ class Client:
             found += phones.endpoints
             self._usb_lack = phones.lack
         ways = in_order(classify(found, facts), plan.transport)
-        self._book.know((*ways, *plan.endpoints, *guesses))
+        kept = (e for e in plan.endpoints if e.host not in addresses)
+        self._book.know((*ways, *kept, *guesses))
         await self._tunnel.reach(ways)
         return ways
 
@@ -529,6 +563,20 @@ class Client:
         if not plan.guessable:
             return ()
         return router_endpoints(self._tunnel.facts, plan.port, plan.transport)
+
+    def _lack_of_names(self, plan: Plan, addresses: Mapping[str, tuple[str, ...]]) -> Ending | None:
+        """Tell of names that led nowhere; the last one's ending."""
+        lack = None
+        for endpoint in plan.endpoints:
+            problem = self._names.problem(endpoint.host)
+            if problem is not None and endpoint.host not in addresses:
+                why = f"{endpoint.host}: {problem}"
+                self._book.know((*(r.endpoint for r in self._book.read()), endpoint))
+                self.tried(endpoint, Outcome.UNREACHABLE, str(problem), None)
+                lack = Ending(problem.name, why, authenticated=False)
+        if lack is None and self._trust.misled:
+            lack = Ending("name_refused", self._trust.misled, authenticated=False)
+        return lack
 
     def _usb_changed(self) -> None:
         self._nudge.tell()

@@ -10,7 +10,8 @@ it. An endpoint is judged by itself and left out.
 Who named an endpoint decides what it may be. The *user* may dial this device (`ssh -L`, a
 forwarded port, a gateway on the same machine). What was *kept* - in a pairing URI or in the store,
 where the user's own endpoints are, too - may be loopback as it is commonly written. What a
-*gateway* told may not. An IPv6 address that stands for an IPv4 address is judged as that.
+*gateway* told, or a *name* led to, may not. An IPv6 address that stands for an IPv4 address is
+judged as that.
 
 Pure: no system is asked here. Sources: RFC 6890 (special-purpose addresses), RFC 1918, RFC
 6598, RFC 2544, RFC 4193 (where lease addresses come from), RFC 6052 and RFC 8215 (addresses
@@ -89,6 +90,8 @@ class Source(StrEnum):
     KEPT = "kept"
     """A pairing URI, or the store."""
     GATEWAY = "gateway"
+    NAME = "name"
+    """A host's name led there, by the word of whoever answers for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,8 @@ class HostFacts:
     routed: tuple[Network, ...] = ()
     """Further private networks that it has routes to: not in a lease's way, but told of."""
     routers: frozenset[Address] = frozenset()
-    resolvers: frozenset[Address] = frozenset()
+    resolvers: tuple[Address, ...] = ()
+    """The servers that names are asked of without the tunnel, in their order."""
     scopes: tuple[str, ...] = ()
     """The interfaces on whose links an IPv6 link-local address may be."""
     defaults: tuple[Router, ...] = ()
@@ -133,7 +137,7 @@ class HostFacts:
     def told(self) -> tuple[Network, ...]:
         """The private IPv4 networks for a gateway to choose lease addresses beside, at most
         MAX_TOLD, those first that a lease may not lie in."""
-        hosts = (*sorted(self.routers | self.resolvers | self.own, key=str),)
+        hosts = sorted({*self.routers, *self.resolvers, *self.own}, key=str)
         unique: dict[Network, None] = {}
         for network in (
             *(one.network for one in self.attached),

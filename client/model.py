@@ -15,6 +15,8 @@ from typing import Protocol
 
 from client.guard import GuardSnapshot
 from reach.cable import is_serial
+from vshp.constants import DEFAULT_PORT
+from vshp.spelling import parse_name
 
 MAX_KNOWN_GATEWAYS = 256
 """Gateways a store keeps; the one seen longest ago goes first."""
@@ -62,7 +64,7 @@ class TransportEndpoint:
     transport: str
     """`tcp`, `udp` or `usb`."""
     host: str
-    """An IP address; with `usb` the phone's serial number."""
+    """An IP address, or a host's name that leads to some; with `usb` the phone's serial number."""
     port: int
     kind: EndpointKind = EndpointKind.LAN
     guessed: bool = field(default=False, compare=False)
@@ -72,6 +74,11 @@ class TransportEndpoint:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.transport}:{host}:{self.port}"
 
+    @property
+    def named(self) -> bool:
+        """Whether the host is a name, which has to be looked up before it can be dialled."""
+        return self.transport != "usb" and not _is_address(self.host)
+
     @classmethod
     def parse(cls, text: str, kind: EndpointKind = EndpointKind.LAN) -> TransportEndpoint:
         """The inverse of `str()`; raises ClientError `bad_endpoint`."""
@@ -79,9 +86,9 @@ class TransportEndpoint:
         host, _, port = rest.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
         number = int(port) if port.isdecimal() and len(port) < 6 else 0
-        known = {"tcp": _is_address, "udp": _is_address, "usb": is_serial}.get(transport)
+        known = {"tcp": _is_host, "udp": _is_host, "usb": is_serial}.get(transport)
         if known is None or not known(host) or not 0 < number < 65536:
-            raise ClientError("bad_endpoint", f"{text!r} is not TRANSPORT:ADDRESS:PORT.")
+            raise ClientError("bad_endpoint", f"{text!r} is not TRANSPORT:HOST:PORT.")
         return cls(transport, host, number, kind)
 
 
@@ -262,6 +269,10 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_host(text: str) -> bool:
+    return _is_address(text) or parse_name(f"{text}:{DEFAULT_PORT}") is not None
 
 
 def fingerprint(public_key: bytes) -> str:

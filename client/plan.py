@@ -1,4 +1,4 @@
-"""What to connect to: a pairing URI, an address, a known gateway's name, or nothing."""
+"""What to connect to: a pairing URI, an address, a host's or a known gateway's name, or nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reach.cable import is_serial
 from vshp.config import Resume
 from vshp.constants import DEFAULT_PORT
 from vshp.endpoints import Endpoint
-from vshp.spelling import SpellingError, parse_place
+from vshp.spelling import Place, SpellingError, parse_name, parse_place
 from vshp.uri import PairingUri, UriError, is_uri
 
 TRANSPORTS = ("tcp", "udp", "usb")
@@ -108,7 +108,7 @@ def make_plan(store: ClientStore, target: str | None, transport: str) -> Plan:
     wanted = None if target is None else target.strip()
     if wanted is not None and is_uri(wanted):
         plan = _from_uri(store, wanted, transport)
-    elif wanted is not None and (there := parse_address(wanted)) is not None:
+    elif wanted is not None and (there := _place(store, wanted)) is not None:
         plan = _from_address(store, there, transport)
     else:
         plan = _from_known(find_gateway(store, wanted), transport)
@@ -138,10 +138,29 @@ def parse_address(text: str) -> tuple[TransportEndpoint, ...] | None:
         place = parse_place(text)
     except SpellingError:
         return None
-    if place is None:
-        return None
+    return None if place is None else _at(place)
+
+
+def _at(place: Place) -> tuple[TransportEndpoint, ...]:
     number = DEFAULT_PORT if place.port is None else place.port
     return tuple(TransportEndpoint(transport, place.host, number) for transport in ("tcp", "udp"))
+
+
+def _place(store: ClientStore, target: str) -> tuple[TransportEndpoint, ...] | None:
+    """The endpoints at that address or host; None when it is neither, or a known gateway's name.
+
+    Raises ClientError `bad_address`.
+    """
+    if (there := parse_address(target)) is not None:
+        return there
+    scheme = target.partition(":")[0]
+    if scheme in TRANSPORTS or any(g.name.lower() == target.lower() for g in store.gateways()):
+        return None
+    try:
+        place = parse_name(target)
+    except SpellingError as error:
+        raise ClientError("bad_address", str(error), error.hint) from None
+    return None if place is None else _at(place)
 
 
 def find_gateway(store: ClientStore, target: str | None) -> KnownGateway:
@@ -196,7 +215,8 @@ def _check_spelling(target: str) -> None:
             f"Write: vpnshare connect {serial[:60]} --transport {scheme}",
         )  # fmt: skip
     try:
-        parse_place(target)
+        if parse_name(target) is None:
+            parse_place(target)
     except SpellingError as error:
         raise ClientError("bad_address", str(error), error.hint) from None
 
@@ -204,9 +224,12 @@ def _check_spelling(target: str) -> None:
 def known_ways(
     told: Iterable[TransportEndpoint], before: tuple[TransportEndpoint, ...]
 ) -> tuple[TransportEndpoint, ...]:
-    """What is known of a gateway that has said where it listens now; the rest is kept behind."""
+    """What is known of a gateway that has said where it listens now; the rest is kept behind.
+
+    Names go first: they are the user's, and no gateway's list of addresses takes their room.
+    """
     unique: dict[str, TransportEndpoint] = {}
-    for endpoint in (*told, *before):
+    for endpoint in (*(e for e in before if e.named), *told, *before):
         unique.setdefault(str(endpoint), endpoint)
     return tuple(unique.values())[:MAX_KNOWN_ENDPOINTS]
 

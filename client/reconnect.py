@@ -20,6 +20,7 @@ from enum import StrEnum
 
 from client.model import ClientState, EndpointKind, TransportEndpoint
 from reach.cable import LACKS
+from reach.names import LACKS as NAME_LACKS
 
 
 class Step(StrEnum):
@@ -159,7 +160,7 @@ REASONS: dict[str, Rule] = {
         False,
         "The gateway cannot be reached. Are both devices on the same network, and is sharing on?",
     ),
-    **{lack: Rule(False, sentence) for lack, sentence in LACKS.items()},
+    **{lack: Rule(False, sentence) for lack, sentence in {**LACKS, **NAME_LACKS}.items()},
     "busy": Rule(False, "The gateway has too many requests or devices at the moment."),
     "shutdown": Rule(False, "The gateway's service has stopped."),
     "sharing_off": Rule(False, "The gateway's owner has turned sharing off."),

@@ -7,8 +7,9 @@ counts what is refused, and keeps the links' packet filter (`ingress`) in step.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from client.ingress import Ingress
 from client.judgement import HostFacts, LeaseAddresses, Source, judge_endpoint, judge_lease, scoped
@@ -32,6 +33,8 @@ class Trust:
         self._count = count
         self._lease: LeaseConfig | None = None
         self._peer = ""
+        self.misled = ""
+        """Why an address that a name led to was not dialled when `dialled` was asked last."""
 
     async def take(self, lease: LeaseConfig, endpoint: TransportEndpoint) -> Ending | None:
         """Judge a lease that came over a link to `endpoint`: None when it is in force now, else
@@ -63,17 +66,29 @@ class Trust:
         """Where the gateway says it listens, as far as it is believed."""
         return self._judged(by_transport(lease.endpoints), lambda _: Source.GATEWAY, lease)
 
-    def dialled(self, plan: Plan) -> list[TransportEndpoint]:
+    def dialled(
+        self, plan: Plan, addresses: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    ) -> list[TransportEndpoint]:
         """The plan's endpoints that may be dialled on this host as it is now; link-local ones on
-        each of its links."""
+        each of its links. Names are dialled at their `addresses`, after all that have one."""
 
         def source(endpoint: TransportEndpoint) -> Source:
             return Source.USER if endpoint.host in plan.given else Source.KEPT
 
+        self.misled = ""
+        led = [
+            replace(endpoint, host=address)
+            for endpoint in plan.endpoints
+            if endpoint.named
+            for address in addresses.get(endpoint.host, ())
+        ]
         facts = self._tunnel.facts
         return [
             replace(endpoint, host=host)
-            for endpoint in self._judged(plan.endpoints, source, self._lease)
+            for endpoint in (
+                *self._judged((e for e in plan.endpoints if not e.named), source, self._lease),
+                *self._judged(led, lambda _: Source.NAME, self._lease),
+            )
             for host in scoped(endpoint.host, facts)
         ]
 
@@ -92,6 +107,8 @@ class Trust:
                 if refusal is not None:
                     log.debug("%s is not dialled: %s", endpoint, refusal.sentence)
                     self._count(f"{refusal.name.replace('_', '__')}__refused")
+                    if source(endpoint) is Source.NAME:
+                        self.misled = refusal.sentence
                     continue
             taken.append(endpoint)
         return taken

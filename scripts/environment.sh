@@ -238,7 +238,8 @@ pip_lock() {
 }
 
 # install_packages run|dev: what the lock files say. The project itself is run where it lies.
-# What is good to have (discovery; pytun, without which the client opens the device by itself)
+# What is good to have (discovery; names of hosts; pytun, without which the client opens the
+# device by itself)
 # is left out where it has no wheel for this system.
 install_packages() {
     if [ "$1" = dev ]; then set -- run build dev; else set -- run; fi
@@ -247,8 +248,8 @@ install_packages() {
         return
     fi
     set -- native "$@"
-    extras=discovery
-    if [ "$(uname -m)" = x86_64 ]; then extras="discovery client"; fi
+    extras="discovery names"
+    if [ "$(uname -m)" = x86_64 ]; then extras="discovery names client"; fi
     # shellcheck disable=SC2086  # a list of words
     until pip_lock $extras "$@"; do
         lacking=$(without_wheel)

@@ -28,6 +28,8 @@ from services.version import running
 _CODES = {
     "gateway_unknown": Code.NOT_FOUND,
     "gateway_ambiguous": Code.CONFLICT,
+    "name_unknown": Code.NOT_FOUND,
+    "name_refused": Code.INVALID_PARAMS,
     "uri_invalid": Code.INVALID_PARAMS,
     "bad_address": Code.INVALID_PARAMS,
     "code_unasked": Code.CONFLICT,

@@ -2,6 +2,8 @@
 
     192.168.1.20    192.168.1.20:47800    fd00::1    [fd00::1]:47800    [fe80::1%wlan0]:47800
 
+    phone.lan    phone.lan:47800    phone:47800    phone.local
+
 What was evidently meant as such and is wrong gets a sentence about just that.
 Pairs of hexadecimal digits, eight at most, are (the beginning of) a fingerprint,
 not an IPv6 address.
@@ -16,6 +18,11 @@ from dataclasses import dataclass
 _FINGERPRINT = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){1,7}:?")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HOST_NAME = re.compile(r"(?=[^.]*[A-Za-z_-])[\w-]+(\.[\w-]+)*\.?", re.ASCII)
+_LABEL = r"[A-Za-z0-9_](?:[\w-]{0,61}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"(?=.*[A-Za-z])({_LABEL}(?:\.{_LABEL})*)\.?", re.ASCII)
+"""Letters, digits, hyphens (RFC 1123 section 2.1), and the underscores that people use."""
+MAX_NAME_LENGTH = 253
+"""Characters of a host's name (RFC 1035 section 2.3.4: 255 bytes on the wire)."""
 _MAX_SHOWN = 60
 EXAMPLES = "192.168.1.20:47800 or [fd00::1]:47800"
 
@@ -68,6 +75,21 @@ def parse_place(text: str) -> Place | None:
             raise _host_name(host)
         return None
     return Place(_ipv4(host), _port(text, port))
+
+
+def parse_name(text: str) -> Place | None:
+    """The host's name and port that are meant; None for what is no attempt at one.
+
+    A single word without a port is none: it is a gateway's name. Raises SpellingError.
+    """
+    text = text.strip()
+    host, colon, port = text.partition(":")
+    found = _NAME.fullmatch(host)
+    if found is None or _URL.match(text) or _FINGERPRINT.fullmatch(text):
+        return None
+    if len(found[1]) > MAX_NAME_LENGTH or not (colon or "." in host) or ":" in port:
+        return None
+    return Place(found[1].lower(), _port(text, port) if colon else None)
 
 
 def _bracketed(text: str) -> Place:

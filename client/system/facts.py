@@ -36,7 +36,7 @@ class FactsReader:
     def __init__(self, runner: Runner, resolv_conf: Path) -> None:
         self._runner = runner
         self._resolv_conf = resolv_conf
-        self._resolvers: frozenset[Address] = frozenset()
+        self._resolvers: tuple[Address, ...] = ()
 
     def read(self, interface: str | None) -> HostFacts:
         """The facts at this moment; `interface` is the tunnel's own. Takes some milliseconds."""
@@ -91,7 +91,7 @@ class FactsReader:
             tuple(dict.fromkeys(router for _, router in sorted(defaults, key=lambda d: d[0]))),
         )
 
-    def _servers(self) -> frozenset[Address] | None:
+    def _servers(self) -> tuple[Address, ...] | None:
         """The servers that the host asks without the tunnel; None while that cannot be seen."""
         texts = []
         for path in (self._resolv_conf, RESOLVED_UPSTREAM):
@@ -102,7 +102,7 @@ class FactsReader:
         if is_ours(texts[0]):
             return None
         servers = (_address(server) for text in texts for server in nameservers(text))
-        return frozenset(s for s in servers if s is not None and not s.is_loopback)
+        return tuple(dict.fromkeys(s for s in servers if s is not None and not s.is_loopback))
 
     def _ask(self, *arguments: str, family: int | None = None) -> list[dict[str, Any]]:
         options = [] if family is None else [f"-{family}"]

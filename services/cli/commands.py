@@ -149,9 +149,10 @@ def _flows(parser: argparse.ArgumentParser) -> None:
 
 
 def _connect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", nargs="*", metavar="-|URI|ADDRESS|GATEWAY",
+    parser.add_argument("target", nargs="*", metavar="-|URI|HOST|GATEWAY",
                         help="- to be asked for a pairing URI (or have it read from a pipe), "
-                        "ADDRESS:PORT, usb for the phone on the cable, or a known gateway "
+                        "HOST:PORT (an address or a name), usb for the phone on the cable, or a "
+                        "known gateway "
                         "(default: the last)")  # fmt: skip
     parser.add_argument("--transport", choices=TRANSPORTS, default="auto", help="(default: auto)")
     consent = parser.add_mutually_exclusive_group()
@@ -479,7 +480,8 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "connect", "Receive", "connect to a gateway", "services.cli.connecting:connect", _connect,
         ("vpnshare connect -", "vpnshare connect 192.168.1.20:47800",
-         "vpnshare connect 192.168.1.20:47800 --code 483920", "vpnshare connect",
+         "vpnshare connect 192.168.1.20:47800 --code 483920", "vpnshare connect phone.lan",
+         "vpnshare connect",
          "vpnshare connect phone --wait 20",
          "ssh phone vpnshare pair --json | jq -r .uri | vpnshare connect -"),
         "Exits with 0 when connected. A URI on the command line works, too, but stands in the\n"

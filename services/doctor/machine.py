@@ -53,6 +53,7 @@ EXTRAS = {
         "textual": ("there is no console", "textual"),
         "tomlkit": ("settings can be changed in the file only", "tomlkit"),
         "zeroconf": ("gateways are not found by themselves", "zeroconf"),
+        "aiodns": ("a gateway's name is asked of the system, before the tunnel only", "aiodns"),
         "usb": ("USB accessories cannot be used", "pyusb"),
     },
 }

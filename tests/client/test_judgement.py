@@ -37,7 +37,7 @@ FACTS = HostFacts(
     ),
     routed=(network("10.0.0.0/8"),),
     routers=frozenset({ip("192.168.1.1"), ip("10.77.1.254")}),
-    resolvers=frozenset({ip("10.77.2.53")}),
+    resolvers=(ip("10.77.2.53"),),
 )
 ADDRESSES = LeaseAddresses.of(LEASE)
 

@@ -224,7 +224,8 @@ def test_the_suite_by_setting_or_by_measurement() -> None:
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("phone:47800", "the name of a host"),
+        ("phone.lan:99999", "99999 is not one of 1 to 65535"),
+        ("tcp:47800", "names its transport"),
         (":99999", "names no address"),
         ("10.1.0.999", "999 is more than 255"),
         ("[::1", "no closing bracket"),
@@ -239,6 +240,28 @@ def test_a_target_that_was_meant_as_an_address_is_told_what_is_wrong(
     with pytest.raises(ClientError, match=re.escape(says)) as caught:
         make_plan(MemoryStore(), target, "auto")
     assert caught.value.name == "bad_address" and caught.value.hint
+
+
+def test_a_hosts_name_is_a_place_and_stays_a_name() -> None:
+    store = MemoryStore()
+    plan = make_plan(store, "Phone.LAN", "auto")
+    named = [TransportEndpoint(transport, "phone.lan", 47800) for transport in ("tcp", "udp")]
+    assert (list(plan.endpoints), plan.by_address, plan.public_key) == (named, True, None)
+    assert all(endpoint.named for endpoint in named) and not HERE.named
+    told = tuple(TransportEndpoint("tcp", f"10.0.0.{n}", 1) for n in range(MAX_KNOWN_ENDPOINTS))
+    kept = known_ways(told, (HERE, *named))
+    assert len(kept) == MAX_KNOWN_ENDPOINTS and kept[:2] == (*named,) and kept[2] == told[0]
+    store.save_gateway(replace(known(1), endpoints=kept))
+    assert make_plan(store, "phone.lan:47800", "auto").public_key == known(1).public_key
+
+
+def test_a_gateway_that_is_called_like_a_host_is_the_one_that_is_meant() -> None:
+    store = MemoryStore()
+    store.save_gateway(replace(known(1), name="phone.lan"))
+    assert make_plan(store, "Phone.lan", "auto").public_key == known(1).public_key
+    with pytest.raises(ClientError) as caught:
+        make_plan(store, "fone", "auto")
+    assert caught.value.name == "gateway_unknown", "a word alone is not looked up"
 
 
 def test_a_gateway_that_is_called_like_that_is_found_all_the_same() -> None:

@@ -159,13 +159,14 @@ def test_the_most_telling_failure_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["tcp:10.1.0.1:47800", "udp:[fd00::1]:1", "tcp:[fe80::1%eth0]:65535"]
+    "text",
+    ["tcp:10.1.0.1:47800", "udp:[fd00::1]:1", "tcp:[fe80::1%eth0]:65535", "tcp:phone.lan:47800"],
 )
 def test_endpoints_as_text_and_back(text: str) -> None:
     assert str(TransportEndpoint.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "tcp:", "tcp:host:1", "tcp:10.0.0.1:0", "x:10.0.0.1:1"])
+@pytest.mark.parametrize("text", ["", "tcp:", "tcp:a host:1", "tcp:10.0.0.1:0", "x:10.0.0.1:1"])
 def test_what_is_no_endpoint(text: str) -> None:
     with pytest.raises(Exception, match="is not TRANSPORT"):
         TransportEndpoint.parse(text)

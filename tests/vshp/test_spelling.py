@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vshp.spelling import Place, SpellingError, parse_place
+from vshp.spelling import MAX_NAME_LENGTH, Place, SpellingError, parse_name, parse_place
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,39 @@ def test_whatever_is_written_is_a_place_or_a_sentence(text: str) -> None:
     if place is not None:
         ipaddress.ip_address(place.host)
         assert place.port is None or 0 < place.port < 65536
+
+
+LONG = ".".join(["a" * 49] * 5) + ".abc"
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("phone.lan", "phone.lan", None),
+        (" Phone.Lan.:47800 ", "phone.lan", 47800),
+        ("phone:1", "phone", 1),
+        ("163.com", "163.com", None),
+        ("my_phone.local", "my_phone.local", None),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example", None),
+        (LONG[:MAX_NAME_LENGTH], LONG[:MAX_NAME_LENGTH], None),
+    ],
+)
+def test_names_of_hosts(text: str, host: str, port: int | None) -> None:
+    assert parse_name(text) == Place(host, port)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "phone", "", ".", "..", "a..b", "-a.b", "a-.b", "10.0.0.1", "10.0.0.1:1", "[::1]:1",
+        "fe80::1", "ab:cd:12:34:56:78:9a:bc", "ab:12", "my phone.lan", "a.b:80:90", "é.example",
+        "http://phone.lan", "a.b/c", "a" * 64 + ".b", LONG + "de", "a\nb.c", "a.\x1b[31m",
+    ],
+)  # fmt: skip
+def test_what_is_no_hosts_name(text: str) -> None:
+    assert parse_name(text) is None
+
+
+def test_a_hosts_name_with_a_bad_port_is_told() -> None:
+    with pytest.raises(SpellingError, match="99999 is not one of 1 to 65535"):
+        parse_name("phone.lan:99999")
