@@ -12,7 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.control import calling
-from services.control.methods import FLOW_SORTS, LEVELS, MAX_FLOWS, MAX_LOG_LINES, TRANSPORTS
+from services.control.methods import (
+    FLOW_SORTS,
+    LEVELS,
+    MAX_FLOWS,
+    MAX_INTERVAL,
+    MAX_LOG_LINES,
+    MIN_INTERVAL,
+    TRANSPORTS,
+)
 from services.version import PYTHONS
 
 
@@ -288,6 +296,38 @@ def _demo(parser: argparse.ArgumentParser) -> None:
                         help="with --no-console: say at the end what went through")  # fmt: skip
 
 
+def _api(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("method", nargs="?", metavar="METHOD",
+                        help="a method of the service (default: show them)")  # fmt: skip
+    _parameters(parser)
+    _role(parser)
+
+
+def _watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("topic", metavar="TOPIC", help="a method that is a topic")
+    _parameters(parser)
+    parser.add_argument("--interval", type=_interval, default=1.0, metavar="SECONDS",
+                        help="at most a line in so long (default: 1)")  # fmt: skip
+    _role(parser)
+
+
+def _parameters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("params", nargs="?", metavar="JSON", default="{}",
+                        help="its parameters, an object; -: from standard input")  # fmt: skip
+
+
+def _interval(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not MIN_INTERVAL <= value <= MAX_INTERVAL:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of seconds from {MIN_INTERVAL:g} to {MAX_INTERVAL:g}"
+        )
+    return value
+
+
 def _control(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--probe", action="store_true", help="only say which services run")
     parser.add_argument("--role", choices=("gateway", "client"), default="gateway")
@@ -548,6 +588,21 @@ COMMANDS: tuple[Command, ...] = (
         _status, ("vpnshare doctor", "vpnshare doctor --role client --json"),
         "Services that run examine themselves; otherwise this machine is looked at. Exits with\n"
         "1 when something is broken.",
+    ),
+    Command(
+        "api", "Look", "call a method of the control API", "services.cli.calls:api", _api,
+        ("vpnshare api", "vpnshare api peers",
+         "vpnshare api flows '{\"sort\":\"rate\",\"limit\":5}'",
+         "vpnshare api approve '{\"id\":\"3f\"}'"),
+        "Prints the result as JSON, and an error as JSON, too. Methods, parameters and what may\n"
+        "be relied on are in docs/api.md.",
+    ),
+    Command(
+        "watch", "Look", "follow a topic of the control API, a line of JSON a change",
+        "services.cli.calls:watch", _watch,
+        ("vpnshare watch peers | jq -c .", "vpnshare watch flows '{\"limit\":5}' --interval 5"),
+        "Each line is what `vpnshare api TOPIC` prints: first now, then when it has changed. When\n"
+        "the service ends it waits for the next one, and says so on standard error.",
     ),
     Command(
         "control", "", "the control socket on standard input and output, for `console --host`",

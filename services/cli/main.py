@@ -19,6 +19,9 @@ from services.control.errors import ControlError
 from services.room import explain
 from services.version import running
 
+SPEAK_JSON = ("api", "watch")
+"""Commands for programs: they print JSON without being told."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line (without the program's name); the exit code."""
@@ -31,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     except ControlError as exc:
         complain(exc.message, exc.hint)
         code = exit_code(exc)
-        if "--json" in args:
+        if "--json" in args or args[0] in SPEAK_JSON:
             _print_error(exc, code)
         return code
     except KeyboardInterrupt:

@@ -80,6 +80,14 @@ def printable(text: str) -> str:
     )
 
 
+def standard_output() -> int | None:
+    """Its descriptor; None where it has none."""
+    try:
+        return sys.stdout.fileno()
+    except (OSError, ValueError):
+        return None
+
+
 def _has_width() -> bool:
     return sys.stdout.isatty() or "COLUMNS" in os.environ
 

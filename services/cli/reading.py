@@ -18,6 +18,7 @@ from services.cli.output import (
     printable,
     rate,
     size,
+    standard_output,
     tell,
 )
 from services.cli.services import dial, running
@@ -388,7 +389,7 @@ FOLLOWED = 500
 
 def _follow(service: OneShot, as_json: bool, last: int, params: dict[str, str]) -> None:
     """Print what is new since line `last`, until the service ends or Ctrl-C."""
-    for page in service.watch("log", 0.3, None, limit=FOLLOWED, **params):
+    for page in service.watch("log", 0.3, None, standard_output(), limit=FOLLOWED, **params):
         if page.left_out and page.lines and page.lines[0].seq > last + 1:
             # Between the last line and this page there may be some: they are still kept.
             with dial(service.role) as other:

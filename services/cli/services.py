@@ -5,12 +5,15 @@ from __future__ import annotations
 from services import paths
 from services.control.elsewhere import advice, owner, whose
 from services.control.errors import ServiceUnavailable
-from services.control.oneshot import OneShot
+from services.control.oneshot import TIMEOUT, OneShot
 
 
-def dial(role: str) -> OneShot:
-    """A connection to the service of that role. Raises `ControlError`."""
-    return OneShot(str(paths.find().socket(role)), role)
+def dial(role: str, timeout: float = TIMEOUT) -> OneShot:
+    """A connection to the service of that role, for calls of at most `timeout` seconds.
+
+    Raises `ControlError`.
+    """
+    return OneShot(str(paths.find().socket(role)), role, timeout)
 
 
 def running(role: str | None = None) -> list[OneShot]:

@@ -34,8 +34,8 @@ SHARING = frozenset({
     "revoke", "share", "unshare", "up", "wireguard",
 })  # fmt: skip
 EITHER = frozenset({
-    "bundle", "console", "demo", "discover", "doctor", "down", "flows", "get", "join", "leave",
-    "logs", "restart", "service", "set", "settings", "status", "version",
+    "api", "bundle", "console", "demo", "discover", "doctor", "down", "flows", "get", "join",
+    "leave", "logs", "restart", "service", "set", "settings", "status", "version", "watch",
 })  # fmt: skip
 
 _VERBS = "|".join(sorted(RECEIVING | SHARING | EITHER))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 _LISTENS = 0x10000
 """__SO_ACCEPTCON among a socket's flags."""
-_ANYWHERE = ("console", "doctor", "down", "flows", "logs", "restart", "settings", "status")
+_ANYWHERE = ("api", "console", "doctor", "down", "flows", "logs", "restart", "settings", "status")
 _OF = {
     "gateway": ("leases", "pair", "peers", "requests", "share", "unshare", "wireguard"),
     "client": ("disconnect", "endpoints", "gateways", "history"),

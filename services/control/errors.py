@@ -18,24 +18,36 @@ class Code(IntEnum):
     """The codes of error answers."""
 
     PARSE_ERROR = -32700
+    """The line is no JSON."""
     INVALID_REQUEST = -32600
+    """It is no request of JSON-RPC 2.0, or too long."""
     METHOD_NOT_FOUND = -32601
+    """This service has no such method."""
     INVALID_PARAMS = -32602
+    """The parameters do not fit the method."""
     INTERNAL_ERROR = -32603
+    """A fault of the service; its log says more."""
 
     FAILED = 1
     """The operation was tried and did not succeed."""
     UNAVAILABLE = 3
     """No service answers on the socket."""
     NOT_FOUND = 4
+    """No such device, request, gateway, flow, setting..."""
     REFUSED = 5
     """Not permitted: another user's service, a read-only connection, a peer's denial."""
     TIMED_OUT = 6
+    """It took too long."""
     CONFLICT = 7
     """An id that fits several things, or a state that forbids the call."""
     BUSY = 8
     """A bound of the control socket was reached."""
     UNSUPPORTED_API = 9
+    """Service and client have no version of this API in common."""
+
+
+STOPPING = "stopping"
+"""The name of the error of a service that is about to end, and takes no call any more."""
 
 
 class ControlError(Exception):

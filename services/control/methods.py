@@ -338,6 +338,8 @@ class Method:
     """A method as both ends know it."""
 
     name: str
+    help: str
+    """What it does or answers, in a few words."""
     params: type
     result: Any
     """A record, or `list[record]`."""
@@ -352,56 +354,74 @@ def _table(*methods: Method) -> dict[str, Method]:
 _WRITE = Permission.WRITE
 
 COMMON = _table(
-    Method("hello", HelloParams, Hello),
-    Method("subscribe", SubscribeParams, Subscribed),
-    Method("unsubscribe", UnsubscribeParams, Done),
-    Method("logs", LogsParams, list[schema.LogLine], topic=True),
-    Method("log", LogsParams, schema.LogPage, topic=True),
-    Method("events", EventsParams, schema.EventPage, topic=True),
-    Method("settings", NoParams, list[schema.Setting], topic=True),
-    Method("set", SetParams, schema.Setting, _WRITE),
-    Method("doctor", NoParams, list[schema.Finding]),
-    Method("shutdown", NoParams, Done, _WRITE),
-)
+    Method("hello", "agree on a version of this API, and tell who is there", HelloParams, Hello),
+    Method("subscribe", "be sent snapshots of topics, as they change", SubscribeParams, Subscribed),
+    Method("unsubscribe", "end a subscription", UnsubscribeParams, Done),
+    Method("logs", "the newest log lines", LogsParams, list[schema.LogLine], topic=True),
+    Method("log", "the newest log lines, and what is missing before them",
+           LogsParams, schema.LogPage, topic=True),
+    Method("events", "the newest events, also of earlier runs",
+           EventsParams, schema.EventPage, topic=True),
+    Method("settings", "all settings of this service", NoParams, list[schema.Setting], topic=True),
+    Method("set", "change a setting", SetParams, schema.Setting, _WRITE),
+    Method("doctor", "examine everything that this service needs", NoParams, list[schema.Finding]),
+    Method("shutdown", "end the service", NoParams, Done, _WRITE),
+)  # fmt: skip
 
 GATEWAY = COMMON | _table(
-    Method("status", NoParams, schema.GatewayStatus, topic=True),
-    Method("share", NoParams, schema.GatewayStatus, _WRITE),
-    Method("unshare", NoParams, schema.GatewayStatus, _WRITE),
-    Method("relisten", RelistenParams, schema.GatewayStatus, _WRITE),
-    Method("pair", PairParams, schema.PairOffer, _WRITE),
-    Method("offers", NoParams, list[schema.OfferState], topic=True),
-    Method("requests", NoParams, list[schema.Request], topic=True),
-    Method("approve", IdParams, Done, _WRITE),
-    Method("deny", IdParams, Done, _WRITE),
-    Method("undeny", UndenyParams, Done, _WRITE),
-    Method("peers", NoParams, list[schema.Peer], topic=True),
-    Method("revoke", IdParams, Done, _WRITE),
-    Method("rename", RenameParams, Done, _WRITE),
-    Method("leases", NoParams, list[schema.Lease], topic=True),
-    Method("flows", FlowsParams, schema.Flows, topic=True),
-    Method("close_flow", FlowParams, Done, _WRITE),
-    Method("dns", NoParams, schema.Dns, topic=True),
-    Method("traffic", PeerTrafficParams, schema.Traffic, topic=True),
-    Method("wireguard", NoParams, schema.Wireguard, topic=True),
-    Method("wireguard_add", WireguardAddParams, schema.WireguardConfig, _WRITE),
-    Method("wireguard_invite", WireguardInviteParams, schema.WireguardConfig, _WRITE),
-    Method("wireguard_renew", WireguardRenewParams, schema.WireguardConfig, _WRITE),
-)
+    Method("status", "how sharing is", NoParams, schema.GatewayStatus, topic=True),
+    Method("share", "turn sharing on", NoParams, schema.GatewayStatus, _WRITE),
+    Method("unshare", "turn sharing off", NoParams, schema.GatewayStatus, _WRITE),
+    Method("relisten", "open the listening sockets anew",
+           RelistenParams, schema.GatewayStatus, _WRITE),
+    Method("pair", "make a pairing code", PairParams, schema.PairOffer, _WRITE),
+    Method("offers", "the last pairing codes, the newest first, and what became of them",
+           NoParams, list[schema.OfferState], topic=True),
+    Method("requests", "devices that wait for approval",
+           NoParams, list[schema.Request], topic=True),
+    Method("approve", "let a waiting device in", IdParams, Done, _WRITE),
+    Method("deny", "turn a waiting device away", IdParams, Done, _WRITE),
+    Method("undeny", "take a denial back", UndenyParams, Done, _WRITE),
+    Method("peers", "devices that were approved", NoParams, list[schema.Peer], topic=True),
+    Method("revoke", "end a device's pairing", IdParams, Done, _WRITE),
+    Method("rename", "give a device another name", RenameParams, Done, _WRITE),
+    Method("leases", "what approved devices were given, and how they use it",
+           NoParams, list[schema.Lease], topic=True),
+    Method("flows", "connections through the tunnel", FlowsParams, schema.Flows, topic=True),
+    Method("close_flow", "end a connection", FlowParams, Done, _WRITE),
+    Method("dns", "the leases' resolver", NoParams, schema.Dns, topic=True),
+    Method("traffic", "what went through in the last minutes",
+           PeerTrafficParams, schema.Traffic, topic=True),
+    Method("wireguard", "the WireGuard side, its devices and what is wrong with them",
+           NoParams, schema.Wireguard, topic=True),
+    Method("wireguard_add", "make a device for a WireGuard app",
+           WireguardAddParams, schema.WireguardConfig, _WRITE),
+    Method("wireguard_invite", "make a config for a WireGuard device that makes its own key",
+           WireguardInviteParams, schema.WireguardConfig, _WRITE),
+    Method("wireguard_renew", "make another key for a WireGuard device",
+           WireguardRenewParams, schema.WireguardConfig, _WRITE),
+)  # fmt: skip
 
 CLIENT = COMMON | _table(
-    Method("status", NoParams, schema.ClientStatus, topic=True),
-    Method("connect", ConnectParams, schema.ClientStatus, _WRITE),
-    Method("confirm", ConfirmParams, schema.ClientStatus, _WRITE),
-    Method("refuse", NoParams, schema.ClientStatus, _WRITE),
-    Method("disconnect", NoParams, schema.ClientStatus, _WRITE),
-    Method("flows", FlowsParams, schema.Flows, topic=True),
-    Method("endpoints", NoParams, list[schema.Endpoint], topic=True),
-    Method("history", NoParams, list[schema.LinkRecord], topic=True),
-    Method("gateways", NoParams, list[schema.KnownGateway], topic=True),
-    Method("traffic", TrafficParams, schema.Traffic, topic=True),
-    Method("forget", IdParams, Done, _WRITE),
-)
+    Method("status", "how the connection is", NoParams, schema.ClientStatus, topic=True),
+    Method("connect", "connect to a gateway", ConnectParams, schema.ClientStatus, _WRITE),
+    Method("confirm", "agree to the digits that the gateway shows",
+           ConfirmParams, schema.ClientStatus, _WRITE),
+    Method("refuse", "say that the digits are not the same, and give up",
+           NoParams, schema.ClientStatus, _WRITE),
+    Method("disconnect", "disconnect, and undo all changes to the system",
+           NoParams, schema.ClientStatus, _WRITE),
+    Method("flows", "connections through the tunnel", FlowsParams, schema.Flows, topic=True),
+    Method("endpoints", "where the gateway may be reached, the best first",
+           NoParams, list[schema.Endpoint], topic=True),
+    Method("history", "past links, the newest first",
+           NoParams, list[schema.LinkRecord], topic=True),
+    Method("gateways", "gateways that this device was approved by",
+           NoParams, list[schema.KnownGateway], topic=True),
+    Method("traffic", "what went through in the last minutes",
+           TrafficParams, schema.Traffic, topic=True),
+    Method("forget", "forget a gateway", IdParams, Done, _WRITE),
+)  # fmt: skip
 
 
 def _check_text(name: str, value: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services.control.calling import spoken
@@ -106,7 +107,10 @@ class OneShot:
         self._last_id += 1
         self._send(encode_request(self._last_id, method, params))
         while True:
-            answer = self._receive()
+            try:
+                answer = self._receive()
+            except TimeoutError:
+                raise self._late() from None
             if answer.method is not None:
                 continue
             if answer.error is not None:
@@ -115,11 +119,35 @@ class OneShot:
                 return answer.result
 
     def watch(
-        self, topic: str, interval: float, deadline: float | None, **params: Any
+        self,
+        topic: str,
+        interval: float,
+        deadline: float | None,
+        reader: int | None = None,
+        **params: Any,
     ) -> Iterator[Any]:
-        """Snapshots of one topic as records, until `deadline` (`time.monotonic`)."""
-        self.call("subscribe", topics=[topic], interval=interval, params={topic: params})
+        """Snapshots of one topic as records, until `deadline` (`time.monotonic`).
+
+        `reader` as in `watch_raw`.
+        """
         kind = self._methods[topic].result
+        for data in self.watch_raw(topic, interval, deadline, reader, params):
+            yield spoken(kind, from_json(kind, data, strict=False))
+
+    def watch_raw(
+        self,
+        topic: str,
+        interval: float,
+        deadline: float | None,
+        reader: int | None,
+        params: Mapping[str, Any],
+    ) -> Iterator[Any]:
+        """The same as plain JSON values, with the parameters as given.
+
+        `reader` is the descriptor that they are written to: when nobody reads there any more,
+        `BrokenPipeError` is raised at once, not at the next snapshot.
+        """
+        self.call("subscribe", topics=[topic], interval=interval, params={topic: params})
         while True:
             if deadline is not None:
                 left = deadline - time.monotonic()
@@ -129,11 +157,11 @@ class OneShot:
             else:
                 self._socket.settimeout(None)
             try:
-                answer = self._receive()
+                answer = self._receive(reader)
             except TimeoutError:
                 return
             if answer.method == "snapshot" and isinstance(answer.params, dict):
-                yield spoken(kind, from_json(kind, answer.params.get("data"), strict=False))
+                yield answer.params.get("data")
 
     def wait_closed(self, timeout: float) -> bool:
         """Whether the service hung up within `timeout` seconds (after `shutdown`)."""
@@ -163,7 +191,7 @@ class OneShot:
         except (ControlError, OSError):
             return None
 
-    def _receive(self) -> Answer:
+    def _receive(self, reader: int | None = None) -> Answer:
         while True:
             try:
                 line = self._lines.next_line()
@@ -173,11 +201,11 @@ class OneShot:
                 ) from None
             if line is not None:
                 return parse_answer(line)
+            if reader is not None:
+                self._wait(reader)
             try:
                 data = self._socket.recv(262144)
             except TimeoutError:
-                if self._last_id > 0 and self._socket.gettimeout() == TIMEOUT:
-                    raise self._late() from None
                 raise
             except OSError as exc:
                 raise unavailable(self.path, self.role, exc) from None
@@ -187,6 +215,19 @@ class OneShot:
                     f"See whether it runs: vpnshare status. {START[self.role]}",
                 )
             self._lines.feed(data)
+
+    def _wait(self, reader: int) -> None:
+        """Until something has come. Raises `BrokenPipeError` when `reader` has gone."""
+        # POLLERR and POLLHUP are told without being asked for (poll(2)).
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(reader, 0)
+        timeout = self._socket.gettimeout()
+        ready = poll.poll(None if timeout is None else timeout * 1000)
+        if not ready:
+            raise TimeoutError
+        if all(descriptor == reader for descriptor, _ in ready):
+            raise BrokenPipeError
 
     def _late(self) -> ControlError:
         return ControlError(

@@ -36,7 +36,7 @@ from services.control.codec import (
     parse_request,
     to_json,
 )
-from services.control.errors import Code, ControlError
+from services.control.errors import STOPPING, Code, ControlError
 from services.control.methods import (
     Done,
     Hello,
@@ -259,7 +259,8 @@ class _Connection(asyncio.Protocol):
     async def _answer(self, request: Request) -> None:
         try:
             if self._server.closing:
-                raise ControlError(Code.FAILED, f"The {self._registry.role} service is stopping.")
+                sentence = f"The {self._registry.role} service is stopping."
+                raise ControlError(Code.FAILED, sentence, name=STOPPING)
             method = self._registry.find(request.method, self._permission)
             params = self._registry.params(method, request.params)
             if method.name in SESSION_METHODS:

@@ -28,7 +28,7 @@ CALLED = "./vpnshare"
 HINTS = hints.everywhere()
 NOT_RUN = frozenset({
     "bundle", "client", "connect", "console", "demo", "down", "gateway", "join", "leave", "restart",
-    "service", "up",
+    "service", "up", "watch",
 })  # fmt: skip
 """They change the machine, or stay: their words are parsed and no more."""
 NO_SINK = frozenset({"print", "write", "paint", "Text", "append", "assemble", "prose", "span"})
