@@ -13,8 +13,9 @@ import sys
 from types import FrameType
 from typing import Any, cast
 
-from client.link import _ZERO_HEADER, Link
+from client.link import Link
 from client.nic import VNET_HEADER_SIZE
+from client.walk import ZERO_HEADER
 from vshp.constants import FRAME_HEADER, FRAME_HEADER_SIZE, MIN_PACKET
 from vshp.core import PacketHandler, PacketsHandler
 from vshp.frames import FrameType as Kind
@@ -35,7 +36,7 @@ def blind(link: Link) -> PacketHandler:
             if offload:
                 write(fd, buf[start - VNET_HEADER_SIZE : end])
             elif vnet_header:
-                writev(fd, (_ZERO_HEADER, buf[start:end]))
+                writev(fd, (ZERO_HEADER, buf[start:end]))
             else:
                 write(fd, buf[start:end])
         except BlockingIOError:
@@ -60,7 +61,7 @@ def blind_to_all(link: Link) -> PacketsHandler:
                 break
             try:
                 if vnet_header:
-                    writev(fd, (_ZERO_HEADER, buf[start:tail]))
+                    writev(fd, (ZERO_HEADER, buf[start:tail]))
                 else:
                     write(fd, buf[start:tail])
             except BlockingIOError:

@@ -18,24 +18,18 @@ import struct
 
 from client.judgement import HostFacts, LeaseAddresses, from_far
 from vshp.config import LeaseConfig
-from vshp.constants import FRAME_HEADER, OFFLOAD_HEADER_SIZE
 
 MAX_PAIRS = 4096
 
 IPV4_START = 0x45
 """Version 4, and a header without options (RFC 791 3.1)."""
 IPV4_HEADER, IPV6_HEADER = 20, 40
-_IPV4_HEAD, _IPV6_HEAD = "B11xQ", "B7x32s"
-ipv4_head = struct.Struct("<" + _IPV4_HEAD).unpack_from
+IPV4_HEAD, IPV6_HEAD = "B11xQ", "B7x32s"
+"""What counts of a packet, in `struct`'s letters: its first byte and its pair."""
+ipv4_head = struct.Struct("<" + IPV4_HEAD).unpack_from
 """First byte, and the pair as a number: 20 bytes (RFC 791 3.1)."""
 ipv6_pair = struct.Struct("8x32s").unpack_from
 """The pair as bytes: 40 bytes (RFC 8200 section 3)."""
-ipv4_frame = struct.Struct(FRAME_HEADER + _IPV4_HEAD).unpack_from
-ipv6_frame = struct.Struct(FRAME_HEADER + _IPV6_HEAD).unpack_from
-"""VSHP's frame header, and the first byte and the pair of the packet behind it."""
-ipv4_offload_frame = struct.Struct(f"{FRAME_HEADER}{OFFLOAD_HEADER_SIZE}x{_IPV4_HEAD}").unpack_from
-ipv6_offload_frame = struct.Struct(f"{FRAME_HEADER}{OFFLOAD_HEADER_SIZE}x{_IPV6_HEAD}").unpack_from
-"""The same, with the virtio header between the two."""
 
 
 class Ingress:

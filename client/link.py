@@ -10,8 +10,8 @@ watched on the loop's fast lane (`eventloop.poller`), carry the packets:
   kernel's own TCP feels them.
 - gateway to NIC: for each packet in what was received the session calls back,
   and it is written to the NIC from where it lies. The virtio header, where
-  there is one, is the ten bytes before it. Over a stream a loop of ours walks a
-  record's frames first and takes the packets that are like others before.
+  there is one, is the ten bytes before it. Over a stream `walk` goes over a record's
+  frames first and takes the packets that are like others before.
 
   What may not enter this device (`ingress`) is dropped first.
 
@@ -29,36 +29,19 @@ import select
 from time import monotonic
 
 from client.driver import LinkOwner
-from client.ingress import (
-    IPV4_HEADER,
-    IPV4_START,
-    IPV6_HEADER,
-    Ingress,
-    ipv4_frame,
-    ipv4_head,
-    ipv4_offload_frame,
-    ipv6_frame,
-    ipv6_offload_frame,
-    ipv6_pair,
-)
+from client.ingress import IPV4_START, IPV6_HEADER, Ingress, ipv4_head, ipv6_pair
 from client.model import TransportEndpoint
 from client.nic import VNET_HEADER_SIZE, Nic
 from client.reconnect import Ending
+from client.walk import ZERO_HEADER, known_into_nic
 from eventloop.poller import running_poller
 from sealing.errors import ProtocolError
 from vshp.config import CloseReason, LeaseConfig
-from vshp.constants import FRAME_HEADER_SIZE
 from vshp.core import PacketHandler, PacketsHandler
 from vshp.datagram_session import DatagramClientSession
 from vshp.events import LinkDead, PeerClosed
-from vshp.frames import FrameType
 from vshp.session import ClientSession
 from vshp.states import State
-
-_IP_PACKET = int(FrameType.IP_PACKET)
-_IP_PACKET_OFFLOAD = int(FrameType.IP_PACKET_OFFLOAD)
-_ZERO_HEADER = bytes(VNET_HEADER_SIZE)
-"""A virtio header that asks for nothing: the packet is finished."""
 
 
 class _NicReader:
@@ -271,7 +254,7 @@ class Link:
                         return
                     write(fd, buf[start - VNET_HEADER_SIZE : end])
                 elif vnet_header:
-                    writev(fd, (_ZERO_HEADER, buf[start:end]))
+                    writev(fd, (ZERO_HEADER, buf[start:end]))
                 else:
                     write(fd, buf[start:end])
             except BlockingIOError:
@@ -283,58 +266,11 @@ class Link:
 
     def _known_into_nic(self) -> PacketsHandler:
         """The same for packets of pairs that passed before, as one loop over a record's frames:
-        of small packets there are so many that each call between session and NIC counts.
-
-        Packets follow others of their kind. So frames are read as those of the last packet's
-        first byte were, and once more where it differs.
-        """
-        write, writev, fd = os.write, os.writev, self._nic_fd
-        passed, usual = self._ingress.passed, IPV4_START
-        offload, bare = self._offload, self._vnet_header and not self._offload
-        packet_kind = _IP_PACKET_OFFLOAD if offload else _IP_PACKET
-        ahead = VNET_HEADER_SIZE if offload else 0
-        ipv4 = ipv4_offload_frame if offload else ipv4_frame, ahead + IPV4_HEADER
-        ipv6 = ipv6_offload_frame if offload else ipv6_frame, ahead + IPV6_HEADER
-        head, shortest = ipv4
-
-        def packets(buf: memoryview, at: int, end: int) -> int:
-            nonlocal head, usual, shortest
-            carried, last = 0, None
-            while at < end:
-                kind, size, high, first, pair = head(buf, at)
-                if first != usual:
-                    if first == IPV4_START:
-                        head, shortest = ipv4
-                    elif first >> 4 == 6:
-                        head, shortest = ipv6
-                    else:
-                        break
-                    usual = first
-                    continue
-                start = at + FRAME_HEADER_SIZE
-                tail = start + size
-                if pair != last:
-                    if pair not in passed:
-                        break
-                    # Of this record alone: what has passed may be forgotten after it.
-                    last = pair
-                if kind != packet_kind or size < shortest or tail > end or high:
-                    break
-                try:
-                    if bare:
-                        writev(fd, (_ZERO_HEADER, buf[start:tail]))
-                    else:
-                        write(fd, buf[start:tail])
-                except BlockingIOError:
-                    self._count("nic__queue_full__dropped")
-                except OSError:
-                    self._count("nic__write_refused__dropped")
-                carried += size - ahead
-                at = tail
-            self.received_packets_bytes += carried
-            return at
-
-        return packets
+        of small packets there are so many that each call between session and NIC counts."""
+        bare = self._vnet_header and not self._offload
+        return known_into_nic(
+            self, self._count, self._nic_fd, self._ingress.passed, self._offload, bare
+        )
 
     def _no_nic(self, buf: memoryview, start: int, end: int, offload: bool) -> None:
         """Before the NIC is set up, packets go nowhere."""

@@ -52,6 +52,8 @@ _IP_PACKET = int(FrameType.IP_PACKET)
 _IP_PACKET_OFFLOAD = int(FrameType.IP_PACKET_OFFLOAD)
 _REKEY = int(FrameType.REKEY)
 _NO_FRAME = -1
+_OPEN, _CLOSED = State.OPEN, State.CLOSED
+"""A member is no plain attribute of its Enum before Python 3.12."""
 _MIN_OFFLOAD = OFFLOAD_HEADER_SIZE + MIN_PACKET
 
 
@@ -63,6 +65,7 @@ class StreamTransport(SessionCore):
     _start: int
     _end: int
     _min_free: int
+    _opened: memoryview
 
     def __init__(self, now: float, rng: Random) -> None:
         super().__init__(now, rng)
@@ -71,7 +74,7 @@ class StreamTransport(SessionCore):
         """Records opened: the counter of the next one."""
         self._resize_buffer(EARLY_RECEIVE_BUFFER, b"")
         self._max_record = MAX_EARLY_RECORD_PLAINTEXT + TAG_SIZE
-        self._scratch = _scratch(MAX_EARLY_RECORD_PLAINTEXT)
+        self._new_scratch(MAX_EARLY_RECORD_PLAINTEXT)
         self._key: RecordKey | None = None
         self._decrypt_into: Transform
         self._nonce: NonceMaker
@@ -103,7 +106,7 @@ class StreamTransport(SessionCore):
         before = self.records
         sent = self.writer.records - self._answers
         try:
-            if self._key is None and self.state is not State.CLOSED:
+            if self._key is None and self.state is not _CLOSED:
                 self._handshake_bytes(now)
             if self._key is not None:
                 self._open_records(now)
@@ -113,7 +116,7 @@ class StreamTransport(SessionCore):
             self._fail(error)
             raise
         finally:
-            if self.state is State.CLOSED or self._start == self._end:
+            if self.state is _CLOSED or self._start == self._end:
                 self._start = self._end = 0
         if self.records != before:
             self._sent_when_heard = sent
@@ -129,11 +132,12 @@ class StreamTransport(SessionCore):
             start = self._start
             end = self._end
             scratch = self._scratch
+            opened = self._opened
             decrypt_into = self._decrypt_into
             nonce = self._nonce
             on_packet = self.on_packet
             max_record = self._max_record
-            is_open = self.state is State.OPEN
+            is_open = self.state is _OPEN
             offload = is_open and self.lease is not None and self.lease.offload
             # What a lease is for, told by one look at a frame's header; the rest takes longer.
             usual = _IP_PACKET_OFFLOAD if offload else _IP_PACKET if is_open else _NO_FRAME
@@ -156,12 +160,14 @@ class StreamTransport(SessionCore):
                 if not is_open and counter >= MAX_EARLY_RECORDS:
                     raise PeerViolation("early_records_flooded")
                 fill = size - TAG_SIZE
+                if fill != len(opened):
+                    self._opened = opened = scratch[:fill]
                 try:
                     decrypt_into(
                         nonce(0, counter),
                         buffer[start + RECORD_HEADER_SIZE : stop],
                         None,
-                        scratch[:fill],
+                        opened,
                     )
                 except InvalidTag:
                     raise AuthFailed("record_forged") from None
@@ -197,9 +203,9 @@ class StreamTransport(SessionCore):
                     else:
                         control = True
                         self._control(kind, bytes(scratch[at:tail]), tail == fill, now)
-                        if self.state is State.CLOSED:
+                        if self.state is _CLOSED:
                             return
-                        is_open = self.state is State.OPEN
+                        is_open = self.state is _OPEN
                         offload = is_open and self.lease is not None and self.lease.offload
                         usual = _NO_FRAME
                     at = tail
@@ -212,7 +218,7 @@ class StreamTransport(SessionCore):
             assert self._key is not None
             self._use(self._key.successor())
             self._count("record__rekey__received")
-        elif kind == _IP_PACKET_OFFLOAD and self.state is State.OPEN:
+        elif kind == _IP_PACKET_OFFLOAD and self.state is _OPEN:
             raise FrameMisplaced("offload_not_negotiated")
         else:
             self._on_frame(kind, body, now)
@@ -224,7 +230,7 @@ class StreamTransport(SessionCore):
 
     def _handshake_bytes(self, now: float) -> None:
         """Preamble and messages, as far as they have come."""
-        while self._key is None and self.state is not State.CLOSED:
+        while self._key is None and self.state is not _CLOSED:
             taken = self._handshake_step(self._buffer[self._start : self._end], now)
             if not taken:
                 return
@@ -299,7 +305,7 @@ class StreamTransport(SessionCore):
             self._widened = True
             writer.widen()
             self._resize_buffer(RECEIVE_BUFFER, bytes(self._buffer[self._start : self._end]))
-            self._scratch = _scratch(MAX_RECORD_PLAINTEXT)
+            self._new_scratch(MAX_RECORD_PLAINTEXT)
             self._max_record = MAX_RECORD_PLAINTEXT + TAG_SIZE
         else:
             # Packets batched under the old terms leave under them.
@@ -314,7 +320,8 @@ class StreamTransport(SessionCore):
         self._start, self._end = 0, len(live)
         self._min_free = min(RECEIVE_BUFFER_MIN_FREE, size // 4)
 
-
-def _scratch(size: int) -> memoryview:
-    """Where records are opened."""
-    return memoryview(bytearray(size + MAX_PEEK))
+    def _new_scratch(self, size: int) -> None:
+        """Where records are opened."""
+        self._scratch = memoryview(bytearray(size + MAX_PEEK))
+        self._opened = self._scratch[:0]
+        """The last record's plaintext: one like it is as long."""

@@ -6,7 +6,7 @@ What comes out has to be the same as if there were no such loop.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -231,3 +231,63 @@ async def test_a_nic_that_is_full_loses_packets_by_name(receiver: Receiver) -> N
     lost = receiver.dropped()["nic__queue_full__dropped"]
     assert 0 < lost < 600 and len(receiver.got) == 600 - lost
     assert receiver.link.received_packets_bytes == 601 * len(known)
+
+
+def padded(packet: bytes, size: int) -> bytes:
+    return packet + bytes(size - len(packet))
+
+
+def alike(make: Callable[[str], bytes], count: int, size: int = 100) -> list[bytes]:
+    """Packets that differ in what nobody looks at."""
+    return [padded(make(f"{n}"), size) for n in range(count)]
+
+
+@pytest.mark.parametrize("make", [ipv4, ipv6], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("how", SMUGGLED)
+async def test_nothing_is_smuggled_in_among_packets_that_are_alike(
+    receiver: Receiver, make: Callable[[str], bytes], how: str
+) -> None:
+    receiver.hear(ipv4("a"), ipv6("b"))
+    packets = alike(make, 18)
+    for _ in range(3):
+        assert receiver.hear(*packets) == packets
+    bad = SMUGGLED[how]
+    if "cut off" not in how:
+        bad = padded(bad, 100)
+    places = (0, 1, 7, 8, 17)
+    for at in places:
+        assert receiver.hear(*packets[:at], bad, *packets[at:]) == packets
+        others = [*packets[:at], *packets[at + 1 :]]
+        assert receiver.hear(*packets[:at], bad, *packets[at + 1 :]) == others
+        assert receiver.hear(*packets) == packets
+    assert sum(receiver.dropped().values()) == 2 * len(places)
+
+
+@pytest.mark.parametrize("make", [ipv4, ipv6], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize(("count", "size"), [(20, 100), (1, 9000)], ids=["many", "one large"])
+async def test_packets_that_were_alike_are_looked_at_anew_when_the_host_changes(
+    receiver: Receiver, make: Callable[[str], bytes], count: int, size: int
+) -> None:
+    packets = alike(make, count, size)
+    for _ in range(4):
+        assert receiver.hear(*packets) == packets
+    receiver.ingress.admit(None, HostFacts())
+    assert receiver.hear(*packets) == []
+    assert receiver.dropped() == {"ingress__destination__dropped": count}
+    receiver.ingress.admit(receiver.lease, HostFacts())
+    for _ in range(4):
+        assert receiver.hear(*packets) == packets
+
+
+async def test_a_nic_that_is_full_loses_packets_that_are_alike_by_name(receiver: Receiver) -> None:
+    packets = alike(ipv4, 60, 1400)
+    for _ in range(4):
+        assert receiver.hear(*packets) == packets
+    for _ in range(10):
+        for packet in packets:
+            receiver.both.gateway.writer.frame(receiver.kind, receiver.front + packet)
+        receiver.both.gateway.writer.flush()
+    receiver.hear()
+    lost = receiver.dropped()["nic__queue_full__dropped"]
+    assert 0 < lost < 600 and len(receiver.got) == 600 - lost
+    assert receiver.link.received_packets_bytes == 840 * 1400
