@@ -25,6 +25,7 @@ as long as it takes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -39,7 +40,7 @@ from client.flows import TunnelFlows
 from client.guard import GuardSnapshot, GuardWatch
 from client.history import CLOSED_HERE, MOVED, History, LinkRecord
 from client.hostnames import Ask, HostNames, explain
-from client.kinds import classify, usb_phones
+from client.kinds import Phones, classify, usb_phones
 from client.model import (
     ClientConfig,
     ClientError,
@@ -94,6 +95,8 @@ REFUSAL_SECONDS = 5.0
 """For an attempt to end whose digits were refused."""
 PING_PAUSE = 1.0
 """Seconds between pings for news of the network, however much of it there is."""
+ALLOW_SECONDS = 60.0
+"""For the person at a phone on the cable to let this device speak to it."""
 FOLLOW_PAUSE = 1.0
 """Seconds until what keeps traffic in is tried again, where the host did not take it."""
 
@@ -137,9 +140,9 @@ class Client:
         self._guard = GuardWatch()
         self._events = Events(on_event)
         self._repeats = Repeats()
-        self._cable = system_cable() if cable is None else cable
-        self._usb_lack = ""
-        """Why there is no phone on the cable, as a reason of `reach.cable`."""
+        self._cable = system_cable(config.state_dir) if cable is None else cable
+        self._phones = Phones()
+        """What was on the cable when last looked at."""
         self._name_lack: Ending | None = None
         """Why a name has led nowhere, where there is one."""
         self.flows = TunnelFlows(lambda: self._report.addresses)
@@ -153,7 +156,7 @@ class Client:
         self._strangers = Strangers()
         self._elsewhere = False
         """Whether this device was on other networks when ways were looked for before."""
-        self._search = Search(self._ways, self._cable, self._usb_changed)
+        self._search = Search(self._ways)
         self._pinged = 0.0
         self._following: asyncio.Task[None] | None = None
         self._host_changed = False
@@ -224,6 +227,7 @@ class Client:
                 self._round.link.drop()
             await self._end_run()
         await self.flows.stop()
+        await self._cable.close()
         self._tunnel.close()
 
     async def connect(
@@ -399,6 +403,7 @@ class Client:
         """Rounds until a final refusal. Cancelling it ends the run, and opens nothing."""
         sentence = "The client failed unexpectedly. Try again: vpnshare connect"
         verdict = Verdict(Step.REFUSED, "internal_error", sentence)
+        watching = create_task(self._watch_usb(plan), "client-usb-watch")
         try:
             verdict = await self._rounds(plan)
         except ClientError as error:
@@ -407,6 +412,7 @@ class Client:
         except Exception:
             log.exception("the client failed")
         finally:
+            await cancel(watching)
             await cancel(self._hold)
             await cancel(self._keeping)
             await cancel(self._looking)
@@ -421,6 +427,7 @@ class Client:
         """Attempt, judge, wait, again; returns the final verdict."""
         backoff = Backoff()
         leased = False
+        allow_until: float | None = None
         while True:
             await self._nudge.pause(backoff.next(random.random()))
             # A promise is pursued until somebody who may says no.
@@ -465,8 +472,8 @@ class Client:
                 plan.watched, plan.probed, plan.another = False, False, None
             elif plan.another is not None and ending.reason == "link_lost":
                 ending = Ending("handshake_failed", plan.another, False)
-            elif ending.reason == "unreachable" and plan.only_usb and self._usb_lack:
-                ending = Ending(self._usb_lack, authenticated=False)
+            elif ending.reason == "unreachable" and plan.only_usb and self._phones.lack:
+                ending = Ending(self._phones.lack, self._phones.detail, authenticated=False)
             elif (
                 ending.reason == "unreachable"
                 and self._name_lack
@@ -488,6 +495,15 @@ class Client:
                 log.info("%s: trying what else is known of the gateway", ending.reason)
                 backoff.reset()
                 continue
+            elif ending.reason == "phone_not_allowed" and not pursued:
+                # Somebody has to find the phone, unlock it, and read what it asks.
+                now = time.monotonic()
+                allow_until = now + ALLOW_SECONDS if allow_until is None else allow_until
+                if now < allow_until:
+                    self._broken(judge(ending, True, 0))
+                    await self._nudge.pause(allow_until - now)
+                    backoff.reset()
+                    continue
             retry = self._config.reconnect or not leased
             verdict = judge(ending, leased or pursued, backoff.rounds, retry)
             if failure is not None:
@@ -545,9 +561,8 @@ class Client:
         guesses = self._guesses(plan)
         found[1:1] = self._strangers.without(guesses, time.monotonic())
         if plan.transport in ("auto", "usb"):
-            phones = await usb_phones(self._cable, plan.port)
-            found += phones.endpoints
-            self._usb_lack = phones.lack
+            self._phones = await usb_phones(self._cable, plan.port)
+            found += self._phones.endpoints
         ways = in_order(classify(found, facts), plan.transport)
         kept = (e for e in plan.endpoints if e.host not in addresses)
         self._book.know((*ways, *kept, *guesses))
@@ -577,6 +592,12 @@ class Client:
         if lack is None and self._trust.misled:
             lack = Ending("name_refused", self._trust.misled, authenticated=False)
         return lack
+
+    async def _watch_usb(self, plan: Plan) -> None:
+        """News of phones on the cable, where something tells of them."""
+        if plan.transport in ("auto", "usb"):
+            with contextlib.suppress(OSError):
+                await self._cable.track(self._usb_changed)
 
     def _usb_changed(self) -> None:
         self._nudge.tell()

@@ -20,7 +20,7 @@ from typing import Any
 from client.endpoints import Outcome, Tell, tell_nobody
 from client.model import ClientError, TransportEndpoint
 from client.tasks import cancel, create_task
-from reach.cable import Cable
+from reach.cable import Cable, CableError
 
 STAGGER = 0.25
 """Seconds an attempt has for itself (RFC 8305 section 8: 250 ms recommended)."""
@@ -31,9 +31,11 @@ MAX_ATTEMPTS = 32
 class AllUnreachable(Exception):
     """No further endpoint answered; `detail` says why the last did not."""
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, reason: str = "unreachable") -> None:
         super().__init__(detail)
         self.detail = detail
+        self.reason = reason
+        """A reason of `reconnect.REASONS`: the cable's own where nothing else was tried."""
 
 
 @dataclass(slots=True)
@@ -73,6 +75,8 @@ class Race:
         self._attempts: list[asyncio.Task[None]] = []
         self._starter = create_task(self._start(endpoints[:MAX_ATTEMPTS]), "dial-race")
         self._last = "no endpoint is known"
+        self._reason = "unreachable"
+        self._cabled = all(endpoint.transport == "usb" for endpoint in endpoints)
 
     @property
     def more(self) -> bool:
@@ -88,7 +92,7 @@ class Race:
                 self._open.discard(result[1])
                 return result
             self._last = result
-        raise AllUnreachable(self._last)
+        raise AllUnreachable(self._last, self._reason)
 
     def give_up(self) -> None:
         """Have a waiting `next` raise now."""
@@ -130,6 +134,8 @@ class Race:
         except (OSError, ClientError) as error:
             self._open.discard(endpoint)
             self._tell(endpoint, _outcome(error), _why(error), self.seconds(endpoint))
+            if self._cabled and isinstance(error, CableError):
+                self._reason = error.reason
             self._ready.put_nowait(f"{endpoint}: {_why(error)}")
             return
         self._all[endpoint].answered = self._now()
@@ -156,6 +162,8 @@ def _outcome(error: OSError | ClientError) -> Outcome:
 
 def _why(error: OSError | ClientError) -> str:
     """A few words; asyncio's own text for a failed connect says less than the errno."""
+    if isinstance(error, CableError):
+        return error.strerror or "the phone on USB cannot be reached"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     return str(error) or type(error).__name__

@@ -16,9 +16,9 @@ from pathlib import Path
 from client.judgement import HostFacts
 from client.model import EndpointKind, TransportEndpoint
 from client.system.interfaces import Nature, nature
-from reach.cable import Cable, PhoneState, lack
+from reach.cable import Cable, PhoneState, lack, nearest
 
-CABLE_PATIENCE = 1.0
+CABLE_PATIENCE = 2.0
 """Seconds for the phones on the cable to be listed."""
 
 
@@ -44,6 +44,7 @@ class Phones:
     endpoints: tuple[TransportEndpoint, ...] = ()
     lack: str = ""
     """Why there is none: a reason of `reach.cable.LACKS`."""
+    detail: str = ""
 
 
 async def usb_phones(cable: Cable, port: int) -> Phones:
@@ -58,7 +59,8 @@ async def usb_phones(cable: Cable, port: int) -> Phones:
         for phone in phones
         if phone.state is PhoneState.READY
     )
-    return Phones(ready, lack(phones))
+    phone = nearest(phones)
+    return Phones(ready, lack(phones), "" if ready or phone is None else phone.detail)
 
 
 def kind_of(host: str, facts: HostFacts, system: Path = Path("/")) -> EndpointKind:

@@ -148,7 +148,8 @@ class Round:
                     sock, endpoint = await race.next()
                 except AllUnreachable as error:
                     if not endings:
-                        endings.append(Ending("unreachable", error.detail, False))
+                        detail = error.detail if error.reason == "unreachable" else ""
+                        endings.append(Ending(error.reason, detail, False))
                     return most_telling(endings)
                 self._news = asyncio.Queue()
                 self.link = self._open(sock, endpoint)

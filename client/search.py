@@ -10,7 +10,6 @@ way in use is given to the round, which tries it beside its link.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 
 from client.model import TransportEndpoint
@@ -18,8 +17,6 @@ from client.plan import Plan
 from client.reconnect import rank
 from client.round import Round
 from client.system.watch import SETTLE
-from client.tasks import cancel, create_task
-from reach.cable import Cable
 
 FIRST = 15.0
 MOST = 300.0
@@ -30,12 +27,10 @@ Ways = Callable[[Plan], Awaitable[tuple[TransportEndpoint, ...]]]
 
 
 class Search:
-    """Looks for better ways; `usb_changed` is called at news of phones on the cable."""
+    """Looks for better ways."""
 
-    def __init__(self, ways: Ways, cable: Cable, usb_changed: Callable[[], None]) -> None:
+    def __init__(self, ways: Ways) -> None:
         self._ways = ways
-        self._cable = cable
-        self._usb_changed = usb_changed
         self._news = asyncio.Event()
 
     def hurry(self) -> None:
@@ -45,21 +40,17 @@ class Search:
     async def run(self, plan: Plan, current: Round) -> None:
         """Search for this round until cancelled."""
         pause = FIRST
-        phones = create_task(self._watch_usb(plan), "client-usb-watch")
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout(pause):
-                        await self._news.wait()
-                    # What is told from here on asks for another look.
-                    self._news.clear()
-                    await asyncio.sleep(SETTLE)
-                    pause = FIRST
-                except TimeoutError:
-                    pause = min(2 * pause, MOST)
-                await self._look(plan, current)
-        finally:
-            await cancel(phones)
+        while True:
+            try:
+                async with asyncio.timeout(pause):
+                    await self._news.wait()
+                # What is told from here on asks for another look.
+                self._news.clear()
+                await asyncio.sleep(SETTLE)
+                pause = FIRST
+            except TimeoutError:
+                pause = min(2 * pause, MOST)
+            await self._look(plan, current)
 
     async def _look(self, plan: Plan, current: Round) -> None:
         link = current.link
@@ -68,9 +59,3 @@ class Search:
         ways = await self._ways(plan)
         here = next((e for e in ways if str(e) == str(link.endpoint)), link.endpoint)
         current.improve(tuple(e for e in ways if rank(e) < rank(here)))
-
-    async def _watch_usb(self, plan: Plan) -> None:
-        """News of phones on the cable, where something tells of them."""
-        if plan.transport in ("auto", "usb"):
-            with contextlib.suppress(OSError):
-                await self._cable.track(self._usb_changed)

@@ -38,6 +38,14 @@ _STATES = {
     "authorizing": PhoneState.NOT_ALLOWED,
 }
 """adb's words for a device's state; any other is a device that cannot be spoken to."""
+_REFUSALS = (
+    ("closed", "phone_closed"),
+    ("not found", "phone_absent"),
+    ("unauthorized", "phone_not_allowed"),
+    ("authorizing", "phone_not_allowed"),
+    ("no permissions", "phone_no_right"),
+)
+"""Words of adb's in its refusals, and what they mean."""
 _USB_PATH = re.compile(r"usb:\S+|[0-9]+-[0-9]+(\.[0-9]+)*")
 """Where a device hangs: `usb:1-1.2`, on macOS `usb:336592896X`, by a server on libusb `1-1.2`."""
 
@@ -45,8 +53,9 @@ _USB_PATH = re.compile(r"usb:\S+|[0-9]+-[0-9]+(\.[0-9]+)*")
 class AdbError(CableError):
     """The adb server or the device refused; the text says why."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(errno.ECONNREFUSED, reason)
+    def __init__(self, text: str) -> None:
+        reason = next((name for word, name in _REFUSALS if word in text), "phone_offline")
+        super().__init__(errno.ECONNREFUSED, text, reason)
 
 
 class AdbServer:
@@ -79,6 +88,9 @@ class AdbServer:
                 changed()
         finally:
             sock.close()
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 def server() -> tuple[str, int]:

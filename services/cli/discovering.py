@@ -21,6 +21,7 @@ from services.cli.output import Column, complain, print_json, print_table, print
 from services.control.calling import command
 from services.control.errors import Code, ControlError
 from services.lacking import install
+from services.paths import find
 
 _OTHERWISE = "By its address: vpnshare join HOST; or by a pairing URI: vpnshare join -"
 _NO_LAN = ("lo", "vshp", "tun", "tap", "wg", "ppp", "docker", "virbr", "br-")
@@ -79,7 +80,9 @@ async def _look(seconds: float) -> tuple[list[Announcement], tuple[str, str] | N
 
 async def _phones() -> list[Phone]:
     try:
-        return [p for p in await system_cable().phones() if p.state is PhoneState.READY]
+        return [
+            p for p in await system_cable(find().state_dir).phones() if p.state is PhoneState.READY
+        ]
     except OSError:
         return []
 

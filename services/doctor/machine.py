@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reach.cable import WITHOUT_USB_LIBRARY
 from services import config
 from services.control.schema import Unwritten
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
@@ -54,7 +55,7 @@ EXTRAS = {
         "tomlkit": ("settings can be changed in the file only", "tomlkit"),
         "zeroconf": ("gateways are not found by themselves", "zeroconf"),
         "aiodns": ("a gateway's name is asked of the system, before the tunnel only", "aiodns"),
-        "usb": ("USB accessories cannot be used", "pyusb"),
+        "usb": (WITHOUT_USB_LIBRARY, "pyusb"),
     },
 }
 """What is missed without a module, and the package that it is of."""

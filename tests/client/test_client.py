@@ -18,6 +18,7 @@ from client.model import ClientConfig, ClientError, ClientState, MemoryStore, fi
 from client.nudge import Nudge
 from tests.client.fakes import MemoryHost
 from tests.client.gateway_double import LEASE, GatewayDouble, Guest
+from tests.fakes.adb import served_cable
 from tests.fakes.ports import free_port
 from vshp.config import CloseReason
 from vshp.events import HelloReceived
@@ -42,7 +43,8 @@ class Device:
     def __init__(self, path: Path, store: MemoryStore | None = None, offload: bool = True) -> None:
         self.store = MemoryStore() if store is None else store
         self.host = MemoryHost(offload)
-        self.client = Client(self.store, ClientConfig(path, label="laptop"), self.host)
+        config = ClientConfig(path, label="laptop")
+        self.client = Client(self.store, config, self.host, cable=served_cable(path))
         self.changes = 0
         self.client.on_change = self._changed
 

@@ -13,7 +13,6 @@ from client.model import EndpointKind, TransportEndpoint
 from client.plan import Plan
 from client.round import Round
 from client.search import FIRST, MOST, Search
-from reach.adb_server import AdbServer
 from tests.fakes.waiting import settle
 
 CABLE = TransportEndpoint("tcp", "192.168.42.129", 47800, EndpointKind.USB)
@@ -63,7 +62,7 @@ async def searching(
         asked.append(plan)
         return CABLE, STREAM, DATAGRAM, OTHER
 
-    search = Search(ways, AdbServer(), lambda: None)
+    search = Search(ways)
     plan = Plan(None, "phone", (DATAGRAM,), "udp")
     task = asyncio.ensure_future(search.run(plan, cast(Round, round_)))
     try:

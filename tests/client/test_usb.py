@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from client import client as client_module
 from client.model import ClientState
-from reach import adb_server
+from reach import adb_server, usb_bus
 from tests.client.gateway_double import LEASE, GatewayDouble
 from tests.client.test_client import UDP, Device
 from tests.fakes.adb import FakeAdb
@@ -89,9 +90,12 @@ async def test_a_phone_on_the_cable_is_met_without_an_address(
 @pytest.mark.parametrize(
     ("devices", "error", "words"),
     [
-        (None, "usb_absent", "apt install adb"),
+        (None, "usb_absent", "apt install libusb-1.0-0"),
         ("192.168.1.5:5555 device product:x\n", "phone_absent", "No phone is seen on USB"),
-        ("ZY22 unauthorized usb:1-2\n", "phone_not_ready", "allow USB debugging"),
+        ("ZY22 unauthorized usb:1-2\n", "phone_not_allowed", "press Allow"),
+        ("ZY22 offline usb:1-2\n", "phone_offline", "does not answer"),
+        ("DEAD device usb:1-2\n", "phone_absent", "A cable that only charges"),
+        ("R58M123 device usb:1-2\n", "phone_closed", "./vpnshare up"),
     ],
 )
 async def test_what_is_missing_on_the_cable_is_named(
@@ -99,12 +103,31 @@ async def test_what_is_missing_on_the_cable_is_named(
 ) -> None:
     async with FakeAdb() as fake, Device(tmp_path) as device:
         port = free_port() if devices is None else fake.port
-        fake.devices = devices or ""
+        fake.devices, fake.closed = devices or "", True
         monkeypatch.setenv(adb_server.SERVER_VARIABLE, str(port))
+        monkeypatch.setattr(usb_bus, "library", lambda backend: None if devices is None else 1)
+        monkeypatch.setattr(client_module, "ALLOW_SECONDS", 0.2)
         await device.client.connect("usb")
         now = await device.client.wait(10)
         assert (now.state, now.error) == (ClientState.FAILED, error)
         assert words in (now.reason or "") and "same network" not in (now.reason or "")
+
+
+async def test_a_person_who_is_asked_at_the_phone_has_time_to_find_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client says what it waits for, and goes on when the phone tells that it is allowed."""
+    async with GatewayDouble() as gateway, FakeAdb(gateway.port) as fake:
+        monkeypatch.setenv(adb_server.SERVER_VARIABLE, str(fake.port))
+        fake.devices = "R58M123 unauthorized usb:1-2\n"
+        async with Device(tmp_path) as device:
+            await device.client.connect(gateway.uri(), "usb")
+            await device.until(lambda: device.client.status().error == "phone_not_allowed")
+            assert "press Allow" in (device.client.status().reason or "")
+            assert device.state is ClientState.CONNECTING
+            fake.devices = "R58M123 device usb:1-2\n"
+            fake.changes.set()
+            assert (await device.client.wait(10)).state is ClientState.CONNECTED
 
 
 async def test_who_can_be_reached_otherwise_is_not_told_of_the_cable(

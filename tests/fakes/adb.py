@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+
+from reach.adb_key import load_key
+from reach.adb_server import AdbServer
+from reach.usb import UsbCable
+from reach.usb_bus import UsbBus
 
 DEVICES = (
     "R58M123\tdevice usb:1-1 product:a52 model:SM_A525F device:a52q transport_id:1\n"
@@ -10,6 +16,12 @@ DEVICES = (
     "emulator-5554         offline transport_id:3\n"
     "ZY22 unauthorized usb:1-2 transport_id:4\n"
 )
+
+
+def served_cable(folder: Path) -> UsbCable:
+    """A cable on which there is what this machine's adb server lists, and nothing else."""
+    nothing = folder / "no-usb"
+    return UsbCable(AdbServer(), UsbBus(None, nothing), lambda: load_key(folder, "test"))
 
 
 class FakeAdb:
@@ -21,6 +33,8 @@ class FakeAdb:
         self.devices = DEVICES
         self.asked: list[str] = []
         self.changes = asyncio.Event()
+        self.closed = False
+        """Nobody listens on the phone."""
         self.answer_with: bytes | None = None
         """Instead of an honest answer."""
 
@@ -51,6 +65,9 @@ class FakeAdb:
                     break
                 if request == "host:transport:R58M123":
                     writer.write(b"OKAY")
+                elif request.startswith("tcp:") and self.closed:
+                    writer.write(b"FAIL" + _block("closed"))
+                    break
                 elif request.startswith("tcp:"):
                     writer.write(b"OKAY")
                     if self.phone_port is None:
