@@ -774,9 +774,18 @@ class Client:
         while self._look_due:
             self._look_due = False
             refused = await self._trust.look_again()
+            self._round_elsewhere()
             link = self._round.link if self._round is not None else None
             if refused is not None and link is not None:
                 link.fail(refused)
+
+    def _round_elsewhere(self) -> None:
+        """A round that looks where this device is no more is of no use. One that pairs goes on,
+        for its secret may be spent."""
+        plan = self._plan
+        elsewhere = self._strangers.elsewhere(self._tunnel.facts)
+        if self._round is not None and plan is not None and plan.promised and elsewhere:
+            self._round.begin_anew()
 
     async def _follow(self) -> None:
         """What keeps traffic in follows what the host becomes."""

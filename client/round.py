@@ -47,13 +47,14 @@ PATIENCE = 3.0
 DATAGRAM_PATIENCE = 1.2
 """The same over UDP, where nothing has answered yet: three tries of the first message."""
 FRESH = 1.0
-"""Seconds in which a connect is not hanging yet."""
+"""Seconds of a round in which a connect or a handshake is not hanging yet."""
 TRIAL_ECHO = 15.0
 """Seconds after a trial began in which the gateway may say that it replaced our link."""
 MAX_NEWS = 64
 """Events of a gateway that wait for the host to be set up; a gateway that sends more misbehaves."""
 
 _NO_ANSWER = Ending("handshake_timeout", authenticated=False)
+_CHANGED = Ending("unreachable", "the network changed", authenticated=False)
 _OUTCOMES = {
     "handshake_timeout": Outcome.TIMED_OUT,
     "link_dead": Outcome.TIMED_OUT,
@@ -128,6 +129,7 @@ class Round:
         """Whether a lease took effect in this round."""
         self._shaken = False
         """Whether the link's far end has proven its key."""
+        self._doubt: asyncio.TimerHandle | None = None
         self._race: Race | None = None
         self._trial: asyncio.Task[None] | None = None
         self._candidate: LinkDriver | None = None
@@ -160,6 +162,8 @@ class Round:
                     return ending
                 endings.append(ending)
         finally:
+            if self._doubt is not None:
+                self._doubt.cancel()
             await cancel(self._trial)
             # A goodbye is said only where there is somebody to hear it; else it does nothing.
             if self.link is not None:
@@ -187,6 +191,22 @@ class Round:
         if self.link is None and self._race is not None and hung:
             self._race.give_up()
 
+    def begin_anew(self) -> None:
+        """This device is on other networks than when the round began: soon it is over, unless
+        it has found the gateway by then, which may be where this round does not look."""
+        if self._doubt is None:
+            loop = asyncio.get_running_loop()
+            self._doubt = loop.call_at(max(loop.time(), self._began + FRESH), self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        self._doubt = None
+        if self._race is None or self._shaken:
+            return
+        self._race.give_up()
+        if self.link is not None:
+            self.link.close(CloseReason.HANDSHAKE_TIMEOUT)
+            self._news.put_nowait((self.link, _CHANGED))
+
     def improve(self, endpoints: tuple[TransportEndpoint, ...]) -> None:
         """Try better endpoints beside the running link; move over when one grants the lease."""
         if self.granted and endpoints and (self._trial is None or self._trial.done()):
@@ -208,7 +228,7 @@ class Round:
         """Tell how the attempt at an endpoint that was connected to came to nothing."""
         outcome = _OUTCOMES.get(ending.reason, Outcome.REFUSED)
         why = ending.detail or ending.reason.replace("_", " ")
-        if endpoint.guessed and endpoint.transport != "udp":
+        if endpoint.guessed and endpoint.transport != "udp" and ending is not _CHANGED:
             stranger = who_was_it(ending)
             why = stranger.words
             self._owner.stranger(endpoint, stranger)

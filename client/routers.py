@@ -108,12 +108,15 @@ class Strangers:
 
         There the same addresses are other hosts.
         """
-        networks = facts.own, facts.defaults
-        if networks == self._networks:
+        if not self.elsewhere(facts):
             return False
-        self._networks = networks
+        self._networks = facts.own, facts.defaults
         self._known.clear()
         return True
+
+    def elsewhere(self, facts: HostFacts) -> bool:
+        """Whether these are other networks than at the last look."""
+        return (facts.own, facts.defaults) != self._networks
 
     def met(self, host: str, now: float) -> None:
         """Somebody there took a connection, and did not prove the gateway's key."""

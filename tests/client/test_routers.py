@@ -349,16 +349,16 @@ async def test_a_first_contact_tries_no_router(tmp_path: Path) -> None:
 
 
 class Elsewhere:
-    """A stranger at the router's address, who does as he is told with each connection."""
+    """Somebody at the address of another, who does as he is told with each connection."""
 
-    def __init__(self, port: int, says: bytes | None) -> None:
+    def __init__(self, host: str, port: int, says: bytes | None) -> None:
         """`says`: and hangs up; None: nothing, and stays."""
         self._says = says
-        self._port = port
+        self._place = host, port
         self.heard: list[bytes] = []
 
     async def __aenter__(self) -> Elsewhere:
-        self._server = await asyncio.start_server(self._serve, ROUTER, self._port)
+        self._server = await asyncio.start_server(self._serve, *self._place)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -390,7 +390,7 @@ async def test_a_strange_router_is_named_and_the_next_way_is_tried(
     async with GatewayDouble() as gateway, Device(tmp_path) as device:
         await known(device, gateway)
         await gateway.deafen()
-        async with Elsewhere(gateway.port, says) as router:
+        async with Elsewhere(ROUTER, gateway.port, says) as router:
             device.host.facts = BESIDE
             await device.client.connect()
             await device.until(lambda: len(device.client.endpoints()) == 2 and name in told(device))
@@ -426,3 +426,23 @@ async def test_another_gateway_at_the_router_learns_nothing(tmp_path: Path) -> N
         await gateway.listen()
         assert (await device.client.wait(10)).endpoint == f"tcp:127.0.0.1:{gateway.port}"
         assert other.guests == [guest]
+
+
+async def test_a_round_is_left_when_the_device_is_elsewhere_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began before the new network was whole, and clings to who does not answer."""
+    monkeypatch.setattr("client.round.FRESH", 0.0)
+    monkeypatch.setattr("client.round.PATIENCE", 3600.0)
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await known(device, gateway)
+        await gateway.deafen()
+        async with Elsewhere("127.0.0.1", gateway.port, None) as silent:
+            await device.client.connect()
+            await device.until(lambda: bool(silent.heard))
+            monkeypatch.setattr("client.round.PATIENCE", 0.2)
+            await gateway.listen(socket.create_server((ROUTER, gateway.port)))
+            device.host.facts = BESIDE
+            device.client._network_changed()
+            now = await device.client.wait(10)
+            assert now.endpoint == f"tcp:{ROUTER}:{gateway.port}"
