@@ -127,6 +127,7 @@ class GatewayRole(SessionCore):
             if payload:
                 raise PeerViolation("payload_unexpected")
             self._send_handshake(handshake.write(b""))
+            self._count("handshake__key__shown")
         else:
             self._read_hello(payload)
             self.peer_key = handshake.remote_static
