@@ -18,7 +18,6 @@ between which the gateway was not heard.
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket
 from collections import deque
@@ -28,7 +27,6 @@ from time import monotonic
 from client.driver import LinkOwner, SessionMaker
 from client.link import Link
 from client.model import TransportEndpoint
-from client.nic import VNET_HEADER_SIZE
 from client.reconnect import Ending
 from eventloop.link_sockets import (
     READ,
@@ -188,38 +186,7 @@ class DatagramLink(Link):
 
     def nic_ready(self, now: float) -> None:
         """See `Link`."""
-        fd, scratch, bare = self._nic_fd, self._scratch, self._vnet_header
-        readv = os.readv
-        ending: Ending | None = None
-
-        def read(view: memoryview) -> int:
-            nonlocal ending
-            while True:
-                try:
-                    n = readv(fd, (scratch, view) if bare else (view,))
-                except (BlockingIOError, InterruptedError):
-                    return 0
-                except OSError as error:
-                    ending = Ending("nic_lost", error.strerror or "", authenticated=False)
-                    return 0
-                if n == 0:
-                    ending = Ending("nic_lost", authenticated=False)
-                    return 0
-                if not bare:
-                    return n
-                if scratch[0] or scratch[1]:
-                    # Left in the queue from before offload was turned off: its sender's
-                    # kernel sends it again, finished.
-                    self._count("nic__unfinished__dropped")
-                elif n > VNET_HEADER_SIZE:
-                    return n - VNET_HEADER_SIZE
-
-        self.sent_packets_bytes += self.session.writer.read_packets(read)
-        if ending is not None:
-            self._settle(ending)
-            return
-        self._send()
-        self._arm()
+        self._take_packets(self._vnet_header)
 
     def _send(self) -> None:
         if self._closed:

@@ -37,7 +37,7 @@ from client.walk import ZERO_HEADER, known_into_nic
 from eventloop.poller import running_poller
 from sealing.errors import ProtocolError
 from vshp.config import CloseReason, LeaseConfig
-from vshp.core import PacketHandler, PacketsHandler
+from vshp.core import CLOSED, PacketHandler, PacketsHandler
 from vshp.datagram_session import DatagramClientSession
 from vshp.events import LinkDead, PeerClosed
 from vshp.session import ClientSession
@@ -218,6 +218,40 @@ class Link:
         """The NIC has packets: take them until it is empty or the queue is long enough."""
         raise NotImplementedError
 
+    def _take_packets(self, bare: bool) -> None:
+        """`bare`: frames have no virtio header, though the NIC's packets have."""
+        fd, scratch, readv = self._nic_fd, self._scratch, os.readv
+        ending: Ending | None = None
+
+        def read(view: memoryview) -> int:
+            nonlocal ending
+            while True:
+                try:
+                    n = readv(fd, (scratch, view) if bare else (view,))
+                except (BlockingIOError, InterruptedError):
+                    return 0
+                except OSError as error:
+                    ending = Ending("nic_lost", error.strerror or "", authenticated=False)
+                    return 0
+                if not n:
+                    ending = Ending("nic_lost", authenticated=False)
+                    return 0
+                if not bare:
+                    return n
+                if scratch[0] or scratch[1]:
+                    # Left in the queue from before offload was turned off: its sender's
+                    # kernel sends it again, finished.
+                    self._count("nic__unfinished__dropped")
+                elif n > VNET_HEADER_SIZE:
+                    return n - VNET_HEADER_SIZE
+
+        self.sent_packets_bytes += self.session.writer.read_packets(read)
+        if ending is not None:
+            self._settle(ending)
+            return
+        self._send()
+        self._arm()
+
     def _balance(self) -> None:
         """After sending: read the NIC if and only if there is room for what it has."""
         if self._nic is None:
@@ -286,8 +320,9 @@ class Link:
 
     def _settle(self, ending: Ending | None) -> None:
         """After every call into the session: news, bytes, timer, end."""
+        session = self.session
         while not self._closed:
-            event = self.session.next_event()
+            event = session.next_event()
             if event is None:
                 break
             if isinstance(event, PeerClosed):
@@ -298,7 +333,7 @@ class Link:
                 self._owner.link_event(self, event)
         if self._closed:
             return
-        if ending is None and self.session.closed:
+        if ending is None and session.state is CLOSED:
             ending = Ending("link_lost", authenticated=False)
         if ending is not None:
             self._last_words()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 from time import monotonic
@@ -10,15 +9,12 @@ from time import monotonic
 from client.driver import LinkOwner, SessionMaker
 from client.link import Link
 from client.model import TransportEndpoint
-from client.nic import VNET_HEADER_SIZE
 from client.reconnect import Ending
 from client.system.watch import is_local
 from eventloop.link_sockets import READ, READ_WRITE, TROUBLE, reset_on_close, tune_stream
 from sealing.errors import AuthFailed, ProtocolError
 from vshp.session import ClientSession
 
-NIC_BUDGET = 256 * 1024
-"""Bytes read from the NIC before the socket gets its turn."""
 NETWORK_BUDGET = 512 * 1024
 """Bytes received before the NIC gets its turn."""
 
@@ -92,67 +88,36 @@ class StreamLink(Link):
 
     def nic_ready(self, now: float) -> None:
         """See `Link`."""
-        writer = self.session.writer
-        open_packet = writer.open_packet
-        close_packet = writer.close_packet
-        readv = os.readv
-        fd = self._nic_fd
-        # Frames' and records' own bytes are few, and `_balance` asks again.
-        budget = most = min(NIC_BUDGET, writer.room())
-        packets = 0
-        scratch = self._scratch
-        bare = self._vnet_header and not self._offload
-        while budget > 0:
-            view = open_packet()
-            try:
-                n = readv(fd, (scratch, view) if bare else (view,))
-            except (BlockingIOError, InterruptedError):
-                close_packet(0)
-                break
-            except OSError as error:
-                close_packet(0)
-                self._settle(Ending("nic_lost", error.strerror or "", authenticated=False))
-                return
-            if n == 0:
-                close_packet(0)
-                self._settle(Ending("nic_lost", authenticated=False))
-                return
-            if bare:
-                if scratch[0] or scratch[1]:
-                    # Left in the queue from before offload was turned off: its sender's
-                    # kernel sends it again, finished.
-                    close_packet(0)
-                    self._count("nic__unfinished__dropped")
-                    continue
-                n = max(0, n - VNET_HEADER_SIZE)
-            close_packet(n)
-            packets += 1
-            budget -= n
-        headers = packets * VNET_HEADER_SIZE if self._offload else 0
-        self.sent_packets_bytes += most - budget - headers
-        self._send()
-        self._arm()
+        self._take_packets(self._vnet_header and not self._offload)
 
     def _send(self) -> None:
         if self._closed:
             return
         writer = self.session.writer
-        writer.flush()
-        while True:
-            output = writer.output()
-            if not output:
-                self._want_write(False)
-                break
-            try:
-                n = self._sock.send(output)
-            except (BlockingIOError, InterruptedError):
-                self._want_write(True)
-                break
-            except OSError as error:
-                self._over(Ending("link_lost", error.strerror or "", authenticated=False))
-                return
-            writer.consumed(n)
-        self._balance()
+        if writer.waiting:
+            writer.flush()
+            while True:
+                output = writer.output()
+                size = len(output)
+                if not size:
+                    break
+                try:
+                    n = self._sock.send(output)
+                except (BlockingIOError, InterruptedError):
+                    self._want_write(True)
+                    self._balance()
+                    return
+                except OSError as error:
+                    self._over(Ending("link_lost", error.strerror or "", authenticated=False))
+                    return
+                writer.consumed(n)
+                if n == size:
+                    break
+        # Nothing is queued, so there is room.
+        if self._writing:
+            self._want_write(False)
+        if self._nic_paused:
+            self._balance()
 
     def _want_write(self, wanted: bool) -> None:
         if self._writing is not wanted:

@@ -56,6 +56,8 @@ Random = Callable[[int], bytes]
 Handler = tuple[frozenset[State], Callable[[Any, bytes, float], None]]
 """The states in which a frame may come, and who takes it."""
 
+CLOSED = State.CLOSED
+"""For the packet path: a member is no plain attribute of its Enum before Python 3.12."""
 MAX_EVENTS = 64
 """Events waiting to be taken: RTT samples beyond are dropped, other news is a flood."""
 KEYED = frozenset(
@@ -106,7 +108,7 @@ class SessionCore:
 
     @property
     def closed(self) -> bool:
-        return self.state is State.CLOSED
+        return self.state is CLOSED
 
     @property
     def rtt(self) -> float:
@@ -119,17 +121,20 @@ class SessionCore:
 
     def get_timer(self) -> float | None:
         """When `handle_timer` is due; cheap, to be asked after every call in here or the writer."""
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             return None
         deadline = self._deadline
-        if self._liveness is not None:
-            at = self._liveness.timer(self._unanswered())
-            return at if deadline is None or at < deadline else deadline
-        return deadline
+        liveness = self._liveness
+        if liveness is None:
+            return deadline
+        at = liveness.next_tick
+        if at is None:
+            at = liveness.timer(self._unanswered())
+        return at if deadline is None or at < deadline else deadline
 
     def handle_timer(self, now: float) -> None:
         """Time has passed. Being called early does no harm."""
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             return
         if self._deadline is not None and now >= self._deadline:
             self._event(PeerClosed(self._deadline_reason))
@@ -160,7 +165,7 @@ class SessionCore:
 
     def close(self, reason: CloseReason, now: float, detail: str = "") -> None:
         """Say why and end; idempotent."""
-        if self.state is not State.CLOSED:
+        if self.state is not CLOSED:
             self._over(reason, detail)
 
     # --- for roles and transports ------------------------------------------------------------
@@ -202,7 +207,7 @@ class SessionCore:
     def _fail(self, error: ProtocolError) -> None:
         """The peer is at fault: close, tell it, count it. The caller raises."""
         self._count(f"session__{error.reason}__closed")
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             return
         if isinstance(error, Refused):
             self._turn_away(CloseReason(error.reason))

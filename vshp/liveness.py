@@ -53,11 +53,11 @@ class Liveness:
         "_last_active",
         "_last_heard",
         "_last_ping",
-        "_next_tick",
         "_number",
         "_pings",
         "_received_seen",
         "_unanswered_since",
+        "next_tick",
         "rtt",
     )
 
@@ -70,7 +70,8 @@ class Liveness:
         self._last_heard = now
         self._last_ping = now - _PING_AGAIN
         self._asked = 0
-        self._next_tick: float | None = None
+        self.next_tick: float | None = None
+        """When it ticks, while it does: `timer` says the same then."""
         self._unanswered_since: float | None = None
         self._received_seen = 0
         self._number = 0
@@ -78,8 +79,8 @@ class Liveness:
 
     def timer(self, unanswered: bool) -> float:
         """When `check` wants to be called; `unanswered` starts the ticking."""
-        if self._next_tick is not None:
-            return self._next_tick
+        if self.next_tick is not None:
+            return self.next_tick
         if unanswered:
             # The time of sending is not known here: due at once, `check` sets the clock.
             return self._last_active
@@ -104,12 +105,12 @@ class Liveness:
             self._unanswered_since = self._last_active = now
         since = self._unanswered_since
         if since is None:
-            self._next_tick = None
+            self.next_tick = None
             if self._initiates:
                 return now >= self._last_active + self._interval, 0.0
             silent = now - self._last_heard
             return False, silent if silent >= IDLE_PERIODS_BEFORE_DEAD * self._interval else 0.0
-        self._next_tick = now + LIVENESS_TICK
+        self.next_tick = now + LIVENESS_TICK
         silent = now - since
         if silent >= SILENCE_BEFORE_DEAD and self._asked >= _MIN_PINGS_BEFORE_DEAD:
             return False, silent

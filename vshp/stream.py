@@ -36,7 +36,7 @@ from vshp.constants import (
     RECEIVE_BUFFER_MIN_FREE,
     RECORD_HEADER_SIZE,
 )
-from vshp.core import Random, SessionCore
+from vshp.core import CLOSED, Random, SessionCore
 from vshp.errors import FrameInvalid, FrameMisplaced, FrameTruncated
 from vshp.frames import FrameType
 from vshp.states import State
@@ -52,8 +52,7 @@ _IP_PACKET = int(FrameType.IP_PACKET)
 _IP_PACKET_OFFLOAD = int(FrameType.IP_PACKET_OFFLOAD)
 _REKEY = int(FrameType.REKEY)
 _NO_FRAME = -1
-_OPEN, _CLOSED = State.OPEN, State.CLOSED
-"""A member is no plain attribute of its Enum before Python 3.12."""
+_OPEN = State.OPEN
 _MIN_OFFLOAD = OFFLOAD_HEADER_SIZE + MIN_PACKET
 
 
@@ -106,7 +105,7 @@ class StreamTransport(SessionCore):
         before = self.records
         sent = self.writer.records - self._answers
         try:
-            if self._key is None and self.state is not _CLOSED:
+            if self._key is None and self.state is not CLOSED:
                 self._handshake_bytes(now)
             if self._key is not None:
                 self._open_records(now)
@@ -116,7 +115,7 @@ class StreamTransport(SessionCore):
             self._fail(error)
             raise
         finally:
-            if self.state is _CLOSED or self._start == self._end:
+            if self.state is CLOSED or self._start == self._end:
                 self._start = self._end = 0
         if self.records != before:
             self._sent_when_heard = sent
@@ -203,7 +202,7 @@ class StreamTransport(SessionCore):
                     else:
                         control = True
                         self._control(kind, bytes(scratch[at:tail]), tail == fill, now)
-                        if self.state is _CLOSED:
+                        if self.state is CLOSED:
                             return
                         is_open = self.state is _OPEN
                         offload = is_open and self.lease is not None and self.lease.offload
@@ -230,7 +229,7 @@ class StreamTransport(SessionCore):
 
     def _handshake_bytes(self, now: float) -> None:
         """Preamble and messages, as far as they have come."""
-        while self._key is None and self.state is not _CLOSED:
+        while self._key is None and self.state is not CLOSED:
             taken = self._handshake_step(self._buffer[self._start : self._end], now)
             if not taken:
                 return

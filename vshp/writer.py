@@ -15,6 +15,7 @@ beyond `MAX_OUTPUT` they are dropped and counted.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 from sealing.errors import LocalMisuse
 from sealing.records import TAG_SIZE, NonceMaker, RecordKey, Transform
@@ -44,6 +45,7 @@ _pack_offload = struct.Struct("<IBBHHHH").pack_into
 """Frame header and virtio header in one."""
 _NEEDS_CSUM = 1
 _OFFLOAD_FRAME = FRAME_HEADER_SIZE + OFFLOAD_HEADER_SIZE
+_LARGEST_FRAME = _OFFLOAD_FRAME + MAX_PACKET
 _OVERHEAD = RECORD_HEADER_SIZE + TAG_SIZE
 _EARLY_OUTPUT = 2048
 _OUTPUT = 256 * 1024
@@ -190,25 +192,36 @@ class FrameWriter:
             _pack_u32(buf, start, _IP_PACKET | length << 8)
         self._seal(memoryview(buf)[start:end], end - start)
 
-    def open_packet(self) -> memoryview:
-        """Writable room for one frame payload, to read a NIC into: 10 + 65535 bytes.
+    def read_packets(self, read: Callable[[memoryview], int]) -> int:
+        """Queue packets from a NIC until it has no more or the queue is long enough; how many bytes
+        they have.
 
-        With `offload` the payload begins with the virtio header. Nothing else
-        may be called here before `close_packet`.
+        `read` puts a packet, with `offload` behind its virtio header, at the beginning of the view
+        that it is given, which has room for 10 + 65535 bytes. It returns what it put there, 0 when
+        there is none. It must not raise.
         """
+        buffer, batch = self.buffer, self._batch
+        offload = self.offload
+        kind = _IP_PACKET_OFFLOAD if offload else _IP_PACKET
+        full = self._batch_size - _LARGEST_FRAME
+        left = room = self.room()
         at = self._fill
-        if at + _OFFLOAD_FRAME + MAX_PACKET > self._batch_size:
-            at = self._next_batch(_OFFLOAD_FRAME + MAX_PACKET)
-        at += FRAME_HEADER_SIZE
-        return self._batch[at : at + OFFLOAD_HEADER_SIZE + MAX_PACKET]
-
-    def close_packet(self, n: int) -> None:
-        """Keep `n` bytes of what `open_packet` gave; with 0 the frame never was."""
-        if n:
-            at = self._fill
-            kind = _IP_PACKET_OFFLOAD if self.offload else _IP_PACKET
-            _pack_u32(self.buffer, at, kind | n << 8)
-            self._fill = at + FRAME_HEADER_SIZE + n
+        packets = 0
+        while left > 0:
+            if at > full:
+                self._fill = at
+                at = self._next_batch(_LARGEST_FRAME)
+            start = at + FRAME_HEADER_SIZE
+            n = read(batch[start:])
+            if not n:
+                break
+            _pack_u32(buffer, at, kind | n << 8)
+            at = start + n
+            # Frames' and records' own bytes are few.
+            left -= n
+            packets += 1
+        self._fill = at
+        return room - left - (packets * OFFLOAD_HEADER_SIZE if offload else 0)
 
     # --- control and output ------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from vshp.constants import (
     FRAME_HEADER_SIZE,
     HANDSHAKE_TIMEOUT,
     MAX_NAME,
+    MAX_QUEUED,
     MAX_RECORD_PLAINTEXT,
     MAX_ROUTES,
     MAX_TICKET,
@@ -426,17 +427,33 @@ def test_offload_header_travels_as_linux_lays_it_out() -> None:
     assert [len(data) for data in both.at_client] == [70, 60010, 110]
 
 
-def test_nic_reads_straight_into_the_batch() -> None:
-    both = connected(OFFLOAD_LEASE)
+@pytest.mark.parametrize("lease", [LEASE, OFFLOAD_LEASE], ids=["plain", "offload"])
+def test_nic_reads_straight_into_the_batch(lease: LeaseConfig) -> None:
+    both = connected(lease)
     writer = both.client.writer
-    for size in (50, 65535, 100, 0):
-        room = writer.open_packet()
-        assert len(room) >= 10 + 65535
-        room[: 10 + size] = bytes(10) + packet(size)
-        writer.close_packet(10 + size if size else 0)
+    front = bytes(10) if lease.offload else b""
+    sizes = [50, 65535, 100, 65535, 65535]
+    waiting = iter(sizes)
+
+    def read(view: memoryview) -> int:
+        assert len(view) >= 10 + 65535
+        size = next(waiting, 0)
+        data = front + packet(size) if size else b""
+        view[: len(data)] = data
+        return len(data)
+
+    # The queue is as long as it should be, with the last packet as it comes.
+    assert writer.room() == MAX_QUEUED
+    assert writer.read_packets(read) == sum(sizes[:4])
+    assert writer.room() <= 0
+    assert writer.read_packets(read) == 0
     writer.flush()
     both.exchange()
-    assert [len(data) - 10 for data in both.at_gateway] == [50, 65535, 100]
+    assert writer.read_packets(read) == 65535
+    assert writer.read_packets(read) == 0
+    writer.flush()
+    both.exchange()
+    assert both.at_gateway == [front + packet(size) for size in sizes]
 
 
 def test_buffers_are_small_before_a_lease_and_large_after() -> None:
