@@ -78,7 +78,7 @@ from client.trust import Trust
 from client.tunnel import Tunnel
 from client.wish import Wish
 from reach import names
-from reach.cable import Cable
+from reach.cable import LACKS, Cable, Phone
 from reach.usb import system_cable
 from sealing.identity import generate_identity, public_key
 from vshp.config import Capability, GatewayStatus, Hello, LeaseConfig, Resume, Route, Suite
@@ -376,6 +376,20 @@ class Client:
     def forget(self, target: str) -> None:
         """Remove a known gateway by name or fingerprint; ClientError `gateway_unknown`."""
         self._store.forget_gateway(find_gateway(self._store, target).public_key)
+
+    async def phones(self) -> list[Phone]:
+        """Phones on the cable. Raises ClientError `usb_absent` when nothing here speaks to any."""
+        try:
+            return await self._cable.phones()
+        except OSError as error:
+            raise ClientError("usb_absent", LACKS["usb_absent"]) from error
+
+    async def forget_usb_key(self) -> None:
+        """Remove the key that phones know this device by. Raises ClientError `usb_key`."""
+        try:
+            await self._cable.forget()
+        except OSError as error:
+            raise ClientError("usb_key", f"The key could not be removed: {error}.") from error
 
     def status(self) -> ClientSnapshot:
         """The state at this moment."""

@@ -89,6 +89,9 @@ class AdbServer:
         finally:
             sock.close()
 
+    async def forget(self) -> None:
+        """The server has a key of its own, which is its owner's."""
+
     async def close(self) -> None:
         """Nothing is held."""
 

@@ -81,6 +81,12 @@ class Cable(Protocol):
         Costs nothing while nothing happens. Raises OSError when nothing here tells.
         """
 
+    async def forget(self) -> None:
+        """Remove the key that phones know this machine by, and end what it has opened.
+
+        Raises OSError.
+        """
+
     async def close(self) -> None:
         """Give back what is held; streams that are open end."""
 

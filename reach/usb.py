@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reach.adb_host import Signer
-from reach.adb_key import load_key
+from reach.adb_key import forget_key, load_key
 from reach.adb_server import AdbServer
 from reach.adb_session import AdbSession
 from reach.bus import Bus
@@ -38,9 +38,16 @@ ALLOW_SECONDS = 120.0
 class UsbCable:
     """See `Cable`."""
 
-    def __init__(self, server: Cable, bus: Bus, signer: Callable[[], Signer]) -> None:
-        """`signer` gives the key that phones know this machine by; it may block, and raise
-        OSError."""
+    def __init__(
+        self,
+        server: Cable,
+        bus: Bus,
+        signer: Callable[[], Signer],
+        forget: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`signer` gives the key that phones know this machine by, `forget` removes it; both may
+        block, and raise OSError."""
+        self._forget = forget
         self.counters: Counter[str] = Counter()
         """Of the sessions that are over."""
         self._server = server
@@ -83,9 +90,16 @@ class UsbCable:
         finally:
             self._watchers.discard(changed)
 
+    async def forget(self) -> None:
+        await self._end_sessions()
+        await asyncio.to_thread(self._forget)
+
+    async def _end_sessions(self) -> None:
+        await asyncio.gather(*(s.wait_closed() for s in self._sessions.values()))
+
     async def close(self) -> None:
         self._closed = True
-        await asyncio.gather(*(s.wait_closed() for s in self._sessions.values()))
+        await self._end_sessions()
         await self._server.close()
 
     async def _served(self) -> list[Phone] | None:
@@ -148,4 +162,4 @@ class UsbCable:
 def system_cable(state: Path) -> UsbCable:
     """The cable of this machine. `state` is the folder that the key for phones lies in."""
     name = f"vpnshare@{socket.gethostname()}"
-    return UsbCable(AdbServer(), UsbBus(), lambda: load_key(state, name))
+    return UsbCable(AdbServer(), UsbBus(), lambda: load_key(state, name), lambda: forget_key(state))

@@ -12,6 +12,7 @@ from client.endpoints import EndpointRecord
 from client.guard import GuardState
 from client.history import LinkRecord
 from client.model import ClientError, ClientSnapshot, ClientState, ClientStore, KnownGateway
+from reach.cable import Phone, advice
 from services.client_flows import page
 from services.control import methods as m
 from services.control import schema as s
@@ -78,6 +79,8 @@ class ClientApi:
             "endpoints": self.endpoints,
             "history": self.history,
             "gateways": self.gateways,
+            "phones": self.phones,
+            "forget_usb_key": self.forget_usb_key,
             "traffic": self.traffic,
             "forget": self.forget,
             "settings": lambda _: self._settings.read(),
@@ -148,6 +151,19 @@ class ClientApi:
     def gateways(self, _: m.NoParams) -> list[s.KnownGateway]:
         return [_gateway(known) for known in self._store.gateways()]
 
+    async def phones(self, _: m.NoParams) -> list[s.Phone]:
+        try:
+            return [_phone(phone) for phone in await self._client.phones()]
+        except ClientError as exc:
+            raise _error(exc) from exc
+
+    async def forget_usb_key(self, _: m.NoParams) -> m.Done:
+        try:
+            await self._client.forget_usb_key()
+        except ClientError as exc:
+            raise _error(exc) from exc
+        return m.Done()
+
     def forget(self, params: m.IdParams) -> m.Done:
         try:
             self._client.forget(params.id)
@@ -163,6 +179,10 @@ class ClientApi:
 def _error(error: ClientError) -> ControlError:
     code = _CODES.get(error.name, Code.FAILED)
     return ControlError(code, error.message, error.hint or None, error.name)
+
+
+def _phone(phone: Phone) -> s.Phone:
+    return s.Phone(phone.serial, phone.model, phone.state.value, advice(phone))
 
 
 def _gateway(known: KnownGateway) -> s.KnownGateway:

@@ -190,6 +190,14 @@ def _discover(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _usb(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action", nargs="?", choices=("list", "forget"), default="list",
+        help="forget: remove the key that phones know this device by (default: list the phones)",
+    )  # fmt: skip
+    _json(parser)
+
+
 def _logs(parser: argparse.ArgumentParser) -> None:
     _role(parser)
     parser.add_argument("-n", "--limit", type=_limit(MAX_LOG_LINES), default=50, metavar="N",
@@ -558,6 +566,16 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "forget", "Receive", "forget a gateway", f"{_ACT}:forget", lambda p: _id(p, "gateway"),
         ("vpnshare forget phone",),
+    ),
+    Command(
+        "usb", "Receive", "phones on the cable, and why one cannot be used",
+        "services.cli.usb:usb", _usb,
+        ("vpnshare usb", "vpnshare usb --json", "vpnshare usb forget"),
+        "A phone with USB debugging on is reached by the cable; no other program is needed here\n"
+        "for that, and one that serves the phones already is used. The phone asks its owner once;\n"
+        "who allows it lets this device do all that a computer may do with a phone. `usb forget`\n"
+        "removes the key that it was allowed with. A phone forgets a key by itself that was not\n"
+        "used for seven days.",
     ),
     Command(
         "settings", "Look", "what can be set, and how it is set", "services.cli.setting:settings",

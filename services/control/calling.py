@@ -26,7 +26,7 @@ from services import paths
 CALLED = "VPNSHARE_CALLED"
 
 RECEIVING = frozenset({
-    "client", "connect", "disconnect", "endpoints", "forget", "gateways", "history",
+    "client", "connect", "disconnect", "endpoints", "forget", "gateways", "history", "usb",
 })  # fmt: skip
 """Commands that talk to the client service; `join` and `leave` ask for rights by themselves."""
 SHARING = frozenset({

@@ -451,6 +451,13 @@ class ClientControl(ControlClient):
     async def gateways(self) -> list[schema.KnownGateway]:
         return cast(list[schema.KnownGateway], await self.call("gateways"))
 
+    async def phones(self) -> list[schema.Phone]:
+        """Phones on the client's USB."""
+        return cast(list[schema.Phone], await self.call("phones"))
+
+    async def forget_usb_key(self) -> Done:
+        return cast(Done, await self.call("forget_usb_key"))
+
     async def forget(self, id: str) -> Done:
         return cast(Done, await self.call("forget", id=id))
 

@@ -16,7 +16,7 @@ _LISTENS = 0x10000
 _ANYWHERE = ("api", "console", "doctor", "down", "flows", "logs", "restart", "settings", "status")
 _OF = {
     "gateway": ("leases", "pair", "peers", "requests", "share", "unshare", "wireguard"),
-    "client": ("disconnect", "endpoints", "gateways", "history"),
+    "client": ("disconnect", "endpoints", "gateways", "history", "usb"),
 }
 """Commands that are whole without another word."""
 

@@ -421,6 +421,10 @@ CLIENT = COMMON | _table(
     Method("traffic", "what went through in the last minutes",
            TrafficParams, schema.Traffic, topic=True),
     Method("forget", "forget a gateway", IdParams, Done, _WRITE),
+    Method("phones", "phones on this device's USB, and why one cannot be used",
+           NoParams, list[schema.Phone]),
+    Method("forget_usb_key", "remove the key that phones know this device by",
+           NoParams, Done, _WRITE),
 )  # fmt: skip
 
 

@@ -382,6 +382,19 @@ class KnownGateway:
 
 
 @dataclass(frozen=True, slots=True)
+class Phone:
+    """A phone on the receiving device's USB."""
+
+    serial: str
+    """`usb:SERIAL` is what to connect to."""
+    model: str
+    state: str
+    """`ready`, `not_allowed`, `offline`, `held`, `no_right`, `unsupported`, `debugging_off`."""
+    advice: str = ""
+    """What to do so that it can be used; empty when it can."""
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A place where the gateway of the present run (or the last) may be reached."""
 

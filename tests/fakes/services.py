@@ -497,6 +497,7 @@ class PretendClient(Pretend):
         super().__init__()
         self.status = client_status()
         self.gateways = list(GATEWAYS)
+        self.phones: list[schema.Phone] = []
         self.flows = own_flows(30)
         self.endpoints = list(ENDPOINTS)
         self.links = list(LINKS)
@@ -514,6 +515,8 @@ class PretendClient(Pretend):
             "endpoints": lambda _: self.endpoints,
             "history": lambda _: self.links,
             "gateways": lambda _: self.gateways,
+            "phones": lambda _: self.phones,
+            "forget_usb_key": lambda _: Done(),
             "traffic": self._traffic,
             "forget": self._forget,
         }
