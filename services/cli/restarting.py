@@ -149,6 +149,9 @@ def _restart(service: OneShot, keeper: Keeper, quiet: bool) -> dict[str, object]
         if joined:
             note_started(fresh)
     with fresh:
+        if isinstance(status, GatewayStatus) and status.sharing != "off":
+            # A unit begins as it was installed to, whatever its owner has wished since.
+            fresh.call("share")
         if device is not None and device.state not in ("idle", "failed"):
             _wish_again(fresh, device)
         back = not connected or _connected_again(fresh)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from services.cli import restarting
 from services.cli.exits import Exit
+from services.cli.main import main
 from services.cli.restarting import Keeper, keeper_of, kept
 from services.control.versions import differ, release
 from services.start import own_command
@@ -67,6 +70,29 @@ def test_one_in_the_background_begins_anew_with_what_still_counts(env: dict[str,
     run(env, "unshare")
     assert ask(env, "restart", "--role", "gateway")[0]["by"] == "background"
     assert ask(env, "status")["sharing"] == "off"
+
+
+def test_a_unit_shares_again_as_its_owner_had_it(
+    env: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its manager starts it idle; the manager is a shell here."""
+    gateway = shlex.join([*own_command(), "gateway", f"--listen=127.0.0.1:{free_port()}"])
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    start = f"setsid {gateway} >/dev/null 2>&1 </dev/null &"
+    subprocess.run(["sh", "-c", start], check=True)
+    wait_for(lambda: run(env, "share").returncode == Exit.OK, "it to share", 20)
+    pid = ask(env, "status")["pid"]
+    # What has ended and was not waited for has no command line (proc(5)).
+    gone = f"while grep -q . /proc/{pid}/cmdline 2>/dev/null; do sleep 0.02; done"
+    again = f"kill {pid}; {gone}; {start}"
+    monkeypatch.setattr(
+        restarting, "keeper_of", lambda pid: Keeper("unit", "a unit", ("sh", "-c", again))
+    )
+    assert main(["restart"]) == Exit.OK
+    assert "It shares again" in capsys.readouterr().out
+    after = ask(env, "status")
+    assert after["pid"] != pid and after["sharing"] != "off"
 
 
 def test_one_in_a_terminal_is_left_to_who_sits_there(env: dict[str, str]) -> None:
