@@ -44,6 +44,16 @@ def make_copy(target: Path = TARGET, source: Path = SOURCE) -> None:
     folders = (*rooms(source), *FOLDERS)
     if (source / _WHEELS).is_dir():
         folders = (*folders, _WHEELS)
+    # Whoever runs it reads it, whatever root's files are for otherwise.
+    before = os.umask(0o022)
+    try:
+        _copy(target, source, folders)
+        set_up(target)
+    finally:
+        os.umask(before)
+
+
+def _copy(target: Path, source: Path, folders: tuple[str, ...]) -> None:
     target.mkdir(mode=0o755, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".new-") as folder:
         fresh = Path(folder)
@@ -56,7 +66,6 @@ def make_copy(target: Path = TARGET, source: Path = SOURCE) -> None:
             if old.is_dir() and not old.is_symlink():
                 shutil.rmtree(old)
             os.replace(fresh / name, old)
-    set_up(target)
 
 
 def set_up(target: Path) -> None:

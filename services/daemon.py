@@ -30,7 +30,7 @@ from services.config import Config, ConfigError
 from services.config import load as load_config
 from services.control.registry import Registry
 from services.control.server import ControlServer, SocketInUse
-from services.paths import Paths
+from services.paths import WHOLE, Paths
 from services.paths import find as find_paths
 from services.readiness import notify
 from services.room import explain
@@ -125,7 +125,7 @@ async def _main(role: str, build: Build, paths: Paths, config: Config, ring: log
     loop.set_exception_handler(_log_loop_error)
     ending = asyncio.Event()
     service = build(paths, config, ring, ending.set)
-    server = ControlServer(paths.socket(role), service.registry())
+    server = ControlServer(paths.socket(role), service.registry(), group=paths == WHOLE)
     asked = True
 
     def on_signal(number: int) -> None:

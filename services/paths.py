@@ -4,7 +4,8 @@
 several run on one machine. Otherwise the platform decides: Termux's
 `$PREFIX/etc` and `$PREFIX/var`; for root `/etc`, `/var/lib` and `/run`; for a
 user the XDG base directories. systemd's `RUNTIME_DIRECTORY` and
-`STATE_DIRECTORY` go before these, so that a unit may say where.
+`STATE_DIRECTORY` go before these, so that a unit may say where. The gateway of
+the whole machine has folders of its own (`WHOLE`), since it is not root.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ class Paths:
     config_dir: Path
     state_dir: Path
     run_dir: Path
+
+    @staticmethod
+    def of_root() -> Paths:
+        return Paths(Path("/etc") / NAME, Path("/var/lib") / NAME, Path("/run") / NAME)
 
     @property
     def config(self) -> Path:
@@ -63,6 +68,22 @@ class Paths:
                 pass
 
 
+WHOLE = Paths(
+    Path("/var/lib/vpnshare-gateway"), Path("/var/lib/vpnshare-gateway"),
+    Path("/run/vpnshare-gateway"),
+)  # fmt: skip
+"""Of the unit that runs the gateway of the whole machine as a user of its own. What is in /etc
+is root's to write, and `vpnshare set` is answered by the service: so its configuration is here."""
+WHOLE_USER = "vpnshare"
+"""That user, and its group."""
+
+
+def is_shared(env: dict[str, str] | None = None) -> bool:
+    """Whether who says `vpnshare` may mean the whole machine's gateway: no instance is named."""
+    env = dict(os.environ) if env is None else env
+    return not env.get("VPNSHARE_HOME") and not is_termux(env)
+
+
 def find(env: dict[str, str] | None = None) -> Paths:
     """The instance that the environment names."""
     env = dict(os.environ) if env is None else env
@@ -74,8 +95,10 @@ def find(env: dict[str, str] | None = None) -> Paths:
     if is_termux(env):
         root = Path(prefix)
         return Paths(root / "etc" / NAME, root / "var" / "lib" / NAME, root / "var" / "run" / NAME)
+    if _systemd(env, "STATE_DIRECTORY") == WHOLE.state_dir:
+        return WHOLE
     if os.geteuid() == 0:
-        found = Paths(Path("/etc") / NAME, Path("/var/lib") / NAME, Path("/run") / NAME)
+        found = Paths.of_root()
     else:
         user = Path(env.get("HOME") or Path.home())
         config = _absolute(env, "XDG_CONFIG_HOME") or user / ".config"

@@ -26,6 +26,7 @@ from services.control import schema as s
 from services.control.errors import Code, ControlError
 from services.control.methods import SetParams
 from services.ledger import Ledger, Unwritable
+from services.paths import WHOLE
 from services.room import refusal
 from storage import own
 
@@ -59,7 +60,9 @@ class Settings:
         self._path = path
         self._file = dict(config.given)
         self._options = dict(options or {})
-        self._settings = [each for each in conf.SETTINGS if each.section in SECTIONS[role]]
+        # A console is a person's, and reads that person's file: not that of a service for many.
+        sections = [each for each in SECTIONS[role] if each != "console" or path != WHOLE.config]
+        self._settings = [each for each in conf.SETTINGS if each.section in sections]
         self.interfaces: Callable[[], Sequence[Interface]] = _look
         """Looks which ones this host has now."""
         self._started = self.config

@@ -30,6 +30,11 @@ def rooms(tree: Path = SOURCE) -> tuple[str, ...]:
     return tuple(sorted(name for name in found if name not in _NOT_RUN))
 
 
+def read_by_it() -> list[Path]:
+    """The folders all of which the program reads, whoever it runs as."""
+    return [*(SOURCE / name for name in rooms()), Path(sysconfig.get_path("purelib"))]
+
+
 def program() -> list[Path]:
     """What running this program reads: its packages, its environment, the Python behind it."""
     ours = [SOURCE / name for name in rooms()]
@@ -57,6 +62,32 @@ def changeable(paths: list[Path], owner: int = 0) -> tuple[Path, str] | None:
                         return step, who
                     seen.add(step)
     return None
+
+
+def hidden(paths: list[Path], through: list[Path]) -> Path | None:
+    """The first thing that not everybody may read: of `paths` with all that is in them, of
+    `through` and of the ways to either."""
+    for path in (*paths, *through):
+        for step in _way(path):
+            if not _readable(step, final=False):
+                return step
+    for path in paths:
+        for inner in (path.resolve(), *_inside(path.resolve())):
+            # What is compiled can be done without.
+            if "__pycache__" not in inner.parts and not _readable(inner, final=True):
+                return inner
+    return None
+
+
+def _readable(path: Path, final: bool) -> bool:
+    """By everybody; a folder that is not `final` is to be passed through."""
+    mode = os.lstat(path).st_mode
+    if stat.S_ISLNK(mode):
+        return True
+    needed = 0o001 if stat.S_ISDIR(mode) else 0o004
+    if stat.S_ISDIR(mode) and final:
+        needed = 0o005
+    return mode & needed == needed
 
 
 def _writer(path: Path, owner: int) -> str:

@@ -9,6 +9,7 @@ unless `share` says otherwise: sharing is a user's action.
 from __future__ import annotations
 
 import os
+import pwd
 import shlex
 import shutil
 import subprocess
@@ -16,6 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+
+from services import account
+from services.daemon import AlreadyRunning, single_instance
+from services.paths import WHOLE, WHOLE_USER, Paths
 
 
 class Manager(StrEnum):
@@ -50,6 +55,10 @@ class Plan:
     remove: tuple[Path, ...] = ()
     before: tuple[tuple[str, ...], ...] = ()
     """Commands before the files are touched; likewise after."""
+    users: tuple[str, ...] = ()
+    """The command that makes the users which the files name."""
+    take_over: bool = False
+    """Whether what root's gateway has kept is to be the user's, before the commands after."""
     after: tuple[tuple[str, ...], ...] = ()
     hints: tuple[str, ...] = ()
 
@@ -82,6 +91,16 @@ class Unit:
             return Path(config) / "systemd" / "user" / f"{self.name}.service"
         return Path("/etc/systemd/system") / f"{self.name}.service"
 
+    @property
+    def own_user(self) -> bool:
+        """Whether it runs as a user of its own. In a folder of somebody's choice it is who owns
+        that: root."""
+        return (
+            self.role == "gateway"
+            and self.manager is Manager.SYSTEM
+            and not self.env.get("VPNSHARE_HOME")
+        )
+
     def install(self) -> Plan:
         """Raises `UnitError` for what cannot be."""
         if self.role == "client" and self.manager is not Manager.SYSTEM:
@@ -93,10 +112,21 @@ class Unit:
             return self._runit()
         control = self._systemctl()
         hints = [f"See it with: {' '.join((*control, 'status', self.name))}"]
+        files = [File(self.place, self.text())]
+        users: tuple[str, ...] = ()
         if self.manager is Manager.USER:
             hints.append("To have it run without a log-in: loginctl enable-linger")
+        if self.own_user:
+            hints.append(
+                f"Who is in the group {WHOLE_USER} may command it without sudo, after the next "
+                f"log-in: sudo usermod -aG {WHOLE_USER} NAME"
+            )
+            files.insert(0, File(account.SYSUSERS, account.SYSUSERS_TEXT))
+            users = ("systemd-sysusers", str(account.SYSUSERS))
         return Plan(
-            files=(File(self.place, self.text()),),
+            files=tuple(files),
+            users=users,
+            take_over=self.own_user,
             after=((*control, "daemon-reload"), (*control, "enable", "--now", self.name)),
             hints=tuple(hints),
         )
@@ -108,8 +138,9 @@ class Unit:
                 before=(("sv-disable", self.name), ("sv", "down", self.name)),
             )
         control = self._systemctl()
+        made = (account.SYSUSERS,) if self.own_user else ()
         return Plan(
-            remove=(self.place,),
+            remove=(self.place, *made),
             before=((*control, "disable", "--now", self.name),),
             after=((*control, "daemon-reload"),),
         )
@@ -166,16 +197,29 @@ class Unit:
         if home:
             writable.append(_quoted(home))
         at_home = any(word.startswith(_HOMES) for word in (*self.command, home or ""))
-        lines = [
-            "RuntimeDirectory=vpnshare",
-            "RuntimeDirectoryMode=0700",
-            # Gateway and client share the folder: neither takes it along.
+        if self.own_user:
+            lines = [
+                f"User={WHOLE_USER}",
+                f"Group={WHOLE_USER}",
+                f"RuntimeDirectory={WHOLE.run_dir.name}",
+                # Its group reaches the socket.
+                "RuntimeDirectoryMode=0750",
+                f"StateDirectory={WHOLE.state_dir.name}",
+            ]
+        else:
+            lines = [
+                "RuntimeDirectory=vpnshare",
+                "RuntimeDirectoryMode=0700",
+                "StateDirectory=vpnshare",
+                "ConfigurationDirectory=vpnshare",
+                f"ReadWritePaths={' '.join(writable)}",
+            ]
+        lines += [
+            # Gateway and client may share the folder: neither takes it along. And a slate in it
+            # outlives the service.
             "RuntimeDirectoryPreserve=yes",
-            "StateDirectory=vpnshare",
             "StateDirectoryMode=0700",
-            "ConfigurationDirectory=vpnshare",
             "ProtectSystem=strict",
-            f"ReadWritePaths={' '.join(writable)}",
             f"ProtectHome={'read-only' if at_home else 'yes'}",
             "PrivateTmp=yes",
             "PrivateMounts=yes",
@@ -199,9 +243,9 @@ class Unit:
         lines += ["ProtectKernelTunables=yes", "PrivateDevices=yes", "ProtectProc=invisible"]
         lines += ["ProcSubset=pid", f"InaccessiblePaths={' '.join(f'-{path}' for path in SECRETS)}"]
         if self.kernel < _BINDS_FREELY:
-            return [*lines, "CapabilityBoundingSet=CAP_NET_RAW"]
-        # Root in name, to share its folders with the client: without one capability, and in a
-        # user namespace where nobody else is.
+            lines.append("CapabilityBoundingSet=CAP_NET_RAW")
+            return [*lines, "AmbientCapabilities=CAP_NET_RAW"] if self.own_user else lines
+        # Without one capability, and in a user namespace where nobody else is.
         return [*lines, "CapabilityBoundingSet=", "PrivateUsers=yes"]
 
     # runit in Termux
@@ -241,7 +285,7 @@ SECRETS = (
     "/etc/openvpn", "/etc/shadow", "/etc/shadow-", "/etc/ssh", "/etc/ssl/private",
     "/etc/sudoers", "/etc/sudoers.d", "/etc/wireguard", "/var/backups", "/var/log", "/var/spool",
 )  # fmt: skip
-"""What the gateway could read as who owns it, and has no business with."""
+"""What the gateway has no business with, and might read as who owns it, or for a wrong mode."""
 _BINDS_FREELY = (5, 7)
 """The first kernel that lets anybody tie a socket to a device, without CAP_NET_RAW."""
 _BEFORE_THE_NETWORK = (
@@ -310,8 +354,30 @@ def carry_out(plan: Plan, root: Path, commands: bool) -> None:
         temporary.write_text(file.text)
         temporary.chmod(file.mode)
         os.replace(temporary, target)
+    if commands and plan.users and not account.exists():
+        _run(plan.users, must=True)
+    if commands and plan.take_over:
+        _take_over()
     for command in plan.after if commands else ():
         _run(command, must=True)
+
+
+def _take_over() -> None:
+    """Give the gateway's user what root's gateway has kept. Raises `UnitError`, `OSError`."""
+    place = Paths.of_root()
+    if not account.kept_by_root(place):
+        return
+    _run(("systemctl", "stop", account.UNIT.stem), must=False)
+    try:
+        user = pwd.getpwnam(WHOLE_USER)
+        place.make()
+        with single_instance(place, "gateway"):
+            # What has ended meanwhile has left its last word.
+            account.take_over(account.kept_by_root(place), user.pw_uid, user.pw_gid)
+    except KeyError:
+        raise UnitError(f"The user {WHOLE_USER} was not made.", "See: journalctl -n 20") from None
+    except AlreadyRunning as exc:
+        raise UnitError(str(exc), "End it, then try again: sudo vpnshare down") from None
 
 
 def _run(command: Sequence[str], must: bool) -> None:
@@ -340,6 +406,8 @@ def _run(command: Sequence[str], must: bool) -> None:
 _MISSING = {
     "systemctl": "This system has no systemd: start the service by its own means "
     "(in the foreground: vpnshare gateway).",
+    "systemd-sysusers": "Make the user by other means, and try again: useradd --system "
+    f"--user-group --home-dir / --shell /usr/sbin/nologin {WHOLE_USER}",
     "sv-enable": "pkg install termux-services, then close and open Termux",
     "sv": "pkg install termux-services, then close and open Termux",
 }

@@ -58,6 +58,9 @@ def page() -> str:
         ".TP",
         ".I /var/lib/vpnshare, ~/.local/state/vpnshare",
         "Keys, and who was approved.",
+        ".TP",
+        ".I /var/lib/vpnshare-gateway",
+        "Both, of the gateway that runs as a service of the machine.",
     ]
     return "\n".join(lines) + "\n"
 

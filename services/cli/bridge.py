@@ -14,8 +14,8 @@ import os
 import socket
 import threading
 
-from services import paths
 from services.cli.exits import Exit
+from services.cli.services import running, socket_of
 from services.control.errors import ServiceUnavailable
 from services.control.oneshot import unavailable
 from services.control.protocol import GREETING
@@ -28,8 +28,6 @@ PIECE = 65536
 
 def control(args: argparse.Namespace) -> int:
     if args.probe:
-        from services.cli.services import running
-
         roles = []
         with contextlib.suppress(ServiceUnavailable):
             for service in running():
@@ -37,7 +35,7 @@ def control(args: argparse.Namespace) -> int:
                 service.close()
         print(json.dumps({"vpnshare": running_version(), "api": API_VERSION, "roles": roles}))
         return Exit.OK
-    path = str(paths.find().socket(args.role))
+    path = socket_of(args.role)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
             with reachable(path) as name:

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import os
 
-from services import paths
+from services import account, paths
 from services.cli.exits import Exit
 from services.cli.output import paint, print_json, printable, tell
 from services.cli.services import dial
@@ -70,7 +70,8 @@ def _outside(role: str, must: bool) -> list[Finding]:
 
     start = "vpnshare up" if role == "gateway" else "vpnshare join"
     absent = _absent(role, "does not run: seen from outside", start)
-    findings = asyncio.run(outside(Machine(role, paths.find())))
+    with account.instance(role) as place:
+        findings = asyncio.run(outside(Machine(role, place)))
     if not must and role == "client":
         # Not every machine is to be a client.
         findings = [_softened(f) for f in findings]
@@ -90,7 +91,11 @@ def _stranger(role: str) -> Finding:
 
 def _only_the_other(role: str) -> bool:
     """Whether this machine has been the other side, and never this one."""
-    there = {each for each in paths.ROLES if os.path.exists(paths.find().store(each))}
+    there = {
+        each
+        for each in paths.ROLES
+        if any(os.path.exists(place.store(each)) for place in account.places(each))
+    }
     return bool(there) and role not in there
 
 

@@ -12,11 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from services import paths
+from services import account, paths
 from services.cli.exits import Exit
 from services.cli.output import complain, print_json, printable, tell
-from services.cli.services import dial, running
-from services.cli.starting import start
+from services.cli.services import dial, running, socket_of
+from services.cli.starting import start, start_unit
 from services.config import ConfigError
 from services.console_settings import ConsoleSettings
 from services.control.elsewhere import advice, owner
@@ -92,6 +92,13 @@ def _tell_versions(service: OneShot) -> None:
 
 
 def _start_gateway(args: argparse.Namespace) -> OneShot:
+    if account.installed():
+        if args.listen or args.vpn_interface or args.name:
+            complain(
+                "The gateway of the whole machine is a unit, with options of its own.",
+                "Set them: vpnshare set gateway.name NAME",
+            )
+        return start_unit()
     words = ["--share"]
     for option, values in (
         ("--listen", args.listen or []),
@@ -201,8 +208,8 @@ def open_console(
         options["by_ssh"] = True  # `--host`, the only other way
         code = _run_console(services, roles[0], options)
     else:
-        other = str(place.socket(roles[1])) if len(roles) > 1 else None
-        socket = str(place.socket(roles[0]))
+        other = socket_of(roles[1]) if len(roles) > 1 else None
+        socket = socket_of(roles[0])
         code = run(socket, roles[0], other_socket=other, read_only=read_only, **options)
     for failure in failures[:1]:
         crash = place.crash("console")

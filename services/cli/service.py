@@ -10,10 +10,11 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from services import copying, paths, trust
+from services import account, copying, paths, trust
 from services.cli.exits import Exit
 from services.cli.output import complain, paint, print_json, tell
 from services.control.errors import Code, ControlError
+from services.paths import WHOLE_USER
 from services.start import own_command
 from services.units import Manager, Plan, Unit, UnitError, below, carry_out
 
@@ -86,11 +87,24 @@ def _safe(unit: Unit, args: argparse.Namespace, root: Path) -> Unit:
             copying.make_copy()
         except copying.CopyError as exc:
             raise UnitError(str(exc), "") from None
-        runs = [copying.TARGET]
+        runs = read = [copying.TARGET]
     else:
-        copied, runs = unit, trust.program()
+        copied, runs, read = unit, trust.program(), trust.read_by_it()
     _refuse_changeable(unit, runs)
+    if unit.own_user:
+        _refuse_hidden(unit, read, runs)
     return copied
+
+
+def _refuse_hidden(unit: Unit, read: list[Path], runs: list[Path]) -> None:
+    """Raises `UnitError` for a unit whose user cannot read what it runs, or is a person."""
+    if why := account.person():
+        raise UnitError(why, "The gateway needs that name for itself: rename the account.")
+    if path := trust.hidden(read, runs):
+        raise UnitError(
+            f"{path} cannot be read by {WHOLE_USER}, the user that the service runs as.",
+            _way_out(unit),
+        )
 
 
 def _refuse_changeable(unit: Unit, runs: list[Path]) -> None:
@@ -128,6 +142,11 @@ def _show(plan: Plan, root: Path) -> None:
         print(paint(f"link {where} -> {file.text}" if file.link else f"write {where}", "bold"))
         if not file.link:
             print("".join(f"  {line}\n" for line in file.text.splitlines()), end="")
+    if plan.users and not account.exists():
+        print(f"$ {' '.join(plan.users)}")
+    if plan.take_over and root == Path("/"):
+        for old, place in account.kept_by_root(paths.Paths.of_root()).items():
+            print(f"{'copy' if place == paths.WHOLE.config else 'move'} {old} -> {place}")
     for command in plan.after:
         print(f"$ {' '.join(command)}")
 

@@ -6,8 +6,8 @@ import argparse
 from importlib import import_module
 from typing import Any
 
+from services import account, paths
 from services import config as conf
-from services import paths
 from services.cli.exits import Exit
 from services.cli.output import Column, complain, paint, print_json, print_table, printable
 from services.cli.services import dial, running
@@ -51,6 +51,11 @@ def _found(role: str | None, key: str | None) -> list[Setting]:
         for service in running(role):
             with service:
                 for setting in service.call("settings"):
+                    known.setdefault(setting.key, setting)
+        if role is None and not any(key.startswith("console.") for key in known):
+            # The whole machine's gateway has none of the console's.
+            for setting in _of_file():
+                if setting.key.startswith("console."):
                     known.setdefault(setting.key, setting)
         shown = _called(list(known.values()), key)
     except ServiceUnavailable:
@@ -124,23 +129,35 @@ def _changed(key: str, value: str | None) -> Setting:
     from services.settings import record, told, write
 
     known = _known(key)
-    written: Any = write(paths.find().config, known, value)
+    for role in _roles_of(known):
+        with account.instance(role) as place:
+            written: Any = write(place.config, known, value)
     given = known.default if written is None else written
     return told(record(known, given, "default" if written is None else "file"))
+
+
+def _roles_of(setting: conf.Setting) -> list[str]:
+    """Whose files have it, where each service has one: a console reads its person's."""
+    if setting.section == "console":
+        return ["client"]
+    return [role for role in paths.ROLES if setting.section in conf.SECTIONS[role]]
 
 
 def _of_file() -> list[Setting]:
     from services.settings import record
 
-    try:
-        config = load(paths.find().config)
-    except ConfigError as exc:
-        raise ControlError(Code.FAILED, str(exc)) from None
-    places = ((s, (s.section, s.key)) for s in SETTINGS)
-    return [
-        record(s, config[place], "file" if place in config.given else "default")
-        for s, place in places
-    ]
+    found = {}
+    for role in paths.ROLES:
+        with account.instance(role) as place:
+            try:
+                found[role] = load(place.config)
+            except ConfigError as exc:
+                raise ControlError(Code.FAILED, str(exc)) from None
+    shown = []
+    for s in SETTINGS:
+        config, key = found[_roles_of(s)[0]], (s.section, s.key)
+        shown.append(record(s, config[key], "file" if key in config.given else "default"))
+    return shown
 
 
 def _note(setting: Setting) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from services import paths
+from services import account, paths
 from services.cli.output import last_words
 from services.cli.services import dial
 from services.control.errors import Code, ControlError, ServiceUnavailable
@@ -57,6 +57,29 @@ def start(role: str, words: Sequence[str], foreground: str) -> OneShot:
         Code.TIMED_OUT, f"The {role} service was not ready within {START_TIMEOUT:.0f} s.",
         f"Start it in the foreground to see what it does: {foreground}",
     )  # fmt: skip
+
+
+def start_unit() -> OneShot:
+    """Have the system's manager start the whole machine's gateway; a connection to it.
+
+    Raises `ControlError`.
+    """
+    command = ["systemctl", "start", account.UNIT.stem]
+    see = f"See why: journalctl -u {account.UNIT.stem} -n 20"
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+    except FileNotFoundError:
+        raise ControlError(
+            Code.FAILED, "The gateway is a unit of systemd's, which is not here.",
+            "Remove the unit: vpnshare service uninstall",
+        ) from None  # fmt: skip
+    if done.returncode:
+        raise ControlError(Code.FAILED, f"{' '.join(command)} failed.", see)
+    try:
+        # A unit is started once its service has said that it is ready.
+        return dial("gateway")
+    except ServiceUnavailable as exc:
+        raise ControlError(Code.FAILED, exc.message, see) from None
 
 
 def _rotate(log: Path) -> int:

@@ -91,7 +91,8 @@ def _is_roots(verb: str) -> bool:
         if not came_by_sudo():
             return False
         # On this machine, that is: a gateway's commands may be meant for another.
-        return verb not in SHARING or paths.find().socket("gateway").exists()
+        ours = (paths.find(), paths.WHOLE) if paths.is_shared() else (paths.find(),)
+        return verb not in SHARING or any(each.socket("gateway").exists() for each in ours)
     return verb in RECEIVING and not paths.find().socket("client").exists()
 
 

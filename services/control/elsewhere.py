@@ -11,6 +11,8 @@ import pwd
 import sys
 from pathlib import Path
 
+from services.paths import WHOLE, WHOLE_USER
+
 _LISTENS = 0x10000
 """__SO_ACCEPTCON among a socket's flags."""
 _ANYWHERE = ("api", "console", "doctor", "down", "flows", "logs", "restart", "settings", "status")
@@ -32,7 +34,9 @@ def owner(role: str, table: Path = Path("/proc/net/unix")) -> str | None:
     for line in lines:
         words = line.split(None, 7)
         path = words[7] if len(words) == 8 else ""
-        if path.endswith((f"/vpnshare/{role}.sock", f"/vpnshare/run/{role}.sock")):
+        if path.endswith((
+            f"/vpnshare/{role}.sock", f"/vpnshare/run/{role}.sock", str(WHOLE.socket(role))
+        )):  # fmt: skip
             uid = _uid(path)
             if int(words[3], 16) & _LISTENS and uid is not None and uid != os.geteuid():
                 return _name(uid)
@@ -69,6 +73,11 @@ def advice(role: str, user: str) -> str:
     verb = given if given in _ANYWHERE or given in _OF[role] else "status"
     if user == "root":
         return f"It runs as root: sudo vpnshare {verb}"
+    if user == WHOLE_USER:
+        return (
+            f"It runs for the whole machine: sudo vpnshare {verb}. To do without sudo, join its "
+            f"group, then log in anew: sudo usermod -aG {WHOLE_USER} $(id -un)"
+        )
     if os.geteuid() == 0:
         return f"It runs as {user}, who can say: vpnshare {verb}"
     return f"It runs as {user}: only they, and root, may use it."

@@ -2,7 +2,10 @@
 
 The socket is bound under a umask that leaves it to its owner (mode 0600), and
 each connection's uid is checked besides (SO_PEERCRED): only the service's own
-user and root are let in. A socket file that is left over from a crash is
+user and root are let in. The whole machine's gateway is for a group, too: there
+the mode of socket and folder says who comes in (unix(7): connecting takes the
+right to write), and it alone, since the service, in a user namespace of its own,
+sees everybody else as nobody. A socket file that is left over from a crash is
 removed, but only after a probe found nobody behind it.
 
 A connection is a line reader and one job at a time: requests are taken in
@@ -74,8 +77,10 @@ class SocketInUse(Exception):
 class ControlServer:
     """Serves a registry on a Unix socket."""
 
-    def __init__(self, path: Path, registry: Registry) -> None:
+    def __init__(self, path: Path, registry: Registry, group: bool = False) -> None:
+        """`group`: the group of the service's user may use it, too."""
         self.path = path
+        self.group = group
         self.registry = registry
         self.readings = Readings(registry)
         self.connections: set[_Connection] = set()
@@ -85,7 +90,7 @@ class ControlServer:
 
     async def start(self) -> None:
         """Bind and listen. Raises `SocketInUse` or `OSError`."""
-        listener = bind_private(self.path)
+        listener = bind_private(self.path, self.group)
         status = os.stat(self.path)
         self._inode = (status.st_dev, status.st_ino)
         loop = asyncio.get_running_loop()
@@ -115,12 +120,15 @@ class ControlServer:
             connection.changed()
 
 
-def bind_private(path: Path) -> socket.socket:
-    """A listening Unix socket at `path`, mode 0600. Raises `SocketInUse` or `OSError`."""
+def bind_private(path: Path, group: bool = False) -> socket.socket:
+    """A listening Unix socket at `path`, mode 0600 (`group`: 0660).
+
+    Raises `SocketInUse` or `OSError`.
+    """
     with own.folder(path.parent), reachable(os.fspath(path)) as name:
         _remove_stale(path, name)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o177)
+        before = os.umask(0o117 if group else 0o177)
         try:
             listener.bind(name)
         except BaseException:
@@ -353,7 +361,7 @@ class _Connection(asyncio.Protocol):
     def _refusal(self, sock: socket.socket) -> ControlError | None:
         raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         _pid, uid, _gid = _UCRED.unpack(raw)
-        if uid not in (0, os.geteuid()):
+        if uid not in (0, os.geteuid()) and not self._server.group:
             _log.warning("control socket: refused a connection of uid %d", uid)
             return ControlError(
                 Code.REFUSED,

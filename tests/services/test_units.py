@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from services import account, trust
 from services.cli.exits import Exit
 from services.cli.main import main
 from services.start import own_command
@@ -43,17 +44,52 @@ def test_the_system_gateway() -> None:
     service = file["Service"]
     assert service["Type"] == "notify" and service["Restart"] == "on-failure"
     assert service["ExecStart"] == "/opt/vpnshare gateway"
-    assert service["RuntimeDirectory"] == service["StateDirectory"] == "vpnshare"
+    assert service["User"] == service["Group"] == "vpnshare"
+    assert service["RuntimeDirectory"] == service["StateDirectory"] == "vpnshare-gateway"
+    assert service["RuntimeDirectoryMode"] == "0750" and service["StateDirectoryMode"] == "0700"
     assert service["CapabilityBoundingSet"] == "" and service["PrivateUsers"] == "yes"
     assert service["ProcSubset"] == "pid"
     hidden = service["InaccessiblePaths"].split()
     assert {"-/etc/shadow", "-/etc/ssh", "-/etc/wireguard"} <= {*hidden}
     old = parsed(Unit("gateway", Manager.SYSTEM, ("/opt/vpnshare",), env=ENV, kernel=(5, 6)))
-    assert old["Service"]["CapabilityBoundingSet"] == "CAP_NET_RAW"
+    for key in ("CapabilityBoundingSet", "AmbientCapabilities"):
+        assert old["Service"][key] == "CAP_NET_RAW", "a user who is not root has to be given it"
     assert "PrivateUsers" not in old["Service"]
-    assert service["ProtectSystem"] == "strict" and "/etc/vpnshare" in service["ReadWritePaths"]
+    assert service["ProtectSystem"] == "strict" and "ReadWritePaths" not in service
     assert file["Install"]["WantedBy"] == "multi-user.target"
     assert unit.place == Path("/etc/systemd/system/vpnshare-gateway.service")
+    plan = unit.install()
+    assert [each.path for each in plan.files] == [account.SYSUSERS, unit.place]
+    assert plan.users == ("systemd-sysusers", str(account.SYSUSERS)) and plan.take_over
+    assert {*unit.uninstall().remove} == {account.SYSUSERS, unit.place}
+
+
+def test_a_gateway_in_a_folder_of_roots_is_root_without_a_right() -> None:
+    unit = Unit("gateway", Manager.SYSTEM, ("/opt/v",), env=ENV | {"VPNSHARE_HOME": "/srv/tv"})
+    service = parsed(unit)["Service"]
+    assert "User" not in service and service["CapabilityBoundingSet"] == ""
+    assert "/srv/tv" in service["ReadWritePaths"].split()
+    plan = unit.install()
+    assert [each.path for each in plan.files] == [unit.place]
+    assert not plan.users and not plan.take_over
+
+
+@pytest.mark.skipif(not shutil.which("systemd-sysusers"), reason="needs systemd-sysusers")
+def test_systemd_makes_the_user(tmp_path: Path) -> None:
+    """In a pretended root folder, as for the image of a machine."""
+    (tmp_path / "etc").mkdir()
+    conf = tmp_path / "vpnshare.conf"
+    conf.write_text(account.SYSUSERS_TEXT)
+    done = subprocess.run(
+        ["systemd-sysusers", f"--root={tmp_path}", str(conf)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [entry] = (tmp_path / "etc/passwd").read_text().splitlines()
+    name, _, number, _, _, home, shell = entry.split(":")
+    assert (name, home) == ("vpnshare", "/") and int(number) < account.FIRST_PERSON
+    assert shell.endswith("nologin")
+    assert (tmp_path / "etc/group").read_text().startswith("vpnshare:")
 
 
 def test_the_client_may_make_interfaces_and_nothing_else() -> None:
@@ -168,6 +204,26 @@ def no_termux(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PREFIX", "VPNSHARE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/home/u")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a unit of the machine is root's to install")
+@pytest.mark.usefixtures("no_termux")
+def test_what_its_user_cannot_read_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(trust, "changeable", lambda paths, owner: None)
+    monkeypatch.setattr(trust, "hidden", lambda paths, through: Path("/root"))
+    assert main(["service", "install", "--dry-run"]) == Exit.FAILED
+    said = capsys.readouterr().err
+    assert "/root cannot be read by vpnshare" in said and "--copy" in said
+    monkeypatch.setattr(trust, "hidden", lambda paths, through: None)
+    assert main(["service", "install", "--dry-run"]) == Exit.OK
+    shown = capsys.readouterr().out
+    assert "$ systemd-sysusers" in shown or account.exists()
+    assert "write /etc/sysusers.d/vpnshare.conf" in shown and "User=vpnshare\n" in shown
+    monkeypatch.setattr(account, "person", lambda: "vpnshare is somebody's account here.")
+    assert main(["service", "install", "--dry-run"]) == Exit.FAILED
+    assert "somebody's account" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_termux")
