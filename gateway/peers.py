@@ -47,15 +47,19 @@ class PeerRegistry:
         return peer is not None and peer.revoked
 
     def find(self, peer_id: str) -> PeerDevice:
-        """The device of an id, of an id's unique beginning, or of a label: the only one, or the
-        only one of that label that is not revoked."""
+        """The device of an id, of an id's unique beginning, or of a label: the only one, or, where
+        all that fit bear that label, the only one that is not revoked.
+
+        Labels are what devices call themselves: one that looks like the beginning of another's
+        id is no more than ambiguous.
+        """
         peers = self._peers.values()
         found = [p for p in peers if p.id == peer_id]
         if not found and peer_id:
             found = [p for p in peers if p.id.startswith(peer_id) or p.label == peer_id]
-        if len(found) > 1:
+        if len(found) > 1 and all(p.label == peer_id for p in found):
             # A device may have had other keys under its name.
-            found = [p for p in found if p.label == peer_id and not p.revoked]
+            found = [p for p in found if not p.revoked]
         if len(found) != 1:
             raise NoSuchPeer(peer_id)
         return found[0]

@@ -39,6 +39,8 @@ from vshp.constants import DEFAULT_PORT
 
 MAX_LABEL = 64
 """Characters of a device's name, as in HELLO."""
+SHOWN = 4
+"""Devices that are named where one is meant."""
 NO_NETWORK = (
     "This device is on no network where another could be: turn on its hotspot or Wi-Fi, or plug "
     "in a cable, and ask for a new code. Over USB this one works."
@@ -278,11 +280,14 @@ class GatewayApi:
         return m.Done(peer.id, peer.label, self._told())
 
     def _no_peer(self, id: str) -> ControlError:
-        fitting = sum(p.id.startswith(id) or p.label == id for p in self._gateway.peers())
-        if fitting > 1:
+        fitting = [p for p in self._gateway.peers() if p.id.startswith(id) or p.label == id]
+        if len(fitting) > 1:
+            each = ", ".join(f"{peer.id} ({clean(peer.label)})" for peer in fitting[:SHOWN])
+            more = "..." if len(fitting) > SHOWN else ""
             return ControlError(
-                Code.CONFLICT, f"Several devices go by {id!r}.", "Give more of the id."
-            )
+                Code.CONFLICT, f"Several devices go by {id!r}: {each}{more}.",
+                "Give the id, or more of it.",
+            )  # fmt: skip
         return ControlError(Code.NOT_FOUND, f"No device goes by {id!r}.", "See: vpnshare peers")
 
     def leases(self, _: m.NoParams) -> list[s.Lease]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import select
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +14,7 @@ from services.cli.output import (
     Column,
     complain,
     paint,
+    pause,
     print_json,
     print_table,
     standard_output,
@@ -143,13 +142,7 @@ def _ended(error: ControlError) -> bool:
 def _next(role: str, reader: int | None) -> OneShot:
     """The next service of that role, however long it takes."""
     while True:
-        if reader is None:
-            time.sleep(AGAIN)
-        else:
-            poll = select.poll()
-            poll.register(reader, 0)  # POLLERR and POLLHUP are told without being asked for
-            if poll.poll(AGAIN * 1000):
-                raise BrokenPipeError
+        pause(AGAIN, reader)
         try:
             return dial(role)
         except ControlError as error:

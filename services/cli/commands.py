@@ -41,6 +41,20 @@ def _json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
 
+def _view(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    how.add_argument("--watch", nargs="?", type=_every, const=1.0, metavar="SECONDS",
+                     help="look again every second, or every SECONDS")  # fmt: skip
+
+
+def _every(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds < 0.1:
+        raise argparse.ArgumentTypeError("not more often than every 0.1 seconds")
+    return seconds
+
+
 def _role(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--role", choices=("gateway", "client"), help="which service (default: what runs)"
@@ -59,7 +73,8 @@ def _approve(parser: argparse.ArgumentParser) -> None:
 
 
 def _id(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("id", metavar="ID", help=f"the {what}'s id, or its unique beginning")
+    parser.add_argument("id", metavar="NAME|ID",
+                        help=f"the {what}'s name, its id, or the beginning of that")  # fmt: skip
     _json(parser)
 
 
@@ -92,6 +107,11 @@ def _seconds(text: str) -> float:
 
 
 def _status(parser: argparse.ArgumentParser) -> None:
+    _role(parser)
+    _view(parser)
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
     _role(parser)
     _json(parser)
 
@@ -138,7 +158,8 @@ def _wireguard(parser: argparse.ArgumentParser) -> None:
 
 
 def _rename(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="the device's id, or its unique beginning")
+    parser.add_argument("id", metavar="NAME|ID",
+                        help="the device's name, its id, or the beginning of that")  # fmt: skip
     parser.add_argument("label", metavar="LABEL", help="the new name")
     _json(parser)
 
@@ -150,10 +171,10 @@ def _flows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--filter", default="", metavar="WORDS", help="flows that contain these")
     parser.add_argument("--limit", type=_limit(MAX_FLOWS), default=50, metavar="N",
                         help="at most N (default: 50)")  # fmt: skip
-    parser.add_argument("--peer", metavar="ID",
+    parser.add_argument("--peer", metavar="NAME|ID",
                         help="of this device only; on the client: of this program")  # fmt: skip
     _role(parser)
-    _json(parser)
+    _view(parser)
 
 
 def _connect(parser: argparse.ArgumentParser) -> None:
@@ -274,7 +295,7 @@ def _down(parser: argparse.ArgumentParser) -> None:
 def _settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("key", nargs="?", metavar="KEY",
                         help="only this one, or those of a section (gateway, dns...)")  # fmt: skip
-    _status(parser)
+    _doctor(parser)
 
 
 def _get(parser: argparse.ArgumentParser) -> None:
@@ -334,6 +355,17 @@ def _interval(text: str) -> float:
             f"{text!r} is no number of seconds from {MIN_INTERVAL:g} to {MAX_INTERVAL:g}"
         )
     return value
+
+
+def _completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", nargs="?", choices=("bash", "zsh", "fish"),
+                        help="(default: the one that SHELL names)")  # fmt: skip
+    parser.add_argument("--names", choices=("devices", "requests", "gateways"),
+                        help="print the names of what is there now, for a completion")  # fmt: skip
+
+
+def _nothing(parser: argparse.ArgumentParser) -> None:
+    """No options."""
 
 
 def _control(parser: argparse.ArgumentParser) -> None:
@@ -445,7 +477,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "status", "Look", "what the services are doing", f"{_READ}:status", _status,
-        ("vpnshare status", "vpnshare status --role client --json"),
+        ("vpnshare status", "vpnshare status --watch", "vpnshare status --role client --json"),
         "With --json: the object of the one service that runs, or {\"gateway\": ..., \"client\":\n"
         "...} when both run and no --role is given.",
     ),
@@ -485,8 +517,8 @@ COMMANDS: tuple[Command, ...] = (
         "device keeps its name and addresses, and its old key works until the new one is used.",
     ),
     Command(
-        "requests", "Share", "devices that wait for approval", f"{_READ}:requests", _json,
-        ("vpnshare requests", "vpnshare requests --json"),
+        "requests", "Share", "devices that wait for approval", f"{_READ}:requests", _view,
+        ("vpnshare requests", "vpnshare requests --watch", "vpnshare requests --json"),
     ),
     Command(
         "approve", "Share", "let a waiting device in", f"{_ACT}:approve",
@@ -503,19 +535,19 @@ COMMANDS: tuple[Command, ...] = (
         "ask again at once.",
     ),
     Command(
-        "peers", "Share", "devices that were approved", f"{_READ}:peers", _json,
+        "peers", "Share", "devices that were approved", f"{_READ}:peers", _view,
         ("vpnshare peers", "vpnshare peers --json"),
     ),
     Command(
         "revoke", "Share", "end a device's pairing: it has to ask again", f"{_ACT}:revoke",
-        lambda p: _id(p, "device"), ("vpnshare revoke a1b2",),
+        lambda p: _id(p, "device"), ("vpnshare revoke a1b2", "vpnshare revoke 'Living room TV'"),
     ),
     Command(
         "rename", "Share", "give a device another name", f"{_ACT}:rename", _rename,
         ('vpnshare rename a1b2 "Living room TV"',),
     ),
     Command(
-        "leases", "Share", "what approved devices were given", f"{_READ}:leases", _json,
+        "leases", "Share", "what approved devices were given", f"{_READ}:leases", _view,
         ("vpnshare leases", "vpnshare leases --json"),
     ),
     Command(
@@ -550,17 +582,17 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "endpoints", "Receive", "where the gateway may be reached, and who won the race",
-        f"{_TUNNEL}:endpoints", _json, ("vpnshare endpoints", "vpnshare endpoints --json"),
+        f"{_TUNNEL}:endpoints", _view, ("vpnshare endpoints", "vpnshare endpoints --json"),
         "All endpoints of the present gateway, the best first, with the last outcome of each.",
     ),
     Command(
         "history", "Receive", "past links: when, by what, why they ended", f"{_TUNNEL}:history",
-        _json, ("vpnshare history", "vpnshare history --json"),
+        _view, ("vpnshare history", "vpnshare history --json"),
         "The last 64 links since the service began, the newest first. `away before` is how long\n"
         "nothing carried before a link; `resumed` means that the session went on, flows and all.",
     ),
     Command(
-        "gateways", "Receive", "gateways this device was approved by", f"{_READ}:gateways", _json,
+        "gateways", "Receive", "gateways this device was approved by", f"{_READ}:gateways", _view,
         ("vpnshare gateways",),
     ),
     Command(
@@ -603,7 +635,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "doctor", "Look", "find out what is missing, and the fix", "services.cli.diagnosis:doctor",
-        _status, ("vpnshare doctor", "vpnshare doctor --role client --json"),
+        _doctor, ("vpnshare doctor", "vpnshare doctor --role client --json"),
         "Services that run examine themselves; otherwise this machine is looked at. Exits with\n"
         "1 when something is broken.",
     ),
@@ -621,6 +653,20 @@ COMMANDS: tuple[Command, ...] = (
         ("vpnshare watch peers | jq -c .", "vpnshare watch flows '{\"limit\":5}' --interval 5"),
         "Each line is what `vpnshare api TOPIC` prints: first now, then when it has changed. When\n"
         "the service ends it waits for the next one, and says so on standard error.",
+    ),
+    Command(
+        "completion", "Look", "what a shell needs to complete this command line",
+        "services.cli.completing:completion", _completion,
+        ("source <(vpnshare completion bash)",
+         "vpnshare completion zsh >~/.zfunc/_vpnshare",
+         "vpnshare completion fish >~/.config/fish/completions/vpnshare.fish"),
+        "Commands, options, settings and the names of devices, requests and gateways. For bash\n"
+        "put the line into ~/.bashrc; for zsh have the folder in fpath, before compinit.",
+    ),
+    Command(
+        "manual", "Look", "all commands with their options, to read", "services.cli.manual:manual",
+        _nothing, ("vpnshare manual", "vpnshare manual >vpnshare.1"),
+        "On a terminal by man(1), or by a pager where there is none. Else the page's source.",
     ),
     Command(
         "control", "", "the control socket on standard input and output, for `console --host`",

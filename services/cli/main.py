@@ -6,8 +6,10 @@ gets a stable exit code; never a trace.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 
 from services import encoding
@@ -63,8 +65,12 @@ def _dispatch(args: list[str]) -> int:
         return _unknown(args[0])
     options = parser_for(command).parse_args(args[1:])
     module, _, name = command.run.partition(":")
-    result: int = getattr(import_module(module), name)(options)
-    return result
+    run: Callable[[argparse.Namespace], int] = getattr(import_module(module), name)
+    if getattr(options, "watch", None) is not None:
+        from services.cli.watching import again
+
+        return again(run, options)
+    return run(options)
 
 
 def _print_error(error: ControlError, code: Exit) -> None:

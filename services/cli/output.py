@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import sys
+import time
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -86,6 +88,17 @@ def standard_output() -> int | None:
         return sys.stdout.fileno()
     except (OSError, ValueError):
         return None
+
+
+def pause(seconds: float, reader: int | None) -> None:
+    """Wait. Raises `BrokenPipeError` as soon as nobody reads at the descriptor `reader`."""
+    if reader is None:
+        time.sleep(seconds)
+        return
+    poll = select.poll()
+    poll.register(reader, 0)  # POLLERR and POLLHUP are told without being asked for (poll(2))
+    if poll.poll(seconds * 1000):
+        raise BrokenPipeError
 
 
 def _has_width() -> bool:

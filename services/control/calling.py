@@ -34,8 +34,9 @@ SHARING = frozenset({
     "revoke", "share", "unshare", "up", "wireguard",
 })  # fmt: skip
 EITHER = frozenset({
-    "api", "bundle", "console", "demo", "discover", "doctor", "down", "flows", "get", "join",
-    "leave", "logs", "restart", "service", "set", "settings", "status", "version", "watch",
+    "api", "bundle", "completion", "console", "demo", "discover", "doctor", "down", "flows",
+    "get", "join", "leave", "logs", "manual", "restart", "service", "set", "settings", "status",
+    "version", "watch",
 })  # fmt: skip
 
 _VERBS = "|".join(sorted(RECEIVING | SHARING | EITHER))

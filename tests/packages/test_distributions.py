@@ -58,7 +58,12 @@ def test_the_package_is_as_debian_wants_it(deb: Path, unpacked: Path) -> None:
     files = [path.relative_to(unpacked) for path in unpacked.rglob("*") if not path.is_dir()]
     assert not [path for path in files if path.suffix == ".pyc"]
     tops = {"/".join(path.parts[:3]) for path in files}
-    assert tops == {"usr/bin/vpnshare", "usr/lib/vpnshare", "usr/share/doc", "usr/share/man"}
+    completed = {"usr/share/bash-completion", "usr/share/zsh", "usr/share/fish"}
+    assert tops == {
+        "usr/bin/vpnshare", "usr/lib/vpnshare", "usr/share/doc", "usr/share/man", *completed,
+    }  # fmt: skip
+    names = {path.name for path in files if "completions" in str(path) and "share" in path.parts}
+    assert names == {"vpnshare", "_vpnshare", "vpnshare.fish"}
     inside = {path.name for path in (unpacked / "usr/lib/vpnshare").iterdir()}
     assert inside == {*rooms(), "venv"}
     if os.environ.get("VPNSHARE_TEST_LINTIAN") and (lintian := shutil.which("lintian")):

@@ -13,7 +13,7 @@ from services.control.calling import COMMAND
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("client", "eventloop", "gateway", "netstack", "reach", "sealing", "services", "storage",
          "tui", "vshp", "wireguard")  # fmt: skip
-END = re.compile(r"(?<!:)[,;:](?=\s|$)|\.(?=\s|$)|[)`\n]|\s\(|\s{2,}| or: | \| |$")
+END = re.compile(r"(?<!:)[,;:](?=\s|$)|\.(?=\s|$)|[)`\n]|\s[(>]|\s{2,}| or: | \| |$")
 """Where a command in a sentence is over."""
 UNTOLD = re.compile(r"(?<![\w./~@'-])vpnshare (?!COMMAND)[a-z-]+")
 """What looks like a command of ours, whether it is one or not."""

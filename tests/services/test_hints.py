@@ -27,10 +27,11 @@ from tests.services import hints
 CALLED = "./vpnshare"
 HINTS = hints.everywhere()
 NOT_RUN = frozenset({
-    "bundle", "client", "connect", "console", "demo", "down", "gateway", "join", "leave", "restart",
-    "service", "up", "watch",
+    "bundle", "client", "completion", "connect", "console", "demo", "down", "gateway", "join",
+    "leave", "manual", "restart", "service", "up", "watch",
 })  # fmt: skip
-"""They change the machine, or stay: their words are parsed and no more."""
+"""They change the machine, stay, or print a text for other programs: their words are parsed and
+no more."""
 NO_SINK = frozenset({"print", "write", "paint", "Text", "append", "assemble", "prose", "span"})
 """What puts a text before a person's eyes as it is."""
 
