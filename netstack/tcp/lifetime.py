@@ -19,6 +19,8 @@ of bookkeeping for every segment.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from netstack.tcp.config import CloseReason, TcpConfig
@@ -30,23 +32,22 @@ if TYPE_CHECKING:
 _BACKED_OFF = 3
 
 
+_DEADLINES: dict[State, Callable[[TcpConfig], float]] = {
+    State.SYN_HELD: attrgetter("hold_timeout"),
+    State.SYN_SENT: attrgetter("handshake_timeout"),
+    State.SYN_RECEIVED: attrgetter("handshake_timeout"),
+    State.ESTABLISHED: attrgetter("keepalive_idle"),
+    State.CLOSE_WAIT: attrgetter("half_closed_idle"),
+    State.FIN_WAIT_2: attrgetter("fin_wait_2_timeout"),
+    State.TIME_WAIT: attrgetter("time_wait"),
+}
+"""What the configuration allows each state that has a deadline."""
+
+
 def allowed(state: State, config: TcpConfig) -> float:
     """Seconds until the deadline of a state that was just entered; 0: it has none."""
-    match state:
-        case State.SYN_HELD:
-            return config.hold_timeout
-        case State.SYN_SENT | State.SYN_RECEIVED:
-            return config.handshake_timeout
-        case State.ESTABLISHED:
-            return config.keepalive_idle
-        case State.CLOSE_WAIT:
-            return config.half_closed_idle
-        case State.FIN_WAIT_2:
-            return config.fin_wait_2_timeout
-        case State.TIME_WAIT:
-            return config.time_wait
-        case _:
-            return 0.0
+    seconds_of = _DEADLINES.get(state)
+    return seconds_of(config) if seconds_of is not None else 0.0
 
 
 def arm(conn: TcpConnection, now: float) -> None:
