@@ -148,7 +148,8 @@ vpnshare watch peers | jq -c .                  # a line whenever it changes
 
 Each service listens on a Unix socket, `gateway.sock` or `client.sock`, in `$VPNSHARE_HOME`, else \
 in `$XDG_RUNTIME_DIR/vpnshare` or, for root, `/run/vpnshare`. Its mode is 0600; only the \
-service's own user and root are let in.
+service's own user and root are let in. The gateway that is a service of the machine has \
+`/run/vpnshare-gateway/gateway.sock`, mode 0660: the group `vpnshare` is let in, too.
 
 It speaks JSON-RPC 2.0, a message a line: UTF-8 JSON that ends in LF, of at most \
 {MAX_REQUEST >> 10} KiB to the service and {MAX_ANSWER >> 20} MiB from it. Parameters are an \

@@ -38,7 +38,7 @@ LISTED = {
     ("settings", "key"): [*SECTIONS, *(each.name for each in SETTINGS)],
 }
 """The words that there are, where the parser takes more than it knows."""
-FILES = {("wireguard", "conf"), ("wireguard", "png"), ("bundle", "file")}
+FILES = {("wireguard", "conf"), ("wireguard", "png"), ("bundle", "file"), ("metrics", "token_file")}
 FOLDERS = {("service", "root")}
 
 

@@ -364,6 +364,13 @@ def _completion(parser: argparse.ArgumentParser) -> None:
                         help="print the names of what is there now, for a completion")  # fmt: skip
 
 
+def _metrics(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--listen", metavar="HOST:PORT",
+                        help="stay, and answer scrapes there, at /metrics")  # fmt: skip
+    parser.add_argument("--token-file", metavar="FILE",
+                        help="answer only who knows the token in it (Bearer)")  # fmt: skip
+
+
 def _nothing(parser: argparse.ArgumentParser) -> None:
     """No options."""
 
@@ -653,6 +660,14 @@ COMMANDS: tuple[Command, ...] = (
         ("vpnshare watch peers | jq -c .", "vpnshare watch flows '{\"limit\":5}' --interval 5"),
         "Each line is what `vpnshare api TOPIC` prints: first now, then when it has changed. When\n"
         "the service ends it waits for the next one, and says so on standard error.",
+    ),
+    Command(
+        "metrics", "Look", "metrics of the services that run, for Prometheus",
+        "services.cli.metrics:metrics", _metrics,
+        ("vpnshare metrics", "vpnshare metrics --listen 127.0.0.1:9478",
+         "vpnshare metrics --listen 0.0.0.0:9478 --token-file token"),
+        "Prints them once, or with --listen answers scrapes in the foreground until Ctrl-C. Needs\n"
+        "the package prometheus_client. All are in docs/metrics.md, with a dashboard.",
     ),
     Command(
         "completion", "Look", "what a shell needs to complete this command line",

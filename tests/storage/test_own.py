@@ -180,6 +180,8 @@ READS_OF_THE_SYSTEM = {
     "services/units.py": "the service manager's files",
     "services/bundle.py": "the program and its packages, and the file that is asked for",
     "services/cli/bundling.py": "the file that is asked for",
+    "services/cli/completing.py": "a file of the program",
+    "services/cli/metrics.py": "the token's file that is asked for",
     "services/version.py": "the version that lies there",
     "storage/own.py": "the one way",
     "tui/themes.py": "themes, which are only read",
