@@ -31,8 +31,8 @@ import random
 import time
 from collections.abc import Callable, Mapping
 
+from client import nearby, suite
 from client import resume as resuming
-from client import suite
 from client.driver import LinkDriver
 from client.endpoints import EndpointBook, EndpointRecord, Outcome
 from client.events import Event, Events
@@ -51,6 +51,7 @@ from client.model import (
     TransportEndpoint,
     fingerprint,
 )
+from client.nearby import Surroundings
 from client.nic import MAX_MTU, MIN_MTU
 from client.nudge import Nudge
 from client.plan import Plan, find_gateway, known_ways, make_plan
@@ -148,6 +149,7 @@ class Client:
         self.flows = TunnelFlows(lambda: self._report.addresses)
         """The connections of this host that use the tunnel."""
         self._run: asyncio.Task[None] | None = None
+        self._around: asyncio.Task[Surroundings] | None = None
         self._round: Round | None = None
         self._plan: Plan | None = None
         self._hold: asyncio.Task[None] | None = None
@@ -219,6 +221,7 @@ class Client:
         self._resolver_watch.stop()
         await cancel(self._following)
         await self._names.close()
+        await cancel(self._around)
         if on_purpose:
             await self.disconnect()
         else:
@@ -399,6 +402,19 @@ class Client:
     def endpoints(self) -> tuple[EndpointRecord, ...]:
         """The endpoints of the present run, or of the last, the best first."""
         return self._book.read()
+
+    async def nearby(self) -> Surroundings:
+        """What gateways there are near this device; takes some seconds. Nobody is bothered.
+
+        Two who ask at the same time get the same answer.
+        """
+        if self._around is None or self._around.done():
+            self._around = create_task(self._look_around(), "client-nearby")
+        return await asyncio.shield(self._around)
+
+    async def _look_around(self) -> Surroundings:
+        facts = await self._tunnel.look()
+        return await nearby.look(facts, self._cable, self._tunnel.mark)
 
     def history(self) -> tuple[LinkRecord, ...]:
         """The links since the service began, the newest first."""

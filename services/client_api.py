@@ -20,6 +20,7 @@ from services.control.errors import Code, ControlError
 from services.control.registry import Handler, Registry
 from services.doctor.doctor import Doctor
 from services.events import EventBook
+from services.lacking import install
 from services.logs import Ring
 from services.sampling import PAUSE, Sampler
 from services.settings import Settings
@@ -81,6 +82,7 @@ class ClientApi:
             "gateways": self.gateways,
             "phones": self.phones,
             "forget_usb_key": self.forget_usb_key,
+            "nearby": self.nearby,
             "traffic": self.traffic,
             "forget": self.forget,
             "settings": lambda _: self._settings.read(),
@@ -163,6 +165,28 @@ class ClientApi:
         except ClientError as exc:
             raise _error(exc) from exc
         return m.Done()
+
+    async def nearby(self, _: m.NoParams) -> s.Nearby:
+        around = await self._client.nearby()
+        known = {gateway.fingerprint for gateway in self._store.gateways()}
+        advice = around.deaf
+        if around.lacks:
+            advice += f" Get it with: {install(around.lacks)}"
+        return s.Nearby(
+            [
+                s.NearbyGateway(
+                    way=each.way,
+                    target=each.target,
+                    name=each.name,
+                    fingerprint=each.fingerprint,
+                    kind=each.kind.value,
+                    known=each.fingerprint in known,
+                    advice=each.lack,
+                )
+                for each in around.found
+            ],
+            advice,
+        )
 
     def forget(self, params: m.IdParams) -> m.Done:
         try:

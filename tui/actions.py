@@ -169,6 +169,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("gateway.connect", "enter", "Connect", "Connect to the selected gateway", "connect",
            CLIENT, write=True),
     Action("gateway.uri", "u", "URI", "Connect by a pairing URI", "connect", CLIENT, write=True),
+    Action("gateway.near", "n", "Near", "Look for gateways near this device, and choose one",
+           "connect", CLIENT, write=True),
     Action("gateway.forget", "x", "Forget", "Forget the gateway: it must be paired again",
            "connect", CLIENT, write=True, danger=True),
     Action("links.details", "enter", "Details", "Show all that is known of the endpoint or link",

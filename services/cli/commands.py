@@ -178,11 +178,19 @@ def _flows(parser: argparse.ArgumentParser) -> None:
 
 
 def _connect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", nargs="*", metavar="-|URI|HOST|GATEWAY",
-                        help="- to be asked for a pairing URI (or have it read from a pipe), "
-                        "HOST:PORT (an address or a name), usb for the phone on the cable, or a "
-                        "known gateway "
-                        "(default: the last)")  # fmt: skip
+    parser.add_argument(
+        "target",
+        nargs="*",
+        metavar="-|URI|HOST|GATEWAY",
+        help="- to be asked for a pairing URI (or have it read from a pipe), "
+        "HOST:PORT (an address or a name), usb for the phone on the cable, or a "
+        "known gateway (default: the last; if there is none, one that is near)",
+    )
+    parser.add_argument(
+        "--scan",
+        action="store_true",
+        help="read the gateway's QR code with this machine's camera (zbarcam)",
+    )
     parser.add_argument("--transport", choices=TRANSPORTS, default="auto", help="(default: auto)")
     consent = parser.add_mutually_exclusive_group()
     consent.add_argument("--code", metavar="DIGITS",
@@ -416,9 +424,10 @@ COMMANDS: tuple[Command, ...] = (
          "vpnshare join 192.168.1.20 --code 483920",
          "ssh phone vpnshare pair --json | jq -r .uri | vpnshare join -"),
         "The counterpart of `up`, on the device. It gets root's rights by sudo, starts a client\n"
-        "service in the background if none runs, connects (to the last gateway, or it asks for\n"
-        "the URI under the QR code) and opens the console. `vpnshare leave` ends it. By address\n"
-        "both sides show six digits, and both have to say that they are the same: see `connect`.\n"
+        "service in the background if none runs, connects (to the last gateway; if none is known,\n"
+        "to one that is near, of your choice) and opens the console. `vpnshare leave` ends it. By\n"
+        "address both sides show six digits, and both have to say that they are the same: see\n"
+        "`connect`.\n"
         "Ctrl-C before it is connected takes back what it began.",
     ),
     Command(
@@ -568,10 +577,11 @@ COMMANDS: tuple[Command, ...] = (
         "connect", "Receive", "connect to a gateway", "services.cli.connecting:connect", _connect,
         ("vpnshare connect -", "vpnshare connect 192.168.1.20:47800",
          "vpnshare connect 192.168.1.20:47800 --code 483920", "vpnshare connect phone.lan",
-         "vpnshare connect",
-         "vpnshare connect phone --wait 20",
+         "vpnshare connect", "vpnshare connect --scan", "vpnshare connect phone --wait 20",
          "ssh phone vpnshare pair --json | jq -r .uri | vpnshare connect -"),
-        "Exits with 0 when connected. A URI on the command line works, too, but stands in the\n"
+        "Without a word: to the last gateway; if none is known, to what is found on the cable, at\n"
+        "this network's router and by announcement, of which you choose. Exits with 0 when\n"
+        "connected. A URI on the command line works, too, but stands in the\n"
         "shell's history, and other users of this machine can read it there. By address, both\n"
         "sides show six digits, and both have to say that they are the same. Without a terminal\n"
         "the command then ends with 8, and the attempt waits for --code with the digits of the\n"

@@ -10,7 +10,7 @@ from services.cli.exits import Exit
 from services.cli.output import complain, digits, paint, print_json, printable, tell
 from services.cli.services import dial
 from services.control import words
-from services.control.errors import ControlError, ServiceUnavailable
+from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.oneshot import OneShot
 from services.control.schema import ClientStatus
 
@@ -26,19 +26,34 @@ _REFUSALS = ("denied", "revoked", "secret_unknown", "secret_used", "secret_expir
 
 
 def connect(args: argparse.Namespace) -> int:
-    target = target_of(args.target)
+    target = None if args.scan else named(args)
     with _dial(args.wait) as service:
+        if args.scan:
+            # Whoever has to start the service first would have scanned for nothing.
+            target = named(args)
         if target is None and args.code is None:
-            target = ask_if_unknown(service)
+            target = choose_if_unknown(service, args)
         status = establish(service, target, args)
     if args.json:
         print_json(status)
     return outcome(status, args)
 
 
-def ask_if_unknown(service: OneShot) -> str | None:
-    """The URI from whoever sits at the terminal, when there is no gateway to go back to."""
-    return _ask() if sys.stdin.isatty() and not service.call("gateways") else None
+def choose_if_unknown(
+    service: OneShot, args: argparse.Namespace, verb: str = "connect"
+) -> str | None:
+    """What is near, by the choice of whoever sits at the terminal, when there is no gateway to
+    go back to. Raises `ControlError` when there is nothing, or nobody to choose."""
+    if service.call("gateways"):
+        return None
+    from services.cli.choosing import choose
+    from vshp.uri import is_uri
+
+    target = choose(service, verb, args.json, args.yes)
+    if not is_uri(target):
+        # For what is said in the end; a URI is a secret.
+        args.target = [target]
+    return target
 
 
 def establish(service: OneShot, target: str | None, args: argparse.Namespace) -> ClientStatus:
@@ -56,6 +71,21 @@ def establish(service: OneShot, target: str | None, args: argparse.Namespace) ->
         params["uri" if is_uri(target) else "gateway"] = target
     status: ClientStatus = service.call("connect", **params)
     return status if args.wait == 0 else follow(service, status, args)
+
+
+def named(args: argparse.Namespace, verb: str = "connect") -> str | None:
+    """What to connect to, as far as the command line or the camera says it."""
+    if not args.scan:
+        return target_of(args.target, verb)
+    if args.target:
+        raise ControlError(
+            Code.INVALID_PARAMS,
+            "With --scan the QR code says which gateway it is; another is named, too.",
+            f"Leave one of them out: vpnshare {verb} --scan",
+        )
+    from services.cli.scanning import scan
+
+    return scan()
 
 
 def target_of(words: list[str], verb: str = "connect") -> str | None:
@@ -128,11 +158,12 @@ def follow(service: OneShot, status: ClientStatus, args: argparse.Namespace) -> 
 def _progress(status: ClientStatus) -> None:
     gateway = printable(status.gateway or "the gateway")
     if status.state == "connecting":
-        text = f"Connecting to {gateway}..."
+        text = f"Connecting to {gateway}: waiting for it to answer."
     elif status.state == "asked" and status.code:
         text = (
-            f"First contact with {gateway}. Here the code is {_code(status)}; its console shows "
-            "one, too (there: vpnshare requests)."
+            f"First contact with {gateway}. Here the code is {_code(status)}. On the phone the "
+            f"console shows that {printable(status.label)} asks, with a code, too (without it, "
+            "there: vpnshare requests)."
         )
     elif status.state == "waiting":
         text = f"Waiting for {gateway}'s owner to approve: a in the console there, or "

@@ -20,12 +20,12 @@ from pathlib import Path
 
 from services import paths
 from services.cli.connecting import (
-    ask_if_unknown,
+    choose_if_unknown,
     establish,
     follow,
+    named,
     outcome,
     say_disconnected,
-    target_of,
 )
 from services.cli.exits import Exit
 from services.cli.output import complain, print_json, tell
@@ -48,7 +48,7 @@ def join(args: argparse.Namespace) -> int:
     if service is None:
         _become_root_to_join(args)
         service = _running()
-    target = target_of(args.target, "join")
+    target = named(args, "join")
     started, interrupts = service is None, list[int]()
     if service is None:
         with _noting(interrupts):
@@ -85,12 +85,7 @@ def _connect(
     if target is None and args.code is None:
         if wish is not None:
             return wish if wish.state == "connected" else follow(service, wish, args)
-        target = ask_if_unknown(service)
-        if target is None and not service.call("gateways"):
-            raise ControlError(
-                Code.NOT_FOUND, "No gateway is known here yet, and nobody can be asked for one.",
-                "By its address: vpnshare join HOST; or by a pairing URI: vpnshare join -",
-            )  # fmt: skip
+        target = choose_if_unknown(service, args, "join")
     return establish(service, target, args)
 
 
@@ -169,7 +164,7 @@ def _become_root_to_join(args: argparse.Namespace) -> None:
     from vshp.uri import is_uri
 
     words, secret = list(args.target), None
-    if words != ["-"] and (target := target_of(words, "join")) and is_uri(target):
+    if words != ["-"] and (target := named(args, "join")) and is_uri(target):
         words, secret = ["-"], target
     options = ["--transport", args.transport]
     if args.code is not None:

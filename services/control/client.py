@@ -458,6 +458,10 @@ class ClientControl(ControlClient):
     async def forget_usb_key(self) -> Done:
         return cast(Done, await self.call("forget_usb_key"))
 
+    async def nearby(self) -> schema.Nearby:
+        """Look for gateways near the device; takes some seconds."""
+        return cast(schema.Nearby, await self.call("nearby"))
+
     async def forget(self, id: str) -> Done:
         return cast(Done, await self.call("forget", id=id))
 

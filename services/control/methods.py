@@ -418,6 +418,8 @@ CLIENT = COMMON | _table(
            NoParams, list[schema.LinkRecord], topic=True),
     Method("gateways", "gateways that this device was approved by",
            NoParams, list[schema.KnownGateway], topic=True),
+    Method("nearby", "look for gateways near this device; takes some seconds",
+           NoParams, schema.Nearby),
     Method("traffic", "what went through in the last minutes",
            TrafficParams, schema.Traffic, topic=True),
     Method("forget", "forget a gateway", IdParams, Done, _WRITE),

@@ -395,6 +395,35 @@ class Phone:
 
 
 @dataclass(frozen=True, slots=True)
+class NearbyGateway:
+    """A gateway that is near, or what may be one. Nothing of it is proven."""
+
+    way: str
+    """`cable`: a phone on USB; `router`: this network's router; `announced`: heard by mDNS."""
+    target: str
+    """As `connect` takes it for `gateway`."""
+    name: str
+    """As it calls itself; empty where that was not heard."""
+    fingerprint: str
+    """As it has shown or announced it; empty where it has not."""
+    kind: str
+    """`usb`, `lan`, `hotspot` or `routed`."""
+    known: bool
+    """Whether this client has been paired with the gateway of that fingerprint."""
+    advice: str
+    """What keeps it from being used, and what to do; empty for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nearby:
+    """What was found near this device, in the order in which it should be tried."""
+
+    gateways: list[NearbyGateway]
+    advice: str
+    """Why announcements were not heard, and what to do; empty when they were listened for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A place where the gateway of the present run (or the last) may be reached."""
 

@@ -498,6 +498,7 @@ class PretendClient(Pretend):
         self.status = client_status()
         self.gateways = list(GATEWAYS)
         self.phones: list[schema.Phone] = []
+        self.nearby = schema.Nearby([], "")
         self.flows = own_flows(30)
         self.endpoints = list(ENDPOINTS)
         self.links = list(LINKS)
@@ -517,6 +518,7 @@ class PretendClient(Pretend):
             "gateways": lambda _: self.gateways,
             "phones": lambda _: self.phones,
             "forget_usb_key": lambda _: Done(),
+            "nearby": lambda _: self.nearby,
             "traffic": self._traffic,
             "forget": self._forget,
         }

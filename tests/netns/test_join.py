@@ -191,6 +191,8 @@ def test_somebody_with_sudo_at_a_terminal(
         assert "to make the network interface" in terminal.text()
         terminal.press("-l", person.password)
         terminal.press("Enter")
+        terminal.wait_for_text("HOST:PORT [1]:", 20)
+        terminal.press("u", "Enter")
         terminal.wait_for_text("Pairing URI", 20)
         uri = gateway.pair()
         terminal.press("-l", uri)

@@ -136,6 +136,8 @@ def test_two_lines_of_the_readme_and_two_decisions(world: World, clone: Path) ->
             gateway.sees("Pair a device", SET_UP_SECONDS)
             device.sees(f"password for {guest.name}", SET_UP_SECONDS)
             device.types(guest.password)
+            device.sees("HOST:PORT [")
+            device.types("u")
             device.sees("Pairing URI")
             wait_for(lambda: "VSHP:" in first.text(), "the code on the gateway's screen", 20)
             device.types(shown_uri(first))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from services.control import schema
 from tests.fakes.services import IDLE_CLIENT, URI
 from tests.tui.conftest import Console, OpenConsole
 
@@ -82,11 +85,52 @@ async def test_a_first_run_names_what_can_be_done(
         await c.settle()
         text = " ".join(c.text.replace("│", " ").split())
         assert "used last" not in text
-        assert "No gateway is known yet: press 2, then u, and paste the pairing URI" in text
+        assert "No gateway is known yet: press 2, then n to look for one nearby" in text
         await c.press("2")
         text = " ".join(c.text.split())
-        assert "No gateway is known. Press u, then paste the pairing URI that the gateway shows, " \
-            "or type its address." in text  # fmt: skip
+        assert "No gateway is known. Press n to look for one nearby; or u, then paste the " \
+            "pairing URI that the gateway shows, or type its address or name." in text  # fmt: skip
+
+
+NEAR = schema.NearbyGateway(
+    "router", "10.1.0.1:47800", "", "ab:cd", "hotspot", known=False, advice=""
+)
+HEARD = schema.NearbyGateway(
+    "announced", "10.1.0.9:47800", "[b]Kitchen[/b]\x1b[31m", "12:34", "lan", False, ""
+)
+BARRED = schema.NearbyGateway("cable", "usb:X1", "Pixel", "", "usb", False, "Unlock the phone.")
+
+
+@pytest.mark.parametrize("size", [(45, 24), (80, 24)])
+async def test_what_is_near_is_looked_for_and_chosen(
+    console: OpenConsole, size: tuple[int, int]
+) -> None:
+    async with console("client", size=size, section="connect") as c:
+        c.client.nearby = schema.Nearby([NEAR, HEARD, BARRED], "")
+        await c.press("n")
+        await until(c, lambda: "Connect to" in c.text)
+        assert "the hotspot" in c.text, c.text
+        assert "[b]Kitchen[/b]" in c.text and "\x1b" not in c.text
+        assert "Unlock the phone." in c.told and "usb:X1" not in c.text
+        assert called(c, "connect") == []
+        await c.press("down", "enter")
+        await until(c, lambda: called(c, "connect") != [])
+        assert called(c, "connect") == [{"gateway": "10.1.0.9:47800"}]
+
+
+async def until(c: Console, condition: Callable[[], bool]) -> None:
+    """Until a worker of the console is so far."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await c.settle()
+
+
+async def test_where_nothing_is_near_the_console_says_what_helps(console: OpenConsole) -> None:
+    async with console("client", section="connect") as c:
+        c.client.nearby = schema.Nearby([], "mDNS needs the package zeroconf.")
+        await c.press("n")
+        await until(c, lambda: any("Nothing was found." in t and "zeroconf" in t for t in c.told))
+        assert called(c, "connect") == []
 
 
 async def test_failure_shows_its_reason(console: OpenConsole) -> None:

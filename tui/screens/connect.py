@@ -1,4 +1,4 @@
-"""The client's second section: connect by a pairing URI or to a gateway it knows."""
+"""The client's second section: connect to a gateway that is known, near, or named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from textual import on
 from textual.app import ComposeResult
 
 from services.control import schema
+from services.control.errors import ControlError
 from tui import actions, formats
+from tui.screens.edit import Choice, ChoiceScreen
 from tui.screens.listing import FilterLine, ListScreen
 from tui.screens.modals import ConfirmScreen, PromptScreen
 from tui.screens.section import Copied
@@ -45,6 +47,26 @@ COLUMNS = (
 )  # fmt: skip
 
 
+_WAYS = {
+    "cable": "on the cable",
+    "router": "this network's router",
+    "announced": "announced on this network",
+}
+_ROUTERS = {"hotspot": "the hotspot we are on", "usb": "the phone's USB tethering"}
+
+
+def _described(gateway: schema.NearbyGateway) -> tuple[str, str]:
+    """A gateway that was found: its name, and how and where."""
+    name = formats.clean(gateway.name, 40)
+    if not name:
+        name = "a phone" if gateway.way == "cable" else "a gateway"
+    how = _WAYS.get(gateway.way, gateway.way)
+    if gateway.way == "router":
+        how = _ROUTERS.get(gateway.kind, how)
+    key = f", key {formats.clean(gateway.fingerprint, 60)}" if gateway.fingerprint else ""
+    return name, f"{how}, {formats.clean(gateway.target, 60)}{key}"
+
+
 class ConnectScreen(ListScreen):
     """The section."""
 
@@ -60,8 +82,8 @@ class ConnectScreen(ListScreen):
         yield FilterLine()
         yield RowTable[GatewayRow](
             COLUMNS, lambda row: row.gateway.fingerprint, id="gateways",
-            empty="No gateway is known. Press u, then paste the pairing URI that the gateway "
-                  "shows, or type its address.",
+            empty="No gateway is known. Press n to look for one nearby; or u, then paste the "
+                  "pairing URI that the gateway shows, or type its address or name.",
         )  # fmt: skip
 
     def on_mount(self) -> None:
@@ -105,12 +127,49 @@ class ConnectScreen(ListScreen):
                 "connect", f"Connecting to {name}.", gateway=row.gateway.fingerprint
             )
 
+    def action_gateway_near(self) -> None:
+        self.run_worker(self._near(), group="ask", exclusive=True)
+
+    async def _near(self) -> None:
+        """Look around, and let the user choose of what is there."""
+        self.console_app.tell(
+            "Looking for gateways: on the cable, at this network's router, by announcement."
+        )
+        try:
+            around: schema.Nearby = await self.console_app.link.call("nearby")
+        except ControlError as error:
+            self.console_app.tell(" ".join(filter(None, (error.message, error.hint))), "error")
+            return
+        for each in around.gateways:
+            if each.advice:
+                self.console_app.tell(each.advice, "warning")
+        usable = [each for each in around.gateways if not each.advice]
+        if not usable:
+            self.console_app.tell(
+                "Nothing was found. Have the phone share; then join its hotspot or its Wi-Fi, or "
+                f"plug in the cable. {around.advice}",
+                "warning",
+            )
+            return
+        choices = [Choice(each.target, *_described(each)) for each in usable]
+        chosen = await self.app.push_screen_wait(
+            ChoiceScreen("Connect to", choices, "", verb="connect")
+        )
+        if chosen is not None:
+            await self.console_app.carry_out(
+                "connect",
+                f"Connecting to {chosen.label}: compare the digits with the phone's.",
+                gateway=chosen.value,
+            )
+
     def action_gateway_uri(self) -> None:
         self.run_worker(self._uri(), group="ask", exclusive=True)
 
     async def _uri(self) -> None:
         uri = await self.app.push_screen_wait(
-            PromptScreen("Pairing URI, or address", placeholder="VSHP:… as the gateway shows it")
+            PromptScreen(
+                "Pairing URI, address or name", placeholder="VSHP:… as the gateway shows it"
+            )
         )
         if uri:
             named = "uri" if uri.upper().startswith("VSHP:") else "gateway"

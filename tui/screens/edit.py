@@ -88,9 +88,16 @@ class ChoiceScreen(Dialog[Choice | None]):
     ]
 
     def __init__(
-        self, title: str, choices: Sequence[Choice], current: str, other: bool = False
+        self,
+        title: str,
+        choices: Sequence[Choice],
+        current: str,
+        other: bool = False,
+        verb: str = "set",
     ) -> None:
+        """`verb`: what is done to the one that is chosen."""
         super().__init__()
+        self.verb = verb
         self.heading = title
         self.choices = [*choices, OTHER] if other else list(choices)
         values = [choice.value for choice in choices]
@@ -101,7 +108,7 @@ class ChoiceScreen(Dialog[Choice | None]):
         with Vertical(classes="dialog"):
             yield Static(Text(self.heading), classes="question", markup=False)
             yield Choices(*map(self._option, range(len(self.choices))), compact=True)
-            yield Static(Text("enter: set   esc: cancel"), classes="quiet", markup=False)
+            yield Static(Text(f"enter: {self.verb}   esc: cancel"), classes="quiet", markup=False)
 
     def on_mount(self) -> None:
         options = self.query_one(Choices)

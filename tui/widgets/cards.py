@@ -122,8 +122,8 @@ def _idle_hints(store: Store) -> list[tuple[str, str]]:
     if not store.has("gateways"):
         return [("2", "Press 2 to choose a gateway or to enter a pairing URI.")]
     if not store.gateways:
-        return [("2", "No gateway is known yet: press 2, then u, and paste the pairing URI that "
-                 "the gateway shows, or type its address.")]  # fmt: skip
+        return [("2", "No gateway is known yet: press 2, then n to look for one nearby; or u, and "
+                 "paste the pairing URI that it shows, or type its address.")]  # fmt: skip
     last = max(store.gateways, key=lambda gateway: gateway.last_seen_at)
     name = formats.clean(last.name, 32) or "the gateway"
     return [

@@ -1,0 +1,102 @@
+"""First contact by `connect` alone, over a router that is the gateway, multicast or not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from services.cli.exits import Exit
+from tests.netns.conftest import opened
+from tests.netns.hosts import Host
+from tests.netns.processes import wait_for
+from tests.netns.product import EXECUTABLE, PORT, Client, Gateway
+from tests.netns.terminal import Terminal
+from tests.netns.world import GATEWAY_LAN, Shape, World
+
+DEAF = """table inet deaf {
+    chain incoming {
+        type filter hook input priority 0
+        udp dport 5353 drop
+    }
+}
+"""
+"""No multicast DNS reaches this host."""
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with opened(Shape()) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def gateway(world: World) -> Iterator[Gateway]:
+    with Gateway(world) as gateway:
+        yield gateway.share("--name", "Kitchen")
+
+
+@contextlib.contextmanager
+def deaf(*hosts: Host) -> Iterator[None]:
+    """Multicast is filtered on the way to these hosts."""
+    for host in hosts:
+        host.nft(DEAF)
+    try:
+        yield
+    finally:
+        for host in hosts:
+            host.nft("delete table inet deaf")
+
+
+def test_the_router_is_found_whatever_becomes_of_multicast(world: World, gateway: Gateway) -> None:
+    with Client(world, name="near") as client:
+        client.start()
+        for host in (world.gateway, world.client):
+            with deaf(host):
+                around = json.loads(client.command("api", "nearby").stdout)
+            (found,) = around["gateways"]
+            assert (found["way"], found["target"]) == ("router", f"{GATEWAY_LAN}:{PORT}"), host.name
+            assert found["fingerprint"] == gateway.status()["fingerprint"]
+            assert gateway.requests() == [], "nobody there was bothered"
+        with deaf(world.gateway, world.client):
+            # With nobody at a terminal: as far as the digits, which nobody has compared.
+            done = client.command("connect", "--wait", "20", check=False)
+            assert done.returncode == Exit.UNCONFIRMED, done.stderr
+            assert f"this network's router: {GATEWAY_LAN}:{PORT}" in done.stderr
+            assert f"vpnshare connect {GATEWAY_LAN}:{PORT} --code DIGITS" in done.stderr
+            code = client.status()["code"]
+            gateway.command("approve", code)
+            client.command("connect", "--code", code)
+            assert client.status()["state"] == "connected"
+        client.command("disconnect")
+
+
+def test_at_a_terminal_it_is_chosen_compared_and_approved(world: World, gateway: Gateway) -> None:
+    with Client(world, name="at-terminal") as client:
+        client.start()
+        argv = world.client.argv(["sh", "-c", f"{EXECUTABLE} connect; exec sleep 60"])
+        with Terminal.running(world.directory, argv, client.environment(), 100, 40) as terminal:
+            terminal.wait_for_text("HOST:PORT [1]:", 30)
+            assert "this network's router, 10.1.0.1:47800, key" in terminal.text()
+            terminal.press("1", "Enter")
+            terminal.wait_for_text("type the digits, or y", 30)
+            request = gateway.wait_for_request()
+            code = f"{request['code'][:3]} {request['code'][3:]}"
+            assert f"Here the code is {code}" in terminal.text()
+            terminal.press("y", "Enter")
+            terminal.wait_for_text("owner to approve", 30)
+            console = world.gateway.argv([str(EXECUTABLE), "console"])
+            with Terminal.running(gateway.home, console, gateway.environment(), 110, 40) as owner:
+                owner.wait_for_text(code, 30)
+
+                # A key that was on its way when the request appeared approves nothing.
+                def connected() -> bool:
+                    owner.press("a")
+                    return "Connected to" in terminal.text()
+
+                wait_for(connected, "the approval", 30.0, every=0.5)
+                owner.press("q")
+        wait_for(lambda: client.status()["state"] == "connected", "the connection")
+        client.command("disconnect")
