@@ -41,6 +41,7 @@ from client.guard import GuardSnapshot, GuardWatch
 from client.history import CLOSED_HERE, MOVED, History, LinkRecord
 from client.hostnames import Ask, HostNames, explain
 from client.kinds import Phones, classify, usb_phones
+from client.listening import Listener, ears
 from client.model import (
     ClientConfig,
     ClientError,
@@ -79,6 +80,7 @@ from client.trust import Trust
 from client.tunnel import Tunnel
 from client.wish import Wish
 from reach import names
+from reach.announced import Place
 from reach.cable import LACKS, Cable, Phone
 from reach.usb import system_cable
 from sealing.identity import generate_identity, public_key
@@ -98,6 +100,8 @@ PING_PAUSE = 1.0
 """Seconds between pings for news of the network, however much of it there is."""
 ALLOW_SECONDS = 60.0
 """For the person at a phone on the cable to let this device speak to it."""
+MAX_ANNOUNCED = 4
+"""Places that are remembered of what the gateway, or somebody in its name, has announced."""
 FOLLOW_PAUSE = 1.0
 """Seconds until what keeps traffic in is tried again, where the host did not take it."""
 
@@ -156,6 +160,9 @@ class Client:
         self._nudge = Nudge()
         self._settled = asyncio.Event()
         self._strangers = Strangers()
+        self._announced: dict[str, TransportEndpoint] = {}
+        """Where the gateway has said that it is, on the networks of now."""
+        self._listener = Listener(self._heard)
         self._elsewhere = False
         """Whether this device was on other networks when ways were looked for before."""
         self._search = Search(self._ways)
@@ -446,6 +453,7 @@ class Client:
             await cancel(self._hold)
             await cancel(self._keeping)
             await cancel(self._looking)
+            self._listener.stop()
             self._trust.drop()
         await self._tunnel.refuse()
         if not self._tunnel.promised:
@@ -588,6 +596,9 @@ class Client:
         # A phone that was on the cable once is believed to be there when it is seen.
         found = [e for e in dialled if plan.by_address or e.transport != "usb"]
         # What was used last goes first, if it is as near as a guess is.
+        if self._elsewhere:
+            self._announced.clear()
+        self._listen(plan)
         guesses = self._guesses(plan)
         found[1:1] = self._strangers.without(guesses, time.monotonic())
         if plan.transport in ("auto", "usb"):
@@ -607,7 +618,36 @@ class Client:
         """
         if not plan.guessable:
             return ()
-        return router_endpoints(self._tunnel.facts, plan.port, plan.transport)
+        routers = router_endpoints(self._tunnel.facts, plan.port, plan.transport)
+        return routers + classify(self._announced.values(), self._tunnel.facts)
+
+    def _listen(self, plan: Plan) -> None:
+        """Without a link, hear where the gateway says that it is."""
+        if plan.guessable and not self._linked():
+            self._listener.listen(ears(self._tunnel.facts), self._tunnel.mark)
+        else:
+            self._listener.stop()
+
+    def _linked(self) -> bool:
+        return self._round is not None and self._round.granted
+
+    def _heard(self, place: Place, sender: str) -> None:
+        """An announcement: try there, if it is our gateway's and from a network on the link."""
+        plan = self._plan
+        if plan is None or plan.public_key is None or not plan.guessable or self._linked():
+            return
+        if place.fingerprint != fingerprint(plan.public_key).replace(":", ""):
+            return
+        endpoint = self._trust.announced(place.host, sender, place.port, plan.transport)
+        if endpoint is None or not self._strangers.without((endpoint,), time.monotonic()):
+            return
+        self._report.count("announcement__gateway__heard")
+        if str(endpoint) not in self._announced and len(self._announced) >= MAX_ANNOUNCED:
+            del self._announced[next(iter(self._announced))]
+        self._announced[str(endpoint)] = endpoint
+        further = classify((endpoint,), self._tunnel.facts)
+        if self._round is None or not self._round.further(further):
+            self._nudge.tell()
 
     def _lack_of_names(self, plan: Plan, addresses: Mapping[str, tuple[str, ...]]) -> Ending | None:
         """Tell of names that led nowhere; the last one's ending."""
@@ -735,6 +775,7 @@ class Client:
         plan.endpoints, plan.known = known.endpoints, known
 
     def connected(self, link: LinkDriver, lease: LeaseConfig) -> None:
+        self._listener.stop()
         hold, self._hold = self._hold, None
         if hold is not None:
             hold.cancel()

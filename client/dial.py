@@ -73,7 +73,8 @@ class Race:
         self._ready: asyncio.Queue[tuple[socket.socket, TransportEndpoint] | str] = asyncio.Queue()
         self._left = min(len(endpoints), MAX_ATTEMPTS)
         self._attempts: list[asyncio.Task[None]] = []
-        self._starter = create_task(self._start(endpoints[:MAX_ATTEMPTS]), "dial-race")
+        self._entered = self._left
+        self._starters = [create_task(self._start(endpoints[:MAX_ATTEMPTS]), "dial-race")]
         self._last = "no endpoint is known"
         self._reason = "unreachable"
         self._cabled = all(endpoint.transport == "usb" for endpoint in endpoints)
@@ -94,6 +95,17 @@ class Race:
             self._last = result
         raise AllUnreachable(self._last, self._reason)
 
+    def add(self, endpoints: tuple[TransportEndpoint, ...]) -> bool:
+        """Try these, too, behind those under way; False when the race is over, or full."""
+        room = MAX_ATTEMPTS - self._entered
+        if not self._left or room <= 0:
+            return False
+        endpoints = endpoints[:room]
+        self._entered += len(endpoints)
+        self._left += len(endpoints)
+        self._starters.append(create_task(self._start(endpoints), "dial-race-more"))
+        return True
+
     def give_up(self) -> None:
         """Have a waiting `next` raise now."""
         self._ready.put_nowait("the network changed")
@@ -112,7 +124,8 @@ class Race:
         self._left = 0
         if decided:
             self._tell_late()
-        await cancel(self._starter)
+        for starter in self._starters:
+            await cancel(starter)
         for attempt in self._attempts:
             await cancel(attempt)
         while not self._ready.empty():

@@ -198,6 +198,18 @@ class Round:
             loop = asyncio.get_running_loop()
             self._doubt = loop.call_at(max(loop.time(), self._began + FRESH), self._begin_anew)
 
+    def further(self, endpoints: tuple[TransportEndpoint, ...]) -> bool:
+        """More places where the gateway may be have become known; False when it is too late to
+        try them in this round."""
+        if self._race is None or self._shaken:
+            return False
+        known = {str(endpoint) for endpoint in self._endpoints}
+        fresh = tuple(e for e in endpoints if str(e) not in known)
+        if fresh and not self._race.add(fresh):
+            return False
+        self._endpoints += fresh
+        return True
+
     def _begin_anew(self) -> None:
         self._doubt = None
         if self._race is None or self._shaken:

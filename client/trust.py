@@ -6,6 +6,7 @@ counts what is refused, and keeps the links' packet filter (`ingress`) in step.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -91,6 +92,20 @@ class Trust:
             )
             for host in scoped(endpoint.host, facts)
         ]
+
+    def announced(
+        self, host: str, sender: str, port: int, transport: str
+    ) -> TransportEndpoint | None:
+        """A guess, where `sender` has announced on one of this host's links that the gateway is
+        at `host`, on one of them, too; None for what is neither, or is not dialled."""
+        facts = self._tunnel.facts
+        carrier = {"auto": "tcp", "tcp": "tcp", "udp": "udp"}.get(transport)
+        addresses = [ipaddress.ip_address(text) for text in (host, sender)]
+        if carrier is None or not all(facts.attached_to(address) for address in addresses):
+            return None
+        endpoint = TransportEndpoint(carrier, host, port, guessed=True)
+        taken = self._judged((endpoint,), lambda _: Source.GATEWAY, self._lease)
+        return endpoint if taken else None
 
     def _judged(
         self,

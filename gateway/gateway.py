@@ -255,6 +255,10 @@ class Gateway:
         """Whether a pairing URI that was handed out is still good."""
         return self._loop.time() < self._invites_until
 
+    def missing(self) -> bool:
+        """Whether a device that runs our client has lost its link, and its session waits."""
+        return any(t.config is not None and t.link is None for t in self._tunnels.all())
+
     def lan_addresses(self) -> tuple[int, tuple[str, ...]]:
         """The port, and the addresses outside the VPN, that clients can reach; IPv4 first."""
         found = [
@@ -533,6 +537,8 @@ class Gateway:
         self._nat.policy_changed(self._loop.time())
         self._tell_endpoints(self._loop.time())
         self._pulse.settle_soon()
+        # Whoever announces where we are has to know.
+        self._changed()
 
     def _listen_wireguard(self, anew: bool = False) -> None:
         """Listen for WireGuard where clients knock; that it fails stops nothing else."""

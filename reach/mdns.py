@@ -92,6 +92,13 @@ class Announcer:
             await self.stop()
             raise DiscoveryUnavailable(f"mDNS cannot be used here: {error}") from error
 
+    def repeat(self) -> None:
+        """Say it once more, unasked: where a network keeps questions from a phone, its own word
+        still arrives. One packet on each interface; nothing before `start`."""
+        if self._zeroconf is not None and self._info is not None:
+            core = self._zeroconf.zeroconf
+            core.async_send(core.generate_service_broadcast(self._info, None))
+
     async def stop(self) -> None:
         """Take the announcement back. Safe to call twice."""
         zeroconf, self._zeroconf = self._zeroconf, None

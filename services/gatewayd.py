@@ -16,7 +16,7 @@ from gateway.gateway import Gateway
 from gateway.leases import PoolError
 from gateway.listeners import ListenError
 from gateway.records import GatewayConfig
-from services.announcing import Announcing
+from services.announcing import Announcing, Sought
 from services.books import Books
 from services.config import FILTERING, Config, parse_listen
 from services.control.registry import Registry
@@ -84,7 +84,7 @@ class GatewayService:
             self._gateway, ring, shut_down, settings, wake, Doctor(examine), self._books.told,
             self._events,
         )  # fmt: skip
-        self._announcing = Announcing(self._gateway.fingerprint)
+        self._announcing = Announcing(self._gateway.fingerprint, self._sought)
         self._announcing.enable(settings.config.flag("gateway", "announce"))
         self._invited: asyncio.TimerHandle | None = None
         self._started = False
@@ -194,6 +194,13 @@ class GatewayService:
         # What is heard is multicast over IPv4.
         wanted = (sharing or inviting) and any(":" not in address for address in addresses)
         self._announcing.want((name, port, addresses) if wanted else None)
+
+    def _sought(self) -> Sought:
+        """Whether somebody looks for this gateway now."""
+        gateway = self._gateway
+        if gateway.inviting() or gateway.requests():
+            return Sought.PAIRING
+        return Sought.AWAY if gateway.missing() else Sought.NOT
 
     def _look_again(self) -> None:
         self._invited = None

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client import resume, suite
-from client.dial import AllUnreachable, Race
+from client.dial import MAX_ATTEMPTS, AllUnreachable, Race
 from client.model import (
     MAX_KNOWN_ENDPOINTS,
     MAX_KNOWN_GATEWAYS,
@@ -112,6 +112,28 @@ async def test_the_race_goes_to_who_answers_and_loses_no_socket() -> None:
     with pytest.raises(AllUnreachable):
         await race.next()
     await race.close()
+    server.close()
+
+
+async def test_who_joins_a_race_late_may_win_it_and_none_joins_one_that_is_over() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    there = TransportEndpoint("tcp", "127.0.0.1", server.sockets[0].getsockname()[1])
+    race = Race((TransportEndpoint("tcp", "127.0.0.1", free_port()),), 0, 30.0)
+    assert race.add((there,))
+    async with asyncio.timeout(10):
+        sock, endpoint = await race.next()
+    assert endpoint == there
+    sock.close()
+    with pytest.raises(AllUnreachable):
+        await race.next()
+    assert not race.add((there,))
+    await race.close()
+    full = Race((there,) * MAX_ATTEMPTS, 0, 30.0)
+    assert not full.add((there,))
+    await full.close()
     server.close()
 
 

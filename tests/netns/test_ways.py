@@ -179,3 +179,39 @@ def test_from_lan_to_hotspot_to_cable_and_back(place: Place, tmp_path: Path) -> 
         assert download.running(), "the download was over before the moves were"
         assert download.finish() == expected
         assert len(gateway.leases()) == 1
+
+
+NO_QUESTIONS = """table inet deaf {
+    chain in { type filter hook input priority 0; udp dport 5353 drop; }
+}
+"""
+"""As on phones that do not get multicast."""
+
+
+def test_on_a_lan_it_is_found_by_its_announcement(place: Place) -> None:
+    """It is not the router there, and has another address than it had."""
+    pytest.importorskip("zeroconf")
+    world, lan = place.world, place.lan
+    lan.up("10.1.50")
+    with Gateway(world) as gateway, Device(world) as client:
+        gateway.share(listen="0.0.0.0")
+        client.start().join(gateway)
+        for subnet, hears in (("10.1.60", True), ("10.1.61", False)):
+            lan.down()
+            world.gateway.run(["ss", "-K", "-H", "-n", "-t", "sport", "=", f":{PORT}"])
+            wait_for(lambda: client.status()["state"] == "reconnecting", "the link to break")
+            wait_for(lambda: not gateway.leases()[0]["connected"], "the gateway to know")
+            world.gateway.ip(f"address add {subnet}.9/24 dev lan0", "link set lan0 up")
+            if not hears:
+                world.gateway.nft(NO_QUESTIONS)
+                # Its first word, about its new address, is over; what follows is for who is away.
+                time.sleep(2.0)
+            world.client.ip("link set lan0 up", f"address add {subnet}.7/24 dev lan0")
+            there = f"tcp:{subnet}.9:{PORT}"
+
+            def found(there: str = there) -> bool:
+                status = client.status()
+                return status["state"] == "connected" and status["endpoint"] == there
+
+            wait_for(found, "the gateway to be found", 30.0)
+        assert client.status()["counters"]["announcement__gateway__heard"] >= 2
