@@ -20,7 +20,10 @@ _LISTEN = "0A"
 
 
 def holder(transport: str, port: int, proc: Path = Path("/proc")) -> str | None:
-    """`nginx (pid 123)` or `a program of root's`; None where the system does not say."""
+    """`nginx (pid 123)`, `ann's VPN Share (pid 123)` or `a program of root's`.
+
+    None where the system does not say.
+    """
     for name in _TABLES.get(transport.lower(), ()):
         try:
             lines = (proc / "net" / name).read_text().splitlines()[1:]
@@ -39,10 +42,20 @@ def _program(socket: str, proc: Path) -> str | None:
     for folder in proc.glob("[0-9]*"):
         try:
             if any(os.readlink(each) == socket for each in (folder / "fd").iterdir()):
-                return f"{(folder / 'comm').read_text().strip()} (pid {folder.name})"
+                return f"{_name(folder)} (pid {folder.name})"
         except OSError:
             continue  # another user's, or gone
     return None
+
+
+def _name(folder: Path) -> str:
+    words = (folder / "cmdline").read_text(errors="replace").split("\0")
+    if any(word.endswith("/services/start.py") for word in words[:4]):
+        # Its Python says nothing to people.
+        status = (folder / "status").read_text().splitlines()
+        (uid,) = [line.split()[1] for line in status if line.startswith("Uid:")]
+        return f"{_user(uid)}'s VPN Share"
+    return (folder / "comm").read_text().strip()
 
 
 def _user(uid: str) -> str:

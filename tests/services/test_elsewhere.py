@@ -61,7 +61,7 @@ def test_two_users_see_each_others_services() -> None:
     assert "A gateway service runs here already, root's." in said["port"]
     assert "The port is in use by a program of root's." in said["port"]
     assert "It runs as nobody, who can say: vpnshare logs" in said["nobody's"]
-    assert "The port is in use by python" in said["root's port"] and "(pid " in said["root's port"]
+    assert "The port is in use by nobody's VPN Share (pid " in said["root's port"]
     assert "use another's: vpnshare join" in said["none"], "nobody's is told once it is gone"
 
 
