@@ -39,8 +39,18 @@ LOOKS = [
     ["service", "status", "--root", "/nowhere"], ["service", "install", "--dry-run"],
     ["set", "gateway.name", NAME], ["control", "--probe"], ["forget", "r9"], ["deny", "r9"],
     ["console"], ["demo", "--seconds", "0"], ["frobnicate", NAME],
-    *([command.name, "--help"] for command in COMMANDS),
 ]  # fmt: skip
+HELPS = """
+import sys
+from services.cli.main import main
+for name in sys.argv[1:]:
+    print(end=f"== {name}\\n", flush=True)
+    try:
+        main([name, "--help"])
+    except SystemExit as end:
+        assert not end.code, name
+"""
+"""All of them in one Python: what its streams can take is what its locale says."""
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +83,19 @@ def test_every_command_works_in_latin1(locale: dict[str, str]) -> None:
         said = (done.stdout + done.stderr).decode("iso-8859-1")
         assert "unexpectedly" not in said and "Traceback" not in said, (words, said)
         assert said, words
+
+
+def test_every_help_works_in_latin1(locale: dict[str, str]) -> None:
+    names = [command.name for command in COMMANDS]
+    done = subprocess.run(
+        [sys.executable, "-c", HELPS, *names], cwd=ROOT, env=os.environ | locale,
+        stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    pages = done.stdout.decode("iso-8859-1").split("== ")[1:]
+    assert [page.split("\n")[0] for page in pages] == names
+    assert all("usage: " in page for page in pages)
 
 
 @pytest.mark.usefixtures("busy")
