@@ -101,6 +101,17 @@ UDEV_RULE = (
 UDEV_FILE = "/etc/udev/rules.d/70-vpnshare.rules"
 """Before 73-seat-late.rules, which hands them out."""
 
+STATES = {
+    PhoneState.READY: "ready",
+    PhoneState.NOT_ALLOWED: "asks its owner",
+    PhoneState.OFFLINE: "does not answer",
+    PhoneState.HELD: "in use by another program",
+    PhoneState.NO_RIGHT: "not this user's to open",
+    PhoneState.UNSUPPORTED: "a library is missing",
+    PhoneState.DEBUGGING_OFF: "USB debugging is off",
+}
+"""The states in words."""
+
 LACKS = {
     "phone_not_allowed": (
         "Unlock the phone, and press Allow there (USB debugging). That grants this device all "
@@ -125,8 +136,9 @@ LACKS = {
         "The key that phones know this device by cannot be used. Make another: vpnshare usb forget"
     ),
     "usb_absent": (
-        "Nothing here can speak to a phone on USB: neither does an adb server answer, nor is "
-        "libusb installed. Install it: apt install libusb-1.0-0"
+        "Nothing here can speak to a phone on USB: neither does an adb server answer, nor are "
+        "pyusb and libusb installed. What is missing is named by: vpnshare doctor; libusb alone, "
+        "on Debian: apt install libusb-1.0-0"
     ),
     "phone_debugging_off": (
         "A phone is on the cable, and USB debugging is off on it. There: Settings > About phone, "

@@ -91,8 +91,9 @@ class UsbCable:
             self._watchers.discard(changed)
 
     async def forget(self) -> None:
-        await self._end_sessions()
+        # The key goes first: who comes back when its session ends makes another.
         await asyncio.to_thread(self._forget)
+        await self._end_sessions()
 
     async def _end_sessions(self) -> None:
         await asyncio.gather(*(s.wait_closed() for s in self._sessions.values()))

@@ -21,14 +21,24 @@ _PACKETS = (64, 512, 1024)
 
 
 def library(backend: Any = None) -> Any:
-    """pyusb's backend; None where pyusb or libusb is not installed."""
+    """pyusb's backend: by the system's libusb, or by the one that `libusb-package` brings.
+
+    None where there is neither, or no pyusb.
+    """
     if backend is not None:
         return backend
     try:
         import usb.backend.libusb1
     except ImportError:
         return None
-    return usb.backend.libusb1.get_backend()
+    found = usb.backend.libusb1.get_backend()
+    if found is not None:
+        return found
+    try:
+        import libusb_package
+    except ImportError:
+        return None
+    return libusb_package.get_libusb1_backend()
 
 
 class UsbPipes:

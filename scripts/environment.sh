@@ -238,7 +238,7 @@ pip_lock() {
 }
 
 # install_packages run|dev: what the lock files say. The project itself is run where it lies.
-# What is good to have (discovery; names of hosts; pytun, without which the client opens the
+# What is good to have (discovery; names of hosts; USB; pytun, without which the client opens the
 # device by itself)
 # is left out where it has no wheel for this system.
 install_packages() {
@@ -248,8 +248,8 @@ install_packages() {
         return
     fi
     set -- native "$@"
-    extras="discovery names"
-    if [ "$(uname -m)" = x86_64 ]; then extras="discovery names client"; fi
+    extras="discovery names usb"
+    if [ "$(uname -m)" = x86_64 ]; then extras="discovery names usb client"; fi
     # shellcheck disable=SC2086  # a list of words
     until pip_lock $extras "$@"; do
         lacking=$(without_wheel)

@@ -28,7 +28,7 @@ MACHINES = ("x86_64", "aarch64")
 WHEELS = "wheels"
 NEEDED = ("native", "run", "pip")
 """Lock files; a bundle that lacks one of their packages is of no use."""
-EXTRAS = ("discovery", "names", "client")
+EXTRAS = ("discovery", "names", "usb", "client")
 _GLIBC = (5, 12, 17, 24, 26, 27, 28, 31, 34)
 """Releases 2.x that wheels are made for; the oldest goes first, since it runs everywhere."""
 _DOCUMENTS = ("CHANGELOG.md", "SECURITY.md", "docs")

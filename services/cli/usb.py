@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from reach.cable import LACKS, Phone, advice
+from reach.cable import LACKS, STATES, Phone, advice
 from reach.usb import system_cable
 from services.cli.exits import Exit
 from services.cli.output import Column, complain, print_json, print_table, printable
@@ -20,15 +20,7 @@ from services.control.elsewhere import owner
 from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.paths import find
 
-_STATES = {
-    "ready": "ready",
-    "not_allowed": "asks its owner",
-    "offline": "does not answer",
-    "held": "in use by another program",
-    "no_right": "not this user's to open",
-    "unsupported": "a library is missing",
-    "debugging_off": "USB debugging is off",
-}
+_WORDS = {state.value: words for state, words in STATES.items()}
 
 
 def usb(args: argparse.Namespace) -> int:
@@ -45,7 +37,7 @@ def _list(args: argparse.Namespace) -> int:
         (
             (
                 printable(phone.model) or "phone",
-                _STATES.get(phone.state, phone.state),
+                _WORDS.get(phone.state, phone.state),
                 command(f"connect usb:{phone.serial}") if phone.state == "ready" else "",
             )
             for phone in phones

@@ -10,7 +10,7 @@ from client.model import ClientSnapshot, ClientState
 from client.system.resolv_conf import LOST, is_ours, nameservers
 from client.system.routes import PROTOCOL
 from client.system.run import is_busybox
-from reach.cable import LACKS
+from reach.cable import LACKS, STATES, Phone, PhoneState, advice, nearest
 from services.control.words import held_by
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.machine import Machine
@@ -33,6 +33,8 @@ class ClientFacts:
     resolver: bool = True
     kill_switch: bool = False
     mtu: int | None = None
+    phones: tuple[Phone, ...] | None = ()
+    """On the cable; None: nothing here speaks to phones."""
     undone: bool | None = True
     """Whether nothing of an earlier run is left to be undone; None: it cannot be told."""
 
@@ -123,6 +125,19 @@ def link(facts: ClientFacts) -> Outcome:
             "Approve this device there: vpnshare requests, vpnshare approve ID",
         )
     return warn(now.reason or "The gateway is being reached for.", _after(now.error))
+
+
+@CHECKS.check("cable", "Phones on USB")
+def cable(facts: ClientFacts) -> Outcome:
+    if facts.phones is None:
+        return warn("Nothing here can speak to a phone on USB.", LACKS["usb_absent"])
+    phone = nearest(list(facts.phones))
+    if phone is None:
+        return skipped("None is on the cable.")
+    name = phone.model or phone.serial
+    if phone.state is PhoneState.READY:
+        return ok(f"{name} can be reached by the cable.")
+    return warn(f"{name} cannot be reached by the cable: {STATES[phone.state]}.", advice(phone))
 
 
 def _after(error: str | None) -> str:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from client.client import Client
+from client.model import ClientError
 from client.system.journal import MAX_JOURNAL_BYTES
 from gateway.dns.forwarder import DnsConfig, DnsForwarder, Reply
 from gateway.dns.upstreams import parse_server
@@ -24,6 +25,8 @@ from gateway.proof import EgressReport
 from gateway.vpn.detector import VpnDetector
 from gateway.vpn.guard import EgressGuard
 from gateway.vpn.snapshot import Interface
+from reach.cable import Phone
+from reach.usb import system_cable
 from services import config as conf
 from services.control.schema import Finding
 from services.doctor import addresses, lan, machine
@@ -125,9 +128,20 @@ async def of_client(
         resolver=settings.flag("client", "dns"),
         kill_switch=settings.flag("client", "kill_switch"),
         mtu=settings["client", "mtu"] or None,
+        phones=await _phones(client, subject),
         undone=_undone(subject.paths.state_dir / JOURNAL_NAME),
     )
     return await machine.CHECKS.run(subject) + await client_checks.CHECKS.run(facts)
+
+
+async def _phones(client: Client | None, subject: Machine) -> tuple[Phone, ...] | None:
+    """Phones on the cable; None where nothing speaks to any."""
+    try:
+        if client is not None:
+            return tuple(await client.phones())
+        return tuple(await system_cable(subject.paths.state_dir).phones())
+    except (OSError, ClientError):
+        return None
 
 
 def _undone(journal: Path) -> bool | None:

@@ -55,7 +55,7 @@ EXTRAS = {
         "tomlkit": ("settings can be changed in the file only", "tomlkit"),
         "zeroconf": ("gateways are not found by themselves", "zeroconf"),
         "aiodns": ("a gateway's name is asked of the system, before the tunnel only", "aiodns"),
-        "usb": (WITHOUT_USB_LIBRARY, "pyusb"),
+        "usb": (WITHOUT_USB_LIBRARY, "pyusb libusb-package"),
     },
 }
 """What is missed without a module, and the package that it is of."""

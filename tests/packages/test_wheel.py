@@ -104,7 +104,7 @@ def test_all_rooms_are_in_it_and_nothing_else(wheel: Path) -> None:
         names = [Path(name) for name in archive.namelist()]
     ours = [name for name in names if name.parts[:2] == ("vpnshare", "rooms")]
     assert {name.parts[2] for name in ours} == set(rooms())
-    assert {name.suffix for name in ours} == {".py", ".toml", ".tcss"}
+    assert {name.suffix for name in ours} == {".py", ".toml", ".tcss", ".txt"}
     rest = {str(name) for name in names if name.parts[0] == "vpnshare"} - set(map(str, ours))
     assert rest == {"vpnshare/__init__.py", "vpnshare/__main__.py"}
     info = f"vpnshare-{VERSION}.dist-info"

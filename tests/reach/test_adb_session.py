@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import socket
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
@@ -18,6 +17,7 @@ from reach.adb_session import AdbSession
 from reach.cable import CableError, PhoneState
 from reach.usb_pipes import UsbPipes
 from tests.fakes.adbd import OLD_VERSION, Adbd, UsbWire
+from tests.fakes.echo import Echo, exchange
 from tests.fakes.ports import free_port
 from tests.fakes.usb_backend import FakeBackend
 from tests.fakes.waiting import settle
@@ -28,37 +28,6 @@ PACKET_SIZES = (64, 512, 1024)
 @pytest.fixture(scope="module")
 def key(tmp_path_factory: pytest.TempPathFactory) -> AdbKey:
     return load_key(tmp_path_factory.mktemp("state"), "vpnshare@laptop")
-
-
-class Echo:
-    """A server in threads, as the phone's gateway is another process: sends back what it gets."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self.taken: list[socket.socket] = []
-        self.echoing = True
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                sock, _ = self._listener.accept()
-                self.taken.append(sock)
-                if self.echoing:
-                    threading.Thread(target=self._echo, args=(sock,), daemon=True).start()
-
-    def _echo(self, sock: socket.socket) -> None:
-        with contextlib.suppress(OSError), sock:
-            while data := sock.recv(65536):
-                sock.sendall(data)
-
-    def close(self) -> None:
-        self._listener.close()
-        for sock in self.taken:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
 
 
 @pytest.fixture
@@ -108,25 +77,6 @@ async def plug(key: AdbKey) -> AsyncIterator[Callable[..., Cable]]:
     for cable in cables:
         await cable.close()
         assert cable.adbd.violations == [] and cable.wire.broken == ""
-
-
-async def exchange(sock: socket.socket, data: bytes) -> bytes:
-    """What comes back for `data`, as much as was sent."""
-    loop = asyncio.get_running_loop()
-
-    async def receive() -> bytes:
-        got = bytearray()
-        while len(got) < len(data):
-            piece = await loop.sock_recv(sock, 1 << 18)
-            if not piece:
-                break
-            got += piece
-        return bytes(got)
-
-    async with asyncio.timeout(30):
-        answer = asyncio.ensure_future(receive())
-        await loop.sock_sendall(sock, data)
-        return await answer
 
 
 def sizes(packet: int) -> list[int]:

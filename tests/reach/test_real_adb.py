@@ -20,8 +20,8 @@ import pytest
 from reach import adb_server
 from reach.adb_server import AdbError, AdbServer
 from tests.fakes.adbd import Adbd, TcpWire
+from tests.fakes.echo import Echo, exchange
 from tests.fakes.ports import free_port
-from tests.reach.test_adb_session import Echo, exchange
 
 pytestmark = pytest.mark.skipif(shutil.which("adb") is None, reason="adb is not installed")
 

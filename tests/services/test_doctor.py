@@ -23,6 +23,7 @@ from gateway.proof import EgressReport
 from gateway.records import Knocks
 from gateway.vpn.snapshot import Address, Interface
 from gateway.wireguard_diagnosis import Cause, Trouble
+from reach.cable import Phone, PhoneState
 from services import paths
 from services.cli.exits import Exit
 from services.cli.main import main
@@ -543,6 +544,18 @@ async def test_a_healthy_client(connected: ClientFacts) -> None:
         assert "1 go beside it: lan0 10.1.0.0/24" in said
 
 
+def phone(state: PhoneState, detail: str = "") -> dict[str, Any]:
+    """That one on the cable, and one that is further from use."""
+    further = Phone("OTHER", PhoneState.DEBUGGING_OFF, "Old")
+    return {"phones": (further, Phone("R58M123", state, "Pixel 8", detail))}
+
+
+async def test_a_phone_that_can_be_used_is_well(connected: ClientFacts) -> None:
+    facts = replace(connected, **phone(PhoneState.READY))
+    finding = await client_side.CHECKS.run_one("cable", facts)
+    assert finding.status == "ok" and "Pixel 8" in finding.found
+
+
 def state(state: ClientState, **what: Any) -> dict[str, Any]:
     return {"now": replace(CONNECTED, state=state, interface=None, lease=None, **what)}
 
@@ -622,6 +635,12 @@ def state(state: ClientState, **what: Any) -> dict[str, Any]:
             "link", "warn", state(ClientState.RECONNECTING, error="usb_absent"), {},
             "vpnshare connect usb",
         ),
+        ("cable", "warn", {"phones": None}, {}, "apt install libusb-1.0-0"),
+        ("cable", "warn", phone(PhoneState.NOT_ALLOWED), {}, "press Allow"),
+        ("cable", "warn", phone(PhoneState.HELD, "adb (pid 7)"), {}, "adb (pid 7)"),
+        ("cable", "warn", phone(PhoneState.NO_RIGHT), {}, "70-vpnshare.rules"),
+        ("cable", "warn", phone(PhoneState.DEBUGGING_OFF), {}, "tap Build number seven times"),
+        ("cable", "warn", phone(PhoneState.OFFLINE), {}, "plug it in again"),
         (
             "client-mtu", "warn", {"now": replace(CONNECTED, lease=replace(LEASE, mtu=1000))}, {},
             "vpnshare set gateway.mtu",

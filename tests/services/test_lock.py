@@ -40,7 +40,7 @@ def pinned() -> dict[str, str]:
 
 def test_every_entry_names_one_release_and_its_hashes() -> None:
     assert set(FILES) == {
-        "build", "run", "native", "client", "discovery", "names", "dev", "oracles", "pip",
+        "build", "run", "native", "client", "discovery", "names", "usb", "dev", "oracles", "pip",
     }  # fmt: skip
     for name in FILES:
         for entry in entries(name):

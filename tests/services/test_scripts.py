@@ -280,12 +280,17 @@ def test_without_a_network_it_says_so_and_goes_on_later(clone: Clone) -> None:
 
 @pytest.mark.parametrize(
     ("extra", "package"),
-    [("discovery", "zeroconf"), ("names", "pycares"), ("client", "python-pytun")],
+    [
+        ("discovery", "zeroconf"),
+        ("names", "pycares"),
+        ("usb", "libusb-package"),
+        ("client", "python-pytun"),
+    ],
 )
 def test_what_is_good_to_have_is_left_out_where_it_has_no_wheel(
     clone: Clone, extra: str, package: str
 ) -> None:
-    for name in ("discovery", "names", "client", "run"):
+    for name in ("discovery", "names", "usb", "client", "run"):
         shutil.copy(ROOT / "requirements" / f"{name}.txt", clone.root / "requirements")
         os.utime(clone.root / "requirements" / f"{name}.txt", (0, 0))
     (clone.bin / "uname").write_text("#!/bin/sh\necho x86_64\n")
@@ -293,7 +298,7 @@ def test_what_is_good_to_have_is_left_out_where_it_has_no_wheel(
     assert clone.run("x", NO_WHEEL=extra, LACKING=package)[0] == 7
     first, second = [use for use in clone.uses() if "pip install" in use]
     assert f"/{extra}.txt" in first and f"/{extra}.txt" not in second
-    for other in {"discovery", "names", "client"} - {extra}:
+    for other in {"discovery", "names", "usb", "client"} - {extra}:
         assert f"/{other}.txt" in second
     (clone.venv / ".ready").unlink()
     code, _, err = clone.run("x", NO_WHEEL="run", LACKING="textual")
