@@ -22,12 +22,17 @@ class Served:
         self.path = path
         self.loop = asyncio.new_event_loop()
         self.server = ControlServer(path, service.registry())
-        service.on_change.append(self.server.changed)
+        service.on_change.append(self._changed)
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self.server.start(), self.loop).result(10)
+
+    def _changed(self) -> None:
+        """Tell the server, whose loop is not in the test's thread."""
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.server.changed)
 
     def stop(self) -> None:
         if not self._thread.is_alive():
