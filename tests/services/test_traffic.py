@@ -236,9 +236,8 @@ async def gateway() -> AsyncIterator[Gateway]:
 async def test_a_gateway_tells_the_history_of_all_and_of_each_device(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = asyncio.get_running_loop()
-    ahead = 0.0
-    monkeypatch.setattr("services.gateway_api._now", lambda: loop.time() + ahead)
+    now = asyncio.get_running_loop().time()
+    monkeypatch.setattr("services.gateway_api._now", lambda: now)
     settings = Settings("gateway", Path("nowhere"), Config({}))
     api = GatewayApi(
         gateway, Ring(), lambda: None, settings, WakeLock(False), Doctor(nobody_is_ill)
@@ -251,12 +250,12 @@ async def test_a_gateway_tells_the_history_of_all_and_of_each_device(
     one.nat_peer.from_tunnel_bytes += 100
     one.nat_peer.to_tunnel_bytes += 7_000
     other.nat_peer.to_tunnel_bytes += 50
-    ahead += INTERVAL
+    now += INTERVAL
     whole = api.traffic(PeerTrafficParams())
-    ahead += INTERVAL
+    now += INTERVAL
     whole = api.traffic(PeerTrafficParams())
     assert (whole.interval, whole.peer) == (INTERVAL, None)
-    assert whole.newest == int((loop.time() + ahead) // INTERVAL) - 1
+    assert whole.newest == int(now // INTERVAL) - 1
     assert sum(whole.from_tunnel) == 100 and sum(whole.to_tunnel) == 7_050
     mine = api.traffic(PeerTrafficParams(peer=one.peer.id[:6]))
     assert mine.peer == one.peer.id
