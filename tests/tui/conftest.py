@@ -12,6 +12,7 @@ import pytest
 from textual.pilot import Pilot
 
 from tests.fakes.services import WALL, Pretend, PretendClient, PretendGateway
+from tests.tui.rest import at_rest, make_restful
 from tui.app import ConsoleApp
 
 
@@ -23,6 +24,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     time.tzset()
     # Seconds pass when the test says so, through `Console.advance`.
     monkeypatch.setattr(ConsoleApp, "set_interval", lambda *_, **__: None)
+    make_restful(monkeypatch)
 
 
 class Clock:
@@ -47,8 +49,7 @@ class Console:
 
     async def settle(self) -> None:
         """Let calls, news and repaints come to rest."""
-        for _ in range(3):
-            await self.pilot.pause()
+        await at_rest(self.app)
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.processes import wake_ups
+from tests.netns.processes import wait_for, wake_ups
 from tui.driver import TICK, WakingEvent
 
 APP = """
@@ -95,11 +95,15 @@ def keys() -> Iterator[Keys]:
 
 
 def test_keys_are_passed_on_and_nobody_wakes_without_them(keys: Keys) -> None:
-    time.sleep(1)  # what the terminal is asked at the start has no answer
-    before = wake_ups(keys.process.pid)
-    assert before > 0
-    time.sleep(15 * TICK)
-    assert wake_ups(keys.process.pid) - before <= 2, "it looks for input that is not there"
+    assert wake_ups(keys.process.pid) > 0
+
+    def is_still() -> bool:
+        before = wake_ups(keys.process.pid)
+        time.sleep(15 * TICK)
+        return wake_ups(keys.process.pid) - before <= 2
+
+    # Not at once: what the terminal is asked at the start has no answer.
+    wait_for(is_still, "an end of looking for input that is not there", 30.0)
     keys.type(b"a")
     assert keys.next() == "a"
     keys.type(b"\x1b[A")

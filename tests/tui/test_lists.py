@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 
 import pytest
 
 from services.control import schema
 from tests.fakes.services import QUESTIONS, WALL, PretendClient, PretendGateway, lease, peer
+from tests.fakes.waiting import settle
 from tests.tui.conftest import Console, OpenConsole
 from tui import actions
 from tui.app import ConsoleApp
@@ -106,7 +106,7 @@ async def test_the_same_keys_filter_and_sort(console: OpenConsole, role: str, se
         assert before
         table = screen.in_hand
         await c.press("slash", *"zzqq")
-        await asyncio.sleep(0.4)  # the pause after which a service is asked
+        await settle(lambda: screen._typing is None)  # the pause after which a service is asked
         await c.press("enter")
         assert shown(c) == []
         assert "/zzqq" in c.text

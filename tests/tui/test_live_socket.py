@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,17 +18,20 @@ from tui.app import ConsoleApp
 from tui.link import connector
 from tui.widgets.table import RowTable
 
-TRIES = 200
-"""Of a fiftieth of a second each, until what must come has come."""
+PATIENCE = 30.0
+"""Seconds until what must come has come."""
 
 
 async def until(pilot: Pilot[int], text: str, *, there: bool = True) -> None:
     """Wait until a text is on the screen, or is gone."""
-    for _ in range(TRIES):
+    deadline = time.monotonic() + PATIENCE
+    while True:
         app = pilot.app
         shown = "\n".join(strip.text for strip in app.screen._compositor.render_strips(app.size))
         if (text in shown) is there:
             return
+        if time.monotonic() > deadline:
+            break
         await pilot.pause(0.02)
     raise AssertionError(f"{text!r} {'did not come' if there else 'stayed'}:\n{shown}")
 

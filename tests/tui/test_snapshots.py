@@ -8,7 +8,6 @@ shows that no state lives by colour alone.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -28,6 +27,7 @@ from tests.fakes.services import (
     peer,
     request,
 )
+from tests.tui.rest import at_rest
 from tui.app import ConsoleApp
 
 PHONE, COMMON, WIDE = (45, 24), (80, 24), (120, 40)
@@ -48,19 +48,13 @@ def after(*keys: str) -> Callable[[Pilot[Any]], Any]:
     async def prepare(pilot: Pilot[Any]) -> None:
         app = pilot.app
         assert isinstance(app, ConsoleApp)
-        await rest(pilot)
+        await at_rest(pilot.app)
         app._second()
         for key in keys:
             await pilot.press(key)
-            await rest(pilot)
+            await at_rest(pilot.app)
 
     return prepare
-
-
-async def rest(pilot: Pilot[Any]) -> None:
-    for _ in range(3):
-        await pilot.pause()
-        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("theme", ["dark", "mono"])
@@ -248,9 +242,9 @@ def test_the_service_is_gone(
     snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway
 ) -> None:
     async def lose(pilot: Pilot[Any]) -> None:
-        await rest(pilot)
+        await at_rest(pilot.app)
         gateway.stop()
-        await rest(pilot)
+        await at_rest(pilot.app)
 
     assert snap_compare(make_app(), terminal_size=PHONE, run_before=lose)
 
