@@ -15,6 +15,7 @@ from gateway.dns.upstreams import Server
 from gateway.vpn.detector import VpnDetector
 from gateway.vpn.guard import EgressGuard
 from tests.fakes.ports import free_port
+from tests.fakes.waiting import settle
 from tests.gateway.dns.wires import name
 from tests.gateway.dns.world import World, world
 from tests.gateway.vpn.namespace import Capture, Tunnel, Uplink, fresh_namespace, needs_namespaces
@@ -173,14 +174,15 @@ async def test_resolvers_of_the_vpn_are_reached_through_the_vpn_only() -> None:
         answers: list[bytes] = []
         question = bytes.fromhex("00010100000100000000000001610000010001")
         forwarder.query(question, False, "peer", answers.append)
-        await asyncio.sleep(0.1)
-        (packet,) = tunnel.packets()
+        sent: list[bytes] = []
+        await settle(lambda: sent.extend(tunnel.packets()) or sent)
+        packet = sent[0]
         assert packet[16:20] == bytes([192, 0, 2, 1])
         assert packet[12:16] == bytes([10, 8, 0, 2])
         tunnel.close()
-        await asyncio.sleep(0.1)
+        await settle(lambda: not detector.network.usable)
         forwarder.vpn_changed()
-        await asyncio.sleep(0.1)
+        await settle(lambda: answers)
         assert [a[3] & 15 for a in answers] == [2]
         forwarder.query(question, False, "peer", answers.append)
         await asyncio.sleep(1.3)

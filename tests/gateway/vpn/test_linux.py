@@ -17,6 +17,7 @@ from gateway.vpn.android import AndroidSource
 from gateway.vpn.detector import VpnDetector, system_source
 from gateway.vpn.linux import LinuxSource
 from gateway.vpn.snapshot import INET, INET6
+from tests.fakes.waiting import settle
 from tests.gateway.vpn.namespace import Tunnel, Uplink, fresh_namespace, needs_namespaces, run
 
 pytestmark = needs_namespaces
@@ -169,8 +170,7 @@ async def test_the_phones_way_polls_only_while_sharing() -> None:
         d.attend(True)
         assert d.network.usable
         tunnel.close()
-        await asyncio.sleep(0.15)
-        assert not d.network.usable
+        await settle(lambda: not d.network.usable)
         await d.stop()
 
 
