@@ -205,9 +205,12 @@ def test_the_devices_keep_alive_reaches_the_host_and_a_dead_one_is_told(tunnel: 
             near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             near.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
             near.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+        began = time.monotonic()
         with Capture.of(world.server, "net0", seen) as after:
             time.sleep(3)
-            assert len(pairs) <= after.count() <= 4 * len(pairs)
+            probes = after.count()
+            # One a second each, however long the machine took over it.
+            assert len(pairs) <= probes <= len(pairs) * (1 + time.monotonic() - began)
         world.server.nft(DEAD.replace("PORTS", f"{ports[0]}, {ports[1]}"))
         stack.callback(world.server.nft, "delete table inet dead")
         for near, _ in pairs:
