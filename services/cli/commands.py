@@ -373,7 +373,7 @@ def _completion(parser: argparse.ArgumentParser) -> None:
 
 
 def _metrics(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--listen", metavar="HOST:PORT",
+    parser.add_argument("--listen", metavar="HOST:PORT|unix:PATH",
                         help="stay, and answer scrapes there, at /metrics")  # fmt: skip
     parser.add_argument("--token-file", metavar="FILE",
                         help="answer only who knows the token in it (Bearer)")  # fmt: skip

@@ -8,12 +8,14 @@ services what one does; at most `MAX_SCRAPERS` are served at a time, each for a 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hmac
 import ipaddress
 import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import TCPServer
@@ -28,6 +30,8 @@ FRESH = 1.0
 MAX_SCRAPERS = 16
 SECONDS = 5.0
 """That a scraper may take to ask, and to take its answer."""
+UNIX = "unix:"
+"""What a path stands behind, where an address could be."""
 LEAST_TOKEN = 16
 """Characters."""
 CONTENT = "text/plain; version=0.0.4; charset=utf-8"
@@ -106,12 +110,14 @@ def _place_of(text: str) -> tuple[str, int]:
     except ValueError:
         raise ControlError(
             Code.INVALID_PARAMS, f"--listen: {text[:80]!r} is no address to listen on.",
-            "Like this: 127.0.0.1:9478, or [::1]:9478",
+            "Like this: 127.0.0.1:9478, [::1]:9478, or unix:/run/user/1000/metrics",
         ) from None  # fmt: skip
     return str(address), int(port)
 
 
 def _serve(listen: str, token: str | None) -> int:
+    if listen.startswith(UNIX):
+        return _serve_at(Path(listen.removeprefix(UNIX)).absolute(), token)
     host, port = _place_of(listen)
     if token is None and not ipaddress.ip_address(host).is_loopback:
         raise ControlError(
@@ -125,6 +131,31 @@ def _serve(listen: str, token: str | None) -> int:
     return Exit.OK
 
 
+def _serve_at(path: Path, token: str | None) -> int:
+    """On a Unix socket, which only this user may open."""
+    exposition(State())
+    with _at_path(path) as listener, _Server("127.0.0.1", 0, Exporter(), token, listener) as server:
+        print(f"Metrics on {UNIX}{path}", file=sys.stderr, flush=True)
+        server.serve_forever()
+    return Exit.OK
+
+
+@contextlib.contextmanager
+def _at_path(path: Path) -> Iterator[socket.socket]:
+    """A socket bound there, mode 0600, until the end. Raises `ControlError`, `OSError`."""
+    from services.control.server import SocketInUse, bind_private
+
+    try:
+        listener = bind_private(path)
+    except SocketInUse as error:
+        raise ControlError(Code.CONFLICT, str(error)) from None
+    listener.setblocking(True)
+    try:
+        yield listener
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def _place(server: ThreadingHTTPServer) -> str:
     host, port = server.server_address[:2]
     return f"[{host!s}]:{port}" if ":" in str(host) else f"{host!s}:{port}"
@@ -133,12 +164,24 @@ def _place(server: ThreadingHTTPServer) -> str:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, host: str, port: int, exporter: Exporter, token: str | None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        exporter: Exporter,
+        token: str | None,
+        listener: socket.socket | None = None,
+    ) -> None:
+        """`listener`: a socket that is bound already, in the place of the address."""
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.exporter = exporter
         self.token = token
         self._places = threading.BoundedSemaphore(MAX_SCRAPERS)
-        super().__init__((host, port), _Answer)
+        super().__init__((host, port), _Answer, bind_and_activate=listener is None)
+        if listener is not None:
+            self.socket.close()
+            self.socket = listener
+            self.server_activate()
 
     def server_bind(self) -> None:
         # HTTPServer's own asks for the host's name besides, by DNS.

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -143,6 +144,35 @@ def test_scrapes_are_answered_also_while_nothing_runs(home: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == Exit.INTERRUPTED
         assert process.stderr is not None and process.stderr.read() == ""
+
+
+def test_a_socket_is_its_owners_and_goes_in_the_end(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.sock"
+    stale = socket.socket(socket.AF_UNIX)
+    stale.bind(str(path))
+    stale.close()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.cli.main", "metrics", "--listen", f"unix:{path}"],
+        cwd=ROOT, env=os.environ | {"VPNSHARE_HOME": str(home)}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        assert process.stderr.readline() == f"Metrics on unix:{path}\n"
+        assert path.stat().st_mode & 0o777 == 0o600
+        with socket.socket(socket.AF_UNIX) as scraper:
+            scraper.settimeout(60)
+            scraper.connect(str(path))
+            scraper.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            head, _, text = scraper.makefile("rb").read().partition(b"\r\n\r\n")
+        assert b" 200 " in head.splitlines()[0]
+        assert value(parsed(text.decode()), "vpnshare_up", role="gateway") == 0
+        assert main(["metrics", "--listen", f"unix:{path}"]) == Exit.CONFLICT
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == Exit.INTERRUPTED
+        assert not path.exists()
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_token_lets_in_who_knows_it(home: Path, tmp_path: Path) -> None:
