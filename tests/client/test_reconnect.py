@@ -130,6 +130,18 @@ def endpoint(
     return TransportEndpoint(by, host, 47800, kind)
 
 
+@pytest.mark.parametrize("luck", [0.0, 0.5, 0.999])
+def test_after_a_minute_attempts_are_far_apart(luck: float) -> None:
+    """By a clock that nobody waits for: each round is over at once, and wakes the machine."""
+    backoff, now, attempts = Backoff(), 0.0, []
+    while now < 600:
+        now += backoff.next(luck)
+        attempts.append(now)
+    late = [at for at in attempts if at > 60]
+    assert len(attempts) - len(late) < 12
+    assert len(late) / (600 - 60) < 1 / 20
+
+
 def test_on_other_networks_the_delays_begin_anew() -> None:
     backoff = Backoff()
     backoff.again()
