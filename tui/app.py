@@ -23,7 +23,7 @@ from textual.app import App
 from textual.command import Provider
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
-from textual.filter import LineFilter
+from textual.filter import LineFilter, Monochrome
 from textual.widgets import Input
 
 from services.console_settings import Changes
@@ -32,6 +32,7 @@ from services.control.errors import ControlError
 from services.control.methods import DEFAULT_INTERVAL
 from tui import actions, formats, terminal, themes
 from tui.banners import Banner, Banners
+from tui.colourless import Colourless
 from tui.driver import IdleDriver
 from tui.link import Connect, Link, connector, is_read_only
 from tui.news import LinkChanged, News, Reporter
@@ -123,6 +124,8 @@ class ConsoleApp(App[int]):
         self.link: Link
         self.glyphs = formats.ASCII if ascii else formats.UNICODE
         self._ascii = AsciiFilter()
+        self._colourless: dict[str, Colourless] = {}
+        """By theme."""
         self.themes: dict[str, themes.ThemeFile] = {}
         self.user_keymap = dict(keymap or {})
         self.by_ssh = by_ssh
@@ -154,8 +157,20 @@ class ConsoleApp(App[int]):
         return IdleDriver if wanted is LinuxDriver else wanted
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        filters = super().get_line_filters()
-        return [*filters, self._ascii] if self.glyphs is formats.ASCII else filters
+        filters = [each for each in super().get_line_filters() if not isinstance(each, Monochrome)]
+        if self.colourless:
+            if self.theme not in self._colourless:
+                self._colourless[self.theme] = Colourless(self.get_css_variables())
+            filters.append(self._colourless[self.theme])
+        if self.glyphs is formats.ASCII:
+            filters.append(self._ascii)
+        return filters
+
+    @property
+    def colourless(self) -> bool:
+        """Whether all is drawn in the terminal's own two colours."""
+        theme = self.themes.get(self.theme)
+        return self.no_color or (theme is not None and theme.two_colors)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return themes.variable_defaults()
@@ -175,6 +190,7 @@ class ConsoleApp(App[int]):
     def _read_themes(self) -> list[str]:
         """Take the themes from their files; what is wrong with some."""
         self.themes, problems = themes.load(self._themes_dir)
+        self._colourless.clear()
         for theme in self.themes.values():
             self.register_theme(theme.to_theme())
         return problems

@@ -2,7 +2,8 @@
 
 A theme is a TOML file: `name`, `title`, `dark`, a table `[colors]` with every
 colour of `COLORS`, and optionally `[variables]` that override single derived
-colours out of `VARIABLES`. The check is strict, because a misspelt key that is
+colours out of `VARIABLES`. With `two_colors = true` it is drawn in the terminal's
+own ink and ground (`tui.colourless`). The check is strict, because a misspelt key that is
 silently ignored costs its author an evening. A bad file is a `ThemeError` with
 a sentence that names the file and the key; the console goes on without it.
 """
@@ -66,6 +67,8 @@ class ThemeFile:
     dark: bool
     colors: dict[str, str]
     variables: dict[str, str] = field(default_factory=dict)
+    two_colors: bool = False
+    """Its colours only say what is in reverse video; what is seen are the terminal's own two."""
 
     def to_theme(self) -> Theme:
         """As Textual wants it, with the console's own variables filled in."""
@@ -149,7 +152,7 @@ def parse(text: str, source: str) -> ThemeFile:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ThemeError(f"{source}: not valid TOML: {error}") from None
-    unknown = set(table) - {"name", "title", "dark", "colors", "variables"}
+    unknown = set(table) - {"name", "title", "dark", "two_colors", "colors", "variables"}
     if unknown:
         raise ThemeError(f"{source}: unknown key {sorted(unknown)[0]!r}")
     name = table.get("name")
@@ -161,12 +164,15 @@ def parse(text: str, source: str) -> ThemeFile:
     dark = table.get("dark")
     if not isinstance(dark, bool):
         raise ThemeError(f"{source}: dark must be true or false")
+    two_colors = table.get("two_colors", False)
+    if not isinstance(two_colors, bool):
+        raise ThemeError(f"{source}: two_colors must be true or false")
     colors = _colors(table.get("colors"), source, "colors", COLORS)
     missing = [key for key in COLORS if key not in colors]
     if missing:
         raise ThemeError(f"{source}: colors.{missing[0]} is missing")
     variables = _colors(table.get("variables", {}), source, "variables", VARIABLES)
-    return ThemeFile(name, title, dark, colors, variables)
+    return ThemeFile(name, title, dark, colors, variables, two_colors)
 
 
 def _colors(table: object, source: str, section: str, known: Iterable[str]) -> dict[str, str]:

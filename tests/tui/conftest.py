@@ -107,11 +107,15 @@ def console(
 ) -> OpenConsole:
     @asynccontextmanager
     async def open_console(
-        role: str = "gateway", *, size: tuple[int, int] = (80, 24), **options: Any
+        role: str = "gateway",
+        *,
+        size: tuple[int, int] = (80, 24),
+        messages: bool = False,
+        **options: Any,
     ) -> AsyncIterator[Console]:
         clock = Clock()
         app = make_app(role, clock=clock, **options)
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=messages) as pilot:
             opened = Console(app, pilot, clock, gateway, client)
             await opened.settle()
             yield opened

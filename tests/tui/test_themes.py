@@ -110,6 +110,7 @@ def test_mono_has_no_hue() -> None:
         (variant(panel="# panel"), "colors.panel is missing"),
         (variant(**{'"#5ca9ff"': '"blueish"'}), "must be a colour"),
         (variant(**{"dark__=__true": 'dark = "yes"'}), "dark must be true or false"),
+        (variant(**{"dark__=__true": "dark = true\ntwo_colors = 2"}), "two_colors must be true"),
         (variant(quiet="loud"), "unknown key variables.loud"),
         ('name = "x"\ndark = true\ncolors = 3', "[colors] must be a table"),
     ],

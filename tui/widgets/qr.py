@@ -4,21 +4,24 @@ Where the console draws with ASCII only it is drawn in spaces, two cells a modul
 
 Every cell states black and white itself, whatever the theme is, because
 readers want dark modules on a light ground with a light border of at least
-two modules. Under `NO_COLOR` the colours stay: black and white are what the
-code is made of, not decoration.
+two modules. Where nothing else has a colour (`NO_COLOR`) these stay: black and
+white are what the code is made of, not decoration.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.filter import LineFilter
 from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
 from services import pictures
+from tui.colourless import Colourless
 
 _DARK, _LIGHT = "#000000", "#ffffff"
 _CELLS = {
@@ -62,6 +65,9 @@ class QrCode(Widget):
         if (text, ascii) != (self.text, self.ascii):
             self.text, self.ascii = text, ascii
             self.refresh(layout=True)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [each for each in super().get_line_filters() if not isinstance(each, Colourless)]
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
         return cells(self.text, self.ascii).width if self.text else 0
