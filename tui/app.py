@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from textual import on
 from textual.app import App
 from textual.command import Provider
 from textual.driver import Driver
@@ -30,7 +31,7 @@ from services.console_settings import Changes
 from services.control import schema
 from services.control.errors import ControlError
 from services.control.methods import DEFAULT_INTERVAL
-from tui import actions, formats, terminal, themes
+from tui import actions, formats, messages, terminal, themes
 from tui.banners import Banner, Banners
 from tui.colourless import Colourless
 from tui.driver import IdleDriver
@@ -46,6 +47,7 @@ from tui.screens.section import ALWAYS, MAX_COPIED, Copied, SectionScreen, redra
 from tui.screens.sections import SCREENS
 from tui.store import LinkState, Store
 from tui.waiting import Waiting
+from tui.widgets.table import RowTable
 
 TERMINATED = 128 + signal.SIGTERM
 """The exit code after SIGTERM, as shells give it."""
@@ -352,6 +354,7 @@ class ConsoleApp(App[int]):
         if self.now - self._moved < SECOND * 0.9:
             return
         self._moved = self.now
+        self._place_messages()
         self.store.sample(self.now)
         self._follow_file()
         if (screen := self.section_screen) is not None:
@@ -364,6 +367,7 @@ class ConsoleApp(App[int]):
         """Watch what a section shows."""
         if self.section_screen is screen:
             self.link.want({**ALWAYS[self.role], **screen.topics()})
+            self._place_messages()
 
     # Sections
 
@@ -401,13 +405,24 @@ class ConsoleApp(App[int]):
     # Calls
 
     def tell(self, text: str, severity: str = "information") -> None:
-        """A sentence in the corner, for a few seconds. Never read as markup."""
+        """A sentence beside what is in use, for a few seconds. Never read as markup."""
         self.notify(
             formats.clean(text, 240),
             severity=severity,  # type: ignore[arg-type]
             markup=False,
             timeout=6 if severity == "information" else 10,
         )
+        self.call_later(self._place_messages)  # behind the message itself
+
+    def _place_messages(self) -> None:
+        """Keep the messages off what is in use."""
+        told = [each.message for each in self._notifications]
+        if told and self.screen_stack:
+            messages.place(self.screen, told, self.console)
+
+    @on(RowTable.Highlighted)
+    def _cursor_moved(self) -> None:
+        self._place_messages()
 
     def start(self, method: str, done: str, **params: Any) -> None:
         """Call a method of the service and tell how it went."""

@@ -75,7 +75,8 @@ def out_of_the_picture(console: Terminal, folder: Path) -> str:
     wait_for(emptied, "an empty line", every=0.3)
     console.press("-l", str(file))
     console.press("Enter")
-    console.wait_for_text("is written")
+    # The message may be of two lines.
+    wait_for(lambda: re.search(r"is\W+written", console.text()), "the picture")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     return read_qr(Image.open(file), folder / "read.png")
 

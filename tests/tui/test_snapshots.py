@@ -127,6 +127,15 @@ def test_a_first_run_of_the_device(
 
 
 @pytest.mark.parametrize("size", SIZES)
+def test_what_was_done_is_told_beside_the_cursor(
+    snap_compare: Compare, make_app: MakeApp, size: str
+) -> None:
+    app = make_app(section="peers")
+    keys = ("e", *"2", "enter", "down", "y")
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after(*keys))
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_a_device_for_a_wireguard_app(snap_compare: Compare, make_app: MakeApp, size: str) -> None:
     app = make_app(section="pair")
     keys = ("g", *"tablet", "enter")

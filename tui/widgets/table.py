@@ -263,6 +263,14 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
         """The row under the cursor."""
         return self.rows[self._at] if self.rows and self._at < len(self.rows) else None
 
+    @property
+    def cursor_region(self) -> Region:
+        """Where on the screen the row under the cursor is; empty where it is not seen."""
+        y = self._at - self.scroll_offset.y + 1
+        if not self.has_cursor or not self.rows or not 1 <= y < self.size.height:
+            return Region()
+        return Region(self.region.x, self.region.y + y, self.region.width, 1)
+
     def move_to(self, row_id: Hashable) -> None:
         """Put the cursor on a row, if it is there."""
         if row_id in self._index:
