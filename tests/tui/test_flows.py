@@ -178,22 +178,89 @@ async def test_rows_keep_their_places_for_a_while(console: OpenConsole) -> None:
         assert table.rows[0].id == 40
 
 
-async def test_a_flow_that_comes_or_goes_has_the_order_made_anew(console: OpenConsole) -> None:
+async def test_a_flow_that_comes_has_the_order_made_anew(console: OpenConsole) -> None:
     async with console(section="flows") as c:
         table = c.app.screen.query_one("#flows", RowTable)
         swapped = [
             replace(flow, to_tunnel_rate=9e6 if flow.id == 4 else flow.to_tunnel_rate)
             for flow in c.gateway.flows
         ]
-        c.gateway.flows = [flow for flow in swapped if flow.id != table.rows[2].id]
-        c.gateway.changed("flows")
-        await c.settle()
-        assert table.rows[0].id == 4
+        past = table.rows[2].id
+        c.gateway.flows = [flow for flow in swapped if flow.id != past]
         newcomer = replace(swapped[0], id=1_000, to_tunnel_rate=9e8)
         c.gateway.flows = [*c.gateway.flows, newcomer]
         c.gateway.changed("flows")
         await c.settle()
         assert [row.id for row in table.rows[:2]] == [1_000, 4]
+        assert past not in [row.id for row in table.rows]
+
+
+async def end_and_speed_up(c: Console, ended: int, first: int) -> None:
+    """One flow is over, and another is the fastest."""
+    c.gateway.flows = [
+        replace(flow, to_tunnel_rate=9e6) if flow.id == first else flow
+        for flow in c.gateway.flows
+        if flow.id != ended
+    ]
+    c.gateway.changed("flows")
+    await c.settle()
+
+
+@pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])
+async def test_a_flow_that_ends_fades_in_its_place_until_the_order_is_made_anew(
+    console: OpenConsole, size: tuple[int, int]
+) -> None:
+    async with console(section="flows", size=size) as c:
+        table = c.app.screen.query_one("#flows", RowTable)
+        before = [row.id for row in table.rows]
+        past = table.rows[2]
+        assert past.id != 4
+        await end_and_speed_up(c, past.id, 4)
+        assert [row.id for row in table.rows] == before
+        assert "39 flows  by rate ▼  held" in c.text
+        (line,) = [text for text in c.text.splitlines() if "ended" in text]
+        assert past.destination[:8] in line
+        assert [table._line(at).cells[0][1] for at in range(4)] == ["quiet"] * 4
+        tones = [{tone for _, tone in table._line(at).cells} for at in range(4)]
+        assert [tone == {"quiet"} for tone in tones] == [False, False, True, False]
+        await c.advance(ORDER_SECONDS)
+        assert table.rows[0].id == 4, "without any news, too"
+        assert past.id not in [row.id for row in table.rows]
+        assert "held" not in c.text and "ended" not in c.text
+
+
+async def test_a_flow_that_has_ended_is_neither_closed_nor_counted(console: OpenConsole) -> None:
+    async with console(section="flows", size=(120, 40)) as c:
+        table = c.app.screen.query_one("#flows", RowTable)
+        past = table.rows[0]
+        await end_and_speed_up(c, past.id, 4)
+        assert table.current is not None and table.current.id == past.id
+        await c.press("x")
+        assert isinstance(c.app.screen, FlowsScreen)
+        await c.press("enter")
+        assert f"#{past.id}  ○ ended" in c.text
+        await c.press("escape", "g")
+        count = 20 - 1
+        assert f"{past.label}  {count} flows" in c.text
+
+
+async def test_out_of_the_page_is_not_said_to_be_ended(console: OpenConsole) -> None:
+    async with console(section="flows", size=(120, 40)) as c:
+        c.gateway.flows = make_flows(1_000)
+        c.gateway.changed("flows")
+        await c.settle()
+        await c.advance(ORDER_SECONDS)
+        c.gateway.changed("flows")
+        await c.settle()
+        table = c.app.screen.query_one("#flows", RowTable)
+        past = table.rows[1]
+        slow = replace(past, to_tunnel_rate=0.0, from_tunnel_rate=0.0)
+        c.gateway.flows = [slow if flow.id == past.id else flow for flow in c.gateway.flows]
+        c.gateway.changed("flows")
+        await c.settle()
+        assert table.rows[1].id == past.id
+        assert "held" in c.text and "ended" not in c.text
+        assert {tone for _, tone in table._line(1).cells} == {"quiet"}
 
 
 async def test_an_order_asked_for_comes_at_once(console: OpenConsole) -> None:

@@ -237,6 +237,25 @@ def test_flow_details_and_groups(snap_compare: Compare, make_app: MakeApp, size:
     assert snap_compare(app, terminal_size=SIZES[size], run_before=after(*keys))
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_flows_that_are_held_in_place(
+    snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, size: str
+) -> None:
+    async def move(pilot: Pilot[Any]) -> None:
+        await rest(pilot)
+        # The first ones have ended, and the last one is the fastest now.
+        gateway.flows = [
+            replace(flow, to_tunnel_rate=9e6) if flow.id == 40 else flow
+            for flow in gateway.flows
+            if flow.id not in (1, 2)
+        ]
+        gateway.changed("flows")
+        await rest(pilot)
+
+    app = make_app(section="flows")
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=move)
+
+
 def test_a_question(snap_compare: Compare, make_app: MakeApp) -> None:
     app = make_app(section="peers")
     assert snap_compare(app, terminal_size=PHONE, run_before=after("x"))

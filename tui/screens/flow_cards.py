@@ -69,6 +69,8 @@ class FlowsLine(Painted):
         name = screen.sort.name
         arrow = glyphs.descending if screen.descending else glyphs.ascending
         text.append(f"  by {name} {arrow}", self.tone("quiet"))
+        if screen.held:
+            text.append("  held", self.tone("accent"))
         if screen.peer is not None:
             text.append(f"  only {screen.peer_label}", self.tone("accent"))
         if screen.filter:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass, replace
 
 from services.control import schema
 from tui import formats
@@ -58,6 +58,9 @@ class Group:
 
 Row = schema.Flow | Group
 
+ENDED = "ended"
+"""The state of a flow that is over and stands in its place still."""
+
 
 def row_id(row: Row) -> Hashable:
     return ("group", row.peer_id) if isinstance(row, Group) else row.id
@@ -68,9 +71,11 @@ def grouped(
     closed: set[str],
     down_of: str = "to_tunnel_rate",
     up_of: str = "from_tunnel_rate",
+    gone: Collection[int] = (),
 ) -> list[Row]:
     """The flows under a heading for each device (on the client: program), in the order of
-    their first flows. `down_of` and `up_of` name the rates toward whoever looks, and away.
+    their first flows. `down_of` and `up_of` name the rates toward whoever looks, and away;
+    flows whose ids are in `gone` are shown, and not counted.
     """
     groups: dict[str, list[schema.Flow]] = {}
     for flow in flows:
@@ -80,7 +85,8 @@ def grouped(
         down = sum(getattr(flow, down_of) for flow in members)
         up = sum(getattr(flow, up_of) for flow in members)
         is_open = peer_id not in closed
-        made.append(Group(peer_id, members[0].label, len(members), down, up, is_open))
+        count = sum(flow.id not in gone for flow in members)
+        made.append(Group(peer_id, members[0].label, count, down, up, is_open))
         if is_open:
             made += members
     return made
@@ -100,6 +106,14 @@ def in_place(places: Sequence[int], flows: Sequence[schema.Flow]) -> list[schema
         if flow is not None:
             made.append(flow)
     return [*made, *new]
+
+
+def ended(flow: schema.Flow, certain: bool) -> schema.Flow:
+    """A flow that is not told any more, as its row shows it: nothing moves. Whether it has
+    ended is `certain`, or it may have fallen out of the page.
+    """
+    state = ENDED if certain else flow.state
+    return replace(flow, state=state, to_tunnel_rate=0.0, from_tunnel_rate=0.0)
 
 
 def flow_of(row: Row) -> schema.Flow:
@@ -125,6 +139,11 @@ def rate_cell(value: float, tone: Tone) -> Cell:
     return formats.rate(value), tone if value >= 1 else "quiet"
 
 
+def down_cell(flow: schema.Flow, value: float) -> Cell:
+    """The rate toward whoever looks; of what has ended the word, for no tone may say it alone."""
+    return (ENDED, "quiet") if flow.state == ENDED else rate_cell(value, "down")
+
+
 COLUMNS = (
     Column[Row]("protocol", "Prot", 4, lambda r: (formats.clean(flow_of(r).protocol, 4), "quiet")),
     Column[Row]("label", "Device", 12, lambda r: (formats.clean(flow_of(r).label), "plain"),
@@ -134,7 +153,7 @@ COLUMNS = (
     Column[Row]("destination", "To", 14, lambda r: (
         formats.clean(flow_of(r).destination, 60), "strong"), flex=3),
     Column[Row]("state", "State", 11, state_cell, tier=2),
-    Column[Row]("down", "Down", 9, lambda r: rate_cell(flow_of(r).to_tunnel_rate, "down"),
+    Column[Row]("down", "Down", 9, lambda r: down_cell(flow_of(r), flow_of(r).to_tunnel_rate),
                 right=True),
     Column[Row]("up", "Up", 9, lambda r: rate_cell(flow_of(r).from_tunnel_rate, "up"), right=True),
     Column[Row]("bytes", "Bytes", 7, lambda r: (formats.size(

@@ -4,13 +4,15 @@ The console asks for a page: the first `limit` flows of an order, out of those
 that match. It asks for a longer page only when the cursor is moved past the
 end of the present one, so that a gateway with thousands of flows costs the
 link no more than one with forty. In an order that follows moving numbers, rows
-keep their places for some seconds while it is the same flows that are shown:
-eyes and cursor can follow them, and a row that has not moved costs a slow link
-only its changed digits.
+keep their places for some seconds: eyes and cursor can follow them, and a row
+that has not moved costs a slow link only its changed digits. What ends meanwhile
+fades where it stands; a newcomer that belongs on the screen has the order made
+anew. While rows stand otherwise than their numbers say, the first line says so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from textual import on
@@ -24,11 +26,13 @@ from tui.screens.flow_cards import FlowDetails, FlowsLine
 from tui.screens.flow_rows import (
     BY_TITLE,
     COLUMNS,
+    ENDED,
     MARKED,
     SORTS,
     Group,
     Row,
     Sort,
+    ended,
     grouped,
     in_place,
     row_id,
@@ -81,8 +85,12 @@ class FlowsScreen(ListScreen):
         self.chosen_ended = False
         self._sought = ""
         """The filter's words that the service was asked for."""
-        self._places: list[int] = []
-        """Ids of the rows as they stand."""
+        self._places: list[schema.Flow] = []
+        """The rows as they stand."""
+        self.gone: frozenset[int] = frozenset()
+        """The ids of those among them that are not told any more."""
+        self.held = False
+        """Whether they stand in another order than the service's."""
         self._ordered = self._asked = float("-inf")
         """When they were put in order, and when another order was asked for."""
 
@@ -109,7 +117,7 @@ class FlowsScreen(ListScreen):
         with Container(classes="list-and-details"):
             yield RowTable[Row](
                 self.COLUMNS, row_id, heading=self._heading, local=False,
-                id="flows",
+                faded=self._faded, id="flows",
             )  # fmt: skip
             yield self.DETAILS(classes="details")
 
@@ -127,6 +135,12 @@ class FlowsScreen(ListScreen):
         row = self.table.current
         return row if isinstance(row, schema.Flow) else None
 
+    @property
+    def _live_flow(self) -> schema.Flow | None:
+        """The flow under the cursor, unless it is gone."""
+        flow = self.current_flow
+        return None if flow is None or flow.id in self.gone else flow
+
     def _heading(self, row: Row) -> Cell | None:
         if not isinstance(row, Group):
             return None
@@ -139,16 +153,22 @@ class FlowsScreen(ListScreen):
             "accent",
         )
 
+    def _faded(self, row: Row) -> bool:
+        return not isinstance(row, Group) and row.id in self.gone
+
     # News
 
     def update(self, topic: str | None) -> None:
         if topic in (None, "status", "flows"):
             self.table.say_empty(self._why_none())
         if topic in (None, "flows"):
-            flows = self._in_place(self.store.flows.flows)
-            shown = grouped(flows, self.closed, self.DOWN, self.UP) if self.group else flows
+            page = self.store.flows.flows
+            flows = self._in_place(page)
+            shown: Sequence[Row] = flows
+            if self.group:
+                shown = grouped(flows, self.closed, self.DOWN, self.UP, self.gone)
             self.table.show(shown if self.store.has("flows") else None)
-            self._follow_chosen(flows)
+            self._follow_chosen(page)
             self.query_one(FlowsLine).redraw()
 
     def _why_none(self) -> str:
@@ -174,26 +194,56 @@ class FlowsScreen(ListScreen):
             return "No flows: no device is connected. Connect one, or press p to pair another."
         return "No flows: the devices that are connected ask for nothing now."
 
+    def tick(self) -> None:
+        # Where no news comes, nothing else ends the wait.
+        if self.held and self.console_app.now >= self._ordered + ORDER_SECONDS:
+            self.update("flows")
+
     def _in_place(self, flows: list[schema.Flow]) -> list[schema.Flow]:
         """The page in the order to show it in."""
         now = self.console_app.now
         if not self.sort.moves or now < self._asked + ASKING_SECONDS:
             self._ordered = float("-inf")
-        elif now < self._ordered + ORDER_SECONDS and not self._others_shown(flows):
-            flows = in_place(self._places, flows)
+        elif now < self._ordered + ORDER_SECONDS and self._can_hold(flows):
+            return self._held(flows)
         else:
             self._ordered = now
-        self._places = [flow.id for flow in flows]
+        self._places, self.gone, self.held = flows, frozenset(), False
         return flows
 
-    def _others_shown(self, flows: list[schema.Flow]) -> bool:
-        """Whether a flow on the screen has ended, or a new one belongs there."""
-        bottom = self.table.scroll_offset.y + self.table.size.height
-        there, known = {flow.id for flow in flows}, set(self._places)
-        return not (
-            there.issuperset(self._places[:bottom])
-            and known.issuperset(flow.id for flow in flows[:bottom])
-        )
+    @property
+    def _bottom(self) -> int:
+        """How many rows there are down to the last one on the screen."""
+        return self.table.scroll_offset.y + self.table.size.height
+
+    def _can_hold(self, flows: list[schema.Flow]) -> bool:
+        """Whether the rows can stay: none that has no place yet belongs on the screen, and not
+        most of those that are seen are gone.
+        """
+        there = {flow.id for flow in flows}
+        seen = self._places[: self._bottom]
+        known = {flow.id for flow in self._places}
+        gone = sum(flow.id not in there for flow in seen)
+        return known.issuperset(flow.id for flow in flows[: self._bottom]) and 2 * gone < len(seen)
+
+    def _held(self, flows: list[schema.Flow]) -> list[schema.Flow]:
+        """The rows where they stand, those that are gone as well if they can be seen."""
+        there = {flow.id for flow in flows}
+        past = [
+            ended(flow, self._whole)
+            for flow in self._places[: self._bottom]
+            if flow.id not in there
+        ]
+        self.gone = frozenset(flow.id for flow in past)
+        self._places = in_place([flow.id for flow in self._places], [*flows, *past])
+        self.held = bool(past) or self._places != flows
+        return self._places
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the page has every flow: one that is not in it has ended then."""
+        page = self.store.flows
+        return len(page.flows) >= page.total and not self.filter
 
     def on_resize(self) -> None:
         self.rewatch()
@@ -207,7 +257,7 @@ class FlowsScreen(ListScreen):
                 break
         else:
             # Out of the page is not ended: only a whole page can say so.
-            self.chosen_ended = len(flows) >= self.store.flows.total and not self.filter
+            self.chosen_ended = self._whole
         self.query_one(FlowDetails).redraw()
 
     def _ask_anew(self) -> None:
@@ -224,7 +274,7 @@ class FlowsScreen(ListScreen):
     @on(RowTable.Highlighted, "#flows")
     def _moved(self) -> None:
         if self.chosen is not None and (flow := self.current_flow) is not None:
-            self.chosen, self.chosen_ended = flow, False
+            self.chosen, self.chosen_ended = flow, flow.state == ENDED
             self.query_one(FlowDetails).redraw()
         self.refresh_bindings()
 
@@ -242,7 +292,9 @@ class FlowsScreen(ListScreen):
     # Actions
 
     def may_here(self, action: actions.Action) -> bool | None:
-        if action.id in ("flow.close", "flow.peer"):
+        if action.id == "flow.close":
+            return True if self._live_flow is not None else None
+        if action.id == "flow.peer":
             return True if self.current_flow is not None else None
         return True
 
@@ -321,14 +373,14 @@ class FlowsScreen(ListScreen):
             self._choose(None if self.chosen is not None else row)
 
     def _choose(self, flow: schema.Flow | None) -> None:
-        self.chosen, self.chosen_ended = flow, False
+        self.chosen, self.chosen_ended = flow, flow is not None and flow.state == ENDED
         self.rewatch()
         details = self.query_one(FlowDetails)
         details.display = flow is not None
         details.redraw()
 
     def action_flow_close(self) -> None:
-        if (flow := self.current_flow) is not None:
+        if (flow := self._live_flow) is not None:
             self.run_worker(self._close(flow), group="ask", exclusive=True)
 
     async def _close(self, flow: schema.Flow) -> None:

@@ -13,7 +13,16 @@ from rich.text import Text
 from services.control import schema
 from tui import formats
 from tui.screens.flow_cards import FlowDetails, fact
-from tui.screens.flow_rows import BY_TITLE, SORTS, Row, Sort, flow_of, rate_cell, state_cell
+from tui.screens.flow_rows import (
+    BY_TITLE,
+    SORTS,
+    Row,
+    Sort,
+    down_cell,
+    flow_of,
+    rate_cell,
+    state_cell,
+)
 from tui.screens.flows import FlowsScreen
 from tui.widgets.columns import Cell, Column
 from tui.widgets.painted import Tone
@@ -43,7 +52,7 @@ COLUMNS = (
     Column[Row]("destination", "To", 14, lambda r: (
         formats.clean(flow_of(r).destination, 60), "strong"), flex=3),
     Column[Row]("state", "State", 11, state_cell, tier=2),
-    Column[Row]("down", "Down", 9, lambda r: rate_cell(flow_of(r).from_tunnel_rate, "down"),
+    Column[Row]("down", "Down", 9, lambda r: down_cell(flow_of(r), flow_of(r).from_tunnel_rate),
                 right=True),
     Column[Row]("up", "Up", 9, lambda r: rate_cell(flow_of(r).to_tunnel_rate, "up"), right=True),
     Column[Row]("bytes", "Bytes", 7, _bytes, right=True, tier=1),
