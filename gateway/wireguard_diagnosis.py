@@ -82,6 +82,8 @@ class Trouble:
     """CLOCK: how far it went back. SILENCE: the age of the config."""
     reached: bool = False
     """SILENCE: whether anybody else has come in."""
+    let_in: bool = False
+    """ENDPOINT: whether its owner has let it in, so that its config can be renewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,10 @@ class Log:
                 count=device.unconfirmed,
             )  # fmt: skip
         if own and not device.live(now) and not _ours(device.told, own):
-            return Trouble(Cause.ENDPOINT, device.key, device.label, told=device.told, other=named)
+            return Trouble(
+                Cause.ENDPOINT, device.key, device.label, told=device.told, other=named,
+                let_in=device.offered_at is None,
+            )  # fmt: skip
         return None
 
     def _strangers(self, label_of: Callable[[bytes], str], now: float) -> list[Trouble | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import NamedTuple
 
 from gateway.wireguard_diagnosis import Cause, Trouble
@@ -54,7 +55,8 @@ def say(trouble: Trouble, port: int, system: System) -> Said:
             return Said(
                 f"The config of {who} names {clean(trouble.told)}, an address that this machine "
                 "does not have.",
-                f"Edit the tunnel in its app: Endpoint = {clean(trouble.other)}",
+                f"Edit the tunnel in its app: Endpoint = {clean(trouble.other)}"
+                + _or_renew(trouble),
             )
         case Cause.GATEWAY_KEY:
             return Said(
@@ -87,6 +89,16 @@ def say(trouble: Trouble, port: int, system: System) -> Said:
                 f"since the config of {who} was made.",
                 f"Turn the tunnel on there, in a network of this machine. {_lan_open(system)}",
             )
+
+
+def _or_renew(trouble: Trouble) -> str:
+    """The other way to a config that names the right address; a device that nobody has let in yet
+    has none but a new one.
+    """
+    label = clean(trouble.label)
+    if not (trouble.let_in and label):
+        return ""
+    return f". Or give it another config: vpnshare wireguard renew {shlex.quote(label)}"
 
 
 def _lan_open(system: System) -> str:

@@ -131,12 +131,17 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action("pair.wireguard", "g", "WireGuard", "Make a device for a WireGuard app", "pair",
            GATEWAY, write=True),
+    Action("pair.invite", "i", "Invite", "Invite a WireGuard device that makes its own key",
+           "pair", GATEWAY, write=True),
     # Peers
     Action(
         "peer.revoke", "x", "Revoke", "Revoke the device: it must pair again", "peers", GATEWAY,
         write=True, danger=True,
     ),
     Action("peer.rename", "e", "Rename", "Give the device another name", "peers", GATEWAY,
+           write=True),
+    Action("peer.renew", "n", "New key",
+           "Give the device with a WireGuard app another key and config", "peers", GATEWAY,
            write=True),
     Action("peer.flows", "f,enter", "Its flows", "Show the device's flows", "peers", GATEWAY),
     # Flows

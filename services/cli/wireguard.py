@@ -67,6 +67,13 @@ def show(args: argparse.Namespace) -> int:
         (_row(device) for device in state.devices),
         "No device comes by WireGuard yet. Make one with: vpnshare wireguard add NAME",
     )
+    for device in state.devices:
+        for key in device.asking:
+            asks = f"{printable(key)} asks to be {printable(device.label)}."
+            print(f"\n{paint(asks, 'yellow')}")
+            print("  Compare it with the public key that the device shows.")
+    if any(device.asking for device in state.devices):
+        tell("  Then let it in: vpnshare requests")
     for trouble in state.troubles:
         print(f"\n{paint(printable(trouble.found), 'yellow')}\n  {printable(trouble.advice)}")
     return Exit.OK

@@ -366,10 +366,11 @@ class PretendGateway(Pretend):
             raise self.refusal
         self.made.append(label)
         self.made_with = params
-        text = WIREGUARD_TEXT
+        id, text = "c0ffee00", WIREGUARD_TEXT
         if isinstance(params, WireguardInviteParams):
             text = re.sub("PrivateKey=.*", "PrivateKey=", text)
-        return schema.WireguardConfig("c0ffee00", label, text, "phone", "192.168.43.1:51820", 600.0)
+            id = ""
+        return schema.WireguardConfig(id, label, text, "phone", "192.168.43.1:51820", 600.0)
 
     def status_now(self) -> schema.GatewayStatus:
         """The status, with its counts true."""

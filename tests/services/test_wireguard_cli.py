@@ -89,6 +89,22 @@ def test_why_a_device_is_not_there(gateway: PretendGateway, capsys: Capture) -> 
     assert json.loads(capsys.readouterr().out)["troubles"][0]["cause"] == "clock"
 
 
+def test_who_asks_by_an_invitation_is_shown(gateway: PretendGateway, capsys: Capture) -> None:
+    invited = replace(DEVICE, label="router", key="", state="invited", handshake_age=None)
+    gateway.wireguard = replace(gateway.wireguard, devices=[invited])
+    assert main(["wireguard"]) == Exit.OK
+    assert "asks" not in capsys.readouterr().out
+    keys = ["B" * 43 + "=", "C" * 43 + "="]
+    gateway.wireguard = replace(gateway.wireguard, devices=[replace(invited, asking=keys)])
+    assert main(["wireguard"]) == Exit.OK
+    shown = capsys.readouterr()
+    for key in keys:
+        assert f"\n{key} asks to be router.\n" in shown.out
+    assert (shown.out + shown.err).count("vpnshare requests") == 1
+    assert main(["wireguard", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["devices"][0]["asking"] == keys
+
+
 @contextlib.contextmanager
 def added(home: Path, folder: Path, **env: str) -> Iterator[Terminal]:
     """`wireguard add` on a phone's terminal; the shell afterwards keeps it open."""

@@ -237,7 +237,13 @@ async def test_a_config_that_names_an_address_of_yesterday(gateway: Gateway) -> 
     app = App(replace(offer.profile, host="127.0.0.1").text())
     await knock(app, 1)
     gateway.approve(gateway.requests()[0].id)
-    assert [each.cause for each in troubles(gateway)] == [Cause.ENDPOINT]
+    (found,) = troubles(gateway)
+    assert found.cause == Cause.ENDPOINT
+    assert said(found)[1] == (
+        f"Edit the tunnel in its app: Endpoint = 192.168.87.1:{port}. Or give it another config: "
+        "vpnshare wireguard renew phone"
+    )
+    assert said(replace(found, label="my phone"))[1].endswith("wireguard renew 'my phone'")
     app.again()
     assert await app.asks() is not None
     assert troubles(gateway) == []

@@ -143,6 +143,13 @@ def test_a_device_for_a_wireguard_app(snap_compare: Compare, make_app: MakeApp, 
 
 
 @pytest.mark.parametrize("size", SIZES)
+def test_an_invitation(snap_compare: Compare, make_app: MakeApp, size: str) -> None:
+    app = make_app(section="pair")
+    keys = ("i", *"router", "enter")
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after(*keys))
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_a_device_with_a_wireguard_app(
     snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, size: str
 ) -> None:

@@ -18,7 +18,7 @@ from tests.tui.pictures import read_qr, to_png
 from tui.screens.pair import PairScreen
 from tui.screens.peers import PeersScreen
 from tui.screens.wireguard import WireguardScreen
-from tui.widgets.qr import cells
+from tui.widgets.qr import QrCode, cells
 
 ID = "c0ffee00"
 PHONE, COMMON, ZOOMED, WIDE = (45, 24), (80, 24), (70, 34), (120, 40)
@@ -185,6 +185,45 @@ async def test_why_it_does_not_come_is_said_where_one_waits(
         assert "clock" not in text
 
 
+INVITATION = WIREGUARD_TEXT.replace(WIREGUARD_TEXT.splitlines()[1], "PrivateKey=")
+
+
+async def invite(c: Console) -> None:
+    await c.press("i", *"router", "enter")
+    await c.settle()
+
+
+@pytest.mark.parametrize("size", [PHONE, COMMON, WIDE])
+async def test_an_invitation_is_no_code_but_a_file(
+    console: OpenConsole, tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with console(section="pair", size=size) as c:
+        await invite(c)
+        assert c.gateway.calls[-1] == ("wireguard_invite", {"label": "router"})
+        text = " ".join(c.text.split())
+        assert "Put the device's own private key behind PrivateKey=" in text
+        assert "columns" not in text and "picture" not in text and "show the code" not in text
+        assert "compare the code of who asks with its public key" in text
+        await c.press("t")
+        assert c.app.screen.query_one(QrCode).text == ""
+        await c.press("s", "enter")
+        assert (tmp_path / "phone.conf").read_text() == f"{INVITATION}\n"
+        assert stat.S_IMODE(os.stat("phone.conf").st_mode) == 0o600
+
+
+async def test_an_invitation_makes_way_for_the_first_key_that_asks(console: OpenConsole) -> None:
+    async with console(section="pair", size=PHONE) as c:
+        await invite(c)
+        invited = device("invited", id="0ff3", label="router", key="")
+        now(c.gateway, invited, device("connected"))
+        await c.settle()
+        assert isinstance(c.app.screen, WireguardScreen)
+        now(c.gateway, replace(invited, asking=[KEY]))
+        await c.settle()
+        assert isinstance(c.app.screen, PairScreen)
+
+
 async def test_a_device_that_cannot_be_made_says_why(console: OpenConsole) -> None:
     async with console(section="pair") as c:
         c.gateway.refusal = ControlError(Code.FAILED, "WireGuard is off.", "Turn it on.")
@@ -258,6 +297,41 @@ async def test_a_device_in_trouble_shows_it_in_its_row_and_in_full(console: Open
         text = " ".join(c.text.split())
         assert "▲ trouble" in text and "Handshake none since the start" in text
         assert "Endpoint = 192.168.87.1:51820" in text
+
+
+async def test_another_key_for_a_device(console: OpenConsole, tmp_path: Path) -> None:
+    async with console(section="peers", size=WIDE) as c:
+        here = device("connected", id="w1")
+        c.gateway.peers = [replace(app_peer(True), id="w1")]
+        c.gateway.leases = [replace(app_lease(), peer_id="w1")]
+        now(c.gateway, here)
+        await c.settle()
+        assert "n New key" in c.text
+        await c.press("n")
+        assert c.gateway.calls[-1] == ("wireguard_renew", {"id": "w1"})
+        to_png(c.app.export_screenshot(), tmp_path / "screen.png")
+        assert read_qr(tmp_path / "screen.png") == WIREGUARD_TEXT
+        await c.press("t")
+        assert "present key is good until this one is used" in " ".join(c.text.split())
+        # It is here still, by its present key; then the new one knocks.
+        now(c.gateway, here, device("offered", renews="w1"))
+        await c.settle()
+        assert isinstance(c.app.screen, WireguardScreen)
+        now(c.gateway, here, device("asking", renews="w1"))
+        await c.settle()
+        assert isinstance(c.app.screen, PeersScreen)
+
+
+async def test_what_has_no_wireguard_app_gets_no_key(console: OpenConsole) -> None:
+    async with console(section="peers", size=WIDE) as c:
+        assert "New key" not in c.text
+        await c.press("n")
+        assert isinstance(c.app.screen, PeersScreen)
+        c.gateway.peers = [replace(app_peer(False), revoked=True)]
+        c.gateway.changed("peers")
+        await c.settle()
+        await c.press("n")
+        assert "wireguard_renew" not in [name for name, _ in c.gateway.calls]
 
 
 async def test_it_is_renamed_and_revoked_as_any(console: OpenConsole) -> None:

@@ -22,8 +22,8 @@ from services.control import calling, schema
 from services.control.errors import ControlError
 from tui import actions, formats
 from tui.screens.modals import PromptScreen
-from tui.screens.section import Copied, SectionScreen
-from tui.screens.wireguard import WireguardScreen
+from tui.screens.section import Copied
+from tui.screens.wireguard import ConfigMaker, How
 from tui.store import LinkState
 from tui.widgets.bars import Notices
 from tui.widgets.columns import Cell, Column
@@ -171,7 +171,7 @@ REQUEST_COLUMNS = (
 )
 
 
-class PairScreen(SectionScreen):
+class PairScreen(ConfigMaker):
     """The section."""
 
     SECTION: ClassVar[str] = "pair"
@@ -181,8 +181,6 @@ class PairScreen(SectionScreen):
         super().__init__()
         self.offer = Offer()
         self.text_mode = False
-        self.made: WireguardScreen | None = None
-        """The WireGuard device that is being shown."""
 
     def topics(self) -> dict[str, dict[str, Any]]:
         return {"offers": {}} if self.made is None else {"offers": {}, "wireguard": {}}
@@ -202,21 +200,19 @@ class PairScreen(SectionScreen):
     # News
 
     def update(self, topic: str | None) -> None:
+        super().update(topic)
         if topic in (None, "requests"):
             table = self.query_one("#requests", RowTable)
             shown = self.console_app.current_request
             if shown is not None:
                 table.cursor_id = shown.id
             table.show(self.store.requests)
-        if topic == "wireguard" and self.made is not None:
-            self.made.news()
         self._notice_use()
         self._renew_if_due()
         self.fit_in()
 
     def tick(self) -> None:
-        if self.made is not None:
-            self.made.news()
+        super().tick()
         self._renew_if_due()
         self.fit_in()
 
@@ -309,27 +305,17 @@ class PairScreen(SectionScreen):
         self.ask()
 
     def action_pair_wireguard(self) -> None:
-        self.run_worker(self._make_device(), group="make", exclusive=True)
+        self.run_worker(self._make_device("add", "phone"), group="make", exclusive=True)
 
-    async def _make_device(self) -> None:
-        app = self.console_app
-        name = await app.push_screen_wait(
-            PromptScreen("The WireGuard device's name", placeholder="phone")
+    def action_pair_invite(self) -> None:
+        self.run_worker(self._make_device("invite", "router"), group="make", exclusive=True)
+
+    async def _make_device(self, how: How, example: str) -> None:
+        name = await self.console_app.push_screen_wait(
+            PromptScreen("The WireGuard device's name", placeholder=example)
         )
-        if not name:
-            return
-        try:
-            config = await app.link.call("wireguard_add", label=formats.clean(name, MAX_NAME))
-        except ControlError as error:
-            app.tell(" ".join(filter(None, (error.message, error.hint))), "error")
-            return
-        self.made = WireguardScreen(config, app.now)
-        app.want(self)
-        try:
-            await app.push_screen_wait(self.made)
-        finally:
-            self.made = None
-            self.rewatch()
+        if name:
+            await self.make_config(how, label=formats.clean(name, MAX_NAME))
 
     def action_pair_details(self) -> None:
         self.text_mode = not self.text_mode

@@ -16,6 +16,7 @@ from tui import actions, formats
 from tui.screens.listing import FilterLine, ListScreen
 from tui.screens.modals import ConfirmScreen, PromptScreen
 from tui.screens.section import Copied
+from tui.screens.wireguard import ConfigMaker
 from tui.widgets.columns import Cell, Column
 from tui.widgets.history import History
 from tui.widgets.painted import Painted, Tone
@@ -254,7 +255,7 @@ def _trouble(card: Painted, row: PeerRow, app: ConsoleApp, width: int) -> list[T
     return [line for text in texts for line in text.wrap(app.console, max(width, 10))]
 
 
-class PeersScreen(ListScreen):
+class PeersScreen(ListScreen, ConfigMaker):
     """The section."""
 
     SECTION: ClassVar[str] = "peers"
@@ -285,6 +286,7 @@ class PeersScreen(ListScreen):
         return self.table.current
 
     def update(self, topic: str | None) -> None:
+        super().update(topic)
         if topic in (None, "peers", "leases", "wireguard"):
             store, wall = self.store, self.console_app.wall
             found = rows(store.peers, store.leases, wall, store.wireguard)
@@ -305,7 +307,9 @@ class PeersScreen(ListScreen):
 
     def may_here(self, action: actions.Action) -> bool | None:
         row = self.current
-        if row is None or (action.id == "peer.revoke" and row.peer.revoked):
+        if action.id == "peer.renew" and (row is None or row.peer.kind != "wireguard"):
+            return False
+        if row is None or (action.id in ("peer.revoke", "peer.renew") and row.peer.revoked):
             return None
         return True
 
@@ -336,6 +340,12 @@ class PeersScreen(ListScreen):
         ))  # fmt: skip
         if sure:
             await self.console_app.carry_out("revoke", f"{label} is revoked.", id=peer.id)
+
+    def action_peer_renew(self) -> None:
+        if self.current is not None:
+            # Its name would do, unless two have the same.
+            renewing = self.make_config("renew", id=self.current.peer.id)
+            self.run_worker(renewing, group="make", exclusive=True)
 
     def action_peer_rename(self) -> None:
         if self.current is not None:

@@ -1,15 +1,16 @@
-"""A WireGuard device that was made just now: its code, or the ways to it where it does not fit.
+"""A config for a WireGuard app that was made just now: its code, or the ways to it.
 
 The code is larger than most terminals of phones are (61 columns and 31 lines, say), so this has
 the whole screen, shows the code as soon as the terminal is large enough, and says until
 then how large that is. It closes by itself once the device knocks, for then the code has
-done its work and the owner is asked. What it shows cannot be had again.
+done its work and the owner is asked. What it shows cannot be had again. An invitation
+has no code: it lacks the private key, which the device has; its file or its text is edited there.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -18,18 +19,23 @@ from textual.containers import Vertical
 from textual.geometry import Size
 
 from services.control import schema
+from services.control.errors import ControlError
 from services.lacking import install
 from services.pictures import Fresh, missing_for_pictures, opener, picture, refusal
 from services.programs import run
 from tui import formats
 from tui.screens.dialog import Dialog
 from tui.screens.modals import PromptScreen
-from tui.screens.section import Copied
+from tui.screens.section import Copied, SectionScreen
 from tui.widgets.painted import Painted, Tone
 from tui.widgets.qr import QrCode, cells
 
 if TYPE_CHECKING:
     from tui.app import ConsoleApp
+
+
+How = Literal["add", "invite", "renew"]
+"""A new device, one that brings its own key, another key for one that there is."""
 
 
 class WireguardText(Painted):
@@ -69,32 +75,42 @@ class WireguardText(Painted):
 
         prose(f"{formats.clean(made.label)}, by a WireGuard app", "strong")
         lines.append(Text())
-        if not screen.fits:
+        if not screen.fits and screen.scanned:
             need, here = screen.need, screen.size
             prose(
                 f"Its code needs {need.width} columns and {need.height + 1} lines; here are "
                 f"{here.width} and {here.height}. Zoom out until it shows (in Termux: pinch), or:",
                 "warn",
             )
-        key("s", "save a picture of it" + (", and open it" if opener() else ""))
+        if screen.scanned:
+            key("s", "save a picture of it" + (", and open it" if opener() else ""))
+        else:
+            key("s", "save the config as a file")
         key("y", "copy the config as text")
         if screen.fits:
             key("t", "show the code")
         key("esc", "done")
         lines.append(Text())
-        prose(
-            "It holds the device's private key, is for one device only, and is not shown again.",
-            "quiet",
-        )
+        prose(_WARNINGS[screen.how], "quiet")
         lines.append(Text())
         prose(f"Looks for  {formats.clean(made.endpoint, 80)}")
         trouble = screen.trouble
         if trouble is None:
             prose(f"Turn the tunnel on there: it then asks here. It {screen.waits()}.")
+            if not screen.scanned:
+                prose("Anybody may knock: compare the code of who asks with its public key.")
         else:
             prose(f"{app.glyphs.warn} {formats.clean(trouble.found, 400)}", "warn")
             prose(formats.clean(trouble.advice, 600))
         return lines
+
+
+_WARNINGS: dict[How, str] = {
+    "add": "It holds the device's private key, is for one device only, and is not shown again.",
+    "invite": "Put the device's own private key behind PrivateKey= there: it lacks one.",
+    "renew": "It holds a new private key, is for this device only, and is not shown again. The "
+    "present key is good until this one is used.",
+}
 
 
 class WireguardScreen(Dialog[None]):
@@ -102,14 +118,17 @@ class WireguardScreen(Dialog[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "close", "Done"),
-        Binding("s", "save", "Picture"),
+        Binding("s", "save", "Save"),
         Binding("y", "copy", "Copy"),
         Binding("t,space", "turn", "Code/text"),
     ]
 
-    def __init__(self, made: schema.WireguardConfig, now: float) -> None:
+    def __init__(self, made: schema.WireguardConfig, now: float, how: How = "add") -> None:
         super().__init__()
         self.made = made
+        self.how = how
+        self.scanned = how != "invite"
+        """Whether it is whole, so that a camera may take it over."""
         self.until = now + made.expires_in
         self.text_mode = False
         self.fits = self.with_code = False
@@ -146,19 +165,26 @@ class WireguardScreen(Dialog[None]):
 
     def news(self) -> None:
         """Something changed, or a second passed."""
-        known = self.console_app.store.wireguard
-        states = {} if known is None else {each.id: each.state for each in known.devices}
-        if states.get(self.made.id, "offered") != "offered":
+        if self._used:
             self.leave(None)
             return
         self.query_one(WireguardText).redraw()
+
+    @property
+    def _used(self) -> bool:
+        """Whether somebody has come with the config."""
+        known = self.console_app.store.wireguard
+        devices = [] if known is None else known.devices
+        if self.how == "invite":  # it has no id before it has a key
+            return any(each.state == "invited" and each.asking for each in devices)
+        return any(each.id == self.made.id and each.state != "offered" for each in devices)
 
     def fit_in(self) -> None:
         """Show the code if there is room for it."""
         ascii = self.console_app.glyphs is formats.ASCII
         self.need = cells(self.made.text, ascii)
         width, height = self.size
-        self.fits = self.need.width <= width and self.need.height < height
+        self.fits = self.scanned and self.need.width <= width and self.need.height < height
         self.with_code = self.fits and not self.text_mode
         self.query_one("#config", QrCode).show(self.made.text if self.with_code else "", ascii)
         self.set_class(self.with_code, "-with-code")
@@ -175,7 +201,7 @@ class WireguardScreen(Dialog[None]):
         self.console_app.copy(Copied("the config", self.made.text, secret=True))
 
     def action_save(self) -> None:
-        missing = missing_for_pictures()
+        missing = missing_for_pictures() if self.scanned else ""
         if missing:
             self.console_app.tell(f"{missing} is not installed: {install(missing)}", "error")
             return
@@ -183,8 +209,9 @@ class WireguardScreen(Dialog[None]):
 
     async def _save(self) -> None:
         app = self.console_app
+        what, suffix = ("picture", "png") if self.scanned else ("config", "conf")
         name = await app.push_screen_wait(
-            PromptScreen("Write the picture to this new file", f"{self.made.tunnel}.png")
+            PromptScreen(f"Write the {what} to this new file", f"{self.made.tunnel}.{suffix}")
         )
         if not name:
             return
@@ -193,19 +220,51 @@ class WireguardScreen(Dialog[None]):
             return
         app.tell(f"{path} is written. Delete it once the device has it.")
         program = opener()
-        if program is not None:
+        if program is not None and self.scanned:
             try:
                 await run(program, path)
             except (OSError, TimeoutError) as error:
                 app.tell(f"It could not be opened: {error}", "warning")
 
     def _write(self, name: str) -> str | None:
-        """The path of the picture; None when it could not be written, which was told."""
+        """The path of the file; None when it could not be written, which was told."""
         path = os.path.abspath(os.path.expanduser(name))
         try:
             with Fresh(path) as file:
-                file.keep(picture(self.made.text))
+                text = self.made.text
+                file.keep(picture(text) if self.scanned else f"{text}\n".encode())
         except OSError as error:
             self.console_app.tell(" ".join(refusal(error)), "error")
             return None
         return path
+
+
+class ConfigMaker(SectionScreen):
+    """A section in which configs for WireGuard apps are made. It watches `wireguard` then."""
+
+    made: WireguardScreen | None = None
+    """The config that is being shown."""
+
+    def update(self, topic: str | None) -> None:
+        if topic == "wireguard" and self.made is not None:
+            self.made.news()
+
+    def tick(self) -> None:
+        if self.made is not None:
+            self.made.news()
+
+    async def make_config(self, how: How, **params: Any) -> None:
+        """Have the service make one, and show it until the device has it."""
+        app = self.console_app
+        try:
+            config = await app.link.call(f"wireguard_{how}", **params)
+        except ControlError as error:
+            app.tell(" ".join(filter(None, (error.message, error.hint))), "error")
+            return
+        self.made = WireguardScreen(config, app.now, how)
+        app.want(self)
+        try:
+            await app.push_screen_wait(self.made)
+        finally:
+            self.made = None
+            self.rewatch()
