@@ -35,7 +35,7 @@ from client import nearby, suite
 from client import resume as resuming
 from client.driver import LinkDriver
 from client.endpoints import EndpointBook, EndpointRecord, Outcome
-from client.events import Event, Events
+from client.events import Events
 from client.flows import TunnelFlows
 from client.guard import GuardSnapshot, GuardWatch
 from client.history import CLOSED_HERE, MOVED, History, LinkRecord
@@ -83,6 +83,7 @@ from reach import names
 from reach.announced import Place
 from reach.cable import LACKS, Cable, Phone
 from reach.usb import system_cable
+from sealing.happenings import Event
 from sealing.identity import generate_identity, public_key
 from vshp.config import Capability, GatewayStatus, Hello, LeaseConfig, Resume, Route, Suite
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from client.guard import GuardState
 from sealing.buckets import TokenBucket
+from sealing.happenings import Event
 from vshp.labels import clean_label
 
 _log = logging.getLogger(__name__)
@@ -46,19 +46,6 @@ class EventKind(StrEnum):
     VPN_LOST = "vpn_lost"
     HELD = "held"
     OPENED = "opened"
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened."""
-
-    kind: EventKind
-    text: str
-    """The line in the log: clean, and of bounded length."""
-    device: str = ""
-    """Always empty: a client has one gateway at a time."""
-    label: str = ""
-    """The gateway's name, cleaned."""
 
 
 class Events:

@@ -25,7 +25,7 @@ from gateway.admission import Admission
 from gateway.dns.forwarder import DnsConfig, DnsForwarder, RecentQuestion, Reply
 from gateway.dns.shared import SharedResolver
 from gateway.entrance import Entrance
-from gateway.journal import Event, Journal
+from gateway.journal import Journal
 from gateway.leases import choose_pool
 from gateway.link import Link, SessionLink
 from gateway.listeners import ListenError, spell
@@ -50,6 +50,7 @@ from gateway.vpn.snapshot import Attached
 from gateway.wireguard_access import WireguardAccess
 from gateway.wireguard_diagnosis import Trouble
 from gateway.wireguard_offers import WireguardOffer
+from sealing.happenings import Event
 from vshp import events as ev
 from vshp.config import CloseReason
 from vshp.constants import MAX_ENDPOINTS, SECRET_LIFETIME

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.link import Link
 from gateway.model import PairingRequest, PeerDevice, Via, VpnNetwork, peer_id
 from sealing.buckets import TokenBucket
+from sealing.happenings import Event
 from vshp.labels import clean_label
 
 _log = logging.getLogger(__name__)
@@ -66,19 +66,6 @@ class EventKind(StrEnum):
     VPN_UP = "vpn_up"
     VPN_LOST = "vpn_lost"
     ALARM = "alarm"
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened."""
-
-    kind: EventKind
-    text: str
-    """The line in the log: clean, and of bounded length."""
-    device: str = ""
-    """The device's id, or the id of its request; empty where it is about none."""
-    label: str = ""
-    """What the device is called, cleaned."""
 
 
 class Journal:

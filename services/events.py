@@ -19,8 +19,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
+from sealing.happenings import Event as Happened
 from services.control.codec import CodecError, from_json, to_json
 from services.control.events import KINDS
 from services.control.methods import MAX_EVENTS, EventsParams
@@ -36,22 +36,6 @@ of ordinary events."""
 MAX_TEXT = 400
 MAX_LABEL = 64
 """Characters of an event's text, and of its other parts."""
-
-
-class Happened(Protocol):
-    """What the gateway and the client tell (`gateway.journal.Event`, `client.events.Event`)."""
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def device(self) -> str: ...
-
-    @property
-    def label(self) -> str: ...
 
 
 class EventBook:

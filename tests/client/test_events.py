@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from client.client import Client
-from client.events import EVENT_BURST, MAX_NAME, MAX_REASON, Event, EventKind, Events
+from client.events import EVENT_BURST, MAX_NAME, MAX_REASON, EventKind, Events
 from client.guard import GuardState
 from client.model import ClientConfig, ClientState, MemoryStore
+from sealing.happenings import Event
 from tests.client.fakes import MemoryHost
 from tests.client.gateway_double import GatewayDouble
 from vshp.config import CloseReason

@@ -17,13 +17,13 @@ from gateway.journal import (
     MAX_NAME,
     REFUSAL_BURST,
     STRANGERS_PAUSE,
-    Event,
     EventKind,
     Journal,
 )
 from gateway.link import Link
 from gateway.model import MemoryStore, PeerDevice, VpnNetwork, VpnState, peer_id
 from gateway.pairing import NoSuchRequest
+from sealing.happenings import Event
 from tests.fakes.waiting import settle
 from tests.gateway.devices import CONFIG, Device, key, offer, paired, port_of
 from vshp.config import CloseReason, LeaseConfig, Resume

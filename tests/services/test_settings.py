@@ -15,8 +15,9 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 
 from gateway.gateway import Gateway
-from gateway.journal import Event, EventKind
+from gateway.journal import EventKind
 from gateway.model import MemoryStore
+from sealing.happenings import Event
 from services import config as conf
 from services.cli.exits import Exit
 from services.cli.main import main
