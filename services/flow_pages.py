@@ -30,6 +30,10 @@ MAX_KEPT = 16384
 """Flows whose last reading is kept while only one device's are looked at."""
 
 
+NameOf = Callable[[str, bytes], str]
+"""By which name a device, by its id, found an address; empty where that is not known."""
+
+
 class OpenFlow(Protocol):
     """What is read of a flow; `gateway.nat.flows.Flow` has it. Times are of the loop's clock."""
 
@@ -76,12 +80,18 @@ class _Found(NamedTuple):
     flow: OpenFlow
     meter: _Meter
     label: str
+    name_of: NameOf
+
+    def name(self, info: FlowInfo) -> str:
+        """What its device calls the destination; empty where that is not known."""
+        return "" if info.destination is None else self.name_of(info.peer_id, info.destination[0])
 
 
 class FlowPages:
     """Makes pages; keeps the last readings."""
 
-    def __init__(self) -> None:
+    def __init__(self, name_of: NameOf) -> None:
+        self._name_of = name_of
         self._meters: dict[int, _Meter] = {}
 
     async def page(
@@ -112,8 +122,8 @@ class FlowPages:
                 meter.read(flow.from_tunnel_bytes, flow.to_tunnel_bytes, now)
                 meters[flow.id] = meter
                 label = labels.get(flow.peer.id, flow.peer.id)
-                if not words or _matches(flow.info(), label, words):
-                    found = _Found(flow, meter, label)
+                found = _Found(flow, meter, label, self._name_of)
+                if not words or _matches(found, words):
                     keyed.append((key(found), found))
         if params.peer is not None and len(self._meters) < MAX_KEPT:
             self._meters |= meters
@@ -134,7 +144,7 @@ def _record(found: _Found, now: float) -> s.Flow:
         label=found.label,
         protocol=info.protocol,
         state=info.state,
-        source=_address(info.source),
+        source=_source(info),
         destination=_destination(info),
         age=now - flow.created,
         idle=max(0.0, now - flow.last_used),
@@ -143,7 +153,8 @@ def _record(found: _Found, now: float) -> s.Flow:
         from_tunnel_rate=meter.up,
         to_tunnel_rate=meter.down,
         device=info.device,
-        local=None if info.local is None else _address(info.local),
+        local=None if info.local is None else _spelled(info.protocol, info.local),
+        name=found.name(info),
     )
 
 
@@ -154,8 +165,8 @@ _SORT_KEYS: dict[str, Callable[[_Found], Any]] = {
     "label": lambda found: found.label,
     "protocol": lambda found: found.flow.info().protocol,
     "state": lambda found: found.flow.info().state,
-    "source": lambda found: _address(found.flow.info().source),
-    "destination": lambda found: _destination(found.flow.info()),
+    "source": lambda found: _source(found.flow.info()),
+    "destination": lambda found: _named(found, found.flow.info()),
     "from_tunnel_bytes": lambda found: found.flow.from_tunnel_bytes,
     "to_tunnel_bytes": lambda found: found.flow.to_tunnel_bytes,
     "from_tunnel_rate": lambda found: found.meter.up,
@@ -165,16 +176,29 @@ _SORT_KEYS: dict[str, Callable[[_Found], Any]] = {
 }
 
 
-def _matches(info: FlowInfo, label: str, words: list[str]) -> bool:
-    text = f"{label} {info.protocol} {info.state} {_address(info.source)} {_destination(info)}"
+def _matches(found: _Found, words: list[str]) -> bool:
+    info = found.flow.info()
+    text = f"{found.label} {info.protocol} {info.state} {_source(info)} "
+    text += " ".join(_named(found, info))
     return all(map(text.casefold().__contains__, words))
 
 
 def _destination(info: FlowInfo) -> str:
-    return "*" if info.destination is None else _address(info.destination)
+    return "*" if info.destination is None else _spelled(info.protocol, info.destination)
 
 
-def _address(endpoint: tuple[bytes, int]) -> str:
-    """`host:port`, IPv6 in brackets."""
+def _named(found: _Found, info: FlowInfo) -> tuple[str, str]:
+    """The destination's name, if it is known, and its address."""
+    return found.name(info), _destination(info)
+
+
+def _source(info: FlowInfo) -> str:
+    return _spelled(info.protocol, info.source)
+
+
+def _spelled(protocol: str, endpoint: tuple[bytes, int]) -> str:
+    """`host:port`, IPv6 in brackets; pings have no port."""
     address = ipaddress.ip_address(endpoint[0])
+    if protocol == "icmp":
+        return str(address)
     return f"[{address}]:{endpoint[1]}" if address.version == 6 else f"{address}:{endpoint[1]}"

@@ -70,7 +70,7 @@ class GatewayApi:
         self._doctor = doctor
         self._ring = ring
         self._shut_down = shut_down
-        self._pages = FlowPages()
+        self._pages = FlowPages(gateway.name_of)
         self.traffic_history = Sampler(self._counts, _now)
         """For the service to start and stop."""
 

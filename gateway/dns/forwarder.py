@@ -41,6 +41,7 @@ from gateway.dns import android
 from gateway.dns.cache import MAX_BYTES, MAX_ENTRIES, Cache, Key
 from gateway.dns.limits import BURST, MAX_TOTAL, RATE, Limits
 from gateway.dns.message import (
+    ADDRESS_SIZES,
     EDNS_DO,
     FILTERED,
     FLAG_AD,
@@ -68,6 +69,7 @@ from gateway.dns.message import (
     truncated_reply,
     without_additional,
 )
+from gateway.dns.names import Names
 from gateway.dns.rebinding import Exemptions, Verdict, judge
 from gateway.dns.relay import Done, Relay
 from gateway.dns.upstreams import Server, Upstreams
@@ -190,6 +192,7 @@ class DnsForwarder:
         self._exempt = Exemptions(self.config.rebinding_exempt)
         self._failures: dict[Place, float] = {}
         self._recent: deque[RecentQuestion] = deque(maxlen=max(1, self.config.recent))
+        self._names = Names()
         self._backend = backend if backend is not None else self._choose_backend()
 
     def _choose_backend(self) -> Backend:
@@ -253,6 +256,7 @@ class DnsForwarder:
             self._recent = deque(self._recent, maxlen=max(1, config.recent))
             if not config.recent:
                 self._recent.clear()
+                self._names.clear()
         exempt = config.rebinding_exempt
         if (config.rebinding_protection, exempt) != (
             before.rebinding_protection,
@@ -282,6 +286,12 @@ class DnsForwarder:
     def recent(self) -> list[RecentQuestion]:
         """The last questions, newest last; always empty unless `config.recent` is set."""
         return list(self._recent) if self.config.recent else []
+
+    def name_of(self, client: str, address: bytes) -> str:
+        """The name that a client asked for when it was told an address; always empty unless
+        `config.recent` is set.
+        """
+        return self._names.of(client, address)
 
     def sizes(self) -> dict[str, int]:
         """Gauges: answers and bytes in the cache, questions under way."""
@@ -385,11 +395,20 @@ class DnsForwarder:
                 answer = parse_answer(wire)
         if flight.query.plain:
             self._cache.store(flight.place[0], wire, answer, now)
+        if self.config.recent:
+            self._note_names(flight, wire, answer)
         for waiter in flight.waiters:
             self._limits.give_back(waiter.client)
             message = waiter.wire[0:2] + wire[2:HEADER_SIZE] + waiter.name
             message += wire[waiter.query.name_end :]
             waiter.reply(self._fit(message, waiter.query, waiter.over_tcp))
+
+    def _note_names(self, flight: _Flight, wire: bytes, answer: Answer) -> None:
+        name = name_text(flight.wire)
+        for beside, type_, start, end in answer.addresses:
+            if not beside and end - start == ADDRESS_SIZES.get(type_):
+                for client in {waiter.client for waiter in flight.waiters}:
+                    self._names.note(client, wire[start:end], name)
 
     def _withhold(self, flight: _Flight, now: float) -> None:
         """Tell those who wait that there is no such address, and why to who understands."""

@@ -63,6 +63,8 @@ FILTERED = 17
 EDNS_DO = 0x8000
 EDNS_VERSION = 0x00FF0000
 
+ADDRESS_SIZES = {TYPE_A: 4, TYPE_AAAA: 16}
+"""Bytes of the address that a record of a type is."""
 _ADDRESSES = frozenset((TYPE_A, TYPE_AAAA, TYPE_SVCB, TYPE_HTTPS))
 
 _HEADER = Struct("!6H")

@@ -320,7 +320,7 @@ def flows(args: argparse.Namespace) -> int:
             (
                 str(f.id),
                 f.protocol,
-                f.destination,
+                words.destination(f),
                 f.label,
                 f.state,
                 size(f.to_tunnel_bytes if mine else f.from_tunnel_bytes) if f.counted else "-",

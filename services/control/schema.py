@@ -208,7 +208,8 @@ class Flow:
     state: str
     source: str
     destination: str
-    """`host:port`; IPv6 in brackets; `*` for a UDP mapping with many remotes."""
+    """`host:port`, of pings the address alone; IPv6 in brackets; `*` for a UDP mapping with many
+    remotes."""
     age: float
     idle: float
     from_tunnel_bytes: int
@@ -226,6 +227,9 @@ class Flow:
     retransmits: int | None = None
     counted: bool = True
     """Whether its bytes are known; the client's kernel does not count those of UDP."""
+    name: str = ""
+    """From the gateway: the name that the device asked for when it was told the destination's
+    address; empty where it is not known, as while `dns.recent` is 0."""
 
 
 @dataclass(frozen=True, slots=True)

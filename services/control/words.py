@@ -1,10 +1,10 @@
-"""The services' states in words and a tone: the same in the command and in the console."""
+"""States and destinations in words: the same in the command and in the console."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from services.control.schema import ClientStatus, GatewayStatus, KillSwitch
+from services.control.schema import ClientStatus, Flow, GatewayStatus, KillSwitch
 
 Tone = Literal["ok", "busy", "warn", "danger", "bad", "off"]
 """How well it is; `busy`: under way; `danger`: it works, and should not be like this."""
@@ -50,6 +50,15 @@ def client(status: ClientStatus) -> tuple[str, Tone]:
     if status.state == "connected" and status.sharing == "off":
         return "connected, not sharing", "warn"
     return _CLIENT.get(status.state, (status.state, "busy"))
+
+
+def destination(flow: Flow) -> str:
+    """Where a flow goes: with its name in the place of the address, if that is known."""
+    if not flow.name:
+        return flow.destination
+    if flow.protocol == "icmp":
+        return flow.name
+    return f"{flow.name}:{flow.destination.rpartition(':')[2]}"
 
 
 def kill_switch(switch: KillSwitch) -> tuple[str, Tone]:

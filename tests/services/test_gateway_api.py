@@ -14,6 +14,7 @@ from gateway.model import PeerDevice
 from gateway.nat.flows import FlowInfo
 from gateway.peers import NoSuchPeer
 from services.config import Config
+from services.control import words
 from services.control.errors import Code, ControlError
 from services.control.methods import FLOW_SORTS, FlowParams, FlowsParams, RenameParams
 from services.control.schema import Finding
@@ -52,6 +53,7 @@ class FewFlows:
             self._info(3, LAPTOP, "tcp", 22, now - 10, 7000, 100),
         ]
         self.closed: list[int] = []
+        self.names: dict[tuple[str, bytes], str] = {}
 
     @staticmethod
     def _info(
@@ -74,6 +76,9 @@ class FewFlows:
         if not any(peer.id.startswith(peer_id) for peer in self.peers()):
             raise NoSuchPeer(peer_id)
         return [LiveFlow(info) for info in self.infos if info.peer_id.startswith(peer_id)]
+
+    def name_of(self, peer_id: str, address: bytes) -> str:
+        return self.names.get((peer_id, address), "")
 
     def close_flow(self, flow_id: int) -> bool:
         self.closed.append(flow_id)
@@ -128,6 +133,27 @@ async def test_addresses_are_spelled(api: GatewayApi) -> None:
     assert rows[1].source == "10.47.0.1:5001" and rows[1].local == "10.8.0.2:40000"
     assert rows[1].destination == "[fd00::1]:443" and rows[2].destination == "*"
     assert (rows[1].label, rows[1].device) == ("Living-room TV", "tun0")
+
+
+async def test_pings_have_no_port(api: GatewayApi, gateway: FewFlows) -> None:
+    (ping,) = gateway.infos = [replace(gateway.infos[0], protocol="icmp")]
+    (row,) = (await api.flows(FlowsParams())).flows
+    assert (row.source, row.destination, row.local) == ("10.47.0.1", "fd00::1", "10.8.0.2")
+    assert await ids(api, filter="fd00::1") == [ping.id]
+
+
+async def test_a_destination_has_the_name_that_its_device_asked_for(
+    api: GatewayApi, gateway: FewFlows
+) -> None:
+    address, _ = gateway.infos[0].destination or (b"", 0)
+    gateway.names = {(TV.id, address): "www.shop.test"}
+    rows = {row.id: row for row in (await api.flows(FlowsParams())).flows}
+    assert [rows[id].name for id in (1, 2, 3)] == ["www.shop.test", "", ""], "not the laptop's"
+    assert words.destination(rows[1]) == "www.shop.test:443"
+    assert words.destination(replace(rows[1], protocol="icmp")) == "www.shop.test"
+    assert words.destination(rows[3]) == "[fd00::1]:22"
+    assert await ids(api, filter="SHOP") == [1]
+    assert await ids(api, sort="destination") == [2, 3, 1]
 
 
 async def test_rates_are_averages_first_and_then_between_looks(

@@ -263,6 +263,25 @@ async def test_out_of_the_page_is_not_said_to_be_ended(console: OpenConsole) -> 
         assert {tone for _, tone in table._line(1).cells} == {"quiet"}
 
 
+@pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])
+async def test_a_flow_goes_to_a_name_where_that_is_known(
+    console: OpenConsole, size: tuple[int, int]
+) -> None:
+    async with console(section="flows", size=size) as c:
+        first = c.gateway.flows[0]
+        assert first.destination == "151.101.1.140:443"
+        c.gateway.flows = [replace(first, name="cdn.\x1b[2Jtest")]
+        c.gateway.changed("flows")
+        await c.settle()
+        (line,) = [line for line in c.text.splitlines() if "cdn." in line]
+        assert "cdn.[2Jtest:443" in line and "151.101" not in line
+        await c.press("enter")
+        assert "tcp https  #1  established" in c.text
+        assert "Address   151.101.1.140:443" in c.text
+        await c.press("y")
+        assert c.app.clipboard == "cdn.[2Jtest:443"
+
+
 async def test_an_order_asked_for_comes_at_once(console: OpenConsole) -> None:
     async with console(section="flows") as c:
         await c.press("i")

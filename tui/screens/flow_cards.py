@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from rich.text import Text
 
-from services.control import schema
+from services.control import schema, words
 from tui import formats
 from tui.widgets.painted import Painted, Tone
 
@@ -30,11 +30,11 @@ class FlowDetails(Painted):
         state = f"{glyphs.off} ended" if ended else formats.clean(flow.state, 24)
         down, up = flow.to_tunnel_bytes, flow.from_tunnel_bytes
         rows: list[tuple[str, str, Tone]] = [
-            ("Flow", f"{formats.clean(flow.protocol, 5)}  #{flow.id}  {state}",
+            ("Flow", f"{what(flow)}  #{flow.id}  {state}",
              "quiet" if ended else "strong"),
             ("Device", formats.clean(flow.label), "plain"),
             ("From", formats.clean(flow.source, 80), "plain"),
-            ("To", formats.clean(flow.destination, 80), "plain"),
+            ("To", formats.clean(words.destination(flow), 280), "plain"),
             ("Leaves by", f"{formats.clean(flow.device or 'not bound', 15)}  "
                           f"{formats.clean(flow.local or '', 60)}",
              "ok" if flow.device else "bad"),
@@ -42,7 +42,26 @@ class FlowDetails(Painted):
             ("Up", f"{formats.size(up)}  {formats.rate(flow.from_tunnel_rate)}", "up"),
             ("Age", f"{formats.duration(flow.age)}, idle {formats.duration(flow.idle)}", "plain"),
         ]  # fmt: skip
+        if flow.name:
+            rows.insert(4, ("Address", formats.clean(flow.destination, 80), "plain"))
         return [fact(self, name, value, tone, width) for name, value, tone in rows]
+
+
+SERVICES = {
+    22: "ssh", 25: "smtp", 53: "domain", 80: "http", 110: "pop3", 123: "ntp", 143: "imap",
+    443: "https", 445: "microsoft-ds", 465: "submissions", 587: "submission", 853: "domain-s",
+    993: "imaps", 995: "pop3s", 1883: "mqtt", 3389: "ms-wbt-server", 3478: "stun",
+    5222: "xmpp-client", 5353: "mdns", 8080: "http-alt", 8883: "secure-mqtt",
+}  # fmt: skip
+"""Services by their ports, as IANA's registry calls them: a phone has no /etc/services."""
+
+
+def what(flow: schema.Flow) -> str:
+    """The protocol, and the service that its port is for if that is a known one."""
+    protocol = formats.clean(flow.protocol, 5)
+    port = flow.destination.rpartition(":")[2]
+    known = SERVICES.get(int(port)) if port.isdecimal() and flow.protocol != "icmp" else None
+    return f"{protocol} {known}" if known else protocol
 
 
 def fact(card: Painted, name: str, value: str, tone: Tone, width: int) -> Text:

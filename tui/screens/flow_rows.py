@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 
-from services.control import schema
+from services.control import schema, words
 from tui import formats
 from tui.widgets.columns import Cell, Column
 from tui.widgets.painted import Tone
@@ -151,7 +151,7 @@ COLUMNS = (
     Column[Row]("source", "From", 21, lambda r: (
         formats.shorten_middle(formats.clean(flow_of(r).source, 60), 21), "quiet"), tier=2),
     Column[Row]("destination", "To", 14, lambda r: (
-        formats.clean(flow_of(r).destination, 60), "strong"), flex=3),
+        formats.clean(words.destination(flow_of(r)), 120), "strong"), flex=3),
     Column[Row]("state", "State", 11, state_cell, tier=2),
     Column[Row]("down", "Down", 9, lambda r: down_cell(flow_of(r), flow_of(r).to_tunnel_rate),
                 right=True),

@@ -19,7 +19,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from services.control import schema
+from services.control import schema, words
 from services.control.methods import MAX_FLOWS
 from tui import actions, formats
 from tui.screens.flow_cards import FlowDetails, FlowsLine
@@ -346,7 +346,7 @@ class FlowsScreen(ListScreen):
 
     def copied(self) -> Copied | None:
         flow = self.current_flow
-        return None if flow is None else Copied("the destination", flow.destination)
+        return None if flow is None else Copied("the destination", words.destination(flow))
 
     def action_flow_group(self) -> None:
         self.group = not self.group
@@ -384,7 +384,7 @@ class FlowsScreen(ListScreen):
             self.run_worker(self._close(flow), group="ask", exclusive=True)
 
     async def _close(self, flow: schema.Flow) -> None:
-        name = f"{formats.clean(flow.protocol, 5)} to {formats.clean(flow.destination, 60)}"
+        name = f"{formats.clean(flow.protocol, 5)} to {formats.clean(words.destination(flow), 60)}"
         sure = await self.app.push_screen_wait(ConfirmScreen(
             f"Close {name}?",
             f"“{formats.clean(flow.label)}” will see its connection reset.",

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from services.control import schema
 from tui import formats
-from tui.screens.flow_cards import FlowDetails, fact
+from tui.screens.flow_cards import FlowDetails, fact, what
 from tui.screens.flow_rows import (
     BY_TITLE,
     SORTS,
@@ -70,7 +70,7 @@ class TunnelFlowDetails(FlowDetails):
         state = f"{glyphs.off} ended" if ended else formats.clean(flow.state, 24)
         process = formats.clean(flow.label) + (f"  pid {flow.pid}" if flow.pid is not None else "")
         rows: list[tuple[str, str, Tone]] = [
-            ("Flow", f"{formats.clean(flow.protocol, 5)}  #{flow.id}  {state}",
+            ("Flow", f"{what(flow)}  #{flow.id}  {state}",
              "quiet" if ended else "strong"),
             ("Program", process, "plain"),
             ("From", formats.clean(flow.source, 80), "plain"),
