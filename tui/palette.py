@@ -85,7 +85,7 @@ class ConsoleCommands(Provider):
             help = _plain(formats.clean(setting.help, 60))
             yield f"Setting {key}", help, partial(app.show_row, "settings", setting.key)
         offered = {
-            f"{formats.clean(flow.protocol, 5)} {formats.clean(flow.destination, 60)}"
+            f"{formats.clean(flow.protocol, 5)} {formats.clean(flow.name or flow.destination, 60)}"
             for flow in app.store.flows.flows[:MAX_OFFERED]
         }
         for words in sorted(offered):

@@ -37,7 +37,7 @@ async def test_waiting_shows_the_code(console: OpenConsole) -> None:
     ("key", "call", "state"),
     [("a", ("confirm", {"code": "123456"}), "waiting"), ("d", ("refuse", {}), "failed")],
 )
-@pytest.mark.parametrize("size", [(45, 24), (80, 24)])
+@pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])
 @pytest.mark.parametrize("section", ["tunnel", "log"])
 async def test_the_digits_are_answered_with_a_key_in_every_section(
     console: OpenConsole,
@@ -70,7 +70,7 @@ async def test_connect_by_address(console: OpenConsole) -> None:
         assert called(c, "connect") == [{"gateway": "10.1.0.1:47800"}]
 
 
-@pytest.mark.parametrize("size", [(45, 24), (80, 24)])
+@pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])
 async def test_a_first_run_names_what_can_be_done(
     console: OpenConsole, size: tuple[int, int]
 ) -> None:

@@ -309,7 +309,7 @@ async def test_no_flows(console: OpenConsole) -> None:
         ("unavailable", (), "sharing waits for the VPN. Press 7 to see what is missing."),
     ],
 )
-@pytest.mark.parametrize("size", [(45, 24), (80, 24)])
+@pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])
 async def test_no_flows_and_what_brings_some(
     console: OpenConsole, sharing: str, gone: tuple[str, ...], words: str, size: tuple[int, int]
 ) -> None:

@@ -229,7 +229,7 @@ async def test_a_choice_is_made_from_a_list(console: OpenConsole) -> None:
         assert called(c.gateway, "set") == [{"key": "logs.level", "value": "warning"}]
 
 
-@pytest.mark.parametrize("size", [(45, 24), (80, 24)])
+@pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])
 async def test_an_interface_is_picked_from_those_that_are_there(
     console: OpenConsole, size: tuple[int, int]
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 from textual.widgets._toast import Toast
 
 from tests.tui.conftest import Console, OpenConsole
-from tui.messages import in_use, needed
+from tui.messages import needed
 from tui.widgets.bars import KeyBar, TopBar
 from tui.widgets.qr import QrCode
 from tui.widgets.table import RowTable
@@ -28,12 +28,10 @@ def toasts(c: Console) -> list[Toast]:
 
 
 def covered(c: Console) -> int:
-    """Cells in use that are under a message."""
-    return sum(
-        toast.region.intersection(region).area
-        for toast in toasts(c)
-        for region in in_use(c.app.screen)
-    )
+    """Cells in use that are under a message: of codes, and of the row under the cursor."""
+    used = [code.region for code in c.app.screen.query(QrCode)]
+    used += [table.cursor_region for table in c.app.screen.query(RowTable) if table.has_focus]
+    return sum(toast.region.intersection(region).area for toast in toasts(c) for region in used)
 
 
 @pytest.mark.parametrize("size", SIZES)

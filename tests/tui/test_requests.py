@@ -39,15 +39,25 @@ async def test_deny(console: OpenConsole) -> None:
         assert "Living-room TV is denied." in c.told
 
 
-@pytest.mark.parametrize("section", [*SECTIONS, "settings"])
-async def test_a_denial_is_taken_back(console: OpenConsole, section: str) -> None:
+@pytest.mark.parametrize(
+    ("section", "size"),
+    [
+        *((section, (80, 24)) for section in (*SECTIONS, "settings")),
+        ("peers", (45, 24)),
+        ("peers", (120, 40)),
+    ],
+)
+async def test_a_denial_is_taken_back(
+    console: OpenConsole, section: str, size: tuple[int, int]
+) -> None:
     """Also where the key has a meaning of the section's own."""
-    async with console(section=section) as c:
+    async with console(section=section, size=size) as c:
         c.gateway.waiting += [request(), request("r2", "App", None, "wireguard")]
         c.gateway.changed("requests")
         await c.settle()
         await c.press("d")
-        assert "Living-room TV is denied.  u takes it back (20s)" in c.text
+        assert "Living-room TV" in c.text and "u takes it back (20s)" in c.text
+        assert "Living-room TV is denied." in c.told and ("TV is denied." in c.text or size[0] < 80)
         await c.press("u")
         assert c.gateway.calls[-1] == ("undeny", {"id": "r1"})
         assert "Living-room TV may ask again." in c.told and c.gateway.denied == []

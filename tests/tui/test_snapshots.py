@@ -96,20 +96,21 @@ def test_looking_after_the_gateway_in_mono(
     assert snap_compare(app, terminal_size=COMMON, run_before=after("down"))
 
 
-def test_a_setting_that_is_refused(snap_compare: Compare, make_app: MakeApp) -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_a_setting_that_is_refused(snap_compare: Compare, make_app: MakeApp, size: str) -> None:
     app = make_app("client", section="settings")
-    keys = ("down", "down", "down", "down", "e", "end", "9", "9", "enter")
-    assert snap_compare(app, terminal_size=PHONE, run_before=after(*keys))
+    keys = ("slash", *"client.mtu", "enter", "e", "end", "9", "9", "enter")
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after(*keys))
 
 
-@pytest.mark.parametrize("size", ["phone", "common"])
+@pytest.mark.parametrize("size", SIZES)
 def test_interfaces_to_pick_from(snap_compare: Compare, make_app: MakeApp, size: str) -> None:
     app = make_app(section="settings")
     keys = ("slash", *"vpn_int", "enter", "e")
     assert snap_compare(app, terminal_size=SIZES[size], run_before=after(*keys))
 
 
-@pytest.mark.parametrize("size", ["phone", "common"])
+@pytest.mark.parametrize("size", SIZES)
 def test_an_interface_that_is_not_there(
     snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, size: str
 ) -> None:
@@ -118,7 +119,7 @@ def test_an_interface_that_is_not_there(
     assert snap_compare(app, terminal_size=SIZES[size], run_before=after("down", "down"))
 
 
-@pytest.mark.parametrize("size", ["phone", "common"])
+@pytest.mark.parametrize("size", SIZES)
 def test_a_first_run_of_the_device(
     snap_compare: Compare, make_app: MakeApp, client: PretendClient, size: str
 ) -> None:
@@ -228,7 +229,7 @@ def test_what_happened_stands_in_a_banner(
     assert snap_compare(app, terminal_size=SIZES[size], run_before=after())
 
 
-@pytest.mark.parametrize("size", ["phone", "common"])
+@pytest.mark.parametrize("size", SIZES)
 def test_requests_in_the_pair_section(
     snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, size: str
 ) -> None:
@@ -237,7 +238,7 @@ def test_requests_in_the_pair_section(
     assert snap_compare(app, terminal_size=SIZES[size], run_before=after())
 
 
-@pytest.mark.parametrize("size", ["phone", "wide"])
+@pytest.mark.parametrize("size", SIZES)
 def test_flow_details_and_groups(snap_compare: Compare, make_app: MakeApp, size: str) -> None:
     app = make_app(section="flows")
     keys = ("g", "j", "enter")
@@ -249,7 +250,7 @@ def test_flows_that_are_held_in_place(
     snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, size: str
 ) -> None:
     async def move(pilot: Pilot[Any]) -> None:
-        await rest(pilot)
+        await at_rest(pilot.app)
         # The first ones have ended, and the last one is the fastest now.
         gateway.flows = [
             replace(flow, to_tunnel_rate=9e6) if flow.id == 40 else flow
@@ -257,7 +258,7 @@ def test_flows_that_are_held_in_place(
             if flow.id not in (1, 2)
         ]
         gateway.changed("flows")
-        await rest(pilot)
+        await at_rest(pilot.app)
 
     app = make_app(section="flows")
     assert snap_compare(app, terminal_size=SIZES[size], run_before=move)
@@ -284,7 +285,7 @@ def test_the_service_is_gone(
     assert snap_compare(make_app(), terminal_size=PHONE, run_before=lose)
 
 
-@pytest.mark.parametrize("size", ["phone", "wide"])
+@pytest.mark.parametrize("size", SIZES)
 def test_the_kill_switch_holds(
     snap_compare: Compare, make_app: MakeApp, client: PretendClient, size: str
 ) -> None:
@@ -302,7 +303,7 @@ def test_the_kill_switch_holds(
     assert snap_compare(make_app("client"), terminal_size=SIZES[size], run_before=after())
 
 
-@pytest.mark.parametrize("size", ["phone", "wide"])
+@pytest.mark.parametrize("size", SIZES)
 def test_the_client_asks_its_user(
     snap_compare: Compare, make_app: MakeApp, client: PretendClient, size: str
 ) -> None:
