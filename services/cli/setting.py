@@ -89,7 +89,8 @@ def change(args: argparse.Namespace) -> int:
     if args.json:
         print_json(setting)
         return Exit.OK
-    print(f"{setting.key} is {spelled(setting.value)} now.")
+    empty = setting.value in ("", [], {})
+    print(f"{setting.key} is {'empty' if empty else spelled(setting.value)} now.")
     if setting.key == "console.keys":
         for problem in _keymap_problems(setting.value):
             complain(problem)

@@ -353,6 +353,7 @@ def test_the_command_asks_the_service(
     shown = {s["key"]: s for s in json.loads(capsys.readouterr().out)}
     assert shown["gateway.name"]["value"] == "Phone" and "client.label" not in shown
     assert main(["set", "gateway.name", "--default"]) == Exit.OK
+    assert capsys.readouterr().out == "gateway.name is empty now.\n"
     assert main(["set", "gateway.nmae", "x"]) == Exit.NOT_FOUND
     assert main(["set", "gateway.name"]) == Exit.USAGE
 
