@@ -1,8 +1,9 @@
 """Parts of two checkouts beside each other: sessions, NAT and TCP, by bursts in turns.
 
 The cases of `nat_micro` and `tcp_micro`, as each checkout has them, and the streams of
-`vshp_micro`; without sockets and NIC. Prints microseconds of processor time of each in the other
-checkout, and what this one takes more, with the standard error (`turns.py`).
+`vshp_micro`, without sockets and NIC; and what a client does with datagrams. Prints microseconds
+of processor time of each in the other checkout, and what this one takes more, with the standard
+error (`turns.py`).
 
     python -m benchmarks.parts TREE [--only tcp] [--bursts 60] [--pairs 8]
 """
@@ -14,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.nat_micro import CASES as NAT
-from benchmarks.parts_worker import SESSION
+from benchmarks.parts_worker import CLIENT, SESSION
 from benchmarks.tcp_micro import CASES as TCP
 from benchmarks.turns import TREE, Worker, compare
 
@@ -31,6 +32,7 @@ def main() -> None:
     names = [f"nat {name}" for name, _, _ in NAT]
     names += [f"tcp {name}" for name, _, _ in TCP]
     names += [f"session {name}" for name in SESSION]
+    names += [f"client {name}" for name in CLIENT]
     compare(
         partial(Worker, TREE, SCRIPT),
         partial(Worker, options.against.resolve(), SCRIPT),

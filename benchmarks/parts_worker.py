@@ -105,8 +105,104 @@ def session(name: str) -> Callable[[], float]:
     return burst
 
 
+def client(name: str) -> Callable[[], float]:
+    """A client's link over UDP: from what one system call brought to a NIC that takes all."""
+    import asyncio
+    import inspect
+    import os
+    import socket
+    from dataclasses import replace
+
+    from client import datagram_link
+    from client.model import TransportEndpoint
+    from eventloop.poller import PolledLoop
+    from tests.vshp.lossy import connected, split
+
+    world = connected()
+    session = cast(Any, world.client)
+    lease = replace(session.lease, offload=False)
+    own = lease.ipv4
+    far = bytes((192, 0, 2, 1))
+    count = 1 if name.startswith("1 ") else RUN
+
+    def packet(number: int) -> bytes:
+        if name.endswith("TCP"):
+            size, protocol = 1348, 6
+            ports = (80).to_bytes(2, "big") + (4000).to_bytes(2, "big")
+            body = ports + (number * 1308).to_bytes(4, "big") + bytes(4) + b"\x50\x10\xff\xff"
+        else:
+            size, protocol = 1228, 17
+            body = (53).to_bytes(2, "big") + (4000).to_bytes(2, "big") + (1208).to_bytes(2, "big")
+        head = b"\x45\0" + size.to_bytes(2, "big") + number.to_bytes(2, "big") + b"\x40\0\x40"
+        return (head + bytes((protocol, 0, 0)) + far + own + body + bytes(size))[:size]
+
+    class Still(datagram_link.DatagramLink):
+        def _begin(self) -> None: ...
+
+        def _settle(self, ending: object) -> None: ...
+
+    class Nic:
+        name, vnet_header, offload_udp = "null", True, False
+        fileno = staticmethod(lambda: os.open("/dev/null", os.O_WRONLY))
+        set_offload = set_mtu = staticmethod(lambda *_: None)
+
+    async def linked() -> Any:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("127.0.0.1", 0))
+        there = TransportEndpoint("udp", "127.0.0.1", 1)
+        sessions = SimpleNamespace(datagram=lambda now, address: session)
+        link = Still(cast(Any, None), sock, there, cast(Any, sessions), lambda: sock)
+        link._poller = cast(Any, SimpleNamespace(watch=lambda *_: None))
+        more: list[Any] = []
+        if "ingress" in inspect.signature(link.attach).parameters:
+            from client.ingress import Ingress
+            from client.judgement import HostFacts
+
+            more.append(Ingress())
+            more[0].admit(lease, HostFacts())
+        link.attach(cast(Any, Nic()), lease, *more)
+        link._address = session.address
+        return link
+
+    with asyncio.Runner(loop_factory=PolledLoop) as runner:
+        link = runner.run(linked())
+    packets = [bytearray(64) + packet(number) for number in range(count)]
+    writer = world.gateway.writer
+    received: list[tuple[int, list[tuple[int, int, bytes]], int, None]] = []
+
+    def receive(buffers: object, size: int) -> object:
+        if not received:
+            raise BlockingIOError
+        return received.pop()
+
+    link._sock = SimpleNamespace(recvmsg_into=receive)
+
+    def burst() -> float:
+        took, units = 0.0, 0
+        while took < BURST:
+            for each in packets:
+                writer.send_packet(each, 64, len(each))
+            writer.flush()
+            datagrams = split(writer.output())
+            data = b"".join(datagrams)
+            link._buffer[: len(data)] = data
+            joined = [(socket.IPPROTO_UDP, UDP_GRO, len(datagrams[0]).to_bytes(4, "little"))]
+            received.append((len(data), joined if count > 1 else [], 0, None))
+            began = time.thread_time()
+            link._receive(world.now)
+            took += time.thread_time() - began
+            units += count
+        return took / units
+
+    return burst
+
+
+UDP_GRO = 104
+RUN = 40
+"""Datagrams that one system call brings."""
+CLIENT = ("1 datagram of UDP", "1 datagram of TCP", "datagrams of UDP", "datagrams of TCP")
 SESSION = ("seals small", "seals 64 KiB", "opens small", "opens 64 KiB")
-PARTS = {"nat": nat, "tcp": tcp, "session": session}
+PARTS = {"nat": nat, "tcp": tcp, "session": session, "client": client}
 
 
 def main() -> None:

@@ -18,6 +18,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[1]
+NORMAL_MEDIAN_ERROR = math.sqrt(math.pi / 2)
+"""The error of a median beside that of a mean."""
+OF_NORMAL = 1.349
+"""A normal distribution's quartiles lie so many standard deviations apart."""
 WARM_UP = 20
 """Bursts of each kind before those that count."""
 
@@ -65,8 +69,8 @@ class Found:
         self._others += (b for _, b in bursts)
 
     def __str__(self) -> str:
-        more = statistics.fmean(self._shares)
-        error = statistics.stdev(self._shares) / math.sqrt(len(self._shares))
+        low, more, high = statistics.quantiles(self._shares, n=4)
+        error = (high - low) / OF_NORMAL / math.sqrt(len(self._shares)) * NORMAL_MEDIAN_ERROR
         base = statistics.median(self._others)
         return f"{base:9.3f} us   {100 * math.expm1(more):+6.2f} +- {100 * error:.2f} %"
 

@@ -142,14 +142,18 @@ class DatagramLink(Link):
                 segment = joined_size(level, kind, data) or segment
             if not n:
                 continue
+            joiner = self._joiner if self._nic is not None else None
+            if joiner is not None:
+                # One datagram alone has nothing to be joined to.
+                self.session.on_packet = joiner.take if n > segment else joiner.emit
             try:
                 receive_datagrams(buffer[:n], segment, self._address, now)
             except ProtocolError as error:
                 ending = Ending(error.reason, error.detail, not isinstance(error, AuthFailed))
                 break
             finally:
-                if self._joiner is not None:
-                    self._joiner.flush()
+                if joiner is not None and n > segment:
+                    joiner.flush()
         self._settle(ending)
 
     def detach(self) -> None:

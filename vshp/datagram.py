@@ -130,6 +130,10 @@ class DatagramTransport(SessionCore):
         Raises as `receive_datagram` does; the rest is dropped then.
         """
         at, end = 0, len(data)
+        if end <= segment:
+            # The way of a row costs more than it saves.
+            self.receive_datagram(data, address, now)
+            return
         while at < end:
             begin = at
             at = self._records_in_a_row(data, at, segment, address, now)

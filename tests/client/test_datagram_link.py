@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from client.datagram_link import DatagramLink
+from client.driver import LinkOwner
+from client.ingress import Ingress
+from client.judgement import HostFacts
 from client.link import Link
-from client.model import ClientState
+from client.model import ClientState, TransportEndpoint
+from client.nic import MemoryTun
+from eventloop.link_sockets import UDP_GRO
 from tests.client.datagram_double import DatagramDouble
 from tests.client.gateway_double import GatewayDouble
 from tests.client.test_client import DOWN, SET_UP, UDP, Device
+from tests.vshp.lossy import connected, split
 from vshp.uri import Endpoint, PairingUri
 
 
@@ -230,3 +239,76 @@ async def test_a_trial_that_fails_costs_nothing(tmp_path: Path) -> None:
 async def _silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.read()
     writer.close()
+
+
+class Listening(DatagramLink):
+    """Does nothing by itself."""
+
+    def _begin(self) -> None: ...
+
+    def _settle(self, ending: object) -> None: ...
+
+
+async def test_datagrams_alone_and_in_runs_reach_the_nic_in_order_and_only_while_it_is_there() -> (
+    None
+):
+    world = connected()
+    session = world.client
+    assert session.lease is not None
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    sessions = SimpleNamespace(datagram=lambda now, address: session)
+    there = TransportEndpoint("udp", "127.0.0.1", 1)
+    link = Listening(cast(LinkOwner, None), sock, there, cast(Any, sessions), lambda: sock)
+    waiting: list[tuple[int, list[tuple[int, int, bytes]], int, None]] = []
+
+    def receive(buffers: object, size: int) -> object:
+        if not waiting:
+            raise BlockingIOError
+        return waiting.pop(0)
+
+    def hear(*packets: bytes) -> list[bytes]:
+        """They come by one system call, each in a datagram; what the NIC has then."""
+        writer = world.gateway.writer
+        for packet in packets:
+            writer.send_packet(bytearray(64) + packet, 64, 64 + len(packet))
+            writer.flush()
+        datagrams = split(writer.output())
+        data = b"".join(datagrams)
+        link._buffer[: len(data)] = data
+        run = [(socket.IPPROTO_UDP, UDP_GRO, len(datagrams[0]).to_bytes(4, "little"))]
+        waiting.append((len(data), run if len(packets) > 1 else [], 0, None))
+        link._receive(world.now)
+        found = []
+        while True:
+            try:
+                found.append(nic.host.recv(70000))
+            except BlockingIOError:
+                return found
+
+    def segment(number: int) -> bytes:
+        ports = (80).to_bytes(2, "big") + (4000).to_bytes(2, "big")
+        tcp = ports + (number * 1300).to_bytes(4, "big") + bytes(4) + b"\x50\x10\xff\xff" + bytes(4)
+        head = b"\x45\0" + (1340).to_bytes(2, "big") + bytes(4) + b"\x40\6" + bytes(2)
+        return head + bytes((192, 0, 2, 1)) + lease.ipv4 + tcp + bytes((number,)) * 1300
+
+    lease = replace(session.lease, offload=False)
+    nic = MemoryTun(offload=True)
+    ingress = Ingress()
+    ingress.admit(lease, HostFacts())
+    fd = sock.fileno()
+    link._sock = cast(Any, SimpleNamespace(recvmsg_into=receive, fileno=lambda: fd))
+    link._address = session.address
+    link.attach(nic, lease, ingress)
+    a, b, c, d, e = map(segment, range(5))
+    assert hear(a) == [bytes(10) + a]
+    (joined,) = hear(b, c)
+    assert joined[0] == 1 and len(joined) == 10 + 1340 + 1300
+    assert hear(d) == [bytes(10) + d]
+    link.detach()
+    for packets in ((e,), (e, e)):
+        assert hear(*packets) == []
+    assert link.counters["nic__not_ready__dropped"] == 3
+    sock.close()
+    nic.close()
+    nic.vanish()
