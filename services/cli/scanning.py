@@ -11,6 +11,7 @@ import contextlib
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -71,16 +72,15 @@ def scan() -> str:
 
 @contextlib.contextmanager
 def _running(argv: list[str], errors: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    # Ctrl-C waits until somebody is there to end what it would leave behind.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
-        )
-    except OSError as error:
-        raise ControlError(
-            Code.FAILED, f"{PROGRAM} cannot be run: {error.strerror}.",
-            "Paste the text under the QR code: vpnshare connect -",
-        ) from None  # fmt: skip
+        process = _start(argv, errors)
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield process
     finally:
         process.terminate()
@@ -91,6 +91,18 @@ def _running(argv: list[str], errors: IO[bytes]) -> Iterator[subprocess.Popen[by
             process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+def _start(argv: list[str], errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+        )
+    except OSError as error:
+        raise ControlError(
+            Code.FAILED, f"{PROGRAM} cannot be run: {error.strerror}.",
+            "Paste the text under the QR code: vpnshare connect -",
+        ) from None  # fmt: skip
 
 
 def _first(process: subprocess.Popen[bytes]) -> str | None:

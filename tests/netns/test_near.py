@@ -73,6 +73,25 @@ def test_the_router_is_found_whatever_becomes_of_multicast(world: World, gateway
         client.command("disconnect")
 
 
+def test_its_name_in_local_is_asked_by_multicast(world: World, gateway: Gateway) -> None:
+    """The announcement's host is called by the gateway's fingerprint."""
+    pytest.importorskip("zeroconf")
+    name = gateway.status()["fingerprint"].replace(":", "") + ".local"
+    with Client(world, name="by-local-name") as client:
+        client.start()
+
+        def found() -> bool:
+            # The announcement may take its time to be made; a name that nobody has is said at once.
+            done = client.command("connect", name, "--wait", "20", check=False)
+            assert done.returncode in (Exit.UNCONFIRMED, Exit.NOT_FOUND), done.stderr
+            return done.returncode == Exit.UNCONFIRMED
+
+        wait_for(found, "the name to lead to the gateway", 40.0)
+        assert client.status()["gateway"] == f"tcp:{name}:{PORT}"
+        client.command("disconnect")
+        wait_for(lambda: gateway.requests() == [], "the request to be taken back", 20.0)
+
+
 def test_at_a_terminal_it_is_chosen_compared_and_approved(world: World, gateway: Gateway) -> None:
     with Client(world, name="at-terminal") as client:
         client.start()
