@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+from reach import adb_session
 from reach.adb_host import MAX_OUTSTANDING, WINDOW
 from reach.adb_key import AdbKey, load_key
 from reach.adb_session import AdbSession
@@ -62,6 +63,12 @@ class Cable:
         for session in self.sessions:
             await session.wait_closed()
         self.adbd.stop()
+
+
+@pytest.fixture(autouse=True)
+def ends_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that is closed is waited for: a read's patience, each time."""
+    monkeypatch.setattr(adb_session, "POLL", 0.05)
 
 
 @pytest.fixture
@@ -284,7 +291,6 @@ async def test_a_phone_unplugged_in_the_middle_of_any_message_is_told_as_that(
 
 
 LEFT_BY_A_KILLED_HOST = {
-    "after a header": (b"WRTE", 1000, 0),
     "in a payload": (b"WRTE", 40_000, 16384),
     "before a zero-length transfer": (b"WRTE", 1024, 1024),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reach import adb_server, uevents, usb
+from reach import adb_server, adb_session, uevents, usb
 from reach.adb_key import KEY_FILE, load_key
 from reach.adb_server import AdbServer
 from reach.cable import LACKS, CableError, Phone, PhoneState, advice, lack
@@ -23,6 +23,12 @@ from tests.fakes.ports import free_port
 from tests.fakes.sysfs import ADB, KEYBOARD, MTP, STORAGE, Sysfs
 from tests.fakes.usb_backend import FakeBackend
 from tests.fakes.waiting import settle
+
+
+@pytest.fixture(autouse=True)
+def ends_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that is closed is waited for: a read's patience, each time."""
+    monkeypatch.setattr(adb_session, "POLL", 0.05)
 
 
 @pytest.fixture
