@@ -85,7 +85,7 @@ def test_a_gateway_that_moves_is_found_by_its_name(world: World, names: Names) -
         wait_for(lambda: client.status()["state"] == "reconnecting", "the loss", 20.0)
         names.say(phone=MOVED)
         gateway.share(listen=MOVED)
-        wait_for(lambda: client.status()["state"] == "connected", "the gateway's new place", 30.0)
+        wait_for(lambda: client.status()["state"] == "connected", "the gateway's new place", 60.0)
         assert client.status()["endpoint"] == f"tcp:{MOVED}:{PORT}"
         client.command("disconnect")
 
