@@ -128,6 +128,11 @@ class AdbSession:
         with self._lock:
             return len(self._streams) + len(self._waiting)
 
+    @property
+    def closing(self) -> bool:
+        """Whether it was told to end, and opens no stream any more."""
+        return self._closing
+
     async def open_stream(self, port: int) -> socket.socket:
         """See `Cable.open_stream`. Waits for the phone's person, too."""
         answered: asyncio.Future[None] = self._loop.create_future()

@@ -69,6 +69,9 @@ class UsbCable:
 
     async def open_stream(self, serial: str, port: int) -> socket.socket:
         session = self._sessions.get(serial)
+        if session is not None and session.closing:
+            # The phone is being given back, and can be had again in a moment.
+            await session.wait_closed()
         if session is None or session.over:
             if any(phone.serial == serial for phone in await self._served() or []):
                 return await self._server.open_stream(serial, port)

@@ -253,6 +253,18 @@ async def test_a_phone_that_nobody_uses_is_given_back(
     assert backend.claimed == 0
 
 
+async def test_a_phone_that_is_just_being_given_back_is_waited_for(
+    machine: Sysfs, wire: UsbWire, echo: Echo, tmp_path: Path, no_server: None
+) -> None:
+    machine.plug("1-1", MTP, ADB, serial="R58M123")
+    cable = cable_of(machine, wire, tmp_path)
+    (await cable.open_stream("R58M123", echo.port)).close()
+    cable._sessions["R58M123"].close()
+    with await cable.open_stream("R58M123", echo.port) as again:
+        assert await exchange(again, b"again") == b"again"
+    await cable.close()
+
+
 async def test_a_phone_that_is_ours_is_not_held_by_another(
     machine: Sysfs, echo: Echo, tmp_path: Path, no_server: None
 ) -> None:
