@@ -105,11 +105,12 @@ async def ask(
     asked; `system`: the system's resolver may be asked instead. Raises NameProblem:
     `name_unknown`, `name_unanswered`, or `name_unaskable` for want of a package.
     """
+    # Before the time begins that the servers have: how long it takes is not their doing.
+    library = None if is_local(host) else await asyncio.to_thread(_load)
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             if is_local(host):
                 return await _ask_mdns(host, links, system)
-            library = await asyncio.to_thread(_load)
             if library is not None and servers:
                 return await _ask_servers(library, host, servers[:MAX_SERVERS], open_socket)
             if system:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -88,6 +89,20 @@ async def test_both_families_are_asked_for_and_come_in_turn() -> None:
         found = await names.ask("phone.lan", ["192.0.2.53"], server.open)
     assert found == ("192.0.2.7", "2001:db8::7")
     assert {type_of(wire) for wire in server.heard} == {A, AAAA}
+
+
+async def test_the_time_that_loading_takes_is_not_the_servers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load_late() -> object:
+        time.sleep(1.2)
+        return load()
+
+    load = names._load
+    monkeypatch.setattr(names, "_load", load_late)
+    monkeypatch.setattr(names, "ANSWER_SECONDS", 1.0)
+    async with serving(both) as server:
+        assert await names.ask("phone.lan", ["192.0.2.53"], server.open)
 
 
 async def test_one_familys_silence_does_not_hold_up_the_other() -> None:
