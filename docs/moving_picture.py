@@ -101,8 +101,9 @@ class MovingPicture:
             f'<use href="#{self._row(row)}" y="{number * LINE}"/>'
             for number, row in enumerate(frame.rows)
         )
-        # The margin is of the colour that the program's screen has at its edge.
-        edge = _hex(frame.rows[0][0].back, BACK)
+        # The margin is of the colour that the program's screen has at its edge; a mark may
+        # stand in the top one, not among the keys.
+        edge = _hex(frame.rows[-1][0].back, BACK)
         width, height = self._whole()
         middle = left + width / 2
         return (
