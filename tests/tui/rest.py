@@ -8,9 +8,10 @@ happened yet. What stands on the screen then is chance.
 With services in the same process all of it happens by callbacks that are ready:
 messages, workers, calls and their answers, layout, repaints. So the console is
 at rest when the loop has nothing left to call, no screen has anything left to
-draw, and neither a resize, an animation nor the search of the command palette
-is under way. What else comes by a clock or a descriptor is not waited for: a
-test that expects such a thing waits for it by name.
+draw, and neither a resize, an animation, an update that is held together (as a
+switch of sections is) nor the search of the command palette is under way. What
+else comes by a clock or a descriptor is not waited for: a test that expects such
+a thing waits for it by name.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def _by_the_clock(app: App[Any]) -> list[object]:
     """What is going on that ends by itself, though not without some time."""
     searches = [each for each in app.workers if each.is_running and each.group == SEARCH]
     resizing = [app._resize_timer] if app._resize_timer is not None else []
-    return [*searches, *resizing, *app.animator._animations, *app.animator._scheduled]
+    held = ["an update that is held together"] if app._batch_count else []
+    return [*held, *searches, *resizing, *app.animator._animations, *app.animator._scheduled]
 
 
 async def _idle(*_: float) -> None:

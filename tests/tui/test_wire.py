@@ -14,7 +14,6 @@ from rich.console import RenderableType
 from rich.segment import Segment
 from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
-from textual._wait import wait_for_idle
 from textual.geometry import Region
 from textual.screen import Screen
 from textual.strip import Strip
@@ -186,9 +185,6 @@ async def test_what_was_written_bit_by_bit_is_the_screen(
     """Some hundred updates, whatever they were, leave what a whole screen would have."""
     rng = random.Random(seed)
     terminal = Terminal(*size)
-    # Updates fall where they may: between two keys, before the last is over.
-    monkeypatch.setattr("textual.app.wait_for_idle", wait_for_idle)
-    monkeypatch.setattr("textual.pilot.wait_for_idle", wait_for_idle)
     async with console(size=size, theme="dark") as c:
         kinds: set[str] = set()
 
