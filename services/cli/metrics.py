@@ -23,6 +23,7 @@ from socketserver import TCPServer
 from services.cli.exits import Exit
 from services.cli.services import dial
 from services.control.errors import Code, ControlError, ServiceUnavailable
+from services.lacking import install
 from services.metrics import State, exposition
 
 FRESH = 1.0
@@ -47,7 +48,7 @@ def metrics(args: argparse.Namespace) -> int:
     except ImportError:
         raise ControlError(
             Code.FAILED, "The package prometheus_client is not installed.",
-            "Install it: pip install prometheus_client", "package_missing",
+            f"Install it: {install('prometheus_client')}", "package_missing",
         ) from None  # fmt: skip
 
 

@@ -2,9 +2,10 @@
 
 One pair lives through all of it, without and with the strict kill switch, while
 `door_traffic.py` tries without a pause: UDP, TCP and DNS over IPv4 and IPv6.
-What the device sends on its LAN is captured there; but for the link itself it
-has to be nothing. The last test opens the network by hand, and then the
-capture sees it all: so it would have seen any of it.
+What the device sends on its LAN is captured there; but for the link itself, and
+the question for its gateway while there is no link, it has to be nothing. The
+last test opens the network by hand, and then the capture sees it all: so it
+would have seen any of it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +24,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from reach.announced import GROUP, QUERY
+from reach.announced import PORT as MDNS
 from tests.netns.capture import Capture
 from tests.netns.conftest import opened
 from tests.netns.processes import Process, wait_for
@@ -43,6 +47,21 @@ WATCHED_SECONDS = 0.6
 BACK_SECONDS = 40.0
 ALONE_SECONDS = 4.0
 """Longer than the three rounds of a first contact."""
+MEMBERSHIPS = "224.0.0.22"
+"""Where IGMPv3 reports go (RFC 3376 section 4.2.14)."""
+
+
+def word(address: str) -> int:
+    return int.from_bytes(socket.inet_aton(address), "big")
+
+
+def udp_says(payload: bytes) -> str:
+    """What tcpdump takes for: a datagram between mDNS's ports with exactly that in it."""
+    parts = [(at, payload[at : at + 4]) for at in range(0, len(payload) - 3, 4)]
+    parts += [(at, payload[at : at + 1]) for at in range(len(payload) // 4 * 4, len(payload))]
+    said = (f"udp[{8 + at}:{len(part)}] == {int.from_bytes(part, 'big')}" for at, part in parts)
+    ports = f"udp src port {MDNS} and udp dst port {MDNS}"
+    return " and ".join((ports, f"udp[4:2] == {8 + len(payload)}", *said))
 
 
 class Desk:
@@ -60,6 +79,9 @@ class Desk:
             f" and not (icmp[0] == 3 and dst host {GATEWAY_LAN})"
             " and not (ip6[6] == 58 and ip6[40] >= 133 and ip6[40] <= 137)"
             " and not (ip6[6] == 0 and ip6[40] == 58 and ip6[48] == 143)"
+            # A client without a link asks for its gateway, and its kernel tells of that group.
+            f" and not (dst host {GROUP} and {udp_says(QUERY)})"
+            f" and not (dst host {MEMBERSHIPS} and igmp and ip[36:4] == {word(GROUP)})"
         )
 
     @contextlib.contextmanager
