@@ -52,7 +52,7 @@ def reversed_in(c: Console, region: Region) -> set[bool]:
 
 
 @pytest.mark.parametrize(("role", "section"), list(SCREENS))
-@pytest.mark.parametrize("size", [(45, 24), (120, 40)])
+@pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])
 async def test_no_section_has_a_colour(
     console: OpenConsole,
     monkeypatch: pytest.MonkeyPatch,

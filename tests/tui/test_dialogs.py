@@ -12,7 +12,7 @@ from textual.widgets import Button
 
 from tests.tui.conftest import OpenConsole
 from tui.screens.dialog import Choices, Palette
-from tui.screens.modals import ConfirmScreen, ThemeScreen
+from tui.screens.modals import ConfirmScreen, HelpScreen, ThemeScreen
 
 FAILING = """
 import sys
@@ -41,6 +41,19 @@ async def test_the_first_answer_counts(console: OpenConsole) -> None:
         assert answers == [True]
         assert c.app.screen is section
         assert c.app.is_running
+
+
+@pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])
+async def test_q_leaves_a_dialog_and_not_the_console(
+    console: OpenConsole, size: tuple[int, int]
+) -> None:
+    async with console(size=size) as c:
+        section = c.app.screen
+        for key, opened in (("t", ThemeScreen), ("?", HelpScreen)):
+            await c.press(key)
+            assert isinstance(c.app.screen, opened)
+            await c.press("q")
+            assert c.app.screen is section and c.app.is_running
 
 
 async def test_a_choice_and_its_cancelling_in_one_packet(console: OpenConsole) -> None:

@@ -97,11 +97,10 @@ def test_every_section_with_a_list_has_its_keys() -> None:
 
 
 AT_WIDTHS = [
-    *((role, section, (120, 40)) for role, section in EVERY_LIST),
-    *(("gateway", "peers", size) for size in ((45, 24), (80, 24))),
-    *(("client", "links", size) for size in ((45, 24), (80, 24))),
+    (role, section, size)
+    for role, section in EVERY_LIST
+    for size in ((45, 24), (80, 24), (120, 40))
 ]
-"""Every list on a wide screen, and on others one that the console sorts itself and one of two."""
 
 
 @pytest.mark.usefixtures("full")
@@ -233,11 +232,7 @@ def test_every_section_is_copied_from() -> None:
 @pytest.mark.usefixtures("full")
 @pytest.mark.parametrize(
     ("role", "section", "size"),
-    [
-        *((role, section, (120, 40)) for role, section in COPIED),
-        *(("gateway", section, (45, 24)) for section in ("peers", "flows", "pair")),
-        *(("gateway", section, (80, 24)) for section in ("peers", "flows", "pair")),
-    ],
+    [(role, section, size) for role, section in COPIED for size in ((45, 24), (80, 24), (120, 40))],
 )
 async def test_y_copies_what_is_under_the_cursor(
     console: OpenConsole, role: str, section: str, size: tuple[int, int]

@@ -272,10 +272,12 @@ async def test_clashing_keys_are_told(console: OpenConsole) -> None:
     ("name", "near"),
     [("nosuchkey", ""), ("escap", " Did you mean escape?"), ("ctrl+shft+x", ""), ("", "")],
 )
+@pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])
 async def test_a_key_that_does_not_exist_leaves_the_action_its_own(
-    console: OpenConsole, name: str, near: str
+    console: OpenConsole, name: str, near: str, size: tuple[int, int]
 ) -> None:
-    async with console(keymap={"theme.pick": name, "share.toggle": "slash"}) as c:
+    keymap = {"theme.pick": name, "share.toggle": "slash"}
+    async with console(keymap=keymap, size=size) as c:
         told = f"No key is called {name!r}: theme.pick keeps its own."
         assert any(each.startswith(told + near) for each in c.told)
         await c.press("t")
