@@ -191,11 +191,11 @@ async def _family(
     resolver: Any, host: str, family: socket.AddressFamily
 ) -> tuple[list[str], NameProblem | None]:
     import pycares.errno as codes
+    from aiodns.error import DNSError
 
     try:
         answer = await resolver.getaddrinfo(host, family=family, type=socket.SOCK_STREAM)
-    except Exception as error:
-        # aiodns raises one class, which is known only where it is installed.
+    except (DNSError, UnicodeError) as error:
         code = error.args[0] if error.args else None
         if code in (codes.ARES_ENOTFOUND, codes.ARES_ENODATA):
             return [], NameProblem("name_unknown", "no host has that name")

@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -41,11 +42,11 @@ def echo() -> Iterator[Echo]:
 class Cable:
     """A phone that is plugged in, and what speaks to it."""
 
-    def __init__(self, key: AdbKey, packet_size: int = 512, **kind: object) -> None:
+    def __init__(self, key: AdbKey, packet_size: int = 512, **kind: Any) -> None:
         self.wire = UsbWire(packet_size)
         self.backend = FakeBackend(self.wire)
         self.key = key
-        self.adbd = Adbd(self.wire, **kind).start()  # type: ignore[arg-type]
+        self.adbd = Adbd(self.wire, **kind).start()
         self.sessions: list[AdbSession] = []
         self.news = 0
 

@@ -12,6 +12,7 @@ from services.traffic import SAMPLES
 from tests.fakes.services import PretendGateway
 from tests.tui.conftest import Console, OpenConsole
 from tui import formats
+from tui.screens.peers import PeersScreen
 from tui.widgets.history import MARK, History, marks, samples_a_column
 
 BARS = formats.UNICODE.bars[1:]
@@ -85,7 +86,9 @@ async def test_details_show_the_history_of_the_device_under_the_cursor(
     console: OpenConsole, size: tuple[int, int]
 ) -> None:
     async with console(section="peers", size=size) as opened:
-        assert opened.app.screen.current.peer.id == "p3"  # type: ignore[attr-defined]
+        screen = opened.app.screen
+        assert isinstance(screen, PeersScreen) and screen.current is not None
+        assert screen.current.peer is not None and screen.current.peer.id == "p3"
         assert opened.gateway.asked[-1]["traffic"]["peer"] == "p3"
         tablet = chart_line(opened, "↓")
         assert "Peak" in opened.text and "now" in opened.text
