@@ -8,13 +8,14 @@ a switch (`ingress_switch.py`), the table is deleted and loaded again.
 
 With `--against TREE`, an older checkout with its environment (run `./check tests/vshp` there
 once), the turns are two whole tunnels instead, this tree's and that one's, and each turn is a
-download of its own.
+load of its own, which can be uploads and several streams, too.
 
 Processor seconds per byte move less than throughput does on a machine that does other things,
 too. The answer is the ratio of on to off (this tree to that one), as the mean over the pairs of
 turns with its standard error, as the median, and over the quietest fifth of turns of either kind.
 
 Run: python -m benchmarks.ingress [--paths offload,plain] [--loads tcp,tcp6,udp] [--pairs 60]
+     python -m benchmarks.ingress --against TREE --loads up,up8,tcp,tcp8
 """
 
 from __future__ import annotations
@@ -44,11 +45,17 @@ UDP_PAYLOAD = 1200
 UDP_RATE = "250M"
 """Within what every machine carries: the load is the same for all turns."""
 LOADS = {
-    "tcp": (SERVER,),
-    "tcp6": (SERVER6,),
-    "udp": (SERVER, "-u", "-l", str(UDP_PAYLOAD), "-b", UDP_RATE),
+    "tcp": (SERVER, "-R"),
+    "tcp6": (SERVER6, "-R"),
+    "udp": (SERVER, "-R", "-u", "-l", str(UDP_PAYLOAD), "-b", UDP_RATE),
 }
-"""What iperf3's client is told, beside -R: all are downloads."""
+"""What iperf3's client is told."""
+WHOLE_LOADS = LOADS | {
+    "tcp8": (SERVER, "-R", "-P", "8"),
+    "up": (SERVER,),
+    "up8": (SERVER, "-P", "8"),
+}
+"""The same where two trees are compared, which can be by uploads, too."""
 WARM_UP = 3.0
 """Seconds that a download has to reach its rate."""
 SETTLE = 0.1
@@ -71,6 +78,10 @@ class Turn:
     gateway: float
 
 
+Turns = list[tuple[Turn, Turn]]
+"""Pairs: with, and without."""
+
+
 class Tunnel:
     """A client and its gateway in a world of their own, and what they use."""
 
@@ -79,10 +90,10 @@ class Tunnel:
         self._pids = (client.pid, gateway.pid)
         self._interface = f"{client.status()['interface']}:"
 
-    def download(self, load: str, seconds: float = 0) -> Process:
-        """Begin one. It ends by itself, if `seconds` says so."""
-        target, *options = LOADS[load]
-        argv = ["iperf3", "-c", target, "-R", "-t", str(seconds), *options]
+    def carry(self, load: str, seconds: float = 0) -> Process:
+        """Begin a load. It ends by itself, if `seconds` says so."""
+        target, *options = WHOLE_LOADS[load]
+        argv = ["iperf3", "-c", target, "-t", str(seconds), *options]
         return self.world.client.start(argv)
 
     def turn(self, seconds: float) -> Turn:
@@ -96,10 +107,11 @@ class Tunnel:
         return Turn(got * 8 / took, client / got, gateway / got)
 
     def _bytes(self) -> int:
-        """Received by the NIC so far."""
+        """Received and sent by the NIC so far."""
         table = Path(f"/proc/{self.client.pid}/net/dev").read_text()
         (line,) = (line for line in table.splitlines() if line.strip().startswith(self._interface))
-        return int(line.split(":")[1].split()[0])
+        words = line.split(":")[1].split()
+        return int(words[0]) + int(words[8])
 
 
 def cpu(pid: int) -> float:
@@ -152,7 +164,7 @@ def on_and_off(path: str, load: str, pairs: int, seconds: float) -> dict[str, An
     """One download, with the looks and without."""
     with tunnel(path, SwitchedClient) as one:
         looks = Looks(one.client)
-        download = one.download(load)
+        download = one.carry(load)
         time.sleep(WARM_UP)
         state = True
 
@@ -164,46 +176,61 @@ def on_and_off(path: str, load: str, pairs: int, seconds: float) -> dict[str, An
             time.sleep(SETTLE)
             return one.turn(seconds)
 
-        found = in_turns(turn, pairs)
+        found = summary(in_turns(turn, pairs))
         assert download.running(), download.tail()
         download.kill()
     return found
 
 
 def against(tree: Path, path: str, load: str, pairs: int, seconds: float) -> dict[str, Any]:
-    """Downloads by this tree and by that one."""
-    with tunnel(path) as this, tunnel(path, tree=tree) as that:
+    """Downloads or uploads by this tree and by that one.
 
-        def turn(ours: bool) -> Turn:
-            side = this if ours else that
-            download = side.download(load, seconds + 2 * AGAINST_SETTLE)
-            time.sleep(AGAINST_SETTLE)
-            try:
-                return side.turn(seconds)
-            finally:
-                download.popen.wait(30)
+    Of two tunnels side by side the one that was built first takes some hundredths more, whichever
+    it is: half of the pairs are taken with either first.
+    """
+    turns: Turns = []
+    for first in (PROJECT, tree):
+        second = tree if first is PROJECT else PROJECT
+        with tunnel(path, tree=first) as one, tunnel(path, tree=second) as two:
+            this, that = (one, two) if first is PROJECT else (two, one)
 
-        for each in (True, False):
-            turn(each)
-        return in_turns(turn, pairs)
+            def turn(ours: bool, this: Tunnel = this, that: Tunnel = that) -> Turn:
+                side = this if ours else that
+                process = side.carry(load, seconds + 2 * AGAINST_SETTLE)
+                time.sleep(AGAINST_SETTLE)
+                try:
+                    return side.turn(seconds)
+                finally:
+                    process.popen.wait(30)
+
+            for each in (True, False):
+                turn(each)
+            turns += in_turns(turn, pairs // 2)
+    return summary(turns)
 
 
-def in_turns(turn: Callable[[bool], Turn], pairs: int) -> dict[str, Any]:
+def in_turns(turn: Callable[[bool], Turn], pairs: int) -> Turns:
     """Pairs of turns, either order as likely as the other."""
-    ons, offs = [], []
+    taken: Turns = []
     for number in range(pairs):
         order = [True, False]
         random.shuffle(order)
         took = {on: turn(on) for on in order}
-        ons.append(took[True])
-        offs.append(took[False])
+        taken.append((took[True], took[False]))
         if number % 10 == 9:
             print(f"{number + 1} pairs", file=sys.stderr)
+    return taken
+
+
+def summary(turns: Turns) -> dict[str, Any]:
+    """What pairs of turns say."""
+    ons, offs = zip(*turns, strict=True)
     return {
         "mbit": round(statistics.median(each.bits for each in offs) / 1e6),
         "client_s_per_gb": round(statistics.median(each.client for each in offs) * 1e9, 3),
         "gateway_s_per_gb": round(statistics.median(each.gateway for each in offs) * 1e9, 3),
         "client": ratio([t.client for t in ons], [t.client for t in offs]),
+        "gateway": ratio([t.gateway for t in ons], [t.gateway for t in offs]),
         "both": ratio([t.client + t.gateway for t in ons], [t.client + t.gateway for t in offs]),
         # By the time of a bit, of which less is better, too.
         "throughput": ratio([1 / t.bits for t in offs], [1 / t.bits for t in ons]),
@@ -241,12 +268,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--paths", type=lambda text: names(text, list(PATHS)),
                         default=list(PATHS), help=f"of {', '.join(PATHS)}")  # fmt: skip
-    parser.add_argument("--loads", type=lambda text: names(text, list(LOADS)),
-                        default=list(LOADS), help=f"of {', '.join(LOADS)}")  # fmt: skip
+    parser.add_argument("--loads", type=lambda text: names(text, list(WHOLE_LOADS)),
+                        default=list(LOADS), help=f"of {', '.join(WHOLE_LOADS)}")  # fmt: skip
     parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=0.5, help="of a turn (default 0.5)")
     parser.add_argument("--against", type=Path, metavar="TREE", help="another checkout")
     options = parser.parse_args()
+    if not options.against and (odd := set(options.loads) - set(LOADS)):
+        parser.error(f"only with --against: {', '.join(sorted(odd))}")
     for path in options.paths:
         for load in options.loads:
             if options.against:
