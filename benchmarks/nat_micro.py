@@ -18,10 +18,10 @@ from typing import Any
 
 from gateway.nat.counters import Counters
 from gateway.nat.policy import EgressPolicy
-from gateway.nat.ports import READABLE, WRITABLE, ReadyHandler
 from gateway.nat.router import Nat, NatConfig, TunnelPeer
 from netstack.checksum import add, finish, pseudo_header
 from netstack.ip import PROTO_TCP, PROTO_UDP, pack_ip
+from splice.ports import READABLE, WRITABLE, ReadyHandler
 
 CLIENT = socket.inet_aton("10.9.0.2")
 GATEWAY = socket.inet_aton("10.9.0.1")

@@ -31,7 +31,6 @@ from gateway.link import Link, SessionLink
 from gateway.listeners import ListenError, spell
 from gateway.model import GatewayStore, PairingRequest, PeerDevice, Via, fingerprint
 from gateway.nat.counters import Counters
-from gateway.nat.flows import Flow
 from gateway.nat.limits import limits_for
 from gateway.nat.policy import EgressPolicy
 from gateway.nat.router import Nat, NatConfig, TunnelPeer
@@ -51,6 +50,7 @@ from gateway.wireguard_access import WireguardAccess
 from gateway.wireguard_diagnosis import Trouble
 from gateway.wireguard_offers import WireguardOffer
 from sealing.happenings import Event
+from splice.flow import Flow
 from vshp import events as ev
 from vshp.config import CloseReason
 from vshp.constants import MAX_ENDPOINTS, SECRET_LIFETIME

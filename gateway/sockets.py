@@ -25,15 +25,8 @@ from typing import Any, Protocol
 from eventloop.link_sockets import reset_on_close
 from eventloop.poller import EVERYTHING, Poller
 from gateway.model import VpnNetwork
-from gateway.nat.ports import (
-    URGENT,
-    Address,
-    DatagramSocket,
-    EchoSocket,
-    NetworkError,
-    ReadyHandler,
-    StreamSocket,
-)
+from gateway.nat.ports import Address, DatagramSocket, EchoSocket, NetworkError
+from splice.ports import URGENT, ReadyHandler, StreamSocket
 
 # Numbers of the Linux ABI that Python's socket module lacks.
 SO_RCVBUFFORCE = 33

@@ -19,10 +19,10 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
-from gateway.nat.flows import FlowInfo
 from gateway.rates import MIN_INTERVAL
 from services.control import methods as m
 from services.control import schema as s
+from splice.flow import FlowInfo
 
 SLICE = 200
 """Flows that are looked at in one go: a third of a millisecond."""
@@ -35,7 +35,7 @@ NameOf = Callable[[str, bytes], str]
 
 
 class OpenFlow(Protocol):
-    """What is read of a flow; `gateway.nat.flows.Flow` has it. Times are of the loop's clock."""
+    """What is read of a flow; `splice.flow.Flow` has it. Times are of the loop's clock."""
 
     id: int
     created: float

@@ -22,7 +22,10 @@ import secrets
 import socket
 from struct import Struct
 
-from gateway.dns.message import (
+from gateway.dns.relay import Done
+from gateway.dns.streams import MAX_ANSWER, StreamAttempt
+from gateway.vpn.detector import VpnDetector
+from netstack.dns import (
     HEADER_SIZE,
     Answer,
     MalformedMessage,
@@ -30,9 +33,6 @@ from gateway.dns.message import (
     parse_answer,
     whole_error,
 )
-from gateway.dns.relay import Done
-from gateway.dns.streams import MAX_ANSWER, StreamAttempt
-from gateway.vpn.detector import VpnDetector
 
 SOCKET = "/dev/socket/dnsproxyd"
 NETWORK_ID = 0

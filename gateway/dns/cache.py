@@ -23,7 +23,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from struct import Struct
 
-from gateway.dns.message import (
+from gateway.shares import Shares
+from netstack.dns import (
     EDNS_DO,
     FLAG_AA,
     FLAG_CD,
@@ -35,7 +36,6 @@ from gateway.dns.message import (
     edns_record,
     without_edns,
 )
-from gateway.shares import Shares
 
 MAX_ENTRIES = 10_000
 MAX_BYTES = 8 << 20

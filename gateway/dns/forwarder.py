@@ -40,7 +40,13 @@ from typing import Protocol
 from gateway.dns import android
 from gateway.dns.cache import MAX_BYTES, MAX_ENTRIES, Cache, Key
 from gateway.dns.limits import BURST, MAX_TOTAL, RATE, Limits
-from gateway.dns.message import (
+from gateway.dns.names import Names
+from gateway.dns.rebinding import Exemptions, Verdict, judge
+from gateway.dns.relay import Done, Relay
+from gateway.dns.upstreams import Server, Upstreams
+from gateway.shares import Shares
+from gateway.vpn.guard import EgressGuard
+from netstack.dns import (
     ADDRESS_SIZES,
     EDNS_DO,
     FILTERED,
@@ -69,12 +75,6 @@ from gateway.dns.message import (
     truncated_reply,
     without_additional,
 )
-from gateway.dns.names import Names
-from gateway.dns.rebinding import Exemptions, Verdict, judge
-from gateway.dns.relay import Done, Relay
-from gateway.dns.upstreams import Server, Upstreams
-from gateway.shares import Shares
-from gateway.vpn.guard import EgressGuard
 
 MIN_UDP = 512
 """What every asker takes over UDP (RFC 1035 4.2.1)."""

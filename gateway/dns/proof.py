@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from gateway.dns.message import (
+from netstack.dns import (
     FLAG_QR,
     FLAG_TC,
     HEADER_SIZE,

@@ -17,8 +17,8 @@ from enum import Enum
 from ipaddress import ip_network
 from struct import Struct
 
-from gateway.dns.message import TYPE_A, TYPE_AAAA, Answer
 from gateway.spellings import spelled_ipv4
+from netstack.dns import TYPE_A, TYPE_AAAA, Answer
 
 PRIVATE = tuple(
     (len(net.network_address.packed), int(net.network_address), int(net.netmask))

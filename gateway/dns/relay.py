@@ -39,7 +39,11 @@ import socket
 from collections.abc import Callable
 from enum import Enum
 
-from gateway.dns.message import (
+from gateway.dns.proof import Proof, examine, spelled
+from gateway.dns.streams import StreamAttempt, length_prefixed
+from gateway.dns.upstreams import NO_TCP_TIME, Health, Server, Upstreams
+from gateway.vpn.guard import EgressGuard
+from netstack.dns import (
     FORMERR,
     HEADER_SIZE,
     NOERROR,
@@ -52,10 +56,6 @@ from gateway.dns.message import (
     truncated_reply,
     whole_error,
 )
-from gateway.dns.proof import Proof, examine, spelled
-from gateway.dns.streams import StreamAttempt, length_prefixed
-from gateway.dns.upstreams import NO_TCP_TIME, Health, Server, Upstreams
-from gateway.vpn.guard import EgressGuard
 
 ATTEMPTS = (1.0, 1.5, 2.0, 2.0)
 """Seconds that each attempt has alone; the servers take turns."""

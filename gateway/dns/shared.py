@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.dns.forwarder import DnsForwarder, Reply
-from gateway.dns.message import REFUSED, error_reply
+from netstack.dns import REFUSED, error_reply
 
 
 class SharedResolver:

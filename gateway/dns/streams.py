@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from gateway.dns.message import MAX_MESSAGE
+from netstack.dns import MAX_MESSAGE
 
 READ_SIZE = 16_384
 MAX_ANSWER = MAX_MESSAGE + 16

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from gateway.nat import errors
 from gateway.nat.icmp import EchoSession
-from gateway.nat.outcomes import outcome_of
 from gateway.nat.shares import claim
 from gateway.nat.verdicts import barred
 from netstack import icmp
 from netstack.ip import IPV4_HEADER, IPV6_HEADER, PROTO_UDP, IpPacket, PacketError
+from splice.outcomes import outcome_of
 
 if TYPE_CHECKING:
     from gateway.nat.peer import Buffer, TunnelPeer

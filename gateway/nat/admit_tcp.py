@@ -17,6 +17,7 @@ from netstack.tcp_segment import ACK, RST, SYN, TcpSegment, parse_tcp
 
 if TYPE_CHECKING:
     from gateway.nat.peer import Buffer, TunnelPeer
+    from splice.splice import Splice
 
 DNS_IDLE_TIMEOUT = 30.0
 """Seconds of silence after which a DNS connection is closed (RFC 7766 6.2.3)."""
@@ -82,7 +83,7 @@ def _no_connection(
 
 def syn_in_time_wait(
     peer: TunnelPeer,
-    flow: TcpFlow,
+    flow: Splice,
     seg: TcpSegment,
     buf: Buffer,
     start: int,

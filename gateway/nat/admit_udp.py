@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gateway.nat import errors
-from gateway.nat.emission import BUFFER, emit_udp
-from gateway.nat.outcomes import outcome_of
 from gateway.nat.shares import claim
 from gateway.nat.udp import DNS_PORT, UdpMapping
 from gateway.nat.verdicts import barred
 from netstack import icmp
+from netstack.emission import BUFFER, emit_udp
 from netstack.ip import IpPacket, PacketError
 from netstack.udp import UdpDatagram, UdpPath, parse_udp, sum_ok
+from splice.outcomes import outcome_of
 
 if TYPE_CHECKING:
     from gateway.nat.peer import Buffer, TunnelPeer
@@ -81,7 +81,7 @@ def _open_mapping(
         code = outcome.code(ip.version)
         return peer.refuse(f"udp__{outcome.label}", ip.version, code, quote, now)
     peer.mappings[(ip.version, port)] = mapping
-    peer.nat.arm(mapping, mapping.due())
+    peer.timers.arm(mapping, mapping.due())
     return mapping
 
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.nat.flows import NEVER
 from gateway.nat.shares import PATIENCE, claim
+from splice.timers import NEVER
 
 if TYPE_CHECKING:
     from gateway.nat.peer import TunnelPeer
     from gateway.nat.tcp import TcpFlow
+    from splice.splice import Splice
 
 
 class Connects:
@@ -44,7 +45,7 @@ class Connects:
         self._peer.set_timer()
         return "tcp__syn__held"
 
-    def leave(self, flow: TcpFlow) -> None:
+    def leave(self, flow: Splice) -> None:
         """The flow is connected, or no more."""
         self.under_way.pop(flow.key, None)
         self.waiting.pop(flow.key, None)
@@ -57,7 +58,7 @@ class Connects:
             return NEVER
         peer = self._peer
         if len(self.under_way) < peer.limits.half_open_per_peer:
-            return peer.nat.now
+            return peer.timers.now
         return next(iter(self.under_way.values())).last_used + PATIENCE
 
     def handle_timer(self, now: float) -> None:

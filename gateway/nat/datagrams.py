@@ -13,9 +13,11 @@ from errno import EAGAIN, EMSGSIZE
 from typing import TYPE_CHECKING
 
 from gateway.nat import errors
-from gateway.nat.flows import NEVER, Flow
-from gateway.nat.outcomes import outcome_of
-from gateway.nat.ports import FAILED, ORIGIN_LOCAL, READABLE, NetworkError
+from gateway.nat.ports import ORIGIN_LOCAL, NetworkError
+from splice.flow import Flow
+from splice.outcomes import outcome_of
+from splice.ports import FAILED, READABLE
+from splice.timers import NEVER
 
 if TYPE_CHECKING:
     from gateway.nat.peer import TunnelPeer
@@ -29,6 +31,7 @@ class DatagramFlow(Flow):
 
     protocol: str
     """The first part of its counters' names."""
+    peer: TunnelPeer
     sock: DatagramSocket | EchoSocket | None
 
     def __init__(self, peer: TunnelPeer, client: bytes, port: int, now: float) -> None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gateway.nat.ports import PEER_CLOSED, READABLE, WRITABLE, DnsPort, ReadyHandler
+from gateway.nat.ports import DnsPort
+from splice.ports import PEER_CLOSED, READABLE, WRITABLE, ReadyHandler
 
 if TYPE_CHECKING:
     from gateway.nat.peer import TunnelPeer
@@ -140,7 +141,7 @@ class DnsStream:
     def _ask(self) -> None:
         wire = bytes(self._input[2:])
         self._input.clear()
-        place = self._peer.questions.take(self._peer.nat.now)
+        place = self._peer.questions.take(self._peer.timers.now)
         if place is None:
             self._peer.counts["dns__tcp__too_many"] += 1
             raise ConnectionResetError("too many questions")
@@ -168,7 +169,7 @@ class DnsStream:
 
     def _tell(self, mask: int) -> None:
         if self._handler is not None and not self._closed:
-            self._handler.ready(mask, self._peer.nat.now)
+            self._handler.ready(mask, self._peer.timers.now)
 
     def connect_error(self) -> int:
         return 0

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from gateway.nat import errors
 from gateway.nat.datagrams import DatagramFlow
-from gateway.nat.emission import BUFFER
-from gateway.nat.flows import NEVER, FlowInfo
 from gateway.nat.ports import EchoSocket
 from netstack.checksum import add, finish, pseudo_header
+from netstack.emission import BUFFER
 from netstack.icmp import ICMP_HEADER
 from netstack.ip import IPV4_HEADER, IPV6_HEADER, PROTO_ICMP, PROTO_ICMP6, pack_ip
+from splice.flow import FlowInfo
+from splice.timers import NEVER
 
 if TYPE_CHECKING:
     from gateway.nat.peer import TunnelPeer
@@ -60,7 +61,7 @@ class EchoSession(DatagramFlow):
         self.last_used = now
         self.from_tunnel_bytes += len(message) - ICMP_HEADER
         if self.timer == NEVER:
-            self.peer.nat.arm(self, now + TIMEOUT)
+            self.peer.timers.arm(self, now + TIMEOUT)
         address = self._hosts.get(host)
         if address is None:
             if len(self._hosts) >= MAX_HOSTS:

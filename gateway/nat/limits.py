@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from splice.limits import LinkLimits
+
 RESERVED_DESCRIPTORS = 128
 """Kept for listeners, links, DNS, the store and the control socket."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(LinkLimits):
     """See `limits_for`; the defaults suit the common RLIMIT_NOFILE of 32768."""
 
     flows: int = 30_000
@@ -30,14 +32,6 @@ class Limits:
     """Ping identifiers in use. The longest idle gives way."""
     remotes_per_mapping: int = 4_096
     """Destinations remembered of one UDP mapping; the oldest gives way."""
-    receive_window_per_peer: int = 2 * 1024 * 1024
-    """Sum of the receive windows of a peer's uploading flows: the queue of an upload."""
-    receive_window_min: int = 64 * 1024
-    receive_window_max: int = 1024 * 1024
-    backlog_per_peer: int = 8 * 1024 * 1024
-    """Bytes from the client that sockets have not taken, beyond which windows shrink."""
-    unacknowledged_per_peer: int = 32 * 1024 * 1024
-    """Bytes sent to the client and not acknowledged, beyond which no socket is read."""
     icmp_errors_per_second: int = 1_000
     """ICMP errors and resets toward one peer (RFC 1812 4.3.2.8)."""
     dns_per_peer: int = 256

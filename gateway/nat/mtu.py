@@ -22,10 +22,6 @@ from __future__ import annotations
 
 from enum import Enum
 
-from netstack.ip import IPV4_HEADER, IPV6_HEADER
-
-TCP_HEADER = 20
-
 BASE_PLPMTU = 1200
 """RFC 8899 5.1.2: recommended for UDP over IPv4 and IPv6 alike."""
 MIN_PLPMTU = 512
@@ -41,11 +37,6 @@ CONFIRM_TIMER = 30.0
 traffic does not confirm the size by itself calls `confirm` (RFC 8899 5.1.1)."""
 SEARCH_STEP = 16
 """A search ends when what is left is narrower than this."""
-
-
-def mss_for(mtu: int, version: int) -> int:
-    """The MSS to advertise on a link of this MTU (RFC 9293 3.7.1, RFC 6691)."""
-    return mtu - TCP_HEADER - (IPV4_HEADER if version == 4 else IPV6_HEADER)
 
 
 class Search(Enum):

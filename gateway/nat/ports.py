@@ -3,12 +3,8 @@
 The NAT is pure. It orders sockets through `Outward` and is told of their
 readiness through `ReadyHandler.ready`; `gateway/sockets.py` does that with
 the kernel's sockets, `tests/fakes/outward.py` in memory, `gateway/nat/dns.py`
-offers the resolver as a stream of the same shape.
-
-Readiness is edge-triggered and a hint: a handler keeps its own flags, acts,
-and believes only what the call then returns. Calls that would block raise
-`BlockingIOError`; every other failure is an `OSError` whose `errno` says why
-(`gateway/nat/outcomes.py` maps it to what the client is told).
+offers the resolver as a stream of the same shape. `splice/ports.py` has the
+stream, and what holds for readiness and errors of all of them.
 """
 
 from __future__ import annotations
@@ -17,18 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-READABLE = 0x001
-"""There is something to receive, or the end of the stream. The bits are those of epoll."""
-URGENT = 0x002
-"""The far side has sent an urgent byte, which has not been received yet."""
-WRITABLE = 0x004
-"""There is room to send, or the connect has finished."""
-FAILED = 0x008
-"""An error is pending, on the socket or on its error queue."""
-HUNG_UP = 0x010
-"""Both directions are shut."""
-PEER_CLOSED = 0x2000
-"""The far side has sent its FIN: a short read does not mean that there is no more."""
+from splice.ports import ReadyHandler, StreamSocket
 
 ORIGIN_LOCAL = 1
 ORIGIN_ICMP = 2
@@ -36,13 +21,6 @@ ORIGIN_ICMP6 = 3
 
 Address = Any
 """A destination as the socket layer wants it; hashable; made by `address`, good to cache."""
-
-
-class ReadyHandler(Protocol):
-    """What the NAT gives with every socket it orders: the flow itself."""
-
-    def ready(self, mask: int, now: float) -> None:
-        """The bits above, since the last call. Must not raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,48 +40,6 @@ class NetworkError:
     port: int
     payload: bytes
     """What is left of it: the UDP payload, or the ICMP message, perhaps cut short."""
-
-
-class StreamSocket(Protocol):
-    """A TCP connection toward the Internet host, non-blocking."""
-
-    def recv_into(self, buffer: Any, nbytes: int = 0, /) -> int:
-        """Fill `buffer`; 0 is the end of the stream."""
-
-    def send(self, data: Any, /) -> int:
-        """Take as much of `data` as there is room for."""
-
-    def urgent_ahead(self) -> int | None:
-        """How many bytes are to be received before the urgent one, after URGENT was told.
-
-        None while that is not known, as they have not all come or are very many. A read ends
-        before the urgent byte, and so may be shorter than what there is.
-        """
-
-    def send_urgent(self, data: Any, /) -> int:
-        """Take one byte, as urgent data."""
-
-    def connect_error(self) -> int:
-        """The outcome of the connect once the socket is writable: 0, or an errno."""
-
-    def keep_alive(self, idle: int) -> None:
-        """Probe the host after `idle` seconds of silence: ETIMEDOUT if it does not answer."""
-
-    def shutdown_write(self) -> None:
-        """Send FIN after what was sent."""
-
-    def close(self) -> None:
-        """Let go of the socket: what was sent still goes out. The handler hears no more."""
-
-    def abort(self) -> None:
-        """Reset the connection (RST) and let go of the socket."""
-
-    def local(self) -> tuple[bytes, int] | None:
-        """The local address and port it leaves by, when known."""
-
-    @property
-    def device(self) -> str | None:
-        """The interface that it is tied to."""
 
 
 class DatagramSocket(Protocol):

@@ -5,23 +5,16 @@ each packet, `end_batch` after each read of the link, and `pull` when the link
 has room; sockets call their flows' `ready`. All of it happens in one thread,
 no call blocks, time comes as a parameter.
 
-Timers are one heap for everything that has a deadline. Deadlines mostly move
-later, which costs nothing here: an entry stays where it is, and when it fires
-the flow is asked anew. Only an earlier deadline makes another entry; what is
-stale is skipped, and thrown out when it becomes the greater part.
+Clients and flows share one heap of timers (`splice/timers.py`).
 """
 
 from __future__ import annotations
 
-import heapq
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from gateway.nat.counters import Counters
-from gateway.nat.emission import BUFFER
-from gateway.nat.flows import NEVER, Flow, FlowInfo
 from gateway.nat.limits import Limits
 from gateway.nat.peer import TunnelPeer
 from gateway.nat.policy import EgressPolicy
@@ -29,15 +22,13 @@ from gateway.nat.ports import DnsPort, Outward
 from gateway.nat.shares import LITTLE
 from gateway.nat.tcp import TcpFlow
 from gateway.nat.udp import UdpMapping
+from netstack.emission import BUFFER
 from netstack.out import PacketOut
 from netstack.tcp_segment import TcpSegment
+from splice.flow import Flow, FlowInfo
+from splice.timers import Timers
 
 __all__ = ["FlowInfo", "Nat", "NatConfig", "TunnelPeer"]
-
-HEAP_SLACK = 256
-"""Stale timer entries that are tolerated, besides as many as there are good ones."""
-RETRY = 0.001
-"""A deadline that has passed and was not moved is looked at again after so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +38,6 @@ class NatConfig:
     limits: Limits = field(default_factory=Limits)
     address_dependent_filtering: bool = True
     """UDP: take datagrams only from hosts that the client has sent to (RFC 4787 5)."""
-
-
-class Timed(Protocol):
-    """What may be in the timer heap."""
-
-    timer: float
-
-    def due(self) -> float: ...
-
-    def handle_timer(self, now: float) -> None: ...
 
 
 def _nobody(_peer: TunnelPeer) -> None:
@@ -85,8 +66,7 @@ class Nat:
         self.policy = policy
         self.counters = counters
         self.on_output = _nobody
-        self.now = 0.0
-        """The time of the call that is going on, for callbacks that are not told."""
+        self.timers = Timers()
         self.peers: dict[str, TunnelPeer] = {}
         self.sockets = 0
         """Open sockets of all peers."""
@@ -99,9 +79,6 @@ class Nat:
         self._ident = int.from_bytes(random_bytes(4), "big")
         self._flow_id = 0
         self._available = [True, True]
-        self._heap: list[tuple[float, int, Timed]] = []
-        self._heap_bound = HEAP_SLACK
-        self._armed = 0
 
     # Peers.
 
@@ -120,7 +97,7 @@ class Nat:
         """A client with a lease. `reliable`: its link is a stream. The id must be new."""
         if peer_id in self.peers:
             raise ValueError(f"peer {peer_id} is there already")
-        self.now = now
+        self.timers.now = now
         peer = TunnelPeer(
             self, peer_id, ipv4, ipv6, gateway_ipv4, gateway_ipv6, mtu, out, reliable, now
         )
@@ -129,7 +106,7 @@ class Nat:
 
     def remove_peer(self, peer: TunnelPeer, now: float) -> None:
         """Close its flows: not a word to the client, RST to the hosts."""
-        self.now = now
+        self.timers.now = now
         if self.peers.get(peer.id) is peer:
             del self.peers[peer.id]
         peer.close_all(now)
@@ -154,7 +131,7 @@ class Nat:
 
     def close_flows(self, reason: str, now: float, v4: bool = True, v6: bool = True) -> None:
         """The VPN is lost: RST to clients' TCP, all sockets closed. `reason` names a counter."""
-        self.now = now
+        self.timers.now = now
         for peer in list(self.peers.values()):
             for flow in peer.all_flows():
                 if (flow.version == 4 and v4) or (flow.version == 6 and v6):
@@ -164,7 +141,7 @@ class Nat:
 
     def close_flow(self, flow_id: int, now: float) -> bool:
         """Close one flow by the owner's wish; False if there is none of that id."""
-        self.now = now
+        self.timers.now = now
         for peer in self.peers.values():
             for flow in peer.all_flows():
                 if flow.id == flow_id:
@@ -176,7 +153,7 @@ class Nat:
 
     def policy_changed(self, now: float) -> None:
         """The policy's networks were replaced: close what it refuses now."""
-        self.now = now
+        self.timers.now = now
         verdict = self.policy.verdict
         for peer in list(self.peers.values()):
             own = (peer.gateway_ipv4, peer.gateway_ipv6)
@@ -190,42 +167,13 @@ class Nat:
 
     # Timers.
 
-    def arm(self, flow: Timed, when: float) -> None:
-        """Have `flow.handle_timer` called at `when`, which is earlier than what it has now."""
-        if when == NEVER:
-            return
-        flow.timer = when
-        self._armed += 1
-        heapq.heappush(self._heap, (when, self._armed, flow))
-        if len(self._heap) > self._heap_bound:
-            # In place, as `handle_timer` may be at work on it.
-            self._heap[:] = [entry for entry in self._heap if entry[2].timer == entry[0]]
-            heapq.heapify(self._heap)
-            self._heap_bound = HEAP_SLACK + 2 * len(self._heap)
-
     def get_timer(self) -> float | None:
         """When `handle_timer` wants to be called next; it may have moved earlier by any call."""
-        heap = self._heap
-        while heap:
-            when, _, flow = heap[0]
-            if flow.timer == when:
-                return when
-            heapq.heappop(heap)
-        return None
+        return self.timers.get_timer()
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
-        self.now = now
-        heap = self._heap
-        while heap and heap[0][0] <= now:
-            when, _, flow = heapq.heappop(heap)
-            if flow.timer != when:
-                continue
-            flow.timer = NEVER
-            flow.handle_timer(now)
-            due = flow.due()
-            if due < flow.timer:
-                self.arm(flow, max(due, now + RETRY))
+        self.timers.handle_timer(now)
         for peer in self.peers.values():
             # What was sent again, say, is on no link yet.
             peer.end_batch(now)

@@ -23,8 +23,8 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.nat.flows import Flow
     from gateway.nat.peer import TunnelPeer
+    from splice.flow import Flow
 
 LITTLE = 32
 """Sockets below which a client may draw on the reserve, and which each client may have however

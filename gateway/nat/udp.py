@@ -32,11 +32,12 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.nat import errors
 from gateway.nat.datagrams import DatagramFlow
-from gateway.nat.emission import BUFFER, emit_udp
-from gateway.nat.flows import NEVER, FlowInfo
 from gateway.nat.ports import Address, DatagramSocket
+from netstack.emission import BUFFER, emit_udp
 from netstack.ip import DEFAULT_TTL
 from netstack.udp import UdpPath
+from splice.flow import FlowInfo
+from splice.timers import NEVER
 
 if TYPE_CHECKING:
     from gateway.nat.peer import TunnelPeer
@@ -207,7 +208,7 @@ class UdpMapping(DatagramFlow):
         self.flush(now)
         due = self.due()
         if due < self.timer:
-            self.peer.nat.arm(self, due)
+            self.peer.timers.arm(self, due)
 
     def flush(self, now: float) -> None:
         """Send what is gathered."""
@@ -261,7 +262,7 @@ class UdpMapping(DatagramFlow):
         self.peer.counts[self._send_one(remote, data, ttl, now)] += 1
         due = self.due()
         if due < self.timer:
-            self.peer.nat.arm(self, due)
+            self.peer.timers.arm(self, due)
 
     def _send_one(self, remote: Remote, data: Any, ttl: int, now: float) -> str:
         """Send a datagram; returns what became of it, a counter's name."""

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
 
+from netstack.ip import IPV4_HEADER, IPV6_HEADER
+
+TCP_HEADER = 20
+
 
 class CloseReason(Enum):
     """Why a connection ended; the value is its name in counters and at the console."""
@@ -54,6 +58,11 @@ class TcpUser(Protocol):
 
         It is called from within `abort` and `refuse`, too.
         """
+
+
+def mss_for(mtu: int, version: int) -> int:
+    """The MSS to advertise on a link of this MTU (RFC 9293 3.7.1, RFC 6691)."""
+    return mtu - TCP_HEADER - (IPV4_HEADER if version == 4 else IPV6_HEADER)
 
 
 def _ignore(_name: str) -> None:

@@ -14,15 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.nat.ports import (
-    FAILED,
-    PEER_CLOSED,
-    READABLE,
-    URGENT,
-    WRITABLE,
-    NetworkError,
-    ReadyHandler,
-)
+from gateway.nat.ports import NetworkError
+from splice.ports import FAILED, PEER_CLOSED, READABLE, URGENT, WRITABLE, ReadyHandler
 
 
 def failure(number: int) -> OSError:

@@ -17,16 +17,9 @@ import pytest
 
 from eventloop.poller import Poller
 from gateway.model import VpnNetwork, VpnState
-from gateway.nat.ports import (
-    FAILED,
-    ORIGIN_ICMP,
-    ORIGIN_LOCAL,
-    PEER_CLOSED,
-    READABLE,
-    URGENT,
-    WRITABLE,
-)
+from gateway.nat.ports import ORIGIN_ICMP, ORIGIN_LOCAL
 from gateway.sockets import PROBE_INTERVAL, SIOCATMARK, Sockets
+from splice.ports import FAILED, PEER_CLOSED, READABLE, URGENT, WRITABLE
 
 CLONE_NEWNET = 0x40000000
 LOOPBACK = {4: socket.inet_aton("127.0.0.1"), 6: socket.inet_pton(socket.AF_INET6, "::1")}

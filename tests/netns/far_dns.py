@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.gateway.dns import wires
+from tests.netstack import wires
 
 TRUTH = "192.0.2.1"
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.gateway.dns import wires
 from tests.gateway.dns.test_dig import LONG, TYPES
 from tests.netns import dns_load
 from tests.netns.conftest import opened
@@ -20,6 +19,7 @@ from tests.netns.far_dns import TRUTH
 from tests.netns.processes import wait_for
 from tests.netns.product import PORT, Client, Gateway
 from tests.netns.world import GATEWAY_VPN, SERVER_OTHER, World
+from tests.netstack import wires
 
 FORGED = "203.0.113.66"
 ATTACK_MILLISECONDS = 2500

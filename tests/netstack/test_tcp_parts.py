@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from netstack.tcp.bbr import Bbr
 from netstack.tcp.buffers import CAPACITY, SendBufferPool
+from netstack.tcp.config import mss_for
 from netstack.tcp.constants import MASK, MAX_REASSEMBLY_BLOCKS
 from netstack.tcp.cubic import Cubic
 from netstack.tcp.ranges import RangeSet
@@ -342,3 +343,8 @@ def test_the_pool_is_bounded() -> None:
 )
 def test_window_shift(largest: int, shift: int) -> None:
     assert window_shift(largest) == shift
+
+
+def test_mss_leaves_room_for_both_headers() -> None:
+    assert mss_for(1500, 4) == 1460
+    assert mss_for(1500, 6) == 1440

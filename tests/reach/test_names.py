@@ -14,7 +14,7 @@ import pytest
 
 from reach import names
 from reach.names import MAX_ADDRESSES, MAX_QUESTIONS, NameProblem
-from tests.gateway.dns.wires import AAAA, A, question, record, reply
+from tests.netstack.wires import AAAA, A, question, record, reply
 
 pytest.importorskip("aiodns")
 

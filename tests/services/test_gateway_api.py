@@ -11,7 +11,6 @@ import pytest
 
 from gateway.gateway import Gateway
 from gateway.model import PeerDevice
-from gateway.nat.flows import FlowInfo
 from gateway.peers import NoSuchPeer
 from services.config import Config
 from services.control import words
@@ -24,6 +23,7 @@ from services.gateway_api import GatewayApi
 from services.logs import Ring
 from services.settings import Settings
 from services.wake import WakeLock
+from splice.flow import FlowInfo
 
 TV = PeerDevice(b"\x01" * 32, "Living-room TV", "linux", 0.0, 0.0)
 LAPTOP = PeerDevice(b"\x02" * 32, "Laptop", "linux", 0.0, 0.0)

@@ -15,9 +15,9 @@ from gateway.dns.android import MAX_QUERY, NetdRelay, framing
 from gateway.dns.forwarder import DnsForwarder
 from gateway.vpn.detector import VpnDetector
 from gateway.vpn.guard import EgressGuard
-from tests.gateway.dns import wires
 from tests.gateway.dns.world import NO_VPN, VPN
 from tests.gateway.vpn.fakes import ScriptedSource
+from tests.netstack import wires
 
 Answer = Callable[[bytes], bytes]
 

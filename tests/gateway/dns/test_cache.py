@@ -6,8 +6,8 @@ import struct
 
 from gateway.dns.cache import ENTRY_OVERHEAD, MAX_NEGATIVE_TTL, MAX_TTL, Cache, Key
 from gateway.dns.forwarder import cache_key
-from gateway.dns.message import parse_answer, parse_query
-from tests.gateway.dns import wires
+from netstack.dns import parse_answer, parse_query
+from tests.netstack import wires
 
 
 def put(cache: Cache, asked: bytes, answer: bytes, now: float = 0.0) -> bool:

@@ -16,9 +16,9 @@ from gateway.vpn.detector import VpnDetector
 from gateway.vpn.guard import EgressGuard
 from tests.fakes.ports import free_port
 from tests.fakes.waiting import settle
-from tests.gateway.dns.wires import name
 from tests.gateway.dns.world import World, world
 from tests.gateway.vpn.namespace import Capture, Tunnel, Uplink, fresh_namespace, needs_namespaces
+from tests.netstack.wires import name
 
 pytestmark = pytest.mark.skipif(
     shutil.which("dnsmasq") is None or shutil.which("dig") is None,

@@ -10,8 +10,8 @@ import pytest
 from gateway.dns import relay
 from gateway.dns.forwarder import DnsConfig
 from gateway.dns.limits import MAX_OUTSTANDING, MAX_TOTAL
-from tests.gateway.dns import wires
 from tests.gateway.dns.world import NO_VPN, VPN, world
+from tests.netstack import wires
 
 HIT = "dns__query__hit"
 

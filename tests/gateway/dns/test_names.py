@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gateway.dns.forwarder import DnsConfig
 from gateway.dns.names import Names
-from tests.gateway.dns import wires
 from tests.gateway.dns.world import world
+from tests.netstack import wires
 
 FOUR, OTHER = bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2])
 SIX = b"\x20\x01\x0d\xb8" + bytes(11) + b"\x01"

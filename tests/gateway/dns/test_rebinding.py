@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dns.forwarder import DnsConfig
-from gateway.dns.message import MalformedMessage, parse_answer
 from gateway.dns.rebinding import Exemptions, Verdict, is_private, judge, parse_name
-from tests.gateway.dns import wires
+from netstack.dns import MalformedMessage, parse_answer
 from tests.gateway.dns.world import Script, world
+from tests.netstack import wires
 
 PUBLIC_NAME = "rebind.attacker.com"
 PRIVATE = """

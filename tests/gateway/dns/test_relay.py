@@ -9,8 +9,8 @@ from gateway.dns.forwarder import DnsConfig, DnsForwarder
 from gateway.dns.relay import MAX_JUNK
 from gateway.dns.upstreams import CASE_PROOFS, Server
 from tests.fakes.waiting import settle
-from tests.gateway.dns import wires
 from tests.gateway.dns.world import NO_VPN, Script, world
+from tests.netstack import wires
 
 FORGED = [wires.record(wires.A, bytes([6, 6, 6, 6]), 86400)]
 TRUE = bytes([192, 0, 2, 1])

@@ -14,8 +14,8 @@ from collections.abc import Callable
 import pytest
 
 from gateway.dns.upstreams import CASE_PROOFS
-from tests.gateway.dns import wires
 from tests.gateway.dns.world import Script, world
+from tests.netstack import wires
 
 FORGED = [wires.record(wires.A, bytes([6, 6, 6, 6]), 86400)]
 AT_ONCE = 3.0

@@ -7,8 +7,8 @@ import errno
 import pytest
 from scapy.layers.inet import TCP
 
-from gateway.nat.tcp import HALF_CLOSED_IDLE, LONGEST_IDLE
 from netstack.tcp.constants import GARBAGE_SILENCE
+from splice.splice import HALF_CLOSED_IDLE, LONGEST_IDLE
 from tests.gateway.nat.world import Client, World
 
 

@@ -12,7 +12,6 @@ from gateway.nat.mtu import (
     SEARCH_STEP,
     PathMtu,
     Search,
-    mss_for,
 )
 
 
@@ -31,11 +30,6 @@ def drive(search: PathMtu, path: int, now: float, until: float) -> tuple[int, fl
             search.acknowledged(size, now + 0.05)
         now += 0.05
     return probes, now
-
-
-def test_mss_leaves_room_for_both_headers() -> None:
-    assert mss_for(1500, 4) == 1460
-    assert mss_for(1500, 6) == 1440
 
 
 @pytest.mark.parametrize("path", [1200, 1201, 1280, 1399, 1420, 1472])

@@ -9,9 +9,9 @@ from scapy.layers.inet import ICMP, TCP, TCPerror
 from scapy.layers.inet6 import ICMPv6DestUnreach
 
 from gateway.nat.limits import Limits
-from gateway.nat.peer import ACK_DELAY
 from gateway.nat.shares import OWN_IDLE, PATIENCE
-from gateway.nat.tcp import DRAIN_TIMEOUT
+from splice.peer import ACK_DELAY
+from splice.splice import DRAIN_TIMEOUT
 from tests.gateway.nat.world import CLIENT4, GATEWAY4, GATEWAY6, Client, World, packed
 
 VERSIONS = pytest.mark.parametrize("version", [4, 6])

@@ -1,23 +1,27 @@
-"""Packets toward a client that are made here: UDP in bulk, and fragments."""
+"""Packets that are made here and emitted whole: UDP in bulk, and fragments."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from netstack.fragments import cut
 from netstack.ip import IPV4_HEADER, IPV6_HEADER, PROTO_FRAGMENT, pack_ipv4
 from netstack.out import GSO_UDP_L4, HEADROOM, PacketOut
 from netstack.udp import CSUM_OFFSET, UDP_HEADER, UdpPath
 
-if TYPE_CHECKING:
-    from gateway.nat.peer import TunnelPeer
-
 BUFFER = HEADROOM + IPV6_HEADER + UDP_HEADER
 """Where payload begins in a buffer of ours: behind the headroom and the longest header."""
 
 
+class Emitter(Protocol):
+    """What takes packets of any size."""
+
+    def emit(self, packet: bytearray) -> None:
+        """Emit a whole packet, in fragments if it exceeds the MTU."""
+
+
 def emit_udp(
-    peer: TunnelPeer,
+    peer: Emitter,
     out: PacketOut,
     path: UdpPath,
     buf: bytearray,

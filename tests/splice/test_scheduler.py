@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from gateway.nat.scheduler import QUANTUM, FairQueue, Member
+from splice.scheduler import QUANTUM, FairQueue, Member
 
 
 def members(queue: FairQueue, count: int) -> list[Member]:

@@ -1,7 +1,7 @@
-"""How much a client's uploads may have on the way: receive windows out of one budget.
+"""How much may be on its way to the sockets: receive windows out of one budget.
 
 A window larger than what the socket behind it drains only builds a queue in
-the gateway; the sum of the windows of a client's uploading flows is therefore
+memory; the sum of the windows of a peer's uploading flows is therefore
 held near one budget, about what a fast link needs, and split evenly. Flows
 that do not upload keep the small window of their beginning. TCP never takes a
 window back (RFC 9293 3.8.6), so a shrinking share comes into force as bytes
@@ -12,22 +12,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.nat.flows import NEVER
+from splice.timers import NEVER
 
 if TYPE_CHECKING:
-    from gateway.nat.limits import Limits
-    from gateway.nat.tcp import TcpFlow
+    from splice.limits import LinkLimits
+    from splice.splice import Splice
 
 PROBATION = 32 * 1024
-"""Bytes that the far socket has taken within a period, which make a flow one that uploads. What
+"""Bytes that the socket has taken within a period, which make a flow one that uploads. What
 only waits for a slow host does not count: a wider window would only lengthen its queue."""
 PERIOD = 1.0
 """Seconds after which it must have shown so again."""
 FLOOR = 4 * 1024
-"""The least first window, when a client has very many connections."""
+"""The least first window, when a peer has very many connections."""
 
 
-def first_window(limits: Limits, connections: int) -> int:
+def first_window(limits: LinkLimits, connections: int) -> int:
     """The window of a new connection; the sum over all stays in the order of the backlog."""
     return min(
         limits.receive_window_min,
@@ -36,20 +36,20 @@ def first_window(limits: Limits, connections: int) -> int:
 
 
 class WindowBudget:
-    """The uploading flows of one client."""
+    """The uploading flows of one peer."""
 
     __slots__ = ("_flows", "_limits", "_next", "_share")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: LinkLimits) -> None:
         self._limits = limits
-        self._flows: dict[TcpFlow, None] = {}
+        self._flows: dict[Splice, None] = {}
         self._share = limits.receive_window_max
         self._next = NEVER
 
     def __len__(self) -> int:
         return len(self._flows)
 
-    def admit(self, flow: TcpFlow, now: float) -> None:
+    def admit(self, flow: Splice, now: float) -> None:
         """Count `flow` in: it has passed on PROBATION bytes."""
         flow.uploading = True
         self._flows[flow] = None
@@ -58,7 +58,7 @@ class WindowBudget:
         if self._next == NEVER:
             self._next = now + PERIOD
 
-    def forget(self, flow: TcpFlow) -> None:
+    def forget(self, flow: Splice) -> None:
         if self._flows.pop(flow, flow) is None:
             self._redistribute()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.nat.pace import LEAST, TARGET, QueuePace
+from splice.pace import LEAST, TARGET, QueuePace
 
 CAPACITY = 128 * 1024
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.dns.message import (
+from netstack.dns import (
     MalformedMessage,
     error_reply,
     name_text,
@@ -17,7 +17,7 @@ from gateway.dns.message import (
     parse_query,
     truncated_reply,
 )
-from tests.gateway.dns import wires
+from tests.netstack import wires
 
 QUESTION = wires.question("www.Example.test", 28, edns=wires.opt(1400, do=True))
 ANSWER = wires.reply(

@@ -1,16 +1,16 @@
-"""What every kind of flow is to the NAT: an owner of one socket, with a timer and a turn.
+"""What every kind of flow is to its link: an owner of one socket, with a timer and a turn.
 
 Life of a flow, whatever its kind:
 
-    created     by a packet from the tunnel, which passed policy and bounds;
-                it may fail to open its socket and is then never in a table
-    open        in its peer's table and in `Nat.open_flows`, with a socket unless
+    created     for a packet from the tunnel, or for who asks to reach a host
+                through it; it may fail to open and is then never in a table
+    open        in its peer's table, with a socket unless
                 it still waits for one or needs none any more; may be in the
                 peer's fair queue (`Member`) and in the timer heap (`timer`)
     closed      no socket, in no table, in no queue; a stale
                 entry in the timer heap is skipped when its time comes
 
-Only the flow's own class moves it; the peer and the NAT call `ready`,
+Only the flow's own class moves it; others call `ready`,
 `pull_some`, `handle_timer`, `settle`, `shut`.
 """
 
@@ -19,18 +19,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.nat.scheduler import Member
+from splice.scheduler import Member
+from splice.timers import NEVER
 
 if TYPE_CHECKING:
-    from gateway.nat.peer import TunnelPeer
     from netstack.out import PacketOut
-
-NEVER = float("inf")
+    from splice.peer import LinkPeer
 
 
 @dataclass(frozen=True, slots=True)
 class FlowInfo:
-    """A snapshot of a flow. Addresses are 4 or 16 bytes; times are of the NAT's clock."""
+    """A snapshot of a flow. Addresses are 4 or 16 bytes; times are of the flows' clock."""
 
     id: int
     peer_id: str
@@ -63,15 +62,18 @@ class Flow(Member):
         "version",
     )
 
-    def __init__(self, peer: TunnelPeer, version: int, now: float) -> None:
+    peer: LinkPeer
+    """Whom it shares the link with the flows of."""
+
+    def __init__(self, peer: LinkPeer, version: int, now: float) -> None:
         Member.__init__(self)
         self.peer = peer
         self.version = version
-        self.id = peer.nat.next_flow_id()
+        self.id = peer.next_flow_id()
         self.created = now
         self.last_used = now
         self.timer = NEVER
-        """The earliest entry in the NAT's timer heap; NEVER when there is none."""
+        """The earliest entry in the timer heap; NEVER when there is none."""
         self.from_tunnel_bytes = 0
         self.to_tunnel_bytes = 0
 

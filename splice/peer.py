@@ -1,0 +1,326 @@
+"""Whom a link leads to, as the flows over it see it: their queue, their sums, their turns.
+
+All flows of one link share its room. What the link can take now is `room` of
+`out`; `pull` fills that from readable sockets, in the fair order of `queue`, and
+no further than `pace` allows, so that what is queued stays short. Receive
+windows come out of one budget; so do the bytes that are not acknowledged.
+
+What a batch of packets from the tunnel leaves to do (joined pieces, ACKs) is
+done at its end. Packets are told apart and judged by the subclass.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from netstack.emission import emit_fragments
+from netstack.out import PacketOut
+from netstack.tcp.buffers import CAPACITY, SendBufferPool
+from netstack.tcp.config import TcpConfig, mss_for
+from splice.flow import Flow
+from splice.limits import LinkLimits
+from splice.pace import QueuePace
+from splice.scheduler import FairQueue
+from splice.splice import Splice
+from splice.timers import NEVER, Timers
+from splice.windows import WindowBudget, first_window
+
+ACK_DELAY = 0.002
+"""Seconds that an ACK with no other news waits for an answer to travel with: a host nearby has
+answered by then, and a client notices nothing (RFC 9293 section 3.8.6.3 allows half a second)."""
+MAX_READS = 256
+"""Socket reads in one `pull`, so that reads that give nothing to send cannot hold the loop."""
+FREE_BUFFERS = 16
+"""Send buffers of 64 KiB that a peer keeps for its next reads."""
+
+
+class LinkPeer:
+    """The other end of a link, and the flows that share the way to it.
+
+    A subclass says how it is told of output (`wake`), numbers its flows and fragments, and tells
+    packets from the tunnel apart.
+    """
+
+    __slots__ = (
+        "_dirty",
+        "_pace",
+        "_tcp_configs",
+        "backlog_bytes",
+        "batch",
+        "buffers",
+        "counts",
+        "draining",
+        "held",
+        "held_until",
+        "id",
+        "in_flight",
+        "limits",
+        "mtu",
+        "out",
+        "queue",
+        "read_size",
+        "reliable",
+        "removed",
+        "resending",
+        "sockets",
+        "tcp",
+        "timer",
+        "timers",
+        "to_tunnel_bytes",
+        "windows",
+    )
+
+    limits: LinkLimits
+
+    def __init__(
+        self,
+        peer_id: str,
+        timers: Timers,
+        counts: defaultdict[str, int],
+        limits: LinkLimits,
+        mtu: int,
+        out: PacketOut | None,
+        reliable: bool,
+    ) -> None:
+        self.id = peer_id
+        self.timers = timers
+        self.counts = counts
+        self.limits = limits
+        self.mtu = mtu
+        self.out = out
+        self.reliable = reliable
+        """Whether the link neither loses nor reorders (a stream)."""
+        self.removed = False
+        self.to_tunnel_bytes = 0
+        """Payload bytes that went into the tunnel."""
+        self.tcp: dict[bytes, Splice] = {}
+        """Connections by their key."""
+        self.draining: set[Splice] = set()
+        self.queue = FairQueue()
+        self.buffers = SendBufferPool(FREE_BUFFERS)
+        self.windows = WindowBudget(limits)
+        self.batch: list[Flow] = []
+        """Flows with something to do at the end of the batch."""
+        self.held: dict[Splice, None] = {}
+        """Connections whose ACK waits, until `held_until`, for data to travel with."""
+        self.held_until = NEVER
+        self.resending: dict[Splice, None] = {}
+        """Connections with retransmissions that wait for room on the link."""
+        self.sockets = 0
+        self.in_flight = 0
+        """Bytes sent into the tunnel and not acknowledged, of all connections."""
+        self.backlog_bytes = 0
+        """Bytes from the tunnel that no socket has taken yet."""
+        self.timer = NEVER
+        self.read_size = CAPACITY
+        """The largest piece that a connection reads from its socket now."""
+        self._dirty = False
+        self._pace = QueuePace()
+        self._tcp_configs: dict[tuple[int, int], TcpConfig] = {}
+
+    # What a subclass has to say.
+
+    def wake(self) -> None:
+        """There is something to send, or to read and send: have `pull` called.
+
+        Once is enough until then: `_dirty` is set. Nothing is due while there is no link.
+        """
+        raise NotImplementedError
+
+    def next_flow_id(self) -> int:
+        raise NotImplementedError
+
+    def next_ident(self) -> int:
+        """A fragment identification, 32 bits."""
+        raise NotImplementedError
+
+    def end_batch(self, now: float) -> None:
+        """After a batch of `from_tunnel` calls: joined pieces, ACKs, gathered datagrams."""
+        self.timers.now = now
+        batch = self.batch
+        if batch:
+            self.batch = []
+            for flow in batch:
+                flow.end_batch(now)
+        out = self.out
+        if out is not None and (out.waiting or self.queue.waiting or self.resending):
+            self.wake()
+
+    # To the tunnel.
+
+    def pull(self, now: float) -> bool:
+        """Fill the link's queue from readable sockets, fairly; True if more is ready.
+
+        The queue is filled as far as the link has room, and no further than
+        its pace allows.
+        """
+        self._dirty = False
+        out = self.out
+        if out is None:
+            return False
+        self.timers.now = now
+        room = out.room()
+        allowance = self._pace.allowance(room, now)
+        more = self._fill(out, room - allowance, allowance, now)
+        self._pace.filled(out.room())
+        return more
+
+    def _fill(self, out: PacketOut, least_room: int, allowance: int, now: float) -> bool:
+        """Emit until no more than `least_room` is left; True if more is ready."""
+        room = out.room
+        if self.resending:
+            for flow in list(self.resending):
+                if room() <= 0:
+                    return True
+                if flow.conn.output_pending:
+                    flow.conn.output(now)
+                if not flow.conn.output_pending:
+                    self.resending.pop(flow, None)
+                flow.settle(now)
+        queue = self.queue
+        bound = self.limits.unacknowledged_per_peer
+        self.read_size = self._pace.read_size(allowance)
+        for _ in range(MAX_READS):
+            if room() <= least_room:
+                return queue.waiting > 0
+            member = queue.next()
+            if member is None:
+                return False
+            if self.in_flight >= bound:
+                self.counts["tcp__unacknowledged__bound_reached"] += 1
+                return False
+            assert isinstance(member, Flow)
+            queue.charge(member, member.pull_some(out, now))
+        return queue.waiting > 0
+
+    def set_out(self, out: PacketOut | None, now: float, reliable: bool = True) -> None:
+        """The link broke (None) or is back: TCP then resends what is unacknowledged."""
+        self.timers.now = now
+        self.out = out
+        self.reliable = reliable
+        self._tcp_configs.clear()
+        self._pace = QueuePace()
+        if out is not None:
+            self.mtu = out.mtu
+        for flow in list(self.tcp.values()):
+            if out is None:
+                flow.conn.out = None
+            else:
+                flow.conn.link_resumed(out, now, reliable)
+                flow.settle(now)
+        if out is None:
+            self._dirty = False
+        else:
+            self.wake()
+
+    def set_mtu(self, mtu: int) -> None:
+        """The lease's MTU changed: connections from now on offer the MSS that fits it."""
+        self.mtu = mtu
+        self._tcp_configs.clear()
+
+    @property
+    def wants_out(self) -> bool:
+        """Whether something was to be sent since the last `pull`."""
+        return self._dirty
+
+    def activate(self, flow: Flow) -> None:
+        """The flow has something to be read and may emit it."""
+        self.queue.add(flow)
+        if not self._dirty:
+            self.wake()
+
+    def emit(self, packet: bytearray) -> None:
+        """Emit a whole packet of our own making, in fragments if it exceeds the MTU."""
+        out = self.out
+        if out is None:
+            return
+        if len(packet) <= out.mtu:
+            at = out.reserve_packet(len(packet))
+            out.buffer[at : at + len(packet)] = packet
+            return
+        emit_fragments(out, packet, self.next_ident())
+
+    # What flows use.
+
+    def tcp_config(self, version: int) -> TcpConfig:
+        """The settings of a new connection. Few different ones exist, and they are shared."""
+        mss = mss_for(self.mtu, version)
+        window = first_window(self.limits, len(self.tcp) + 1)
+        key = (mss, window if window == self.limits.receive_window_min else window & ~0xFFF)
+        config = self._tcp_configs.get(key)
+        if config is None:
+            config = self._tcp_configs[key] = TcpConfig(
+                mss=mss,
+                receive_window=key[1],
+                max_receive_window=self.limits.receive_window_max,
+                reliable=self.reliable,
+                count=self._count,
+            )
+        return config
+
+    def _count(self, name: str) -> None:
+        """A connection's own counter. What it drops was counted as handed to it already."""
+        if name.endswith("__dropped"):
+            name += "_by_connection"
+        self.counts[name] += 1
+
+    def opened(self) -> None:
+        """A flow has got a socket."""
+        self.sockets += 1
+
+    def released(self) -> None:
+        self.sockets -= 1
+
+    def uploads(self, flow: Splice, now: float) -> None:
+        """The flow is one that uploads: it gets its share of the windows."""
+        self.windows.admit(flow, now)
+        self.set_timer()
+
+    def leave(self, flow: Splice) -> None:
+        """A connection is over: out of the tables that find it."""
+        if self.tcp.get(flow.key) is flow:
+            del self.tcp[flow.key]
+        self.resending.pop(flow, None)
+        self.held.pop(flow, None)
+        self.queue.remove(flow)
+        self.windows.forget(flow)
+
+    def hold_ack(self, flow: Splice, now: float) -> None:
+        """The flow's ACK may wait a little: an answer of the socket's may be on its way."""
+        first = not self.held
+        self.held[flow] = None
+        if first:
+            self.held_until = now + ACK_DELAY
+            self.set_timer()
+
+    # Timers: the peer is in the heap like a flow.
+
+    def set_timer(self) -> None:
+        due = self.due()
+        if due < self.timer:
+            self.timers.arm(self, due)
+
+    def due(self) -> float:
+        if self.removed:
+            return NEVER
+        return min(self.windows.due(), self.held_until if self.held else NEVER)
+
+    def handle_timer(self, now: float) -> None:
+        self.windows.handle_timer(now)
+        if self.held and now >= self.held_until:
+            held, self.held = self.held, {}
+            for flow in held:
+                flow.flush_ack(now)
+            self.wake()
+
+    # Closing.
+
+    def close_all(self, now: float) -> None:
+        """The other end has gone for good: not a word to it, RST to the sockets."""
+        self.out = None
+        for tcp in [*self.tcp.values(), *self.draining]:
+            tcp.vanish()
+        self.batch.clear()
+        self.held.clear()
+        self.removed = True
+        self.timer = NEVER
