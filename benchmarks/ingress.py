@@ -1,10 +1,10 @@
 """What it costs a device to look at what its gateway sends: a download, looks on and off in turns.
 
 A packet from the gateway is looked at twice: by the client before it writes it to the NIC
-(`client/ingress.py`), and by the kernel behind the NIC (`client/system/fence.py`). A real gateway
-and client are built from namespaces (root, Linux, nft, iperf3), and one download goes on through
-the tunnel. In turns, in random order, both looks are in force or neither is: the client runs with
-a switch (`ingress_switch.py`), the table is deleted and loaded again.
+(`client/outlet/nic/ingress.py`), and by the kernel behind the NIC (`client/system/fence.py`). A
+real gateway and client are built from namespaces (root, Linux, nft, iperf3), and one download goes
+on through the tunnel. In turns, in random order, both looks are in force or neither is: the client
+runs with a switch (`ingress_switch.py`), the table is deleted and loaded again.
 
 With `--against TREE`, an older checkout with its environment (run `./check tests/vshp` there
 once), the turns are two whole tunnels instead, this tree's and that one's, and each turn is a

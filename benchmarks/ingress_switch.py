@@ -10,12 +10,16 @@ import os
 import signal
 import struct
 import sys
+from dataclasses import replace
 from types import FrameType
 from typing import Any, cast
 
 from client.link import Link
-from client.nic import VNET_HEADER_SIZE
-from client.walk import ZERO_HEADER
+from client.outlet.nic.nic import VNET_HEADER_SIZE
+from client.outlet.nic.pump import NicPort
+from client.outlet.nic.walk import ZERO_HEADER
+from client.outlet.port import Carrier, Intake
+from vshp.config import LeaseConfig
 from vshp.constants import FRAME_HEADER, FRAME_HEADER_SIZE, MIN_PACKET
 from vshp.core import PacketHandler, PacketsHandler
 from vshp.frames import FrameType as Kind
@@ -26,9 +30,9 @@ IP_PACKET = Kind.IP_PACKET.value
 ON, OFF = signal.SIGUSR1, signal.SIGUSR2
 
 
-def blind(link: Link) -> PacketHandler:
-    """`Link._into_nic` without the look: as little as can be between session and NIC."""
-    write, writev, fd, vnet_header = os.write, os.writev, link._nic_fd, link._vnet_header
+def blind(port: NicPort, link: Carrier) -> PacketHandler:
+    """`NicPort._into_nic` without the look: as little as can be between session and NIC."""
+    write, writev, fd, vnet_header = os.write, os.writev, port._fd, port._nic.vnet_header
 
     def packet(buf: memoryview, start: int, end: int, offload: bool) -> None:
         link.received_packets_bytes += end - start
@@ -40,16 +44,16 @@ def blind(link: Link) -> PacketHandler:
             else:
                 write(fd, buf[start:end])
         except BlockingIOError:
-            link._count("nic__queue_full__dropped")
+            link.count("nic__queue_full__dropped")
         except OSError:
-            link._count("nic__write_refused__dropped")
+            link.count("nic__write_refused__dropped")
 
     return packet
 
 
-def blind_to_all(link: Link) -> PacketsHandler:
-    """`Link._known_into_nic` without the look."""
-    write, writev, fd, vnet_header = os.write, os.writev, link._nic_fd, link._vnet_header
+def blind_to_all(port: NicPort, link: Carrier) -> PacketsHandler:
+    """`known_into_nic` without the look."""
+    write, writev, fd, vnet_header = os.write, os.writev, port._fd, port._nic.vnet_header
 
     def packets(buf: memoryview, at: int, end: int) -> int:
         carried = 0
@@ -65,9 +69,9 @@ def blind_to_all(link: Link) -> PacketsHandler:
                 else:
                     write(fd, buf[start:tail])
             except BlockingIOError:
-                link._count("nic__queue_full__dropped")
+                link.count("nic__queue_full__dropped")
             except OSError:
-                link._count("nic__write_refused__dropped")
+                link.count("nic__write_refused__dropped")
             carried += size
             at = tail
         link.received_packets_bytes += carried
@@ -78,31 +82,30 @@ def blind_to_all(link: Link) -> PacketsHandler:
 
 def main() -> int:
     """The command; the exit code."""
-    looking, looking_at_all = Link._into_nic, Link._known_into_nic
-    links: list[Link] = []
+    looking = NicPort.attach
+    attached: dict[NicPort, tuple[Link, LeaseConfig]] = {}
     on = True
 
-    def into_nic(link: Link) -> PacketHandler:
-        links[:] = [each for each in links if not each._closed and each is not link] + [link]
-        return looking(link) if on else blind(link)
-
-    def known_into_nic(link: Link) -> PacketsHandler:
-        return looking_at_all(link) if on else blind_to_all(link)
+    def attach(port: NicPort, link: Link, lease: LeaseConfig) -> Intake:
+        attached.clear()
+        attached[port] = link, lease
+        intake = looking(port, link, lease)
+        if on:
+            return intake
+        return replace(intake, packet=blind(port, link), packets=blind_to_all(port, link))
 
     def switch(number: int, _: FrameType | None) -> None:
         nonlocal on
         on = number == ON
-        for link in links:
-            if link._nic is not None:
-                # Between packets, not in one.
-                link._loop.call_soon_threadsafe(renew, link)
+        for port, (link, lease) in attached.items():
+            # Between packets, not in one.
+            link._loop.call_soon_threadsafe(renew, port, link, lease)
 
-    def renew(link: Link) -> None:
-        if link._nic is not None:
-            link.session.on_packet = link._into_nic()
-            link.session.on_packets = link._known_into_nic()
+    def renew(port: NicPort, link: Link, lease: LeaseConfig) -> None:
+        if port._link is link:
+            link.attach(port, lease)
 
-    cast(Any, Link)._into_nic, cast(Any, Link)._known_into_nic = into_nic, known_into_nic
+    cast(Any, NicPort).attach = attach
     for number in (ON, OFF):
         signal.signal(number, switch)
     from services.cli.main import main as command

@@ -108,7 +108,6 @@ def session(name: str) -> Callable[[], float]:
 def client(name: str) -> Callable[[], float]:
     """A client's link over UDP: from what one system call brought to a NIC that takes all."""
     import asyncio
-    import inspect
     import os
     import socket
     from dataclasses import replace
@@ -152,15 +151,11 @@ def client(name: str) -> Callable[[], float]:
         there = TransportEndpoint("udp", "127.0.0.1", 1)
         sessions = SimpleNamespace(datagram=lambda now, address: session)
         link = Still(cast(Any, None), sock, there, cast(Any, sessions), lambda: sock)
-        link._poller = cast(Any, SimpleNamespace(watch=lambda *_: None))
-        more: list[Any] = []
-        if "ingress" in inspect.signature(link.attach).parameters:
-            from client.ingress import Ingress
-            from client.judgement import HostFacts
+        # This checkout's, whatever tree is measured.
+        sys.path.append(os.path.dirname(__file__))
+        from attaching import attached
 
-            more.append(Ingress())
-            more[0].admit(lease, HostFacts())
-        link.attach(cast(Any, Nic()), lease, *more)
+        attached(link, Nic(), lease)
         link._address = session.address
         return link
 

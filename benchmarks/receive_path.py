@@ -1,7 +1,7 @@
 """A device's receive path by itself, in bursts of a millisecond: for machines that are never quiet.
 
 From sealed records to a full socket behind a real NIC, in one thread: open, walk the frames, look
-(`client/ingress.py`), write to the NIC, the kernel's way in with the fence
+(`client/outlet/nic/ingress.py`), write to the NIC, the kernel's way in with the fence
 (`client/system/fence.py`). No gateway, no waking up, no TCP: what is added to the path weighs more
 here than in a download. Processes of two kinds take bursts in turns (`turns.py`):
 

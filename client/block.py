@@ -8,7 +8,7 @@ error, the end of the process: none of these opens the network.
 
 This module is the whole of the decision, as two tables: `TRANSITIONS` says how
 the phase moves, `IN_FORCE` what the host has to have in force in each. Drivers
-(`client/tunnel.py`, `client/system/`) only carry it out. `docs/architecture.md`
+(`client/outlet/nic/outlet.py`, `client/system/`) only carry it out. `docs/architecture.md`
 shows both tables, and a test compares.
 
 Who asks for `open_on_failure` gets a weaker promise: the second column of

@@ -1,20 +1,21 @@
 """The receiving side as one object: connect, stay connected, undo everything.
 
 Theory of operation. `connect` makes a plan (which gateway, where, by what
-right), creates the NIC, and starts one task, the *run*, which lives until
+right), has the outlet prepared, and starts one task, the *run*, which lives until
 `disconnect`, `stop`, or a final refusal. A run is rounds of: dial the
 gateway's endpoints, shake hands over one, wait for the owner, apply the lease
-to the host, carry packets until the link ends. Between rounds the NIC, the
-routes and the resolver stay as they are, so applications' connections only
+to the outlet, carry packets until the link ends. Between rounds the outlet
+stays as it is, so applications' connections only
 pause; the next round resumes the session with the lease's ticket. What ends a
 round is judged by the rules in `reconnect`.
 
-What keeps traffic in (`block`) belongs to the user's wish and not to the run:
+Where packets leave the tunnel on this device is the outlet's affair (`client/outlet`): a NIC, a
+namespace, a proxy. What keeps traffic in (`block`) belongs to the user's wish and not to the run:
 a run that ends by a refusal or an error leaves the network closed. Only
 `disconnect` and `stop` open it, which is when the wish ends.
 
 A link that was silent for `HOLD_SECONDS` after it broke is no pause any more:
-traffic is then taken off the NIC and becomes unreachable at once, until a link
+the outlet then tells applications at once that nothing is reachable, until a link
 is back.
 
 A wish that was promised something is remembered by the store (`wish`), and by
@@ -36,7 +37,6 @@ from client import resume as resuming
 from client.driver import LinkDriver
 from client.endpoints import EndpointBook, EndpointRecord, Outcome
 from client.events import Events
-from client.flows import TunnelFlows
 from client.guard import GuardSnapshot, GuardWatch
 from client.history import CLOSED_HERE, MOVED, History, LinkRecord
 from client.hostnames import Ask, HostNames, explain
@@ -53,8 +53,8 @@ from client.model import (
     fingerprint,
 )
 from client.nearby import Surroundings
-from client.nic import MAX_MTU, MIN_MTU
 from client.nudge import Nudge
+from client.outlet.outlet import Outlet
 from client.plan import Plan, find_gateway, known_ways, make_plan
 from client.reconnect import (
     FIRST_ROUNDS,
@@ -69,15 +69,13 @@ from client.reconnect import (
 from client.repeats import Repeats
 from client.report import Report
 from client.round import Round
-from client.routers import Stranger, Strangers, router_endpoints
+from client.routers import router_endpoints
 from client.search import Search
 from client.sessions import Sessions
-from client.system.files import FileWatch
-from client.system.host import Host, LinuxHost
+from client.strangers import Stranger, Strangers
 from client.system.watch import NetworkWatch
 from client.tasks import cancel, create_task
 from client.trust import Trust
-from client.tunnel import Tunnel
 from client.wish import Wish
 from reach import names
 from reach.announced import Place
@@ -93,8 +91,6 @@ HOLD_SECONDS = 10.0
 """A broken link is a pause for this long; afterwards applications are told."""
 CONNECT_STEP = 2.0
 """Seconds for a connect in the first round after a break; each further round has as much more."""
-RESOLVER_PAUSE = 1.0
-"""Seconds from somebody's writing of resolv.conf to our own: two who insist do not race."""
 REFUSAL_SECONDS = 5.0
 """For an attempt to end whose digits were refused."""
 PING_PAUSE = 1.0
@@ -108,7 +104,7 @@ FOLLOW_PAUSE = 1.0
 
 
 class Client:
-    """One virtual NIC over one session with one gateway at a time.
+    """One outlet over one session with one gateway at a time.
 
     `on_change` is called on the loop whenever the snapshot's state, reason,
     code, lease or sharing changed (not for counters).
@@ -118,25 +114,23 @@ class Client:
         self,
         store: ClientStore,
         config: ClientConfig,
-        host: Host | None = None,
+        outlet: Outlet,
         on_event: Callable[[Event], None] | None = None,
         cable: Cable | None = None,
         ask: Ask = names.ask,
     ) -> None:
-        """`host` is this Linux system unless a test gives another; `on_event` is told what
-        happens to the link (without it the log is). `cable` speaks to phones on USB, `ask`
-        looks names up."""
+        """`outlet` is stopped with the client; `on_event` is told what happens to the link
+        (without it the log is). `cable` speaks to phones on USB, `ask` looks names up."""
         self.on_change: Callable[[], None] = lambda: None
         self._store = store
         self._config = config
-        self._tunnel = Tunnel(LinuxHost(config) if host is None else host, config)
-        self._trust = Trust(self._tunnel, lambda name: self._report.count(name))
-        self._names = HostNames(self._tunnel, ask)
+        self.outlet = outlet
+        """Where packets leave the tunnel on this device."""
+        self._trust = Trust(self.outlet, lambda name: self._report.count(name))
+        self._names = HostNames(self.outlet, ask)
         self._looking: asyncio.Task[None] | None = None
         self._look_due = False
         self._watch = NetworkWatch(self._network_changed)
-        self._resolver_watch = FileWatch(config.resolv_conf, self._resolver_changed)
-        self._keeping: asyncio.Task[None] | None = None
         self._identity = b""
         self._suite = Suite.CHACHAPOLY_BLAKE2S
         self._state = ClientState.IDLE
@@ -151,8 +145,6 @@ class Client:
         """What was on the cable when last looked at."""
         self._name_lack: Ending | None = None
         """Why a name has led nowhere, where there is one."""
-        self.flows = TunnelFlows(lambda: self._report.addresses)
-        """The connections of this host that use the tunnel."""
         self._run: asyncio.Task[None] | None = None
         self._around: asyncio.Task[Surroundings] | None = None
         self._round: Round | None = None
@@ -188,13 +180,13 @@ class Client:
         self._report.label = self._config.label
         self._suite = suite.choose(self._config.suite)
         wish = Wish.parse(self._store.wanted())
-        if await self._tunnel.found() and wish is None:
+        if await self.outlet.found() and wish is None:
             # It could not be written down, but what it promised stands.
             wish = Wish(open_on_failure=self._config.open_on_failure)
         self._watch.start()
-        self._resolver_watch.start()
+        await self.outlet.start()
         if wish is None:
-            await self._tunnel.open()
+            await self.outlet.open()
         else:
             await self._go_on(wish)
 
@@ -202,7 +194,7 @@ class Client:
         """Take over what an earlier run left in force, and pursue its wish."""
         log.info("an earlier run was connected: going on")
         try:
-            await self._tunnel.wish(True, wish.open_on_failure)
+            await self.outlet.wish(True, wish.open_on_failure)
         except ClientError as error:
             log.warning("%s %s", error, error.hint)
         try:
@@ -210,7 +202,7 @@ class Client:
         except ClientError as error:
             if error.name == "gateway_unknown":
                 error = ClientError(*_FORGOTTEN)
-            await self._tunnel.refuse()
+            await self.outlet.refuse()
             self._step(Step.CONNECT)
             self._fail(_failed(error, Step.REFUSED))
             return
@@ -226,7 +218,6 @@ class Client:
             return
         self._stopped = True
         self._watch.stop()
-        self._resolver_watch.stop()
         await cancel(self._following)
         await self._names.close()
         await cancel(self._around)
@@ -237,9 +228,8 @@ class Client:
                 # A goodbye would end the session, which the next run is to resume.
                 self._round.link.drop()
             await self._end_run()
-        await self.flows.stop()
         await self._cable.close()
-        self._tunnel.close()
+        await self.outlet.stop()
 
     async def connect(
         self,
@@ -276,37 +266,37 @@ class Client:
         if code is not None and plan.expected is None:
             raise ClientError(*_NOTHING_ASKED)
         weaker = self._config.open_on_failure if open_on_failure is None else open_on_failure
-        promised = self._tunnel.promised
+        promised = self.outlet.promised
         try:
-            nic = await self._tunnel.prepare()
+            await self.outlet.prepare()
             await self._check_name(plan)
         except BaseException:
             if not promised:
-                await self._tunnel.open()
+                await self.outlet.open()
             raise
         await self._end_run()
         self._report.end()
         self._step(Step.DISCONNECT)
         try:
-            await self._tunnel.wish(plan.promised, weaker)
+            await self.outlet.wish(plan.promised, weaker)
         except ClientError as error:
             if promised:
-                await self._tunnel.refuse()
+                await self.outlet.refuse()
                 self._step(Step.CONNECT)
                 self._fail(_failed(error, Step.REFUSED))
             else:
-                await self._tunnel.open()
+                await self.outlet.open()
             raise
-        if plan.known is not None and self._tunnel.promised:
+        if plan.known is not None and self.outlet.promised:
             self._store.save_wanted(Wish(plan.known.fingerprint, weaker).text())
-        self._begin(plan, nic.name)
+        self._begin(plan, self.outlet.name)
 
     async def _check_name(self, plan: Plan) -> None:
         """Where nothing but a name leads to the gateway: see that it does. Raises ClientError."""
         if plan.known is not None or not all(e.named for e in plan.endpoints):
             return
         for endpoint in plan.endpoints[:1]:
-            await self._tunnel.look()
+            await self.outlet.look()
             addresses = await self._names.look(plan.endpoints, True)
             problem = self._names.problem(endpoint.host)
             if problem is not None:
@@ -342,7 +332,7 @@ class Client:
     async def disconnect(self) -> None:
         """Close the session and undo every change to the system; state `idle`."""
         await self._end_run()
-        await self._tunnel.open()
+        await self.outlet.open()
         self._store.save_wanted(None)
         if self._report.gateway and self._state is not ClientState.IDLE:
             self._events.disconnected(self._report.gateway, time.monotonic())
@@ -421,8 +411,8 @@ class Client:
         return await asyncio.shield(self._around)
 
     async def _look_around(self) -> Surroundings:
-        facts = await self._tunnel.look()
-        return await nearby.look(facts, self._cable, self._tunnel.mark)
+        facts = await self.outlet.look()
+        return await nearby.look(facts, self._cable, self.outlet.mark)
 
     def history(self) -> tuple[LinkRecord, ...]:
         """The links since the service began, the newest first."""
@@ -430,7 +420,7 @@ class Client:
 
     def _guarded(self) -> GuardSnapshot:
         linked = self._state is ClientState.CONNECTED
-        tunnel = self._tunnel
+        tunnel = self.outlet
         guard = self._guard.look(tunnel.guards, linked, time.time(), tunnel.open_on_failure)
         self._events.guard(guard.state, time.monotonic())
         return guard
@@ -452,12 +442,11 @@ class Client:
         finally:
             await cancel(watching)
             await cancel(self._hold)
-            await cancel(self._keeping)
             await cancel(self._looking)
             self._listener.stop()
             self._trust.drop()
-        await self._tunnel.refuse()
-        if not self._tunnel.promised:
+        await self.outlet.refuse()
+        if not self.outlet.promised:
             self._store.save_wanted(None)
         self._report.end()
         self._fail(verdict)
@@ -470,10 +459,10 @@ class Client:
         while True:
             await self._nudge.pause(backoff.next(random.random()))
             # A promise is pursued until somebody who may says no.
-            pursued = leased or self._tunnel.promised
+            pursued = leased or self.outlet.promised
             try:
-                await self._tunnel.keep()
-                await self._tunnel.prepare()
+                await self.outlet.keep()
+                await self.outlet.prepare()
                 ways = await self._ways(plan)
             except ClientError as error:
                 if not pursued:
@@ -484,8 +473,8 @@ class Client:
                 backoff.again()
             # While nothing is known of the path, short attempts find its return sooner.
             timeout = min(self._config.connect_timeout, CONNECT_STEP * backoff.rounds)
-            sessions, ingress = self._session_maker(plan), self._trust.ingress
-            current = Round(self, plan, ways, self._tunnel, sessions, ingress, timeout, self._cable)
+            sessions = self._session_maker(plan)
+            current = Round(self, plan, ways, self.outlet, sessions, timeout, self._cable)
             self._plan, self._round = plan, current
             searching = create_task(self._search.run(plan, current), "client-search")
             ended = CLOSED_HERE
@@ -554,7 +543,7 @@ class Client:
                 self._report.broken()
                 gateway, now = self._report.gateway, time.monotonic()
                 self._events.lost(gateway, verdict.sentence, now)
-                await self._tunnel.broken()
+                await self.outlet.broken()
                 self._hold = create_task(self._hold_later(), "client-hold")
             self._broken(verdict)
 
@@ -572,7 +561,7 @@ class Client:
 
     async def _renew(self) -> None:
         try:
-            await self._tunnel.renew()
+            await self.outlet.renew()
         except ClientError as error:
             text = f"no virtual network interface yet: {error} {error.hint}"
             self._say(logging.WARNING, text)
@@ -581,15 +570,15 @@ class Client:
         """The link has been broken for long: let applications know."""
         await asyncio.sleep(HOLD_SECONDS)
         try:
-            await self._tunnel.hold()
+            await self.outlet.hold()
             self._changed()
         except ClientError as error:
             log.warning("traffic still goes to the broken link: %s", error)
 
     async def _ways(self, plan: Plan) -> tuple[TransportEndpoint, ...]:
         """Where the gateway may be reached now, the best first; the book learns of them."""
-        await self._tunnel.look()
-        facts = self._tunnel.facts
+        await self.outlet.look()
+        facts = self.outlet.facts
         self._elsewhere = self._strangers.look(facts)
         addresses = await self._names.look(plan.endpoints, all(e.named for e in plan.endpoints))
         dialled = self._trust.dialled(plan, addresses)
@@ -608,7 +597,7 @@ class Client:
         ways = in_order(classify(found, facts), plan.transport)
         kept = (e for e in plan.endpoints if e.host not in addresses)
         self._book.know((*ways, *kept, *guesses))
-        await self._tunnel.reach(ways)
+        await self.outlet.reach(ways)
         return ways
 
     def _guesses(self, plan: Plan) -> tuple[TransportEndpoint, ...]:
@@ -619,13 +608,13 @@ class Client:
         """
         if not plan.guessable:
             return ()
-        routers = router_endpoints(self._tunnel.facts, plan.port, plan.transport)
-        return routers + classify(self._announced.values(), self._tunnel.facts)
+        routers = router_endpoints(self.outlet.facts, plan.port, plan.transport)
+        return routers + classify(self._announced.values(), self.outlet.facts)
 
     def _listen(self, plan: Plan) -> None:
         """Without a link, hear where the gateway says that it is."""
         if plan.guessable and not self._linked():
-            self._listener.listen(ears(self._tunnel.facts), self._tunnel.mark)
+            self._listener.listen(ears(self.outlet.facts), self.outlet.mark)
         else:
             self._listener.stop()
 
@@ -646,7 +635,7 @@ class Client:
         if str(endpoint) not in self._announced and len(self._announced) >= MAX_ANNOUNCED:
             del self._announced[next(iter(self._announced))]
         self._announced[str(endpoint)] = endpoint
-        further = classify((endpoint,), self._tunnel.facts)
+        further = classify((endpoint,), self.outlet.facts)
         if self._round is None or not self._round.further(further):
             self._nudge.tell()
 
@@ -676,19 +665,16 @@ class Client:
 
     def _session_maker(self, plan: Plan) -> Sessions:
         """Sessions for a round, each with what the plan holds at that moment."""
-        config, nic = self._config, self._tunnel.nic
+        config, terms = self._config, self.outlet.terms
         capabilities = Capability.IPV6
-        if nic is not None and nic.vnet_header:
+        if terms.offload:
             capabilities |= Capability.OFFLOAD
-            if nic.offload_udp:
-                capabilities |= Capability.OFFLOAD_UDP
-        mtu = min(MAX_MTU, config.mtu or MAX_MTU)
+        if terms.offload_udp:
+            capabilities |= Capability.OFFLOAD_UDP
         # Whoever answers at first contact is told no more of this device than its name.
-        told = self._tunnel.facts.told() if plan.public_key is not None else ()
+        told = self.outlet.facts.told() if plan.public_key is not None else ()
         networks = tuple(Route(n.network_address.packed, n.prefixlen) for n in told)
-        hello = Hello(
-            config.label, config.platform, capabilities, max(MIN_MTU, mtu), networks=networks
-        )
+        hello = Hello(config.label, config.platform, capabilities, terms.mtu, networks=networks)
         return Sessions(self._identity, plan, hello, self._suite)
 
     # --- news of the round (RoundOwner) ------------------------------------------------------
@@ -781,10 +767,10 @@ class Client:
         if hold is not None:
             hold.cancel()
         assert self._plan is not None and self._plan.known is not None
-        wish = Wish(self._plan.known.fingerprint, self._tunnel.open_on_failure)
+        wish = Wish(self._plan.known.fingerprint, self.outlet.open_on_failure)
         self._store.save_wanted(wish.text())
-        nic, now = self._tunnel.nic, time.monotonic()
-        self._report.leased(lease, nic.name if nic is not None else "", now)
+        now = time.monotonic()
+        self._report.leased(lease, self.outlet.name, now)
         fresh = self._history.begun(link, self._report.gateway, lease.resumed, now, time.time())
         if fresh:
             self._events.connected(self._report.gateway, str(link.endpoint), lease.resumed, now)
@@ -796,7 +782,7 @@ class Client:
             self._step(Step.GRANTED)
 
     async def _count_kept(self, link: LinkDriver) -> None:
-        self._history.kept(link, await self.flows.count())
+        self._history.kept(link, await self.outlet.flows.count())
 
     def moved(self, link: LinkDriver) -> None:
         """A better way was found and is in use."""
@@ -855,7 +841,7 @@ class Client:
         """A round that looks where this device is no more is of no use. One that pairs goes on,
         for its secret may be spent."""
         plan = self._plan
-        elsewhere = self._strangers.elsewhere(self._tunnel.facts)
+        elsewhere = self._strangers.elsewhere(self.outlet.facts)
         if self._round is not None and plan is not None and plan.promised and elsewhere:
             self._round.begin_anew()
 
@@ -864,24 +850,12 @@ class Client:
         while self._host_changed:
             self._host_changed = False
             try:
-                await self._tunnel.follow()
+                await self.outlet.follow()
             except ClientError as error:
                 self._say(logging.WARNING, f"{error} {error.hint}")
                 self._host_changed = True
                 await asyncio.sleep(FOLLOW_PAUSE)
         self._changed()
-
-    def _resolver_changed(self) -> None:
-        """Somebody wrote resolv.conf, perhaps we ourselves: look, once they are done."""
-        if self._run is not None and (self._keeping is None or self._keeping.done()):
-            self._keeping = create_task(self._keep_resolver(), "client-keep-resolver")
-
-    async def _keep_resolver(self) -> None:
-        await asyncio.sleep(RESOLVER_PAUSE)
-        try:
-            await self._tunnel.keep_resolver()
-        except ClientError as error:
-            log.warning("names may be asked outside the tunnel: %s", error)
 
     # --- state ---------------------------------------------------------------------------------
 

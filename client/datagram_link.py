@@ -3,7 +3,7 @@
 Theory of operation. The socket is connected: the kernel drops what others send,
 and tells by ICMP when nobody listens there. UDP_GRO joins what arrives,
 UDP_SEGMENT cuts up what leaves, where the kernel has them. UDP does not push
-back; when the socket is full, what was sealed is held and the NIC is not read
+back; when the socket is full, what was sealed is held, and no more is sealed
 until the socket takes it.
 
 Roaming: when the host's address changes, the session moves to a fresh socket
@@ -27,6 +27,7 @@ from time import monotonic
 from client.driver import LinkOwner, SessionMaker
 from client.link import Link
 from client.model import TransportEndpoint
+from client.outlet.port import Intake
 from client.reconnect import Ending
 from eventloop.link_sockets import (
     READ,
@@ -39,12 +40,11 @@ from eventloop.link_sockets import (
 )
 from netstack.join import SegmentJoiner
 from sealing.errors import AuthFailed, ProtocolError
-from vshp.core import PacketHandler
 from vshp.datagram_session import DatagramClientSession
 
 CONTROL_SIZE = 64
 RUNS_PER_TURN = 4
-"""Receives before the NIC gets its turn: what an ACK waits for."""
+"""Receives before the port gets its turn: what an ACK waits for."""
 MAX_REFUSALS = 3
 """ICMP refusals in a row that end a session that worked."""
 _REFUSED = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES})
@@ -65,6 +65,7 @@ class DatagramLink(Link):
         "_sock",
     )
 
+    offload = False
     session: DatagramClientSession
 
     def __init__(
@@ -89,7 +90,7 @@ class DatagramLink(Link):
         self._heard = 0
         self._sock = sock
         tune_datagrams(sock)
-        self._poller.watch(sock.fileno(), self, READ)
+        self.poller.watch(sock.fileno(), self, READ)
 
     def follow(self) -> bool:
         """Leave by the address that the host would use now. A session of datagrams can move."""
@@ -108,8 +109,8 @@ class DatagramLink(Link):
         self._sock = fresh
         self.local_address = local
         self._refusals = 0
-        self._poller.watch(fresh.fileno(), self, READ)
-        self._count("link__address__moved")
+        self.poller.watch(fresh.fileno(), self, READ)
+        self.count("link__address__moved")
         return True
 
     # --- from the gateway --------------------------------------------------------------------
@@ -142,7 +143,7 @@ class DatagramLink(Link):
                 segment = joined_size(level, kind, data) or segment
             if not n:
                 continue
-            joiner = self._joiner if self._nic is not None else None
+            joiner = self._joiner
             if joiner is not None:
                 # One datagram alone has nothing to be joined to.
                 self.session.on_packet = joiner.take if n > segment else joiner.emit
@@ -154,26 +155,27 @@ class DatagramLink(Link):
             finally:
                 if joiner is not None and n > segment:
                     joiner.flush()
+        if self._done is not None:
+            self._done()
         self._settle(ending)
 
     def detach(self) -> None:
         """See `LinkDriver`."""
         super().detach()
-        self.session.on_row = None
+        self._joiner = self.session.on_row = None
 
-    def _into_nic(self) -> PacketHandler:
-        """Segments that came one by one go to the NIC in large pieces, if it takes such."""
-        packet = super()._into_nic()
-        if not self._vnet_header:
-            self.session.on_row = None
-            return packet
-        self._joiner = SegmentJoiner(packet)
-        self.session.on_row = self._joiner.take_row
-        return self._joiner.take
+    def _take_in(self, intake: Intake) -> None:
+        """Segments that came one by one go to the port in large pieces, if it takes such."""
+        super()._take_in(intake)
+        self._joiner = self.session.on_row = None
+        if intake.joined:
+            self._joiner = SegmentJoiner(intake.packet)
+            self.session.on_packet = self._joiner.take
+            self.session.on_row = self._joiner.take_row
 
     def _refused(self, error: OSError) -> Ending | None:
         """An ICMP error for something sent earlier, or no route: whether it is the end."""
-        self._count("link__icmp_error__received")
+        self.count("link__icmp_error__received")
         if error.errno not in _REFUSED:
             return None
         if self.session.records == 0:
@@ -188,10 +190,6 @@ class DatagramLink(Link):
 
     # --- toward the gateway --------------------------------------------------------------------
 
-    def nic_ready(self, now: float) -> None:
-        """See `Link`."""
-        self._take_packets(self._vnet_header)
-
     def _send(self) -> None:
         if self._closed:
             return
@@ -202,10 +200,11 @@ class DatagramLink(Link):
                     self._held.append((bytes(data), segment))
                 elif not self._send_run(data, segment):
                     self._held.append((bytes(data), segment))
-                    self._poller.change(self._sock.fileno(), READ_WRITE)
+                    self.poller.change(self._sock.fileno(), READ_WRITE)
                 if self._closed:
                     return
-        self._balance()
+        if self._port_waits:
+            self._tell_of_room()
 
     def _send_held(self) -> None:
         while self._held:
@@ -215,7 +214,7 @@ class DatagramLink(Link):
             if self._closed:
                 return
             self._held.popleft()
-        self._poller.change(self._sock.fileno(), READ)
+        self.poller.change(self._sock.fileno(), READ)
         self._send()
 
     def _send_run(self, data: memoryview, segment: int) -> bool:
@@ -234,7 +233,7 @@ class DatagramLink(Link):
                     continue
                 else:
                     # A probe longer than the interface takes, or no route just now.
-                    self._count("link__unsendable__dropped")
+                    self.count("link__unsendable__dropped")
             return True
         return True
 
@@ -263,5 +262,5 @@ class DatagramLink(Link):
                 return
 
     def _let_go(self) -> None:
-        self._poller.unwatch(self._sock.fileno())
+        self.poller.unwatch(self._sock.fileno())
         self._sock.close()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from client.ingress import Ingress
 from client.model import TransportEndpoint
-from client.nic import Nic
+from client.outlet.port import Port
 from client.reconnect import Ending
 from vshp.config import CloseReason, LeaseConfig
 from vshp.datagram_session import DatagramClientSession
@@ -46,15 +45,12 @@ class LinkDriver(Protocol):
     def local_address(self) -> str:
         """This end's address on the network."""
 
-    def attach(self, nic: Nic, lease: LeaseConfig, ingress: Ingress) -> None:
-        """Carry packets between the NIC and the session from now on; into the NIC only those
-        that `ingress` lets pass."""
+    def attach(self, port: Port, lease: LeaseConfig) -> None:
+        """Carry packets between the port and the session from now on, by this lease. Again for the
+        same port when the lease's terms have changed."""
 
     def detach(self) -> None:
-        """Leave the NIC alone."""
-
-    def change(self, lease: LeaseConfig) -> None:
-        """The lease's terms have changed."""
+        """Leave the port alone."""
 
     def ping(self) -> None:
         """Ask for a sign of life now: something about the network has changed."""

@@ -15,8 +15,8 @@ from typing import Protocol
 
 from client.dial import open_datagram
 from client.model import ClientError, TransportEndpoint
+from client.outlet.outlet import Outlet
 from client.tasks import cancel, create_task
-from client.tunnel import Tunnel
 from reach import names
 from reach.names import NameProblem, Opener
 
@@ -45,8 +45,8 @@ class Ask(Protocol):
 class HostNames:
     """What is known of names."""
 
-    def __init__(self, tunnel: Tunnel, ask: Ask = names.ask) -> None:
-        self._tunnel = tunnel
+    def __init__(self, outlet: Outlet, ask: Ask = names.ask) -> None:
+        self._outlet = outlet
         self._ask = ask
         self._found: dict[str, tuple[str, ...]] = {}
         self._problems: dict[str, NameProblem] = {}
@@ -85,7 +85,7 @@ class HostNames:
 
     async def _learn(self, host: str) -> None:
         """Ask once; takes `names.ANSWER_SECONDS` at most."""
-        tunnel = self._tunnel
+        tunnel = self._outlet
         servers = tuple(str(address) for address in tunnel.facts.resolvers)
         links = tuple(str(a) for a in tunnel.facts.own if a.version == 4 and not a.is_link_local)
         mark = tunnel.mark

@@ -1,87 +1,59 @@
-"""A link: what carries one VSHP session, and the pump between session, NIC and socket.
+"""A link: what carries one VSHP session, and the pump between session and socket.
 
-Theory of operation. The link is the only driver of its session. Two descriptors,
-watched on the loop's fast lane (`eventloop.poller`), carry the packets:
+Theory of operation. The link is the only driver of its session. Its socket is watched on the
+loop's fast lane (`eventloop.poller`). Where packets go and come from is not its affair: it is
+attached to a *port* (`client/outlet/port.py`), whose functions the session calls with each packet
+that was received, and which puts packets into the session's writer and says when they are to be
+sent. When the socket takes no more they stay in the writer; a port that waits for room there is
+told as soon as there is some.
 
-- NIC to gateway: each packet is read straight into the session's batch, several
-  per wake-up; then the batch is sealed and sent. When
-  the queue to the link is used up (`room() <= 0`) the NIC is read no more until
-  the socket has taken some: packets then wait in the NIC's queue, where the
-  kernel's own TCP feels them.
-- gateway to NIC: for each packet in what was received the session calls back,
-  and it is written to the NIC from where it lies. The virtio header, where
-  there is one, is the ten bytes before it. Over a stream `walk` goes over a record's
-  frames first and takes the packets that are like others before.
-
-  What may not enter this device (`ingress`) is dropped first.
-
-A NIC that refuses a packet (a stranger's garbage, a full queue) loses that
-packet, and a counter says so; nothing is raised. Life-cycle events go to the
-owner. A link that ends says why, once, and is done; the NIC lives on for the
-next link. `stream_link` and `datagram_link` are the two kinds.
+Life-cycle events go to the owner. A link that ends says why, once, and is done; the port lives on
+for the next link. `stream_link` and `datagram_link` are the two kinds.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import select
+from collections.abc import Callable
 from time import monotonic
 
 from client.driver import LinkOwner
-from client.ingress import IPV4_START, IPV6_HEADER, Ingress, ipv4_head, ipv6_pair
 from client.model import TransportEndpoint
-from client.nic import VNET_HEADER_SIZE, Nic
+from client.outlet.port import Intake, PacketWriter, Port
 from client.reconnect import Ending
-from client.walk import ZERO_HEADER, known_into_nic
 from eventloop.poller import running_poller
 from sealing.errors import ProtocolError
 from vshp.config import CloseReason, LeaseConfig
-from vshp.core import CLOSED, PacketHandler, PacketsHandler
+from vshp.core import CLOSED
 from vshp.datagram_session import DatagramClientSession
 from vshp.events import LinkDead, PeerClosed
 from vshp.session import ClientSession
 from vshp.states import State
 
 
-class _NicReader:
-    """Takes the events of a link's NIC."""
-
-    __slots__ = ("_link",)
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-
-    def ready(self, mask: int, now: float) -> None:
-        self._link.nic_ready(now)
-
-
 class Link:
-    """What both kinds share: the NIC, the session's events and timer, the end."""
+    """What both kinds share: the port, the session's events and timer, the end."""
 
     __slots__ = (
         "_closed",
         "_counters",
-        "_ingress",
+        "_done",
         "_loop",
-        "_nic",
-        "_nic_fd",
-        "_nic_paused",
-        "_nic_reader",
-        "_offload",
         "_owner",
-        "_poller",
-        "_scratch",
+        "_port",
+        "_port_waits",
         "_timer",
         "_timer_at",
-        "_vnet_header",
         "endpoint",
         "local_address",
+        "poller",
         "received_packets_bytes",
         "sent_packets_bytes",
         "session",
+        "writer",
     )
 
+    offload = True
     session: ClientSession | DatagramClientSession
 
     def __init__(
@@ -94,15 +66,11 @@ class Link:
         """The handshake begins in the loop's next turn."""
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._poller = running_poller()
-        self._ingress = Ingress()
-        self._nic: Nic | None = None
-        self._nic_fd = -1
-        self._nic_reader = _NicReader(self)
-        self._nic_paused = False
-        self._vnet_header = False
-        self._offload = False
-        self._scratch = bytearray(VNET_HEADER_SIZE)
+        self.poller = running_poller()
+        self._port: Port | None = None
+        self._port_waits = False
+        """... for room in the writer."""
+        self._done: Callable[[], None] | None = None
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -112,7 +80,8 @@ class Link:
         self.received_packets_bytes = 0
         self.sent_packets_bytes = 0
         self.session = session
-        session.on_packet = self._no_nic
+        self.writer: PacketWriter = session.writer
+        session.on_packet = self._no_port
         self._loop.call_soon(self._begin)
 
     @property
@@ -120,37 +89,23 @@ class Link:
         """The session's and ours; names do not overlap."""
         return self.session.counters | self._counters
 
-    def attach(self, nic: Nic, lease: LeaseConfig, ingress: Ingress) -> None:
+    def attach(self, port: Port, lease: LeaseConfig) -> None:
         """See `LinkDriver`."""
-        if self._closed or self._nic is nic:
+        if self._closed:
             return
-        self._ingress = ingress
-        self._nic = nic
-        self._nic_fd = nic.fileno()
-        self._vnet_header = nic.vnet_header
-        self.change(lease)
-        self._nic_paused = False
-        self._poller.watch(self._nic_fd, self._nic_reader, select.EPOLLIN)
+        if self._port is not port:
+            self.detach()
+            self._port = port
+        self._take_in(port.attach(self, lease))
 
     def detach(self) -> None:
         """See `LinkDriver`."""
-        if self._nic is not None:
-            if not self._nic_paused:
-                self._poller.unwatch(self._nic_fd)
-            self._nic = None
-            self._nic_fd = -1
-        self.session.on_packet = self._no_nic
-        self.session.on_packets = None
-
-    def change(self, lease: LeaseConfig) -> None:
-        """See `LinkDriver`."""
-        nic = self._nic
-        if nic is None:
-            return
-        self._offload = lease.offload and nic.vnet_header
-        nic.set_offload(self._offload, self._offload and lease.offload_udp and nic.offload_udp)
-        self.session.on_packet = self._into_nic()
-        self.session.on_packets = self._known_into_nic()
+        port, self._port = self._port, None
+        self._port_waits = False
+        if port is not None:
+            port.detach()
+        self.session.on_packet = self._no_port
+        self.session.on_packets = self._done = None
 
     def ping(self) -> None:
         """See `LinkDriver`."""
@@ -201,7 +156,7 @@ class Link:
         raise NotImplementedError
 
     def _send(self) -> None:
-        """Seal and send until the socket is full or nothing is left; then `_balance`."""
+        """Seal and send until the socket is full or nothing is left, then tell a waiting port."""
         raise NotImplementedError
 
     def _last_words(self) -> None:
@@ -212,103 +167,40 @@ class Link:
         """Close the socket."""
         raise NotImplementedError
 
-    # --- the NIC ---------------------------------------------------------------------------
+    # --- the port: `Carrier` -----------------------------------------------------------------
 
-    def nic_ready(self, now: float) -> None:
-        """The NIC has packets: take them until it is empty or the queue is long enough."""
-        raise NotImplementedError
+    def count(self, name: str) -> None:
+        """See `Carrier`."""
+        self._counters[name] = self._counters.get(name, 0) + 1
 
-    def _take_packets(self, bare: bool) -> None:
-        """`bare`: frames have no virtio header, though the NIC's packets have."""
-        fd, scratch, readv = self._nic_fd, self._scratch, os.readv
-        ending: Ending | None = None
-
-        def read(view: memoryview) -> int:
-            nonlocal ending
-            while True:
-                try:
-                    n = readv(fd, (scratch, view) if bare else (view,))
-                except (BlockingIOError, InterruptedError):
-                    return 0
-                except OSError as error:
-                    ending = Ending("nic_lost", error.strerror or "", authenticated=False)
-                    return 0
-                if not n:
-                    ending = Ending("nic_lost", authenticated=False)
-                    return 0
-                if not bare:
-                    return n
-                if scratch[0] or scratch[1]:
-                    # Left in the queue from before offload was turned off: its sender's
-                    # kernel sends it again, finished.
-                    self._count("nic__unfinished__dropped")
-                elif n > VNET_HEADER_SIZE:
-                    return n - VNET_HEADER_SIZE
-
-        self.sent_packets_bytes += self.session.writer.read_packets(read)
-        if ending is not None:
-            self._settle(ending)
-            return
+    def push(self) -> None:
+        """See `Carrier`."""
         self._send()
         self._arm()
 
-    def _balance(self) -> None:
-        """After sending: read the NIC if and only if there is room for what it has."""
-        if self._nic is None:
-            return
-        paused = self.session.writer.room() <= 0
-        if paused is not self._nic_paused:
-            self._nic_paused = paused
-            if paused:
-                self._poller.unwatch(self._nic_fd)
-            else:
-                self._poller.watch(self._nic_fd, self._nic_reader, select.EPOLLIN)
+    def wait_for_room(self) -> None:
+        """See `Carrier`."""
+        self._port_waits = True
 
-    def _into_nic(self) -> PacketHandler:
-        """What takes packets from the gateway: a function of its own, whose names are at hand."""
-        write, writev, fd, vnet_header = os.write, os.writev, self._nic_fd, self._vnet_header
-        passed, judge = self._ingress.passed, self._ingress.judge
+    def end(self, ending: Ending) -> None:
+        """See `Carrier`."""
+        self._settle(ending)
 
-        def packet(buf: memoryview, start: int, end: int, offload: bool) -> None:
-            self.received_packets_bytes += end - start
-            first, pair = ipv4_head(buf, start)
-            if first != IPV4_START:
-                pair = None
-                if first >> 4 == 6 and end - start >= IPV6_HEADER:
-                    (pair,) = ipv6_pair(buf, start)
-            if pair not in passed:
-                why = judge(buf, start, end)
-                if why is not None:
-                    self._count(why)
-                    return
-            try:
-                if offload:
-                    if not vnet_header:
-                        self._count("nic__offload_unsupported__dropped")
-                        return
-                    write(fd, buf[start - VNET_HEADER_SIZE : end])
-                elif vnet_header:
-                    writev(fd, (ZERO_HEADER, buf[start:end]))
-                else:
-                    write(fd, buf[start:end])
-            except BlockingIOError:
-                self._count("nic__queue_full__dropped")
-            except OSError:
-                self._count("nic__write_refused__dropped")
+    def _take_in(self, intake: Intake) -> None:
+        """Packets go there from now on."""
+        self.session.on_packet = intake.packet
+        self.session.on_packets = intake.packets
+        self._done = intake.done
 
-        return packet
+    def _tell_of_room(self) -> None:
+        """After sending, where the port waits."""
+        if self._port is not None and self.writer.room() > 0:
+            self._port_waits = False
+            self._port.room_again()
 
-    def _known_into_nic(self) -> PacketsHandler:
-        """The same for packets of pairs that passed before, as one loop over a record's frames:
-        of small packets there are so many that each call between session and NIC counts."""
-        bare = self._vnet_header and not self._offload
-        return known_into_nic(
-            self, self._count, self._nic_fd, self._ingress.passed, self._offload, bare
-        )
-
-    def _no_nic(self, buf: memoryview, start: int, end: int, offload: bool) -> None:
-        """Before the NIC is set up, packets go nowhere."""
-        self._count("nic__not_ready__dropped")
+    def _no_port(self, buf: memoryview, start: int, end: int, offload: bool) -> None:
+        """Before there is a port, packets go nowhere."""
+        self.count("outlet__not_ready__dropped")
 
     # --- the session -----------------------------------------------------------------------
 
@@ -377,6 +269,3 @@ class Link:
             self._timer.cancel()
             self._timer = None
         self._let_go()
-
-    def _count(self, name: str) -> None:
-        self._counters[name] = self._counters.get(name, 0) + 1

@@ -21,14 +21,13 @@ from client.datagram_link import DatagramLink
 from client.dial import AllUnreachable, Race, open_datagram
 from client.driver import LinkDriver, SessionMaker
 from client.endpoints import Outcome
-from client.ingress import Ingress
 from client.model import TransportEndpoint
+from client.outlet.outlet import Outlet
 from client.plan import Plan
 from client.reconnect import REASONS, Ending, most_telling
-from client.routers import Stranger, who_was_it
+from client.strangers import Stranger, who_was_it
 from client.stream_link import StreamLink
 from client.tasks import cancel, create_task
-from client.tunnel import Tunnel
 from reach.cable import Cable
 from vshp.config import CloseReason, GatewayStatus, LeaseConfig
 from vshp.events import (
@@ -109,18 +108,16 @@ class Round:
         owner: RoundOwner,
         plan: Plan,
         endpoints: tuple[TransportEndpoint, ...],
-        tunnel: Tunnel,
+        outlet: Outlet,
         sessions: SessionMaker,
-        ingress: Ingress,
         timeout: float,
         cable: Cable | None = None,
     ) -> None:
         self._owner = owner
         self._plan = plan
         self._endpoints = endpoints
-        self._tunnel = tunnel
+        self._outlet = outlet
         self._sessions = sessions
-        self._ingress = ingress
         self._timeout = timeout
         self._cable = cable
         self._news: asyncio.Queue[tuple[LinkDriver, Event | Ending]] = asyncio.Queue()
@@ -226,14 +223,14 @@ class Round:
 
     def _open(self, sock: socket.socket, endpoint: TransportEndpoint) -> LinkDriver:
         if endpoint.transport == "udp":
-            mark = self._tunnel.mark
+            mark = self._outlet.mark
             return DatagramLink(
                 self, sock, endpoint, self._sessions, lambda: open_datagram(endpoint, mark)
             )
         return StreamLink(self, sock, endpoint, self._sessions)
 
     def _start_race(self, endpoints: tuple[TransportEndpoint, ...]) -> Race:
-        mark, told = self._tunnel.mark, self._owner.tried
+        mark, told = self._outlet.mark, self._owner.tried
         return Race(endpoints, mark, self._timeout, told, self._cable)
 
     def _failed(self, race: Race, endpoint: TransportEndpoint, ending: Ending) -> None:
@@ -305,9 +302,7 @@ class Round:
         self._owner.leased(link, lease)
         if refused is not None:
             return refused
-        nic = await self._tunnel.apply(lease)
-        link.attach(nic, lease, self._ingress)
-        link.change(lease)
+        link.attach(await self._outlet.apply(lease), lease)
         self.granted = True
         self._owner.connected(link, lease)
         return None
@@ -392,9 +387,9 @@ class Round:
 
     def _attach_early(self, link: LinkDriver, lease: LeaseConfig) -> None:
         """A resumed lease finds the host as it left it: its packets may be in this very read."""
-        nic = self._tunnel.nic
-        if nic is not None and self._tunnel.fits(lease):
-            link.attach(nic, lease, self._ingress)
+        port = self._outlet.port
+        if port is not None and self._outlet.fits(lease):
+            link.attach(port, lease)
 
     def link_over(self, link: LinkDriver, ending: Ending) -> None:
         """See `LinkOwner`."""

@@ -10,13 +10,19 @@ from client.driver import LinkOwner, SessionMaker
 from client.link import Link
 from client.model import TransportEndpoint
 from client.reconnect import Ending
-from client.system.watch import is_local
-from eventloop.link_sockets import READ, READ_WRITE, TROUBLE, reset_on_close, tune_stream
+from eventloop.link_sockets import (
+    READ,
+    READ_WRITE,
+    TROUBLE,
+    is_local,
+    reset_on_close,
+    tune_stream,
+)
 from sealing.errors import AuthFailed, ProtocolError
 from vshp.session import ClientSession
 
 NETWORK_BUDGET = 512 * 1024
-"""Bytes received before the NIC gets its turn."""
+"""Bytes received before other sockets get their turn."""
 
 _SILENT = frozenset({"link_dead", "link_lost"})
 """Endings of which the gateway may know nothing."""
@@ -45,7 +51,7 @@ class StreamLink(Link):
         )
         self._sock = sock
         self._writing = False
-        self._poller.watch(sock.fileno(), self, READ)
+        self.poller.watch(sock.fileno(), self, READ)
 
     def follow(self) -> bool:
         """A stream is bound to its addresses: it cannot move."""
@@ -84,11 +90,9 @@ class StreamLink(Link):
             if n < len(buffer):
                 break
             budget -= n
+        if self._done is not None:
+            self._done()
         self._settle(ending)
-
-    def nic_ready(self, now: float) -> None:
-        """See `Link`."""
-        self._take_packets(self._vnet_header and not self._offload)
 
     def _send(self) -> None:
         if self._closed:
@@ -105,7 +109,8 @@ class StreamLink(Link):
                     n = self._sock.send(output)
                 except (BlockingIOError, InterruptedError):
                     self._want_write(True)
-                    self._balance()
+                    if self._port_waits:
+                        self._tell_of_room()
                     return
                 except OSError as error:
                     self._over(Ending("link_lost", error.strerror or "", authenticated=False))
@@ -116,13 +121,13 @@ class StreamLink(Link):
         # Nothing is queued, so there is room.
         if self._writing:
             self._want_write(False)
-        if self._nic_paused:
-            self._balance()
+        if self._port_waits:
+            self._tell_of_room()
 
     def _want_write(self, wanted: bool) -> None:
         if self._writing is not wanted:
             self._writing = wanted
-            self._poller.change(self._sock.fileno(), READ_WRITE if wanted else READ)
+            self.poller.change(self._sock.fileno(), READ_WRITE if wanted else READ)
 
     def _last_words(self) -> None:
         writer = self.session.writer
@@ -141,5 +146,5 @@ class StreamLink(Link):
         super()._over(ending)
 
     def _let_go(self) -> None:
-        self._poller.unwatch(self._sock.fileno())
+        self.poller.unwatch(self._sock.fileno())
         self._sock.close()

@@ -1,7 +1,7 @@
 """What a run takes from its gateway: leases and endpoints, judged on this host as it is now.
 
 The judgement's driver: it looks at the host when a lease comes and when the host has changed,
-counts what is refused, and keeps the links' packet filter (`ingress`) in step.
+counts what is refused, and tells the outlet whose packets may come in.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from client.ingress import Ingress
 from client.judgement import HostFacts, LeaseAddresses, Source, judge_endpoint, judge_lease, scoped
 from client.model import TransportEndpoint
+from client.outlet.outlet import Outlet
 from client.plan import Plan, by_transport
 from client.reconnect import Ending
-from client.tunnel import Tunnel
 from vshp.config import LeaseConfig
 
 log = logging.getLogger(__name__)
@@ -26,11 +25,9 @@ log = logging.getLogger(__name__)
 class Trust:
     """The lease in force, and what was refused."""
 
-    def __init__(self, tunnel: Tunnel, count: Callable[[str], None]) -> None:
+    def __init__(self, outlet: Outlet, count: Callable[[str], None]) -> None:
         """`count` is told a counter's name for each refusal."""
-        self.ingress = Ingress()
-        """What passes from a link into the NIC."""
-        self._tunnel = tunnel
+        self._outlet = outlet
         self._count = count
         self._lease: LeaseConfig | None = None
         self._peer = ""
@@ -41,11 +38,11 @@ class Trust:
         """Judge a lease that came over a link to `endpoint`: None when it is in force now, else
         how the link ends. Nothing may be done with a lease before."""
         peer = "" if endpoint.transport == "usb" else endpoint.host
-        return self._judged_lease(lease, peer, await self._tunnel.look())
+        return self._judged_lease(lease, peer, await self._outlet.look())
 
     async def look_again(self) -> Ending | None:
         """The host may have changed: judge the lease in force anew."""
-        facts = await self._tunnel.look()
+        facts = await self._outlet.look()
         return None if self._lease is None else self._judged_lease(self._lease, self._peer, facts)
 
     def _judged_lease(self, lease: LeaseConfig, peer: str, facts: HostFacts) -> Ending | None:
@@ -55,13 +52,13 @@ class Trust:
             self.drop()
             return Ending(refusal.name, refusal.sentence)
         self._lease, self._peer = lease, peer
-        self.ingress.admit(lease, facts)
+        self._outlet.admit(lease, facts)
         return None
 
     def drop(self) -> None:
         """There is no lease any more: nothing passes."""
         self._lease = None
-        self.ingress.admit(None, self._tunnel.facts)
+        self._outlet.admit(None, self._outlet.facts)
 
     def told(self, lease: LeaseConfig) -> list[TransportEndpoint]:
         """Where the gateway says it listens, as far as it is believed."""
@@ -83,7 +80,7 @@ class Trust:
             if endpoint.named
             for address in addresses.get(endpoint.host, ())
         ]
-        facts = self._tunnel.facts
+        facts = self._outlet.facts
         return [
             replace(endpoint, host=host)
             for endpoint in (
@@ -98,7 +95,7 @@ class Trust:
     ) -> TransportEndpoint | None:
         """A guess, where `sender` has announced on one of this host's links that the gateway is
         at `host`, on one of them, too; None for what is neither, or is not dialled."""
-        facts = self._tunnel.facts
+        facts = self._outlet.facts
         carrier = {"auto": "tcp", "tcp": "tcp", "udp": "udp"}.get(transport)
         addresses = [ipaddress.ip_address(text) for text in (host, sender)]
         if carrier is None or not all(facts.attached_to(address) for address in addresses):
@@ -117,7 +114,7 @@ class Trust:
         taken = []
         for endpoint in endpoints:
             if endpoint.transport != "usb":
-                facts = self._tunnel.facts
+                facts = self._outlet.facts
                 refusal = judge_endpoint(endpoint.host, facts, addresses, source(endpoint))
                 if refusal is not None:
                     log.debug("%s is not dialled: %s", endpoint, refusal.sentence)

@@ -40,6 +40,19 @@ _INT = struct.Struct("=i")
 _LINGER_NONE = struct.pack("ii", 1, 0)
 
 
+def is_local(address: str) -> bool:
+    """Whether a socket could use `address` now: it is (still) this host's."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if "%" in address or address.startswith("fe80:"):
+        return True
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
 def reset_on_close(sock: socket.socket) -> None:
     """Have `close` reset the stream and drop what was not sent (SO_LINGER of 0, socket(7))."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)

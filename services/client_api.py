@@ -130,7 +130,7 @@ class ClientApi:
         return self.status()
 
     async def flows(self, params: m.FlowsParams) -> s.Flows:
-        sample = await self._client.flows.look()
+        sample = await self._client.outlet.flows.look()
         return page(sample, params, self._client.status().interface, time.monotonic())
 
     def endpoints(self, _: m.NoParams) -> list[s.Endpoint]:

@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
-from client.flows import FlowSample, TunnelFlow
+from client.outlet.flows import FlowSample, TunnelFlow
 from services.control import methods as m
 from services.control import schema as s
 

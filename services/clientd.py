@@ -13,6 +13,8 @@ from typing import Any
 
 from client.client import Client
 from client.model import ClientConfig, ClientError
+from client.outlet.nic.host import LinuxHost
+from client.outlet.nic.outlet import NicOutlet
 from services.books import Books
 from services.client_api import ClientApi
 from services.config import Config
@@ -46,9 +48,9 @@ class ClientService:
         self._books = Books(store)
         self._events = EventBook(paths.events("client"), "client.events")
         ring.restore(self._events.lines())
-        self._client = Client(
-            store, client_config(settings.config, paths), on_event=self._events.note
-        )
+        config = client_config(settings.config, paths)
+        outlet = NicOutlet(LinuxHost(config), config)
+        self._client = Client(store, config, outlet, on_event=self._events.note)
         settings.apply = self._apply
         label = settings.config.text("client", "label") or socket.gethostname()
         self._hook = Hook("client", label)

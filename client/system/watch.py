@@ -85,16 +85,3 @@ class NetworkWatch:
     def _tell(self) -> None:
         self._pending = None
         self._on_change()
-
-
-def is_local(address: str) -> bool:
-    """Whether a socket could use `address` now: it is (still) this host's."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    if "%" in address or address.startswith("fe80:"):
-        return True
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError:
-            return False
-    return True

@@ -9,7 +9,8 @@ from client.block import Force
 from client.guard import Guards
 from client.judgement import HostFacts
 from client.model import ClientError, TransportEndpoint
-from client.nic import MemoryTun, Nic
+from client.outlet.nic.nic import MemoryTun, Nic
+from client.outlet.outlet import OutletKind
 from client.system.routes import TunnelAddresses
 from client.system.run import CommandError
 
@@ -45,6 +46,8 @@ class RecordingRunner:
 
 class MemoryHost:
     """A host whose NIC is a socket pair; `log` is what was done to it, in order."""
+
+    kind = OutletKind.NIC
 
     def __init__(self, offload: bool = True) -> None:
         self.log: list[str] = []

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from client.block import Force
 from client.model import ClientConfig, TransportEndpoint
-from client.system.host import LinuxHost
+from client.outlet.nic.host import LinuxHost
 from client.system.routes import TunnelAddresses
 
 

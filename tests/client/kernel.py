@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from client.nic import MemoryTun, Nic
+from client.outlet.nic.nic import MemoryTun, Nic
 from client.system.run import CommandError
 
 MAIN, LOCAL = 254, 255

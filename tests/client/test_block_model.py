@@ -26,8 +26,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from client.block import Phase
 from client.model import ClientConfig, ClientError
-from client.system.host import LinuxHost
-from client.tunnel import Tunnel
+from client.outlet.nic.host import LinuxHost
+from client.outlet.nic.outlet import NicOutlet
 from client.wish import Wish
 from tests.client.gateway_double import LEASE
 from tests.client.kernel import Kernel, Killed
@@ -89,15 +89,15 @@ class Life(RuleBasedStateMachine):
         self.host = LinuxHost(
             self.config, self.kernel, self.resolv_conf, self.kernel.open_nic, self.kernel.proc
         )
-        self.tunnel = Tunnel(self.host, self.config)
+        self.outlet = NicOutlet(self.host, self.config)
         wish = Wish.parse(self.noted)
-        if self.do(self.tunnel.found()) and wish is None:
+        if self.do(self.outlet.found()) and wish is None:
             wish = Wish()
         if wish is None:
-            self.do(self.tunnel.open())
+            self.do(self.outlet.open())
         else:
             self.promised, self.weaker = True, wish.open_on_failure
-            self.do(self.tunnel.wish(True, wish.open_on_failure))
+            self.do(self.outlet.wish(True, wish.open_on_failure))
         self.running = True
 
     def do(self, work):  # type: ignore[no-untyped-def]
@@ -132,15 +132,15 @@ class Life(RuleBasedStateMachine):
     def connect(self, known: bool, weaker: bool) -> None:
         self.promised |= known
         self.weaker = weaker
-        self.do(self.tunnel.prepare())
-        self.do(self.tunnel.wish(known, weaker))
-        if self.tunnel.promised:
+        self.do(self.outlet.prepare())
+        self.do(self.outlet.wish(known, weaker))
+        if self.outlet.promised:
             self.keep()
 
     @precondition(lambda self: self.running)
     @rule()
     def disconnect(self) -> None:
-        self.do(self.tunnel.open())
+        self.do(self.outlet.open())
         self.noted = None
         self.promised = self.weaker = False
         assert not [r for f in (4, 6) for r in self.kernel.rules[f] if r.protocol == 178]
@@ -153,34 +153,34 @@ class Life(RuleBasedStateMachine):
     # ---- the gateway
 
     @precondition(
-        lambda self: self.running and self.tunnel.phase not in (Phase.OPEN, Phase.REFUSED)
+        lambda self: self.running and self.outlet.phase not in (Phase.OPEN, Phase.REFUSED)
     )
     @rule(other=st.booleans())
     def grant(self, other: bool) -> None:
         lease = replace(LEASE, ipv4=bytes((10, 77, 0, 9))) if other else LEASE
         self.promised = True
         self.keep()
-        self.do(self.tunnel.apply(lease))
+        self.do(self.outlet.apply(lease))
 
     @precondition(
         lambda self: (
-            self.running and self.tunnel.phase in (Phase.CARRYING, Phase.PAUSED, Phase.HOLDING)
+            self.running and self.outlet.phase in (Phase.CARRYING, Phase.PAUSED, Phase.HOLDING)
         )
     )
     @rule()
     def cut(self) -> None:
-        self.do(self.tunnel.broken())
+        self.do(self.outlet.broken())
 
-    @precondition(lambda self: self.running and self.tunnel.phase in (Phase.PAUSED, Phase.HOLDING))
+    @precondition(lambda self: self.running and self.outlet.phase in (Phase.PAUSED, Phase.HOLDING))
     @rule()
     def long(self) -> None:
-        self.do(self.tunnel.hold())
+        self.do(self.outlet.hold())
 
-    @precondition(lambda self: self.running and self.tunnel.phase is not Phase.OPEN)
+    @precondition(lambda self: self.running and self.outlet.phase is not Phase.OPEN)
     @rule()
     def refuse(self) -> None:
-        self.do(self.tunnel.refuse())
-        if not self.tunnel.promised:
+        self.do(self.outlet.refuse())
+        if not self.outlet.promised:
             self.noted = None
 
     # ---- the machine
@@ -188,7 +188,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.running)
     @rule()
     def kill(self) -> None:
-        self.tunnel.close()
+        self.do(self.outlet.stop())
         for name in [name for name in self.kernel.links if name.startswith("vshp")]:
             self.kernel.remove_link(name)
         self.running = False
@@ -197,7 +197,7 @@ class Life(RuleBasedStateMachine):
     @rule(lines=st.integers(0, 12), what=st.sampled_from(["grant", "connect", "follow", "refuse"]))
     def kill_in_the_middle(self, lines: int, what: str) -> None:
         """The process dies while it is changing the host."""
-        phase, before = self.tunnel.phase, (self.promised, self.weaker)
+        phase, before = self.outlet.phase, (self.promised, self.weaker)
         self.kernel.die_after = lines
         try:
             if what == "grant" and phase not in (Phase.OPEN, Phase.REFUSED):
@@ -205,7 +205,7 @@ class Life(RuleBasedStateMachine):
             elif what == "connect":
                 self.connect(True, False)
             elif what == "follow":
-                self.do(self.tunnel.follow())
+                self.do(self.outlet.follow())
             elif phase is not Phase.OPEN:
                 self.refuse()
         except Killed:
@@ -227,7 +227,7 @@ class Life(RuleBasedStateMachine):
 
     def followed(self) -> None:
         if self.running:
-            self.do(self.tunnel.follow())
+            self.do(self.outlet.follow())
 
     @rule(up=st.booleans())
     def interface(self, up: bool) -> None:
@@ -295,14 +295,14 @@ class Life(RuleBasedStateMachine):
         }
         out = places & set(OUTSIDE)
         if self.promised and not self.weaker:
-            assert not out, (out, self.tunnel.phase)
+            assert not out, (out, self.outlet.phase)
 
     @invariant()
     def settled(self) -> None:
         self.check()
         if not self.promised and self.running and self.kernel.links["lan0"].up:
             assert self.kernel.decide(INTERNET[0]) in OUTSIDE, "nobody wished for a closed network"
-        if self.promised and self.running and self.tunnel.phase is Phase.CARRYING:
+        if self.promised and self.running and self.outlet.phase is Phase.CARRYING:
             assert self.kernel.decide(INTERNET[0]).startswith("vshp")
         if self.running and self.promised and self.kernel.links["lan0"].up:
             assert self.kernel.decide("192.168.1.9") == "lan0", "neighbours are direct"
@@ -310,7 +310,7 @@ class Life(RuleBasedStateMachine):
             assert self.kernel.decide("203.0.113.9", mark=mark) in OUTSIDE, "the link's own"
 
     def teardown(self) -> None:
-        self.tunnel.close()
+        self.do(self.outlet.stop())
         self.loop.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -16,6 +16,7 @@ from client.client import Client
 from client.guard import GuardState
 from client.model import ClientConfig, ClientError, ClientState, MemoryStore, fingerprint
 from client.nudge import Nudge
+from client.outlet.nic.outlet import NicOutlet
 from tests.client.fakes import MemoryHost
 from tests.client.gateway_double import LEASE, GatewayDouble, Guest
 from tests.fakes.adb import served_cable
@@ -44,7 +45,8 @@ class Device:
         self.store = MemoryStore() if store is None else store
         self.host = MemoryHost(offload)
         config = ClientConfig(path, label="laptop")
-        self.client = Client(self.store, config, self.host, cable=served_cable(path))
+        outlet = NicOutlet(self.host, config)
+        self.client = Client(self.store, config, outlet, cable=served_cable(path))
         self.changes = 0
         self.client.on_change = self._changed
 

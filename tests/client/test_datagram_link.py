@@ -16,11 +16,12 @@ import pytest
 
 from client.datagram_link import DatagramLink
 from client.driver import LinkOwner
-from client.ingress import Ingress
 from client.judgement import HostFacts
 from client.link import Link
 from client.model import ClientState, TransportEndpoint
-from client.nic import MemoryTun
+from client.outlet.nic.ingress import Ingress
+from client.outlet.nic.nic import MemoryTun
+from client.outlet.nic.pump import NicPort
 from eventloop.link_sockets import UDP_GRO
 from tests.client.datagram_double import DatagramDouble
 from tests.client.gateway_double import GatewayDouble
@@ -299,7 +300,7 @@ async def test_datagrams_alone_and_in_runs_reach_the_nic_in_order_and_only_while
     fd = sock.fileno()
     link._sock = cast(Any, SimpleNamespace(recvmsg_into=receive, fileno=lambda: fd))
     link._address = session.address
-    link.attach(nic, lease, ingress)
+    link.attach(NicPort(nic, ingress), lease)
     a, b, c, d, e = map(segment, range(5))
     assert hear(a) == [bytes(10) + a]
     (joined,) = hear(b, c)
@@ -308,7 +309,7 @@ async def test_datagrams_alone_and_in_runs_reach_the_nic_in_order_and_only_while
     link.detach()
     for packets in ((e,), (e, e)):
         assert hear(*packets) == []
-    assert link.counters["nic__not_ready__dropped"] == 3
+    assert link.counters["outlet__not_ready__dropped"] == 3
     sock.close()
     nic.close()
     nic.vanish()

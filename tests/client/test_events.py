@@ -13,6 +13,7 @@ from client.client import Client
 from client.events import EVENT_BURST, MAX_NAME, MAX_REASON, EventKind, Events
 from client.guard import GuardState
 from client.model import ClientConfig, ClientState, MemoryStore
+from client.outlet.nic.outlet import NicOutlet
 from sealing.happenings import Event
 from tests.client.fakes import MemoryHost
 from tests.client.gateway_double import GatewayDouble
@@ -72,7 +73,8 @@ def test_who_moved_has_not_resumed() -> None:
 
 async def test_a_day_of_a_client(tmp_path: Path) -> None:
     seen: list[Event] = []
-    client = Client(MemoryStore(), ClientConfig(tmp_path), MemoryHost(), seen.append)
+    config = ClientConfig(tmp_path)
+    client = Client(MemoryStore(), config, NicOutlet(MemoryHost(), config), seen.append)
 
     async def until(kind: EventKind, count: int = 1) -> None:
         async with asyncio.timeout(10):

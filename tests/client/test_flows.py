@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from client import flows as module
-from client.flows import TunnelFlows
+from client.outlet.nic import flows as module
+from client.outlet.nic.flows import TunnelFlows
 from client.system import owners as owners_module
 from client.system.inet_diag import DiagError, DiagSocket, TcpFigures
 from client.system.owners import Owner, Owners
@@ -172,7 +172,7 @@ async def test_a_program_that_is_gone_meanwhile(tmp_path: Path) -> None:
 
 WORLD = """
 import asyncio, os, socket, subprocess, sys
-from client.flows import TunnelFlows
+from client.outlet.nic.flows import TunnelFlows
 from tests.fakes.addresses import wait_for_ipv6
 for line in ("link set lo up", "addr add 10.77.0.2/32 dev lo", "addr add 10.77.0.1/32 dev lo",
              "addr add fd77::2/128 dev lo nodad", "addr add fd77::1/128 dev lo nodad"):

@@ -10,7 +10,7 @@ import pytest
 from client.block import Force
 from client.guard import Guards
 from client.model import ClientConfig
-from client.system.host import LinuxHost
+from client.outlet.nic.host import LinuxHost
 from client.system.routes import TunnelAddresses
 from client.system.run import CommandError
 from tests.client.kernel import Kernel

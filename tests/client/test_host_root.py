@@ -623,7 +623,8 @@ except OSError:
 """
 WATCH = """
 import asyncio
-from client.system.watch import NetworkWatch, is_local
+from client.system.watch import NetworkWatch
+from eventloop.link_sockets import is_local
 async def main():
     changed = asyncio.Event()
     watch = NetworkWatch(changed.set)

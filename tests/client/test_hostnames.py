@@ -12,6 +12,7 @@ import pytest
 from client.client import Client
 from client.judgement import HostFacts
 from client.model import ClientConfig, ClientError, ClientState, TransportEndpoint
+from client.outlet.nic.outlet import NicOutlet
 from reach.names import NameProblem, Opener
 from tests.client.gateway_double import GatewayDouble
 from tests.client.test_client import Device
@@ -54,7 +55,7 @@ class Named(Device):
         self.names = Names()
         self.host.facts = LAN
         config = ClientConfig(path, label="laptop")
-        self.client = Client(self.store, config, self.host, ask=self.names.ask)
+        self.client = Client(self.store, config, NicOutlet(self.host, config), ask=self.names.ask)
 
     async def refusal(self, target: str) -> ClientError:
         with pytest.raises(ClientError) as caught:

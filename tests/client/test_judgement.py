@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.ingress import MAX_PAIRS, Ingress
 from client.judgement import (
     LEASE_RANGES,
     MAX_TOLD,
@@ -24,6 +23,7 @@ from client.judgement import (
     judge_lease,
     scoped,
 )
+from client.outlet.nic.ingress import MAX_PAIRS, Ingress
 from tests.client.gateway_double import LEASE
 from vshp.config import LeaseConfig
 

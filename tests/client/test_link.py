@@ -86,7 +86,7 @@ async def test_packets_before_the_nic_is_ready_are_counted(tmp_path: Path) -> No
         await device.until(lambda: device.host.log[-1].startswith("set_up"))
         gateway.guests[0].send_packet(UDP)
         await device.until(
-            lambda: device.client.status().counters.get("nic__not_ready__dropped") == 1
+            lambda: device.client.status().counters.get("outlet__not_ready__dropped") == 1
         )
         gate.set()
         assert (await device.client.wait(5)).state is ClientState.CONNECTED

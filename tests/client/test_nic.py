@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from client import nic
 from client.model import ClientError
-from client.nic import MemoryTun, TunDevice
+from client.outlet.nic import nic
+from client.outlet.nic.nic import MemoryTun, TunDevice
 from tests.client.world import NEEDS_ROOT, ROOT
 
 
@@ -55,7 +55,7 @@ def test_the_double_carries_packets_whole() -> None:
 REAL = """
 import os, select, socket, struct, subprocess, sys
 sys.modules.update({"pytun": None} if "fallback" in sys.argv else {})
-from client.nic import TunDevice
+from client.outlet.nic.nic import TunDevice
 offload = "plain" not in sys.argv
 tun = TunDevice("vshp%d", offload)
 assert tun.name == "vshp0" and tun.vnet_header is offload, tun.name

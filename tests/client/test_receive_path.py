@@ -13,11 +13,12 @@ from typing import Any, cast
 import pytest
 
 from client.driver import LinkOwner
-from client.ingress import Ingress
 from client.judgement import HostFacts
 from client.link import Link
 from client.model import TransportEndpoint
-from client.nic import MemoryTun
+from client.outlet.nic.ingress import Ingress
+from client.outlet.nic.nic import MemoryTun
+from client.outlet.nic.pump import NicPort
 from sealing.errors import PeerViolation
 from tests.vshp.dialogue import LEASE, connected
 from vshp.errors import FrameTruncated
@@ -47,10 +48,10 @@ class Receiver:
         """in what the host gets."""
         self.link = Receiving(cast(LinkOwner, None), TransportEndpoint("tcp", "10.0.0.1", 1),
                               self.both.client, "")  # fmt: skip
-        self.link._poller = cast(Any, type("NoPoller", (), {"watch": lambda *_: None})())
+        self.link.poller = cast(Any, type("NoPoller", (), {"watch": lambda *_: None})())
         self.ingress = Ingress()
         self.ingress.admit(self.lease, HostFacts())
-        self.link.attach(self.nic, self.lease, self.ingress)
+        self.link.attach(NicPort(self.nic, self.ingress), self.lease)
 
     def hear(self, *packets: bytes, kind: int | None = None, cut: int = 0) -> list[bytes]:
         """The packets come in one record, less its last bytes; what the host gets of them."""

@@ -14,15 +14,8 @@ from client.judgement import Attached, HostFacts, Router
 from client.kinds import classify, kind_of
 from client.model import ClientState, EndpointKind, TransportEndpoint
 from client.reconnect import Ending, in_order
-from client.routers import (
-    KNOCK_AGAIN,
-    KNOCK_MOST,
-    MAX_ROUTERS,
-    MAX_STRANGERS,
-    Strangers,
-    router_endpoints,
-    who_was_it,
-)
+from client.routers import MAX_ROUTERS, router_endpoints
+from client.strangers import KNOCK_AGAIN, KNOCK_MOST, MAX_STRANGERS, Strangers, who_was_it
 from client.system.facts import FactsReader
 from client.system.interfaces import MODEMS, TETHERING, Nature, nature
 from tests.client.fakes import RecordingRunner

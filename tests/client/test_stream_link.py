@@ -12,9 +12,10 @@ from typing import Any, cast
 import pytest
 
 from client.driver import LinkOwner
-from client.ingress import Ingress
 from client.model import TransportEndpoint
-from client.nic import MemoryTun
+from client.outlet.nic.ingress import Ingress
+from client.outlet.nic.nic import MemoryTun
+from client.outlet.nic.pump import NicPort
 from client.stream_link import StreamLink
 from eventloop.link_sockets import READ, READ_WRITE
 from tests.vshp.dialogue import LEASE, connected, feed
@@ -73,10 +74,11 @@ class Sending:
         self.link = Still(cast(LinkOwner, None), self.sock, there, cast(Any, sessions))
         self.nic = MemoryTun(offload=False)
         watches = Watches()
-        self.link._poller = cast(Any, watches)
+        self.link.poller = cast(Any, watches)
         self.masks = watches.masks
         self.masks[self.sock.fileno()] = READ
-        self.link.attach(self.nic, LEASE, Ingress())
+        self.port = NicPort(self.nic, Ingress())
+        self.link.attach(self.port, LEASE)
         self.sent: list[bytes] = []
 
     def send(self, count: int, size: int = 1400) -> None:
@@ -86,7 +88,7 @@ class Sending:
             self.nic.host.send(packet)
             self.sent.append(packet)
         if self.nic.fileno() in self.masks:
-            self.link.nic_ready(0.0)
+            self.port.ready(select.EPOLLIN, 0.0)
 
     def arrived(self) -> list[bytes]:
         """At the gateway, so far."""
@@ -155,5 +157,5 @@ async def test_the_nic_is_watched_while_there_is_room(sending: Sending) -> None:
     sending.link.ready(select.EPOLLOUT, 0.0)
     assert sending.arrived() == sending.sent[:taken]
     assert nic in sending.masks and not sending.waits
-    sending.link.nic_ready(0.0)
+    sending.port.ready(select.EPOLLIN, 0.0)
     assert sending.arrived() == sending.sent

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from client.walk import BLOCK, MAX_BLOCKS, MAX_LAYOUTS, Layout, known_into_nic
+from client.outlet.nic.walk import BLOCK, MAX_BLOCKS, MAX_LAYOUTS, Layout, known_into_nic
 from vshp.constants import MAX_PEEK
 from vshp.frames import FrameType
 

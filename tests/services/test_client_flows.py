@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from client.flows import FlowSample, TunnelFlow
+from client.outlet.flows import FlowSample, TunnelFlow
 from services.client_flows import page
 from services.control.methods import FLOW_SORTS, FlowsParams
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from client.nic import _explain
+from client.outlet.nic.nic import _explain
 from client.system.run import CommandError, SystemRunner
 from services.cli import discovering
 from services.cli.exits import Exit
@@ -78,7 +78,7 @@ def test_a_client_that_is_not_permitted_its_device_says_so(tmp_path: Path) -> No
     """As root in a container without the right."""
     done = subprocess.run(
         ["setpriv", "--bounding-set=-net_admin", sys.executable, "-c",
-         "from client.nic import TunDevice\n"
+         "from client.outlet.nic.nic import TunDevice\n"
          "from client.model import ClientError\n"
          "try: TunDevice('vshp%d')\n"
          "except ClientError as error: print(error.message, error.hint)"],

@@ -153,7 +153,7 @@ def test_a_link_that_its_owner_made_leads_to_the_configuration(tmp_path: Path) -
 
 OPENS = {"open", "write_text", "write_bytes", "read_text", "read_bytes", "touch", "mkstemp"}
 READS_OF_THE_SYSTEM = {
-    "client/nic.py": "/dev/net/tun",
+    "client/outlet/nic/nic.py": "/dev/net/tun",
     "storage/sockets.py": "a folder, to name what is in it",
     "client/system/facts.py": "/etc/resolv.conf",
     "client/system/fence.py": "/proc/sys",

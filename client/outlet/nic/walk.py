@@ -22,8 +22,8 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from client.ingress import IPV4_HEAD, IPV4_HEADER, IPV4_START, IPV6_HEAD, IPV6_HEADER
-from client.nic import VNET_HEADER_SIZE
+from client.outlet.nic.ingress import IPV4_HEAD, IPV4_HEADER, IPV4_START, IPV6_HEAD, IPV6_HEADER
+from client.outlet.nic.nic import VNET_HEADER_SIZE
 from vshp.constants import FRAME_HEADER_SIZE, SEAL_DIRECTLY_FROM
 from vshp.core import PacketsHandler
 from vshp.frames import FrameType

@@ -20,7 +20,8 @@ from client.block import Force
 from client.guard import Guards
 from client.judgement import HostFacts
 from client.model import ClientConfig, ClientError, TransportEndpoint
-from client.nic import Nic, TunDevice
+from client.outlet.nic.nic import Nic, TunDevice
+from client.outlet.outlet import OutletKind
 from client.system.facts import FactsReader
 from client.system.fence import Fence, inside
 from client.system.journal import Journal
@@ -40,7 +41,9 @@ MARKS = 500_000
 
 
 class Host(Protocol):
-    """What the client needs of its system; `MemoryHost` in the tests is another."""
+    """What the outlet needs of its system; `MemoryHost` in the tests is another."""
+
+    kind: OutletKind
 
     def found(self) -> bool:
         """Whether the block of an earlier run stands. It is taken over by `enforce`."""
@@ -89,6 +92,8 @@ class Host(Protocol):
 
 class LinuxHost:
     """The real one."""
+
+    kind = OutletKind.NIC
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The NIC, what the host was told about it, and the block: applies leases and wishes.
+"""The NIC as an outlet: what the host was told about it, and the block. Applies leases and wishes.
 
 Theory of operation. The phase of the wish (`client/block.py`) moves on the
 loop, at once; what it needs is then carried out on the host. The host's tools
@@ -21,21 +21,32 @@ from client.block import Block, Event, Force, Phase
 from client.guard import Guards
 from client.judgement import HostFacts
 from client.model import ClientConfig, ClientError, TransportEndpoint
-from client.nic import MIN_MTU, Nic
-from client.system.host import Host
+from client.outlet.flows import Flows
+from client.outlet.nic.flows import TunnelFlows
+from client.outlet.nic.host import Host
+from client.outlet.nic.ingress import Ingress
+from client.outlet.nic.nic import Nic
+from client.outlet.nic.pump import NicPort
+from client.outlet.outlet import MAX_MTU, MIN_MTU, Terms
+from client.system.files import FileWatch
 from client.system.routes import TunnelAddresses
+from client.tasks import cancel, create_task
 from vshp.config import LeaseConfig
 
 log = logging.getLogger(__name__)
+
+RESOLVER_PAUSE = 1.0
+"""Seconds from somebody's writing of resolv.conf to our own: two who insist do not race."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Tunnel:
-    """The receiving host's side of the wish and of the lease."""
+class NicOutlet:
+    """The receiving host's side of the wish and of the lease: see `Outlet`."""
 
-    def __init__(self, host: Host, config: ClientConfig) -> None:
+    def __init__(self, host: Host, config: ClientConfig, flows: Flows | None = None) -> None:
+        """`flows` are the kernel's, unless somebody else knows of them."""
         self._host = host
         self._config = config
         self._worker = ThreadPoolExecutor(1, "vpnshare-host")
@@ -44,16 +55,40 @@ class Tunnel:
         """What the worker was last asked for; None when it failed, or an earlier run's stands."""
         self._set_for: tuple[TunnelAddresses, int] | None = None
         """The addresses and the MTU that the worker was last asked for."""
+        self._ingress = Ingress()
+        self._resolver_watch = FileWatch(config.resolv_conf, self._resolver_changed)
+        self._keeping: asyncio.Task[None] | None = None
         # The worker's own:
         self._addresses: TunnelAddresses | None = None
         self._in_force: Force | None = None
         """What the host has; None when that is not known."""
         self._resolved = False
+        self._nic: Nic | None = None
+        self._mtu = 0
+        self.kind = host.kind
         self.facts = HostFacts()
-        """What the host was at the last look."""
         self.mark = 0
-        self.mtu = 0
-        self.nic: Nic | None = None
+        self.port: NicPort | None = None
+        self.flows = TunnelFlows(self._held) if flows is None else flows
+
+    @property
+    def name(self) -> str:
+        """See `Outlet`."""
+        nic = self._nic
+        return "" if nic is None else nic.name
+
+    @property
+    def terms(self) -> Terms:
+        """See `Outlet`."""
+        nic = self._nic
+        offload = nic is not None and nic.vnet_header
+        offload_udp = nic is not None and offload and nic.offload_udp
+        mtu = max(MIN_MTU, min(MAX_MTU, self._config.mtu or MAX_MTU))
+        return Terms(offload, offload_udp, mtu)
+
+    async def start(self) -> None:
+        """See `Outlet`."""
+        self._resolver_watch.start()
 
     # --- the wish --------------------------------------------------------------------------------
 
@@ -64,42 +99,38 @@ class Tunnel:
 
     @property
     def promised(self) -> bool:
-        """Whether there is a wish that outlives this process."""
+        """See `Outlet`."""
         return self._block.promised
 
     @property
     def open_on_failure(self) -> bool:
-        """Whether this wish has the weaker promise."""
+        """See `Outlet`."""
         return self._block.open_on_failure
 
     @property
     def guards(self) -> Guards:
-        """What keeps traffic from leaving outside the tunnel at this moment."""
+        """See `Outlet`."""
         return self._host.guards()
 
     async def found(self) -> bool:
-        """Whether the block of an earlier run stands in the kernel."""
+        """See `Outlet`: in the kernel."""
         return await self._do(self._host.found)
 
     async def wish(self, known: bool, open_on_failure: bool) -> None:
-        """The user wishes to be connected, to a gateway that is `known` or to a stranger.
-
-        Returns when what that promises is in force. Raises ClientError; the
-        wish holds all the same, so that the caller decides what it becomes.
-        """
+        """See `Outlet`."""
         self._block.open_on_failure = open_on_failure
         await self._step(Event.PURSUE if known else Event.ASK)
 
     async def broken(self) -> None:
-        """The attempt or the link ended by something that will pass."""
+        """See `Outlet`."""
         await self._step(Event.BROKEN)
 
     async def hold(self) -> None:
-        """... and has been for long: take traffic off the NIC. Raises ClientError."""
+        """See `Outlet`: traffic is taken off the NIC."""
         await self._step(Event.LONG)
 
     async def refuse(self) -> None:
-        """It ended by something final. Never raises: what stands already stays."""
+        """See `Outlet`. The NIC is removed."""
         self._block.step(Event.REFUSED)
         if self._block.phase is Phase.OPEN:
             await self._do(self._undo)
@@ -111,22 +142,22 @@ class Tunnel:
         await self._do(self._drop_nic)
 
     async def open(self) -> None:
-        """The wish is taken back: reverse every change and remove the NIC. Never raises."""
+        """See `Outlet`. The NIC is removed."""
         self._block.step(Event.DISCONNECT)
         self._asked = Force.NOTHING
         await self._do(self._undo)
 
     async def keep(self) -> None:
-        """Try again what the host did not take before, if anything. Raises ClientError."""
+        """See `Outlet`."""
         await self._carry_out()
 
     async def follow(self) -> None:
-        """The host has changed: make it have what is needed. Raises ClientError."""
+        """See `Outlet`."""
         if self._block.force is not Force.NOTHING:
             await self._do(self._enforce, self._block.force, True)
 
     async def reach(self, endpoints: Sequence[TransportEndpoint]) -> None:
-        """Links to these are about to be tried. Raises ClientError."""
+        """See `Outlet`."""
         await self._do(self._reach, tuple(endpoints), self._block.force)
 
     async def _step(self, event: Event) -> None:
@@ -146,32 +177,27 @@ class Tunnel:
 
     # --- the NIC and the lease -------------------------------------------------------------------
 
-    async def prepare(self) -> Nic:
-        """Create the NIC, so that what cannot work fails before a secret is spent.
-
-        Raises ClientError `nic_unavailable`, `no_free_table`, `tool_missing`.
-        """
-        if self.nic is None:
+    async def prepare(self) -> None:
+        """See `Outlet`. Raises ClientError `nic_unavailable`, `no_free_table`, `tool_missing`."""
+        if self._nic is None:
             await self._do(self._prepare)
-        assert self.nic is not None
-        return self.nic
 
     async def look(self) -> HostFacts:
-        """Look at what the host is now."""
+        """See `Outlet`."""
         await self._do(self._look)
         return self.facts
 
+    def admit(self, lease: LeaseConfig | None, facts: HostFacts) -> None:
+        """See `Outlet`."""
+        self._ingress.admit(lease, facts)
+
     def fits(self, lease: LeaseConfig) -> bool:
-        """Whether the host is set up for the lease's addresses already."""
+        """See `Outlet`."""
         return self._addresses == _addresses(lease)
 
-    async def apply(self, lease: LeaseConfig) -> Nic:
-        """Make the host use `lease`, whatever it used before.
-
-        The block stands before the first address of the lease is set. Raises
-        ClientError; the block stays.
-        """
-        wanted = addresses, mtu = _addresses(lease), self._mtu(lease)
+    async def apply(self, lease: LeaseConfig) -> NicPort:
+        """See `Outlet`. The block stands before the first address of the lease is set."""
+        wanted = addresses, mtu = _addresses(lease), self._least_mtu(lease)
         self._block.step(Event.GRANTED)
         await self._carry_out()
         if self._set_for != wanted:
@@ -184,29 +210,46 @@ class Tunnel:
         await self._step(Event.APPLIED)
         if not self._resolved:
             await self._do(self._keep_resolver)
-        if self.nic is None:
+        if self.port is None:
             raise ClientError("nic_lost", "The virtual network interface was removed.")
-        return self.nic
+        return self.port
 
     async def renew(self) -> None:
-        """Somebody removed the NIC: another takes its place, without a moment outside."""
+        """See `Outlet`: without a moment outside."""
         await self._do(self._renew, self._block.force)
 
-    async def keep_resolver(self) -> None:
-        """Make sure that names are still asked of the gateway."""
-        await self._do(self._keep_resolver)
-
-    def close(self) -> None:
-        """No more calls. What is in force stays."""
+    async def stop(self) -> None:
+        """See `Outlet`."""
+        self._resolver_watch.stop()
+        await cancel(self._keeping)
+        await self.flows.stop()
         self._worker.shutdown(wait=False)
 
-    def _mtu(self, lease: LeaseConfig) -> int:
+    def _held(self) -> tuple[str, ...]:
+        """The addresses that this host has in the tunnel."""
+        addresses = self._addresses
+        held = () if addresses is None else (addresses.ipv4, addresses.ipv6)
+        return tuple(address for address in held if address is not None)
+
+    def _resolver_changed(self) -> None:
+        """Somebody wrote resolv.conf, perhaps we ourselves: look, once they are done."""
+        if self._addresses is not None and (self._keeping is None or self._keeping.done()):
+            self._keeping = create_task(self._look_at_resolver(), "client-keep-resolver")
+
+    async def _look_at_resolver(self) -> None:
+        await asyncio.sleep(RESOLVER_PAUSE)
+        try:
+            await self._do(self._keep_resolver)
+        except ClientError as error:
+            log.warning("names may be asked outside the tunnel: %s", error)
+
+    def _least_mtu(self, lease: LeaseConfig) -> int:
         return max(MIN_MTU, min(lease.mtu, self._config.mtu or lease.mtu))
 
     # --- in the worker ---------------------------------------------------------------------------
 
     def _look(self) -> None:
-        self.facts = self._host.look(self.nic)
+        self.facts = self._host.look(self._nic)
 
     def _enforce(self, force: Force, again: bool = False) -> None:
         if force is self._in_force and not again:
@@ -214,26 +257,27 @@ class Tunnel:
         self._in_force = None
         if force is Force.NOTHING:
             self._resolved = False
-        self._host.enforce(force, self.nic, self._addresses)
+        self._host.enforce(force, self._nic, self._addresses)
         self._in_force = force
 
     def _prepare(self) -> None:
-        if self.nic is None:
+        if self._nic is None:
             self.mark = self._host.prepare()
-            self.nic = self._host.open_nic()
+            self._nic = self._host.open_nic()
+            self.port = NicPort(self._nic, self._ingress)
 
     def _apply(self, addresses: TunnelAddresses, mtu: int) -> None:
         self._prepare()
-        assert self.nic is not None
-        if mtu != self.mtu:
-            self.nic.set_mtu(mtu)
-            self.mtu = mtu
+        assert self._nic is not None
+        if mtu != self._mtu:
+            self._nic.set_mtu(mtu)
+            self._mtu = mtu
         if addresses != self._addresses:
-            self._host.set_up(self.nic, addresses, self._addresses)
+            self._host.set_up(self._nic, addresses, self._addresses)
             self._addresses, self._resolved = addresses, False
 
     def _renew(self, force: Force) -> None:
-        addresses, mtu = self._addresses, self.mtu
+        addresses, mtu = self._addresses, self._mtu
         self._drop_nic()
         self._prepare()
         if addresses is not None:
@@ -246,18 +290,18 @@ class Tunnel:
             self._enforce(force, True)
 
     def _keep_resolver(self) -> None:
-        if self.nic is None or self._addresses is None:
+        if self._nic is None or self._addresses is None:
             return
         if self._resolved:
-            self._host.keep_resolver(self.nic, self._addresses)
+            self._host.keep_resolver(self._nic, self._addresses)
         else:
-            self._host.set_resolver(self.nic, self._addresses)
+            self._host.set_resolver(self._nic, self._addresses)
             self._resolved = True
 
     def _drop_nic(self) -> None:
         """Remove the NIC; with it go its addresses, and the routes into it."""
-        nic, self.nic = self.nic, None
-        self._addresses, self._set_for, self._resolved, self.mtu = None, None, False, 0
+        nic, self._nic, self.port = self._nic, None, None
+        self._addresses, self._set_for, self._resolved, self._mtu = None, None, False, 0
         if nic is not None:
             nic.close()
 

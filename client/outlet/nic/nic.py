@@ -25,11 +25,9 @@ import struct
 from typing import Any, Protocol
 
 from client.model import ClientError
+from client.outlet.outlet import MAX_MTU, MIN_MTU
 
 VNET_HEADER_SIZE = 10
-MIN_MTU = 1280
-"""The least that IPv6 runs over (RFC 8200 section 5)."""
-MAX_MTU = 65535
 QUEUE_LENGTH = 2048
 """Packets that wait in the NIC to be read. The kernel's 500 drops the tail of a burst in which
 more flows than that send at once, and each of those then waits 200 ms or more for its

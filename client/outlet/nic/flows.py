@@ -23,8 +23,8 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 
+from client.outlet.flows import FlowSample, TunnelFlow
 from client.rates import RateMeter
 from client.system.inet_diag import (
     ESTABLISHED,
@@ -59,43 +59,6 @@ _DUMPS = (
     (socket.AF_INET, _UDP, UDP_STATES),
     (socket.AF_INET6, _UDP, UDP_STATES),
 )
-
-
-@dataclass(slots=True)
-class TunnelFlow:
-    """One socket that uses the tunnel. `from_tunnel` is what it received."""
-
-    id: int
-    protocol: str
-    state: str
-    """`connecting`, `established`, `closing`; with UDP `active`."""
-    source: str
-    destination: str
-    """`host:port`, IPv6 in brackets; `*` for a UDP socket that sends to anybody."""
-    program: str
-    pid: int | None
-    seen: float
-    """Monotonic seconds of the first sample that had it."""
-    idle: float
-    from_tunnel_bytes: int = 0
-    to_tunnel_bytes: int = 0
-    from_tunnel_rate: float = 0.0
-    to_tunnel_rate: float = 0.0
-    rtt: float | None = None
-    retransmits: int | None = None
-    counted: bool = False
-    """Whether the kernel counts its bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class FlowSample:
-    """The flows at one moment."""
-
-    at: float = float("-inf")
-    """Monotonic seconds."""
-    flows: Sequence[TunnelFlow] = ()
-    total: int = 0
-    """How many there were; more than `flows` when those did not fit."""
 
 
 class _Seen:
