@@ -56,6 +56,7 @@ from client.nearby import Surroundings
 from client.nudge import Nudge
 from client.outlet.outlet import Outlet
 from client.plan import Plan, find_gateway, known_ways, make_plan
+from client.probe import whose_key
 from client.reconnect import (
     FIRST_ROUNDS,
     Backoff,
@@ -68,7 +69,7 @@ from client.reconnect import (
 )
 from client.repeats import Repeats
 from client.report import Report
-from client.round import Round
+from client.round import PATIENCE, Round
 from client.routers import router_endpoints
 from client.search import Search
 from client.sessions import Sessions
@@ -97,6 +98,8 @@ PING_PAUSE = 1.0
 """Seconds between pings for news of the network, however much of it there is."""
 ALLOW_SECONDS = 60.0
 """For the person at a phone on the cable to let this device speak to it."""
+MAX_LOOKED_AT = 4
+"""Endpoints that are asked whose they are, at once."""
 MAX_ANNOUNCED = 4
 """Places that are remembered of what the gateway, or somebody in its name, has announced."""
 FOLLOW_PAUSE = 1.0
@@ -515,10 +518,9 @@ class Client:
             elif (
                 failure is None
                 and (not leased or backoff.rounds > FIRST_ROUNDS)
-                and _look_who_is_there(plan, ending)
+                and _may_be_another(plan, ending)
             ):
-                log.info("what answered has not proven its key: looking which one it shows")
-                continue
+                ending = await self._who_is_there(plan, ways) or ending
             elif failure is None and not leased and _second_way(plan, ending):
                 log.info("%s: trying what else is known of the gateway", ending.reason)
                 backoff.reset()
@@ -697,15 +699,33 @@ class Client:
         if expected is None:
             self._report.met(fingerprint(gateway_key))
         elif expected != gateway_key:
-            shown, known = fingerprint(gateway_key), fingerprint(expected)
-            plan.probing = False
-            plan.another = f"known here: {known}; there now: {shown}"
-            return Ending("handshake_failed", plan.another, authenticated=plan.watched)
-        if plan.probing:
-            plan.probing = False
-            return Ending("link_lost", authenticated=False)
+            return self._another(plan, expected, gateway_key)
         plan.met = gateway_key
         return None
+
+    def _another(self, plan: Plan, expected: bytes, shown: bytes) -> Ending:
+        """Somebody else is where the gateway was."""
+        plan.another = f"known here: {fingerprint(expected)}; there now: {fingerprint(shown)}"
+        return Ending("handshake_failed", plan.another, authenticated=plan.watched)
+
+    async def _who_is_there(self, plan: Plan, ways: tuple[TransportEndpoint, ...]) -> Ending | None:
+        """Ask those who have not proven the known key which one they show; how it ends if it is
+        another. Whoever is there learns nothing of us, and his owner is asked nothing."""
+        log.info("what answered has not proven its key: looking which one it shows")
+        expected, mark = plan.public_key, self.outlet.mark
+        assert expected is not None
+        answered = {str(r.endpoint) for r in self._book.read() if r.outcome in _ANSWERED}
+        asked = [e for e in ways if not e.guessed and str(e) in answered][:MAX_LOOKED_AT]
+        found = await asyncio.gather(
+            *(whose_key(e, mark, PATIENCE, self._cable) for e in asked), return_exceptions=True
+        )
+        keys = [each for each in found if isinstance(each, bytes)]
+        for error in found:
+            if not isinstance(error, bytes | OSError | ClientError):
+                raise error
+        if not keys or expected in keys:
+            return None
+        return self._another(plan, expected, keys[0])
 
     def shown(self, code: str) -> bool:
         plan = self._plan
@@ -898,8 +918,8 @@ def _second_way(plan: Plan, ending: Ending) -> bool:
     return False
 
 
-def _look_who_is_there(plan: Plan, ending: Ending) -> bool:
-    """Have the next round ask for the key alone, once: a known gateway hung up unproven.
+def _may_be_another(plan: Plan, ending: Ending) -> bool:
+    """Whether to ask, once, for the key alone: a known gateway hung up unproven.
 
     By UDP one that cannot read message one says nothing at all.
     """
@@ -908,7 +928,7 @@ def _look_who_is_there(plan: Plan, ending: Ending) -> bool:
         return False
     if plan.probed or plan.public_key is None or plan.secret is not None:
         return False
-    plan.probed = plan.probing = True
+    plan.probed = True
     return True
 
 
@@ -929,5 +949,7 @@ _NOTHING_ASKED = (
 )
 _SPENT = frozenset({"secret_used", "secret_expired", "secret_unknown"})
 _SETTLED = frozenset({ClientState.CONNECTED, ClientState.FAILED, ClientState.IDLE})
+_ANSWERED = frozenset({Outcome.REFUSED, Outcome.TIMED_OUT})
+"""What the book says where somebody is, or may be, who has not proven the key."""
 _NOT_RESUMABLE = frozenset({"ticket_invalid", "ticket_used", "ticket_expired", "lease_expired"})
 """Endings after which the next round asks for a fresh lease."""

@@ -59,10 +59,8 @@ class Plan:
     """The key whose digits the user sees."""
     agreed: bytes | None = field(default=None, repr=False)
     """The key whose digits the user has agreed to: also if the link breaks meanwhile."""
-    probing: bool = False
-    """Somebody answered and would not prove the known key: look, as nobody, whose it shows."""
-
     probed: bool = False
+    """Somebody answered and would not prove the known key, and was asked whose it shows."""
     watched: bool = False
     """The user has asked just now, and is told at once whose key is there. A wish that is pursued
     by itself goes on: who shows another key is not where the gateway is, that is all."""
@@ -84,7 +82,7 @@ class Plan:
     def guessable(self) -> bool:
         """Whether the gateway may be tried where nobody has said that it is: IK hides from whoever
         else is there who asks, and for whom."""
-        return self.public_key is not None and self.promised and not self.probing
+        return self.public_key is not None and self.promised
 
     @property
     def only_usb(self) -> bool:

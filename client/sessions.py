@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from client.plan import Plan
-from sealing.identity import generate_identity
 from vshp.config import Carrier, Hello, Suite
 from vshp.datagram_session import DatagramClientSession
 from vshp.session import ClientSession
@@ -20,22 +19,14 @@ class Sessions:
         self._hello = hello
         self._suite = suite
 
-    def _who(self) -> tuple[bytes, bytes | None, Hello]:
-        """Identity, the key that is expected, and what we say of ourselves."""
-        plan = self._plan
-        if plan.probing:
-            # Whoever is there learns nothing of us.
-            return generate_identity(), None, Hello("", "")
-        return self._identity, plan.public_key, self._hello
-
     def stream(self, now: float, usb: bool) -> ClientSession:
         """For a byte stream; `usb`: which a cable carries, as the gateway cannot see by itself."""
         plan = self._plan
-        identity, key, hello = self._who()
+        key = plan.public_key
         return ClientSession(
-            identity,
+            self._identity,
             key,
-            replace(hello, carrier=Carrier.USB) if usb else hello,
+            replace(self._hello, carrier=Carrier.USB) if usb else self._hello,
             now=now,
             secret=plan.secret if key else None,
             resume=plan.resume if key else None,
@@ -45,11 +36,11 @@ class Sessions:
     def datagram(self, now: float, address: str) -> DatagramClientSession:
         """For datagrams to `address`, as the link names it."""
         plan = self._plan
-        identity, key, hello = self._who()
+        key = plan.public_key
         return DatagramClientSession(
-            identity,
+            self._identity,
             key,
-            hello,
+            self._hello,
             address=address,
             now=now,
             secret=plan.secret if key else None,

@@ -84,9 +84,7 @@ class DatagramClientSession(ClientRole, DatagramTransport):
         self._send_repeatedly(self._initiation(), self._started)
 
     def _initiation(self) -> bytes:
-        question = self._question
-        head = INITIATION.pack(DATAGRAM_INITIATION, 0, len(question), self.index, self._cookie)
-        return (head + question).ljust(INITIATION_SIZE, b"\0")
+        return initiation(self._question, self.index, self._cookie)
 
     def _send_handshake(self, message: bytes) -> None:
         """Message three."""
@@ -199,6 +197,12 @@ class DatagramGatewaySession(GatewayRole, DatagramTransport):
     def _turn_away(self, reason: CloseReason) -> None:
         if self.peer_index is not None:
             self.writer.raw(refusal(reason, self.peer_index))
+
+
+def initiation(question: bytes, index: int, cookie: bytes) -> bytes:
+    """An INITIATION datagram; `question` is preamble and message one."""
+    head = INITIATION.pack(DATAGRAM_INITIATION, 0, len(question), index, cookie)
+    return (head + question).ljust(INITIATION_SIZE, b"\0")
 
 
 def refusal(reason: CloseReason, peer_index: int) -> bytes:

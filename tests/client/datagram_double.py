@@ -23,6 +23,8 @@ class DatagramDouble(asyncio.DatagramProtocol):
         self.hellos: list[HelloReceived] = []
         self.transport: asyncio.DatagramTransport
         self.deaf = False
+        self.received = 0
+        """Datagrams, also while deaf."""
 
     async def listen(self) -> int:
         """The port."""
@@ -37,10 +39,13 @@ class DatagramDouble(asyncio.DatagramProtocol):
         self.transport = transport
 
     def datagram_received(self, data: bytes, address: Any) -> None:
+        self.received += 1
         if self.deaf:
             return
         now = time.monotonic()
         session = self.listener.receive_datagram(memoryview(bytearray(data)), address, now)
+        for reply, there in self.listener.replies():
+            self.transport.sendto(reply, there)
         if session is None:
             return
         if session not in self.sessions:

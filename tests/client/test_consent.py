@@ -218,7 +218,7 @@ async def test_another_key_at_a_known_address_is_named(tmp_path: Path, by_name: 
         before = gateway.public_key
         gateway.identity = generate_identity()
         gateway.decide = granting
-        heard = len(gateway.resumes)
+        heard, met = len(gateway.resumes), len(gateway.guests)
         await device.client.connect("phone" if by_name else here(gateway))
         now = await device.client.wait(20)
         assert (now.state, now.error) == (ClientState.FAILED, "handshake_failed")
@@ -226,6 +226,9 @@ async def test_another_key_at_a_known_address_is_named(tmp_path: Path, by_name: 
             assert fingerprint(key) in (now.reason or "")
         assert "vpnshare forget" in (now.reason or "")
         assert gateway.resumes[heard:] == [], "it learns nothing of who asks"
+        strangers = [guest.session for guest in gateway.guests[met:]]
+        assert sum(s.counters.get("handshake__key__shown", 0) for s in strangers) == 1
+        assert {s.peer_key for s in strangers} == {None}, "no key, no digits, no request"
 
 
 @pytest.mark.parametrize("restarted", [True, False])
@@ -284,6 +287,7 @@ async def test_another_key_by_udp_is_named(tmp_path: Path) -> None:
         for shown in (public_key(before), gateway.public_key):
             assert fingerprint(shown) in (now.reason or "")
         assert door.hellos == [], "it learns nothing of who asks"
+        assert {session.peer_key for session in door.sessions} == {None}
         door.transport.close()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
 from client.model import ClientError, TransportEndpoint
 from client.probe import whose_key
+from tests.client.datagram_double import DatagramDouble
 from tests.client.gateway_double import GatewayDouble
 from tests.fakes.ports import free_port
 
@@ -59,7 +61,36 @@ async def test_nobody_there_is_refused_at_once() -> None:
         await whose_key(at(free_port()), 0, 5.0)
 
 
-async def test_only_streams_are_looked_at() -> None:
-    with pytest.raises(ClientError) as raised:
-        await whose_key(at(1, "udp"), 0, 5.0)
-    assert raised.value.name == "transport_unavailable"
+async def test_by_udp_the_gateway_learns_as_little() -> None:
+    async with GatewayDouble() as gateway:
+        door = DatagramDouble(gateway)
+        port = await door.listen()
+        assert await whose_key(at(port, "udp"), 0, 5.0) == gateway.public_key
+        # A busy one wants its cookie first.
+        door.listener.under_load = True
+        assert await whose_key(at(port, "udp"), 0, 5.0) == gateway.public_key
+        assert door.hellos == [] and [s.peer_key for s in door.sessions] == [None, None]
+        assert door.listener.counters["initiation__cookie_missing__asked"] == 1
+        door.transport.close()
+
+
+async def test_a_question_that_was_lost_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.probe.ASK_AGAIN", 0.05)
+    async with GatewayDouble() as gateway:
+        door = DatagramDouble(gateway)
+        port = await door.listen()
+        door.deaf = True
+        looking = asyncio.ensure_future(whose_key(at(port, "udp"), 0, 10.0))
+        await gateway.until(lambda: door.received >= 2)
+        door.deaf = False
+        assert await looking == gateway.public_key
+        door.transport.close()
+
+
+async def test_who_says_nothing_by_udp_is_waited_for_so_long() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        with pytest.raises(TimeoutError):
+            await whose_key(at(silent.getsockname()[1], "udp"), 0, 0.1)
+    with pytest.raises(ConnectionRefusedError):
+        await whose_key(at(free_port(), "udp"), 0, 5.0)

@@ -175,9 +175,7 @@ def person() -> Iterator[Person]:
 
 
 @pytest.mark.skipif(not shutil.which("sudo"), reason="needs sudo")
-def test_somebody_with_sudo_at_a_terminal(
-    device: Client, gateway: Gateway, person: Person
-) -> None:
+def test_somebody_with_sudo_at_a_terminal(device: Client, gateway: Gateway, person: Person) -> None:
     # The way there is root's, as it has to be for what root runs: /tmp is anybody's, but sticky.
     argv = person.argv(
         "sh", "-c", f"{EXECUTABLE} join; {EXECUTABLE} leave; sleep 60",

@@ -77,7 +77,7 @@ def program(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     folder.mkdir()
     path = folder / "vpnshare"
     python = shlex.quote(sys.executable)
-    path.write_text(f"#!/bin/sh\ncd {ROOT} && exec {python} -m services.cli.main \"$@\"\n")
+    path.write_text(f'#!/bin/sh\ncd {ROOT} && exec {python} -m services.cli.main "$@"\n')
     path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("PROGRAM", str(path))

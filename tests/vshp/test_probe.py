@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from sealing.errors import AuthFailed, PeerViolation, ProtocolError
 from sealing.identity import generate_identity, public_key
-from vshp.config import Suite
+from vshp.config import CloseReason, Suite
 from vshp.constants import MAX_HANDSHAKE_MESSAGE
+from vshp.datagram_listener import DatagramListener
+from vshp.datagram_session import HEAD, DatagramGatewaySession, refusal
 from vshp.errors import Refused
 from vshp.pairing import OneTimeSecrets
-from vshp.probe import KeyProbe
+from vshp.probe import DatagramKeyProbe, KeyProbe
 from vshp.session import GatewaySession
 from vshp.states import State
 
@@ -93,5 +95,59 @@ def test_junk_ends_by_name_or_waits(pieces: list[bytes]) -> None:
     try:
         for piece in pieces:
             assert probe.received(piece) is None
+    except (PeerViolation, AuthFailed, Refused):
+        pass
+
+
+# --- over datagrams ------------------------------------------------------------------------------
+
+
+def told(question: bytes) -> tuple[DatagramGatewaySession, bytes]:
+    """The session that a question begins at a gateway, and its answer."""
+    secrets = OneTimeSecrets(public_key(IDENTITY))
+    listener = DatagramListener(IDENTITY, lambda name: secrets.lookup(name, 0.0), 0.0)
+    session = listener.receive_datagram(memoryview(bytearray(question)), ("192.0.2.7", 1), 0.0)
+    assert session is not None
+    session.writer.flush()
+    [(answer, _)] = [(bytes(data), size) for data, size in session.datagrams_to_send()]
+    return session, answer
+
+
+@pytest.mark.parametrize("suite", list(Suite))
+def test_by_datagram_the_gateway_is_told_as_little(suite: Suite) -> None:
+    probe = DatagramKeyProbe(suite)
+    session, answer = told(probe.question)
+    assert probe.received(answer) == public_key(IDENTITY)
+    assert session.state is State.HANDSHAKE and session.next_event() is None
+    assert session.peer_key is None
+
+
+def test_answers_to_other_questions_are_passed_over() -> None:
+    probe = DatagramKeyProbe()
+    question = probe.question
+    _, answer = told(DatagramKeyProbe().question)
+    _, mine = told(question)
+    index = HEAD.unpack_from(question)[3]
+    others = (answer, b"", mine[:7], mine[:-1], mine + b"x", HEAD.pack(3, 0, 0, index),
+              refusal(CloseReason.BUSY, index ^ 1))  # fmt: skip
+    assert [probe.received(each) for each in others] == [None] * len(others)
+    assert probe.question == question
+    assert probe.received(mine) == public_key(IDENTITY)
+
+
+def test_a_refusal_by_datagram_is_named() -> None:
+    probe = DatagramKeyProbe()
+    index = HEAD.unpack_from(probe.question)[3]
+    with pytest.raises(Refused) as raised:
+        probe.received(refusal(CloseReason.BUSY, index))
+    assert raised.value.reason == "busy"
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_junk_by_datagram_ends_by_name_or_waits(junk: bytes, addressed: bool) -> None:
+    probe = DatagramKeyProbe()
+    index = probe.question[4:8]
+    try:
+        assert probe.received(junk[:4] + index + junk[4:] if addressed else junk) is None
     except (PeerViolation, AuthFailed, Refused):
         pass
