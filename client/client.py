@@ -130,7 +130,8 @@ class Client:
         self.outlet = outlet
         """Where packets leave the tunnel on this device."""
         self._trust = Trust(self.outlet, lambda name: self._report.count(name))
-        self._names = HostNames(self.outlet, ask)
+        self._names = HostNames(self.outlet, ask, self._named_late)
+        self._joining: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._look_due = False
         self._watch = NetworkWatch(self._network_changed)
@@ -446,6 +447,7 @@ class Client:
             await cancel(watching)
             await cancel(self._hold)
             await cancel(self._looking)
+            await cancel(self._joining)
             self._listener.stop()
             self._trust.drop()
         await self.outlet.refuse()
@@ -654,6 +656,31 @@ class Client:
         if lack is None and self._trust.misled:
             lack = Ending("name_refused", self._trust.misled, authenticated=False)
         return lack
+
+    def _named_late(self) -> None:
+        """A name has led somewhere after the ways were told: try there, too."""
+        plan = self._plan
+        if plan is None or self._run is None or self._linked():
+            return
+        if self._joining is None or self._joining.done():
+            self._joining = create_task(self._join(plan), "client-late-names")
+
+    async def _join(self, plan: Plan) -> None:
+        """Have the round that is under way try where names have led, or else the next."""
+        addresses = self._names.found(e.host for e in plan.endpoints if e.named)
+        led = {address for each in addresses.values() for address in each}
+        ways = tuple(
+            e
+            for e in in_order(self._trust.dialled(plan, addresses), plan.transport)
+            if e.host.partition("%")[0] in led
+        )
+        ways = classify(ways, self.outlet.facts)
+        try:
+            await self.outlet.reach(ways)
+        except ClientError as error:
+            self._say(logging.WARNING, f"{error} {error.hint}")
+        if self._round is None or not self._round.further(ways):
+            self._nudge.tell()
 
     async def _watch_usb(self, plan: Plan) -> None:
         """News of phones on the cable, where something tells of them."""

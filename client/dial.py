@@ -71,6 +71,7 @@ class Race:
         self._all: dict[TransportEndpoint, _Attempt] = {}
         self._open: set[TransportEndpoint] = set()
         self._ready: asyncio.Queue[tuple[socket.socket, TransportEndpoint] | str] = asyncio.Queue()
+        self._over = False
         self._left = min(len(endpoints), MAX_ATTEMPTS)
         self._attempts: list[asyncio.Task[None]] = []
         self._entered = self._left
@@ -93,12 +94,15 @@ class Race:
                 self._open.discard(result[1])
                 return result
             self._last = result
+        self._over = True
         raise AllUnreachable(self._last, self._reason)
 
     def add(self, endpoints: tuple[TransportEndpoint, ...]) -> bool:
-        """Try these, too, behind those under way; False when the race is over, or full."""
+        """Try these, too, behind those under way; False when the race is over, or full.
+
+        It is not over while the taker of the last socket may come back for another."""
         room = MAX_ATTEMPTS - self._entered
-        if not self._left or room <= 0:
+        if self._over or room <= 0:
             return False
         endpoints = endpoints[:room]
         self._entered += len(endpoints)
@@ -121,7 +125,7 @@ class Race:
 
         `decided`: because one has won, so that the others came too late.
         """
-        self._left = 0
+        self._over, self._left = True, 0
         if decided:
             self._tell_late()
         for starter in self._starters:

@@ -3,14 +3,14 @@
 Theory of operation. A name is asked again for each round (`reach.names` says of whom), and
 its last addresses stay until others come: what answers for it may be out of reach for as
 long as the gateway is. A round that has other ways waits for names a moment only; what comes
-later serves the next one. Where a name leads is judged like what a gateway tells
+later is told (`late`), and joins it. Where a name leads is judged like what a gateway tells
 (`client/trust.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol
 
 from client.dial import open_datagram
@@ -45,9 +45,16 @@ class Ask(Protocol):
 class HostNames:
     """What is known of names."""
 
-    def __init__(self, outlet: Outlet, ask: Ask = names.ask) -> None:
+    def __init__(
+        self, outlet: Outlet, ask: Ask = names.ask, late: Callable[[], None] = lambda: None
+    ) -> None:
+        """`late` is called when a name that was not waited for has led to other addresses than
+        before; `found` has them."""
         self._outlet = outlet
         self._ask = ask
+        self._late = late
+        self._left: set[str] = set()
+        """Names that the last look has not waited for any longer."""
         self._found: dict[str, tuple[str, ...]] = {}
         self._problems: dict[str, NameProblem] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -72,6 +79,11 @@ class HostNames:
         waiting = [self._asking[host] for host in hosts if host in self._asking]
         if waiting:
             await asyncio.wait(waiting, timeout=None if lonely else MOMENT)
+        self._left = {host for host in hosts if host in self._asking}
+        return self.found(hosts)
+
+    def found(self, hosts: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+        """The addresses of each of these hosts that has any, as they are known now."""
         return {host: self._found[host] for host in hosts if host in self._found}
 
     def problem(self, host: str) -> NameProblem | None:
@@ -91,7 +103,7 @@ class HostNames:
         mark = tunnel.mark
         self._at[host] = asyncio.get_running_loop().time()
         try:
-            self._found[host] = await self._ask(
+            addresses = await self._ask(
                 host,
                 servers,
                 lambda server, port: open_datagram(TransportEndpoint("udp", server, port), mark),
@@ -99,13 +111,18 @@ class HostNames:
                 # Once something is promised, the system's resolver may be the gateway.
                 system=not tunnel.promised,
             )
+            before = self._found.get(host)
+            self._found[host] = addresses
             self._problems.pop(host, None)
+            if host in self._left and addresses != before:
+                self._late()
         except NameProblem as problem:
             self._problems[host] = problem
             if problem.name == "name_unknown":
                 self._found.pop(host, None)
         finally:
             self._asking.pop(host, None)
+            self._left.discard(host)
 
 
 def explain(host: str, name: str, why: str) -> ClientError:

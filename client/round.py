@@ -62,6 +62,10 @@ _OUTCOMES = {
 """What the ending of an attempt says of its endpoint; any other: that somebody refused it."""
 
 
+class _More:
+    """More endpoints have joined the race."""
+
+
 class RoundOwner(Protocol):
     """What a round tells the client. Called on the loop; none of these may raise but `leased`."""
 
@@ -120,7 +124,7 @@ class Round:
         self._sessions = sessions
         self._timeout = timeout
         self._cable = cable
-        self._news: asyncio.Queue[tuple[LinkDriver, Event | Ending]] = asyncio.Queue()
+        self._news: asyncio.Queue[tuple[LinkDriver, Event | Ending | _More]] = asyncio.Queue()
         self.link: LinkDriver | None = None
         self.granted = False
         """Whether a lease took effect in this round."""
@@ -205,6 +209,9 @@ class Round:
         if fresh and not self._race.add(fresh):
             return False
         self._endpoints += fresh
+        if fresh and self.link is not None:
+            # Who is waited for now has others behind him.
+            self._news.put_nowait((self.link, _More()))
         return True
 
     def _begin_anew(self) -> None:
@@ -245,11 +252,13 @@ class Round:
 
     async def _serve(self, race: Race) -> Ending:
         """Until the link ends."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         patience = self._patience(race)
         self._shaken = False
         while True:
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout_at(None if patience is None else began + patience):
                     sender, news = await self._news.get()
             except TimeoutError:
                 assert self.link is not None
@@ -262,6 +271,9 @@ class Round:
                 # Said by a link that has handed over meanwhile.
                 continue
             match news:
+                case _More():
+                    if not self._shaken:
+                        patience = self._patience(race)
                 case Ending():
                     if not self._shaken:
                         self._failed(race, link.endpoint, news)

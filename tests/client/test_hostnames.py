@@ -16,6 +16,7 @@ from client.outlet.nic.outlet import NicOutlet
 from reach.names import NameProblem, Opener
 from tests.client.gateway_double import GatewayDouble
 from tests.client.test_client import Device
+from tests.fakes.ports import free_port
 
 SERVERS = (ipaddress.ip_address("192.0.2.53"), ipaddress.ip_address("2001:db8::53"))
 LAN = HostFacts(own=frozenset({ipaddress.ip_address("192.168.1.7")}), resolvers=SERVERS)
@@ -156,3 +157,54 @@ async def test_what_a_name_led_to_last_stays_while_nobody_answers(tmp_path: Path
             status.reason or ""
         )
         assert tried(device) == [str(named)]
+
+
+async def test_a_name_that_is_answered_late_joins_the_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has the gateway's old address, and keeps the round busy by saying nothing."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    monkeypatch.setattr("client.hostnames.MOMENT", 0.0)
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server, GatewayDouble() as gateway, Named(tmp_path) as device:
+        named = await paired(gateway, device)
+        (known,) = device.store.gateways()
+        port = server.sockets[0].getsockname()[1]
+        there = TransportEndpoint("tcp", "127.0.0.1", port)
+        device.store.save_gateway(replace(known, endpoints=(named, there)))
+        device.names.hold.clear()
+        device.names.known["phone.lan"] = ("10.77.0.1", "192.0.2.9", "127.0.0.1")
+        await device.client.connect()
+        client = device.client
+        await device.until(lambda: client._round is not None and client._round.link is not None)
+        current = client._round
+        device.names.hold.set()
+        late = f"tcp:192.0.2.9:{gateway.port}"
+        await device.until(lambda: late in tried(device))
+        assert client._round is current, "it is tried in the round that was under way"
+        assert f"tcp:127.0.0.1:{gateway.port}" not in tried(device), "it is judged as ever"
+        assert len(device.names.asked) == 1
+
+
+async def test_a_late_name_without_a_round_has_the_next_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.hostnames.MOMENT", 0.0)
+    monkeypatch.setattr("client.reconnect.BACKOFF_FIRST", 3600.0)
+    monkeypatch.setattr("client.reconnect.BACKOFF_MAX", 3600.0)
+    async with GatewayDouble() as gateway, Named(tmp_path) as device:
+        named = await paired(gateway, device)
+        (known,) = device.store.gateways()
+        nobody = TransportEndpoint("tcp", "127.0.0.1", free_port())
+        device.store.save_gateway(replace(known, endpoints=(named, nobody)))
+        device.names.hold.clear()
+        device.names.known["phone.lan"] = ("192.0.2.9",)
+        await device.client.connect()
+        await device.until(lambda: device.client.status().error == "unreachable")
+        await device.until(lambda: device.client._round is None)
+        device.names.hold.set()
+        await device.until(lambda: f"tcp:192.0.2.9:{gateway.port}" in tried(device))
