@@ -158,6 +158,9 @@ def count_layouts() -> int:
 
 
 EVEN: Record = ([(TEMPLATES[0], 17)], 3, 0, "as before", 0)
+OTHERS: Record = ([(TEMPLATES[7], 1)], 1, 0, "as before", 0)
+SHORT: Record = ([(TEMPLATES[12], 1)], 1, 0, "as before", 0)
+"""A frame too short for a packet, with the two addresses of one that passes."""
 LARGE: Record = ([(TEMPLATES[6], 1)], 3, 0, "half known", 0)
 
 
@@ -169,6 +172,7 @@ LARGE: Record = ([(TEMPLATES[6], 1)], 3, 0, "half known", 0)
 @example(KINDS[0], [EVEN, ([(TEMPLATES[0], 17)], 3, 0, "as before", 1)])
 @example(KINDS[0], [LARGE, ([(TEMPLATES[6], 1)], 1, 0, "as before", 1)])
 @example(KINDS[0], [LARGE, ([(TEMPLATES[7], 1)], 1, 0, "as before", 0)])
+@example(KINDS[0], [OTHERS, SHORT, ([(TEMPLATES[7], 1)], 1, 0, "half known", 0)])
 @settings(max_examples=150, deadline=None)
 def test_what_is_known_passes_up_to_what_is_not(
     kind: tuple[bool, bool], records: list[Record]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sealing.errors import AuthFailed, LocalMisuse, PeerViolation, ProtocolError
@@ -53,6 +53,7 @@ def fresh_gateway() -> GatewaySession:
 
 @settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=400), st.integers(1, 100))
+@example(bytes(31) + b"\x01\0\0\0", 1)
 def test_junk_at_the_port_ends_by_name_or_waits(junk: bytes, step: int) -> None:
     for start in (b"", b"VSHP\x01\x01\x01\x00", b"VSHP\x01\x03\x02\x00\x01\x20\x00"):
         gateway = fresh_gateway()
@@ -60,6 +61,8 @@ def test_junk_at_the_port_ends_by_name_or_waits(junk: bytes, step: int) -> None:
             feed(gateway, start + junk, step=step)
         except ENDINGS as error:
             assert gateway.closed
+            # Any 32 bytes are a first message of `XX`, which is answered.
+            gateway.counters.pop("handshake__key__shown", None)
             assert gateway.counters == {f"session__{error.reason}__closed": 1}
         assert all(not isinstance(event, HelloReceived) for event in events(gateway))
 

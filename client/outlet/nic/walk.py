@@ -209,16 +209,15 @@ def known_into_nic(
                         break
                     usual = first
                     continue
-                if pair != last:
-                    if pair not in passed:
-                        break
-                    last = pair
+                if pair != last and pair not in passed:
+                    break
                 size = word >> 8
                 if word & 0xFF != packet_kind or size < shortest:
                     break
                 if at and not upto:
                     begin, upto = like, at
-                like = sight
+                # Together: what is like this one passes because its pair did.
+                like, last = sight, pair
                 stride = size + FRAME_HEADER_SIZE
             tail = at + stride
             if tail > end:
