@@ -475,11 +475,11 @@ class Gateway:
         """Whom the leases' resolver asks now, for people; empty when the VPN names nobody."""
         return self._dns.resolvers()
 
-    def name_of(self, peer_id: str, address: bytes) -> str:
-        """The name by which a device found an address of 4 or 16 bytes; empty where it is not
-        known, as always unless the owner set `dns.recent`.
+    def name_of(self, peer_id: str, address: bytes, began: float) -> str:
+        """The name by which a device found an address of 4 or 16 bytes to which it opened a
+        connection then (the loop's clock); empty where it is not known.
         """
-        return self._dns.name_of(peer_id, address)
+        return self._dns.name_of(peer_id, address, began)
 
     def recent_questions(self) -> list[RecentQuestion]:
         """The last DNS questions, newest last; always empty unless the owner set `dns.recent`."""

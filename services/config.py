@@ -255,12 +255,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("dns", "stale", float, 0.0,
             "seconds past their end that answers serve while no resolver answers; 0: never",
             Between(0, 604800), live=True),
-    Setting("dns", "recent", int, 0, "how many of the last questions can be seen; 0: none",
+    Setting("dns", "recent", int, 0,
+            "how many of the last questions can be seen, with privacy.names; 0: none",
             Between(0, 1000), live=True),
     Setting("dns", "rebinding_protection", bool, True,
             "withhold answers that lead a public name to a private address", live=True),
     Setting("dns", "rebinding_exempt", list, [],
             "names that may have private addresses, each with all below it", _exempt, live=True),
+    Setting("privacy", "names", bool, True,
+            "show connections by the names that devices asked for; off: no name is remembered",
+            live=True),
     Setting("client", "label", str, "", "name shown to the gateway; empty: the host's", _name),
     Setting("client", "interface", str, "vshp%d", "the virtual NIC's name", _interface),
     Setting("client", "offload", bool, True, "let the kernel segment and sum"),
@@ -292,7 +296,7 @@ SETTINGS: tuple[Setting, ...] = (
 )  # fmt: skip
 
 SECTIONS = {
-    "gateway": ("gateway", "dns", "notify", "logs", "console"),
+    "gateway": ("gateway", "dns", "privacy", "notify", "logs", "console"),
     "client": ("client", "logs", "console"),
 }
 """Which sections concern which service. One file may serve both."""

@@ -30,8 +30,9 @@ MAX_KEPT = 16384
 """Flows whose last reading is kept while only one device's are looked at."""
 
 
-NameOf = Callable[[str, bytes], str]
-"""By which name a device, by its id, found an address; empty where that is not known."""
+NameOf = Callable[[str, bytes, float], str]
+"""By which name a device, by its id, found an address to which it opened a connection then, by the
+loop's clock; empty where that is not known."""
 
 
 class OpenFlow(Protocol):
@@ -84,7 +85,9 @@ class _Found(NamedTuple):
 
     def name(self, info: FlowInfo) -> str:
         """What its device calls the destination; empty where that is not known."""
-        return "" if info.destination is None else self.name_of(info.peer_id, info.destination[0])
+        if info.destination is None:
+            return ""
+        return self.name_of(info.peer_id, info.destination[0], self.flow.created)
 
 
 class FlowPages:

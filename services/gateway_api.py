@@ -349,7 +349,7 @@ class GatewayApi:
             queries=sum(n for name, n in counters.items() if name.startswith("dns__query__")),
             hits=counters.get("dns__query__hit", 0),
             counters=dict(sorted(counters.items())),
-            recent_limit=gateway.config.dns.recent,
+            recent_limit=gateway.config.dns.kept,
             recent=[
                 s.DnsQuestion(
                     age=now - question.at,
@@ -361,6 +361,7 @@ class GatewayApi:
                 )
                 for question in reversed(gateway.recent_questions())
             ],
+            names=gateway.config.dns.names,
         )
 
 

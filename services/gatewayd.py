@@ -156,7 +156,7 @@ class GatewayService:
             self._announcing.enable(config.flag(*place))
         elif place == ("logs", "level"):
             logging.getLogger().setLevel(config.text(*place).upper())
-        elif place[0] in ("gateway", "dns"):
+        elif place[0] in ("gateway", "dns", "privacy"):
             self._hook.name = config.text("gateway", "name") or socket.gethostname()
             try:
                 self._gateway.configure(gateway_config(config, self._share))
@@ -259,6 +259,7 @@ def gateway_config(config: Config, share: bool) -> GatewayConfig:
         dns=DnsConfig(
             servers=tuple(parse_server(entry) for entry in config["dns", "servers"]),
             stale=config["dns", "stale"],
+            names=config.flag("privacy", "names"),
             recent=config["dns", "recent"],
             rebinding_protection=config.flag("dns", "rebinding_protection"),
             rebinding_exempt=tuple(config["dns", "rebinding_exempt"]),

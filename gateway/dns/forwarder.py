@@ -104,8 +104,10 @@ class DnsConfig:
     """Resolvers to ask instead of the VPN's own; all but loopback ones through the VPN."""
     stale: float = 0.0
     """Seconds past their end that answers may serve while no resolver does; 0: never."""
+    names: bool = True
+    """Remember which names devices ask for, as long as this runs; else nothing of it."""
     recent: int = 0
-    """How many of the last questions are kept for the owner to see; 0: none."""
+    """How many of the last questions are kept for the owner to see, with `names`; 0: none."""
     rebinding_protection: bool = True
     """Withhold private addresses of public names."""
     rebinding_exempt: tuple[str, ...] = ()
@@ -115,6 +117,11 @@ class DnsConfig:
     max_udp: int = MAX_UDP
     cache_entries: int = MAX_ENTRIES
     cache_bytes: int = MAX_BYTES
+
+    @property
+    def kept(self) -> int:
+        """How many of the last questions are kept."""
+        return self.recent if self.names else 0
 
 
 class Asking(Protocol):
@@ -191,7 +198,7 @@ class DnsForwarder:
         self._shares = Shares(MAX_TOTAL)
         self._exempt = Exemptions(self.config.rebinding_exempt)
         self._failures: dict[Place, float] = {}
-        self._recent: deque[RecentQuestion] = deque(maxlen=max(1, self.config.recent))
+        self._recent: deque[RecentQuestion] = deque(maxlen=max(1, self.config.kept))
         self._names = Names()
         self._backend = backend if backend is not None else self._choose_backend()
 
@@ -225,7 +232,7 @@ class DnsForwarder:
             answer = self._cache.fetch(key, query, name, now)
             if answer is not None:
                 self._count("dns__query__hit")
-                if self.config.recent:
+                if self.config.kept:
                     self._note(client, wire, query, "hit", now)
                 reply(self._fit(answer, query, over_tcp))
                 return
@@ -252,11 +259,12 @@ class DnsForwarder:
         """
         before, self.config = self.config, config
         self._cache.stale = config.stale
-        if config.recent != before.recent:
-            self._recent = deque(self._recent, maxlen=max(1, config.recent))
-            if not config.recent:
+        if config.kept != before.kept:
+            self._recent = deque(self._recent, maxlen=max(1, config.kept))
+            if not config.kept:
                 self._recent.clear()
-                self._names.clear()
+        if not config.names:
+            self._names.clear()
         exempt = config.rebinding_exempt
         if (config.rebinding_protection, exempt) != (
             before.rebinding_protection,
@@ -284,14 +292,14 @@ class DnsForwarder:
         return self._backend.describe()
 
     def recent(self) -> list[RecentQuestion]:
-        """The last questions, newest last; always empty unless `config.recent` is set."""
-        return list(self._recent) if self.config.recent else []
+        """The last questions, newest last; always empty unless `config.kept` is above 0."""
+        return list(self._recent) if self.config.kept else []
 
-    def name_of(self, client: str, address: bytes) -> str:
-        """The name that a client asked for when it was told an address; always empty unless
-        `config.recent` is set.
+    def name_of(self, client: str, address: bytes, began: float) -> str:
+        """The name that a client asked for when it was told an address to which it opened a
+        connection then (the loop's clock); always empty unless `config.names` is set.
         """
-        return self._names.of(client, address)
+        return self._names.of(client, address, began)
 
     def sizes(self) -> dict[str, int]:
         """Gauges: answers and bytes in the cache, questions under way."""
@@ -395,27 +403,27 @@ class DnsForwarder:
                 answer = parse_answer(wire)
         if flight.query.plain:
             self._cache.store(flight.place[0], wire, answer, now)
-        if self.config.recent:
-            self._note_names(flight, wire, answer)
+        if self.config.names:
+            self._note_names(flight, wire, answer, now)
         for waiter in flight.waiters:
             self._limits.give_back(waiter.client)
             message = waiter.wire[0:2] + wire[2:HEADER_SIZE] + waiter.name
             message += wire[waiter.query.name_end :]
             waiter.reply(self._fit(message, waiter.query, waiter.over_tcp))
 
-    def _note_names(self, flight: _Flight, wire: bytes, answer: Answer) -> None:
+    def _note_names(self, flight: _Flight, wire: bytes, answer: Answer, now: float) -> None:
         name = name_text(flight.wire)
         for beside, type_, start, end in answer.addresses:
             if not beside and end - start == ADDRESS_SIZES.get(type_):
                 for client in {waiter.client for waiter in flight.waiters}:
-                    self._names.note(client, wire[start:end], name)
+                    self._names.note(client, wire[start:end], name, now, answer.ttl)
 
     def _withhold(self, flight: _Flight, now: float) -> None:
         """Tell those who wait that there is no such address, and why to who understands."""
         for waiter in flight.waiters:
             self._limits.give_back(waiter.client)
             self._count("dns__reply__private_withheld")
-            if self.config.recent:
+            if self.config.kept:
                 self._note(waiter.client, waiter.wire, waiter.query, "private", now)
             reply = error_reply(waiter.wire, NOERROR, FILTERED, WITHHELD)
             if reply is not None:
@@ -467,7 +475,7 @@ class DnsForwarder:
 
     def _outcome(self, waiter: _Waiter, outcome: str, now: float) -> None:
         self._count(f"dns__query__{outcome}")
-        if self.config.recent:
+        if self.config.kept:
             self._note(waiter.client, waiter.wire, waiter.query, outcome, now)
 
     def _note(self, client: str, wire: bytes, query: Query, outcome: str, now: float) -> None:

@@ -228,8 +228,8 @@ class Flow:
     counted: bool = True
     """Whether its bytes are known; the client's kernel does not count those of UDP."""
     name: str = ""
-    """From the gateway: the name that the device asked for when it was told the destination's
-    address; empty where it is not known, as while `dns.recent` is 0."""
+    """From the gateway: the name that the device had asked for and been told the destination's
+    address before it opened this; empty where it is not known, as while `privacy.names` is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -644,6 +644,9 @@ class Dns:
     """How many of the last questions are kept (`dns.recent`); 0: none, for privacy."""
     recent: list[DnsQuestion] = field(default_factory=list)
     """Newest first."""
+    names: bool = True
+    """Whether names that devices ask for are remembered at all (`privacy.names`): without it
+    neither questions are kept nor are flows shown by name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,26 @@ def test_every_flow_says_by_which_device_it_left(tunnel: Tunnel) -> None:
         assert any(local in (flow["local"] or "") for flow in found)
 
 
+def test_a_flow_has_the_name_that_its_device_asked_for_unless_the_owner_forbids_it(
+    tunnel: Tunnel,
+) -> None:
+    resolver = tunnel.client.status()["lease"]["gateway_ipv4"]
+    dig = ["dig", f"@{resolver}", "+short", "server.test"]
+    assert tunnel.world.client.run(dig).stdout.split() == [hosts.SERVER]
+
+    def name() -> str:
+        flows = tunnel.gateway.ask("flows", "--filter", "tcp :8000")["flows"]
+        (flow,) = (flow for flow in flows if hosts.SERVER in flow["destination"])
+        return str(flow["name"])
+
+    with tunnel.world.client.connect(hosts.SERVER, 8000):
+        assert name() == "server.test"
+        tunnel.gateway.command("set", "privacy.names", "false")
+        assert name() == ""
+        tunnel.gateway.command("set", "privacy.names", "--default")
+        assert name() == ""
+
+
 def test_a_vpn_that_is_gone_is_named(fresh_world: World) -> None:
     with connected(fresh_world) as pair:
         fresh_world.vpn_down()

@@ -77,7 +77,7 @@ class FewFlows:
             raise NoSuchPeer(peer_id)
         return [LiveFlow(info) for info in self.infos if info.peer_id.startswith(peer_id)]
 
-    def name_of(self, peer_id: str, address: bytes) -> str:
+    def name_of(self, peer_id: str, address: bytes, began: float) -> str:
         return self.names.get((peer_id, address), "")
 
     def close_flow(self, flow_id: int) -> bool:

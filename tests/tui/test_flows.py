@@ -88,8 +88,34 @@ async def test_group_by_device_and_fold(console: OpenConsole) -> None:
         await c.press("enter")
         assert "▸ Work laptop  20 flows" in c.text
         assert "▾ Tablet  20 flows" in c.text
-        await c.press("g")
+        assert "grouped by device" in c.text
+        await c.press("g", "g")
         assert "Work laptop  20 flows" not in c.text
+        assert "grouped" not in c.text
+
+
+async def test_group_by_name_and_where_there_is_none_by_address(console: OpenConsole) -> None:
+    flows = make_flows(6)
+    ends = ("1.2.3.4:443", "1.2.3.5:80", "[2001:db8::1]:443", "[2001:db8::1]:853", "9.9.9.9", "*")
+    names = ("www.shop.test", "www.shop.test", "", "", "", "")
+    async with console(section="flows", size=(100, 40)) as c:
+        c.gateway.flows = [
+            replace(
+                flow, destination=end, name=name, protocol="icmp" if end == "9.9.9.9" else "udp"
+            )
+            for flow, end, name in zip(flows, ends, names, strict=True)
+        ]
+        c.gateway.changed("flows")
+        await c.settle()
+        await c.press("g", "g")
+        assert "grouped by name" in c.text
+        for heading in (
+            "www.shop.test  2 flows",
+            "2001:db8::1  2 flows",
+            "9.9.9.9  1 flow",
+            "*  1 flow",
+        ):
+            assert f"▾ {heading}  " in c.text, c.text
 
 
 async def test_details_follow_the_flow_and_outlive_it(console: OpenConsole) -> None:
@@ -140,7 +166,7 @@ async def test_who_looks_closely_gets_a_longer_page(console: OpenConsole, key: s
     async with console(section="flows") as c:
         await c.press(key)
         assert c.gateway.asked[-1]["flows"]["limit"] == WIDE_LIMIT
-        await c.press(key)
+        await c.press(*(key * 2 if key == "g" else [key]))
         assert c.gateway.asked[-1]["flows"]["limit"] == 50
 
 

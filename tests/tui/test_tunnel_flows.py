@@ -67,7 +67,9 @@ async def test_sort_filter_group_and_one_program(console: OpenConsole) -> None:
         await c.press("escape")
         assert "filter" not in c.client.asked[-1]["flows"]
         await c.press("g")
-        assert "▾ firefox  " in c.text and "grouped" in c.text
+        assert "▾ firefox  " in c.text and "grouped by program" in c.text
+        await c.press("g")
+        assert "grouped by address" in c.text
         await c.press("g")
         await c.press("home", "m")
         assert c.client.asked[-1]["flows"]["peer"] == screen(c).peer

@@ -157,13 +157,15 @@ class DnsScreen(ListScreen):
                 "No question yet: they come as devices use the network."
                 if kept
                 else "Not kept, for privacy. Press v to keep them."
+                if dns is None or dns.names
+                else "Not kept: privacy.names is off. Switch it on in Settings."
             )
             self.table.show(rows(dns.recent) if dns is not None else None)
             self.query_one(DnsHead).redraw()
 
     def may_here(self, action: actions.Action) -> bool | None:
         if action.id == "dns.recent":
-            return True if self.store.dns is not None else None
+            return True if self.store.dns is not None and self.store.dns.names else None
         if action.id == "dns.question":
             return True if self.table.current is not None else None
         return True

@@ -94,8 +94,8 @@ class FlowsLine(Painted):
             text.append(f"  only {screen.peer_label}", self.tone("accent"))
         if screen.filter:
             text.append(f"  /{formats.clean(screen.filter, 24)}", self.tone("accent"))
-        if screen.group:
-            text.append("  grouped", self.tone("accent"))
+        if screen.group is not None:
+            text.append(f"  grouped by {screen.group.name}", self.tone("accent"))
         if screen.following:
             text.append("  following", self.tone("accent"))
         return [text]

@@ -1,8 +1,8 @@
-"""Flows as rows: their columns and orders, groups by device, and rows that keep their places."""
+"""Flows as rows: their columns and orders, groups, and rows that keep their places."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from services.control import schema, words
@@ -45,10 +45,32 @@ BY_TITLE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """The heading of one device's flows, or one program's."""
+class Grouping:
+    """What flows can have in common, so that they stand under one heading."""
 
-    peer_id: str
+    name: str
+    key: Callable[[schema.Flow], str]
+    label: Callable[[schema.Flow], str]
+
+
+def _host(flow: schema.Flow) -> str:
+    """Where a flow goes, whatever the port: the name if it is known, else the address."""
+    if flow.name or flow.destination == "*" or flow.protocol == "icmp":
+        return flow.name or flow.destination
+    return flow.destination.rpartition(":")[0].strip("[]")
+
+
+BY_OWNER = Grouping("device", lambda flow: flow.peer_id, lambda flow: flow.label)
+BY_PROGRAM = Grouping("program", BY_OWNER.key, BY_OWNER.label)
+BY_NAME = Grouping("name", _host, _host)
+BY_ADDRESS = Grouping("address", _host, _host)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The heading of flows that have something in common."""
+
+    key: str
     label: str
     flows: int
     down: float
@@ -63,30 +85,31 @@ ENDED = "ended"
 
 
 def row_id(row: Row) -> Hashable:
-    return ("group", row.peer_id) if isinstance(row, Group) else row.id
+    return ("group", row.key) if isinstance(row, Group) else row.id
 
 
 def grouped(
     flows: list[schema.Flow],
+    by: Grouping,
     closed: set[str],
     down_of: str = "to_tunnel_rate",
     up_of: str = "from_tunnel_rate",
     gone: Collection[int] = (),
 ) -> list[Row]:
-    """The flows under a heading for each device (on the client: program), in the order of
-    their first flows. `down_of` and `up_of` name the rates toward whoever looks, and away;
+    """The flows under a heading for each device, program or name, in the order of their first
+    flows. `down_of` and `up_of` name the rates toward whoever looks, and away;
     flows whose ids are in `gone` are shown, and not counted.
     """
     groups: dict[str, list[schema.Flow]] = {}
     for flow in flows:
-        groups.setdefault(flow.peer_id, []).append(flow)
+        groups.setdefault(by.key(flow), []).append(flow)
     made: list[Row] = []
-    for peer_id, members in groups.items():
+    for key, members in groups.items():
         down = sum(getattr(flow, down_of) for flow in members)
         up = sum(getattr(flow, up_of) for flow in members)
-        is_open = peer_id not in closed
+        is_open = key not in closed
         count = sum(flow.id not in gone for flow in members)
-        made.append(Group(peer_id, members[0].label, count, down, up, is_open))
+        made.append(Group(key, by.label(members[0]), count, down, up, is_open))
         if is_open:
             made += members
     return made

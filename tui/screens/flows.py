@@ -24,12 +24,15 @@ from services.control.methods import MAX_FLOWS
 from tui import actions, formats
 from tui.screens.flow_cards import FlowDetails, FlowsLine
 from tui.screens.flow_rows import (
+    BY_NAME,
+    BY_OWNER,
     BY_TITLE,
     COLUMNS,
     ENDED,
     MARKED,
     SORTS,
     Group,
+    Grouping,
     Row,
     Sort,
     ended,
@@ -65,7 +68,9 @@ class FlowsScreen(ListScreen):
     BY_TITLE: ClassVar[dict[str, Sort]] = BY_TITLE
     MARKED: ClassVar[dict[str, str]] = MARKED
     DETAILS: ClassVar[type[FlowDetails]] = FlowDetails
-    FILTER_HINT: ClassVar[str] = "words in device, address, state"
+    FILTER_HINT: ClassVar[str] = "words in device, name, address, state"
+    GROUPINGS: ClassVar[tuple[Grouping, ...]] = (BY_OWNER, BY_NAME)
+    """What `g` goes through, before it shows them without groups again."""
     DOWN: ClassVar[str] = "to_tunnel_rate"
     """The rate that a group's heading sums up as its download; likewise the other."""
     UP: ClassVar[str] = "from_tunnel_rate"
@@ -76,7 +81,7 @@ class FlowsScreen(ListScreen):
         self.descending = self.sort.descending
         self.peer: str | None = None
         self.peer_label = ""
-        self.group = False
+        self.group: Grouping | None = None
         self.following = False
         self.closed: set[str] = set()
         self.limit = FIRST_LIMIT
@@ -108,7 +113,7 @@ class FlowsScreen(ListScreen):
 
     def _page(self) -> int:
         """How many flows to ask for."""
-        closely = self.group or self.following or self.chosen is not None
+        closely = self.group is not None or self.following or self.chosen is not None
         shown = self.table.size.height + MARGIN if self.is_mounted else 0
         return min(max(self.limit, shown, WIDE_LIMIT if closely else 0), MAX_FLOWS)
 
@@ -165,8 +170,8 @@ class FlowsScreen(ListScreen):
             page = self.store.flows.flows
             flows = self._in_place(page)
             shown: Sequence[Row] = flows
-            if self.group:
-                shown = grouped(flows, self.closed, self.DOWN, self.UP, self.gone)
+            if self.group is not None:
+                shown = grouped(flows, self.group, self.closed, self.DOWN, self.UP, self.gone)
             self.table.show(shown if self.store.has("flows") else None)
             self._follow_chosen(page)
             self.query_one(FlowsLine).redraw()
@@ -349,9 +354,14 @@ class FlowsScreen(ListScreen):
         return None if flow is None else Copied("the destination", words.destination(flow))
 
     def action_flow_group(self) -> None:
-        self.group = not self.group
+        rest = self.GROUPINGS if self.group is None else self._groupings_after(self.group)
+        self.group = next(iter(rest), None)
+        self.closed.clear()
         self.rewatch()
         self.update("flows")
+
+    def _groupings_after(self, group: Grouping) -> tuple[Grouping, ...]:
+        return self.GROUPINGS[self.GROUPINGS.index(group) + 1 :]
 
     def action_flow_follow(self) -> None:
         self.following = self.table.follow = not self.following
@@ -367,7 +377,7 @@ class FlowsScreen(ListScreen):
     def action_flow_details(self) -> None:
         row = self.table.current
         if isinstance(row, Group):
-            self.closed ^= {row.peer_id}
+            self.closed ^= {row.key}
             self.update("flows")
         elif row is not None:
             self._choose(None if self.chosen is not None else row)

@@ -14,8 +14,11 @@ from services.control import schema
 from tui import formats
 from tui.screens.flow_cards import FlowDetails, fact, what
 from tui.screens.flow_rows import (
+    BY_ADDRESS,
+    BY_PROGRAM,
     BY_TITLE,
     SORTS,
+    Grouping,
     Row,
     Sort,
     down_cell,
@@ -112,6 +115,7 @@ class TunnelFlowsScreen(FlowsScreen):
         "rate": "down", "from_tunnel_rate": "down", "to_tunnel_rate": "up",
     }  # fmt: skip
     DETAILS = TunnelFlowDetails
+    GROUPINGS: ClassVar[tuple[Grouping, ...]] = (BY_PROGRAM, BY_ADDRESS)
     FILTER_HINT = "words in program, address, state"
     DOWN = "from_tunnel_rate"
     UP = "to_tunnel_rate"
