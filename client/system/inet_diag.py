@@ -22,12 +22,14 @@ NETLINK_SOCK_DIAG = 4
 
 SOCK_DIAG_BY_FAMILY = 20
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_REQUEST_DUMP = 0x1 | 0x300
+_REQUEST_FLAG = 0x1
+_REQUEST_DUMP = _REQUEST_FLAG | 0x300
 _INET_DIAG_INFO = 2
 _ATTR_BYTECODE = 1
 _BC_JMP, _BC_S_COND = 1, 7
 _HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBxI48x")
+_ONE = struct.Struct("=BBxxI")
 _MESSAGE = struct.Struct("=BBBB")
 _PORTS = struct.Struct("!HH")
 _REST = struct.Struct("=IQ")
@@ -100,6 +102,25 @@ def request(
     return _HEADER.pack(
         _HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, _REQUEST_DUMP, number, 0
     ) + body  # fmt: skip
+
+
+def request_one(
+    protocol: int, source: tuple[bytes, int], destination: tuple[bytes, int], number: int = 1
+) -> bytes:
+    """Ask for the one socket with these ends, as its holder sees them: address and port each.
+
+    The answer is one datagram with the socket, or with an error that says that there is none.
+    A listener may stand for a connection that is not there: look at the ports.
+    """
+    (near, near_port), (far, far_port) = source, destination
+    family = socket.AF_INET if len(near) == 4 else socket.AF_INET6
+    body = _ONE.pack(family, protocol, LIVE_STATES | UDP_STATES)
+    body += _PORTS.pack(near_port, far_port) + near.ljust(16, b"\0") + far.ljust(16, b"\0")
+    # Any interface; no cookie known.
+    body += _REST.pack(0, 0xFFFFFFFF_FFFFFFFF)
+    return (
+        _HEADER.pack(_HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, _REQUEST_FLAG, number, 0) + body
+    )
 
 
 def _bound_to_any(addresses: Sequence[bytes]) -> bytes:

@@ -40,7 +40,7 @@ class Machine:
 
 CHECKS: Checks[Machine] = Checks("both")
 
-REQUIRED = {"cryptography": "cryptography", "noise": "noiseprotocol"}
+REQUIRED = {"cryptography": "cryptography", "h11": "h11", "noise": "noiseprotocol"}
 """Modules, and the packages that they are of; so below."""
 EXTRAS = {
     "gateway": {
