@@ -8,8 +8,16 @@ import signal
 from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from eventloop.poller import PolledLoop
+
+# Each run tries the same examples, and how long one takes on a busy machine is no error of the
+# code. To look for others: `pytest --hypothesis-profile=search`.
+_NO_CLOCK = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", _NO_CLOCK, derandomize=True)
+settings.register_profile("search", _NO_CLOCK)
+settings.load_profile("same")
 
 _PREFIXES = ("VPNSHARE_", "TEXTUAL", "XDG_")
 _NAMES = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "NOTIFY_SOCKET", "PREFIX")

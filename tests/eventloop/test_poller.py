@@ -179,7 +179,8 @@ def test_an_alarm_is_called_in_time_once_and_may_be_set_again(poller: Poller) ->
     begun = monotonic()
     owner = Owner(begun + 0.02, again=2)
     poller.attach(owner)
-    poller.select(0.2)
+    while owner.alarm_at != NEVER and monotonic() < begun + 10:
+        poller.select(0.2)
     assert len(owner.alarms) == 3
     assert owner.alarms[0] >= begun + 0.02
     assert owner.alarm_at == NEVER
