@@ -30,7 +30,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from client import nearby, suite
 from client import resume as resuming
@@ -39,9 +39,7 @@ from client.endpoints import EndpointBook, EndpointRecord, Outcome
 from client.events import Events
 from client.guard import GuardSnapshot, GuardWatch
 from client.history import CLOSED_HERE, MOVED, History, LinkRecord
-from client.hostnames import Ask, HostNames, explain
-from client.kinds import Phones, classify, usb_phones
-from client.listening import Listener, ears
+from client.hostnames import Ask, HostNames
 from client.model import (
     ClientConfig,
     ClientError,
@@ -55,7 +53,15 @@ from client.model import (
 from client.nearby import Surroundings
 from client.nudge import Nudge
 from client.outlet.outlet import Outlet
-from client.plan import Plan, find_gateway, known_ways, make_plan
+from client.plan import (
+    NOT_RESUMABLE,
+    Plan,
+    find_gateway,
+    known_ways,
+    make_plan,
+    may_be_another,
+    second_way,
+)
 from client.probe import whose_key
 from client.reconnect import (
     FIRST_ROUNDS,
@@ -64,22 +70,20 @@ from client.reconnect import (
     Step,
     Verdict,
     after,
-    in_order,
     judge,
 )
 from client.repeats import Repeats
 from client.report import Report
 from client.round import PATIENCE, Round
-from client.routers import router_endpoints
 from client.search import Search
 from client.sessions import Sessions
-from client.strangers import Stranger, Strangers
+from client.strangers import Stranger
 from client.system.watch import NetworkWatch
 from client.tasks import cancel, create_task
 from client.trust import Trust
+from client.ways import Ways
 from client.wish import Wish
 from reach import names
-from reach.announced import Place
 from reach.cable import LACKS, Cable, Phone
 from reach.usb import system_cable
 from sealing.happenings import Event
@@ -100,8 +104,6 @@ ALLOW_SECONDS = 60.0
 """For the person at a phone on the cable to let this device speak to it."""
 MAX_LOOKED_AT = 4
 """Endpoints that are asked whose they are, at once."""
-MAX_ANNOUNCED = 4
-"""Places that are remembered of what the gateway, or somebody in its name, has announced."""
 FOLLOW_PAUSE = 1.0
 """Seconds until what keeps traffic in is tried again, where the host did not take it."""
 
@@ -145,10 +147,7 @@ class Client:
         self._events = Events(on_event)
         self._repeats = Repeats()
         self._cable = system_cable(config.state_dir) if cable is None else cable
-        self._phones = Phones()
-        """What was on the cable when last looked at."""
-        self._name_lack: Ending | None = None
-        """Why a name has led nowhere, where there is one."""
+        self._ways = Ways(self, outlet, self._trust, self._names, self._book, self._cable)
         self._run: asyncio.Task[None] | None = None
         self._around: asyncio.Task[Surroundings] | None = None
         self._round: Round | None = None
@@ -156,13 +155,7 @@ class Client:
         self._hold: asyncio.Task[None] | None = None
         self._nudge = Nudge()
         self._settled = asyncio.Event()
-        self._strangers = Strangers()
-        self._announced: dict[str, TransportEndpoint] = {}
-        """Where the gateway has said that it is, on the networks of now."""
-        self._listener = Listener(self._heard)
-        self._elsewhere = False
-        """Whether this device was on other networks when ways were looked for before."""
-        self._search = Search(self._ways)
+        self._search = Search(self._ways.look)
         self._pinged = 0.0
         self._following: asyncio.Task[None] | None = None
         self._host_changed = False
@@ -273,7 +266,7 @@ class Client:
         promised = self.outlet.promised
         try:
             await self.outlet.prepare()
-            await self._check_name(plan)
+            await self._ways.check_name(plan)
         except BaseException:
             if not promised:
                 await self.outlet.open()
@@ -294,19 +287,6 @@ class Client:
         if plan.known is not None and self.outlet.promised:
             self._store.save_wanted(Wish(plan.known.fingerprint, weaker).text())
         self._begin(plan, self.outlet.name)
-
-    async def _check_name(self, plan: Plan) -> None:
-        """Where nothing but a name leads to the gateway: see that it does. Raises ClientError."""
-        if plan.known is not None or not all(e.named for e in plan.endpoints):
-            return
-        for endpoint in plan.endpoints[:1]:
-            await self.outlet.look()
-            addresses = await self._names.look(plan.endpoints, True)
-            problem = self._names.problem(endpoint.host)
-            if problem is not None:
-                raise explain(endpoint.host, problem.name, str(problem))
-            if not self._trust.dialled(plan, addresses):
-                raise explain(endpoint.host, "name_refused", self._trust.misled)
 
     def _begin(self, plan: Plan, interface: str) -> None:
         """Start the run."""
@@ -448,7 +428,7 @@ class Client:
             await cancel(self._hold)
             await cancel(self._looking)
             await cancel(self._joining)
-            self._listener.stop()
+            self._ways.rest()
             self._trust.drop()
         await self.outlet.refuse()
         if not self.outlet.promised:
@@ -468,13 +448,13 @@ class Client:
             try:
                 await self.outlet.keep()
                 await self.outlet.prepare()
-                ways = await self._ways(plan)
+                ways = await self._ways.look(plan)
             except ClientError as error:
                 if not pursued:
                     raise
                 self._broken(_failed(error, Step.BROKEN))
                 continue
-            if pursued and self._elsewhere:
+            if pursued and self._ways.elsewhere:
                 backoff.again()
             # While nothing is known of the path, short attempts find its return sooner.
             timeout = min(self._config.connect_timeout, CONNECT_STEP * backoff.rounds)
@@ -505,25 +485,19 @@ class Client:
                 plan.watched, plan.probed, plan.another = False, False, None
             elif plan.another is not None and ending.reason == "link_lost":
                 ending = Ending("handshake_failed", plan.another, False)
-            elif ending.reason == "unreachable" and plan.only_usb and self._phones.lack:
-                ending = Ending(self._phones.lack, self._phones.detail, authenticated=False)
-            elif (
-                ending.reason == "unreachable"
-                and self._name_lack
-                and all(way.guessed for way in ways)
-            ):
-                ending = self._name_lack
+            elif ending.reason == "unreachable":
+                ending = self._ways.lack(plan, ways) or ending
             if ending.reason == "nic_lost":
                 await self._renew()
-            elif ending.reason in _NOT_RESUMABLE:
+            elif ending.reason in NOT_RESUMABLE:
                 plan.resume = None
             elif (
                 failure is None
                 and (not leased or backoff.rounds > FIRST_ROUNDS)
-                and _may_be_another(plan, ending)
+                and may_be_another(plan, ending)
             ):
                 ending = await self._who_is_there(plan, ways) or ending
-            elif failure is None and not leased and _second_way(plan, ending):
+            elif failure is None and not leased and second_way(plan, ending):
                 log.info("%s: trying what else is known of the gateway", ending.reason)
                 backoff.reset()
                 continue
@@ -579,109 +553,6 @@ class Client:
         except ClientError as error:
             log.warning("traffic still goes to the broken link: %s", error)
 
-    async def _ways(self, plan: Plan) -> tuple[TransportEndpoint, ...]:
-        """Where the gateway may be reached now, the best first; the book learns of them."""
-        await self.outlet.look()
-        facts = self.outlet.facts
-        self._elsewhere = self._strangers.look(facts)
-        addresses = await self._names.look(plan.endpoints, all(e.named for e in plan.endpoints))
-        dialled = self._trust.dialled(plan, addresses)
-        self._name_lack = self._lack_of_names(plan, addresses)
-        # A phone that was on the cable once is believed to be there when it is seen.
-        found = [e for e in dialled if plan.by_address or e.transport != "usb"]
-        # What was used last goes first, if it is as near as a guess is.
-        if self._elsewhere:
-            self._announced.clear()
-        self._listen(plan)
-        guesses = self._guesses(plan)
-        found[1:1] = self._strangers.without(guesses, time.monotonic())
-        if plan.transport in ("auto", "usb"):
-            self._phones = await usb_phones(self._cable, plan.port)
-            found += self._phones.endpoints
-        ways = in_order(classify(found, facts), plan.transport)
-        kept = (e for e in plan.endpoints if e.host not in addresses)
-        self._book.know((*ways, *kept, *guesses))
-        await self.outlet.reach(ways)
-        return ways
-
-    def _guesses(self, plan: Plan) -> tuple[TransportEndpoint, ...]:
-        """Where the gateway may be though nobody has named the place.
-
-        Only for a gateway that has granted before: whoever is there instead can then learn
-        nothing (see `routers`).
-        """
-        if not plan.guessable:
-            return ()
-        routers = router_endpoints(self.outlet.facts, plan.port, plan.transport)
-        return routers + classify(self._announced.values(), self.outlet.facts)
-
-    def _listen(self, plan: Plan) -> None:
-        """Without a link, hear where the gateway says that it is."""
-        if plan.guessable and not self._linked():
-            self._listener.listen(ears(self.outlet.facts), self.outlet.mark)
-        else:
-            self._listener.stop()
-
-    def _linked(self) -> bool:
-        return self._round is not None and self._round.granted
-
-    def _heard(self, place: Place, sender: str) -> None:
-        """An announcement: try there, if it is our gateway's and from a network on the link."""
-        plan = self._plan
-        if plan is None or plan.public_key is None or not plan.guessable or self._linked():
-            return
-        if place.fingerprint != fingerprint(plan.public_key).replace(":", ""):
-            return
-        endpoint = self._trust.announced(place.host, sender, place.port, plan.transport)
-        if endpoint is None or not self._strangers.without((endpoint,), time.monotonic()):
-            return
-        self._report.count("announcement__gateway__heard")
-        if str(endpoint) not in self._announced and len(self._announced) >= MAX_ANNOUNCED:
-            del self._announced[next(iter(self._announced))]
-        self._announced[str(endpoint)] = endpoint
-        further = classify((endpoint,), self.outlet.facts)
-        if self._round is None or not self._round.further(further):
-            self._nudge.tell()
-
-    def _lack_of_names(self, plan: Plan, addresses: Mapping[str, tuple[str, ...]]) -> Ending | None:
-        """Tell of names that led nowhere; the last one's ending."""
-        lack = None
-        for endpoint in plan.endpoints:
-            problem = self._names.problem(endpoint.host)
-            if problem is not None and endpoint.host not in addresses:
-                why = f"{endpoint.host}: {problem}"
-                self._book.know((*(r.endpoint for r in self._book.read()), endpoint))
-                self.tried(endpoint, Outcome.UNREACHABLE, str(problem), None)
-                lack = Ending(problem.name, why, authenticated=False)
-        if lack is None and self._trust.misled:
-            lack = Ending("name_refused", self._trust.misled, authenticated=False)
-        return lack
-
-    def _named_late(self) -> None:
-        """A name has led somewhere after the ways were told: try there, too."""
-        plan = self._plan
-        if plan is None or self._run is None or self._linked():
-            return
-        if self._joining is None or self._joining.done():
-            self._joining = create_task(self._join(plan), "client-late-names")
-
-    async def _join(self, plan: Plan) -> None:
-        """Have the round that is under way try where names have led, or else the next."""
-        addresses = self._names.found(e.host for e in plan.endpoints if e.named)
-        led = {address for each in addresses.values() for address in each}
-        ways = tuple(
-            e
-            for e in in_order(self._trust.dialled(plan, addresses), plan.transport)
-            if e.host.partition("%")[0] in led
-        )
-        ways = classify(ways, self.outlet.facts)
-        try:
-            await self.outlet.reach(ways)
-        except ClientError as error:
-            self._say(logging.WARNING, f"{error} {error.hint}")
-        if self._round is None or not self._round.further(ways):
-            self._nudge.tell()
-
     async def _watch_usb(self, plan: Plan) -> None:
         """News of phones on the cable, where something tells of them."""
         if plan.transport in ("auto", "usb"):
@@ -706,6 +577,36 @@ class Client:
         hello = Hello(config.label, config.platform, capabilities, terms.mtu, networks=networks)
         return Sessions(self._identity, plan, hello, self._suite)
 
+    # --- news of ways (WaysOwner) ------------------------------------------------------------
+
+    def linked(self) -> bool:
+        """See `WaysOwner`."""
+        return self._round is not None and self._round.granted
+
+    def announced(self, further: tuple[TransportEndpoint, ...]) -> None:
+        """See `WaysOwner`."""
+        self._report.count("announcement__gateway__heard")
+        if self._round is None or not self._round.further(further):
+            self._nudge.tell()
+
+    def _named_late(self) -> None:
+        """A name has led somewhere after the ways were told: try there, too."""
+        plan = self._plan
+        if plan is None or self._run is None or self.linked():
+            return
+        if self._joining is None or self._joining.done():
+            self._joining = create_task(self._join(plan), "client-late-names")
+
+    async def _join(self, plan: Plan) -> None:
+        """Have the round that is under way try where names have led, or else the next."""
+        ways = self._ways.named(plan)
+        try:
+            await self.outlet.reach(ways)
+        except ClientError as error:
+            self._say(logging.WARNING, f"{error} {error.hint}")
+        if self._round is None or not self._round.further(ways):
+            self._nudge.tell()
+
     # --- news of the round (RoundOwner) ------------------------------------------------------
 
     def tried(
@@ -716,7 +617,7 @@ class Client:
     def stranger(self, endpoint: TransportEndpoint, stranger: Stranger) -> None:
         self._report.count(f"router__{stranger.name}__refused")
         if stranger.name != "later":
-            self._strangers.met(endpoint.host, time.monotonic())
+            self._ways.met_stranger(endpoint.host)
 
     def met(self, gateway_key: bytes) -> Ending | None:
         """On first contact: note who is there; later: nobody else will do."""
@@ -809,7 +710,7 @@ class Client:
         plan.endpoints, plan.known = known.endpoints, known
 
     def connected(self, link: LinkDriver, lease: LeaseConfig) -> None:
-        self._listener.stop()
+        self._ways.rest()
         hold, self._hold = self._hold, None
         if hold is not None:
             hold.cancel()
@@ -888,7 +789,7 @@ class Client:
         """A round that looks where this device is no more is of no use. One that pairs goes on,
         for its secret may be spent."""
         plan = self._plan
-        elsewhere = self._strangers.elsewhere(self.outlet.facts)
+        elsewhere = self._ways.changed()
         if self._round is not None and plan is not None and plan.promised and elsewhere:
             self._round.begin_anew()
 
@@ -930,35 +831,6 @@ def _failed(error: ClientError, step: Step) -> Verdict:
     return Verdict(step, error.name, f"{error.message} {error.hint}".strip())
 
 
-def _second_way(plan: Plan, ending: Ending) -> bool:
-    """Change the plan, if there is another way in than the one that was just refused."""
-    if ending.reason in _SPENT and plan.secret is not None and plan.known is not None:
-        # Paired already, perhaps with this very URI: the key that was remembered will do.
-        plan.secret, plan.resume = None, resuming.decode(plan.known.resume)
-        return True
-    asked_anew = ending.reason in ("not_paired", "revoked") and plan.by_address
-    if asked_anew and plan.public_key is not None:
-        # The gateway does not have us any more, and the user named it: its owner is asked as at
-        # first contact, but it must be the same gateway.
-        plan.public_key = plan.resume = None
-        return True
-    return False
-
-
-def _may_be_another(plan: Plan, ending: Ending) -> bool:
-    """Whether to ask, once, for the key alone: a known gateway hung up unproven.
-
-    By UDP one that cannot read message one says nothing at all.
-    """
-    silent = ending.reason == "handshake_timeout" and plan.transport == "udp"
-    if not silent and ending.reason != "link_lost":
-        return False
-    if plan.probed or plan.public_key is None or plan.secret is not None:
-        return False
-    plan.probed = True
-    return True
-
-
 _COMPARE = (
     "Compare the digits with those on the gateway's screen. If they are the same, confirm them: "
     "vpnshare connect --code DIGITS, or a key in vpnshare console."
@@ -974,9 +846,6 @@ _NOTHING_ASKED = (
     "Begin one: vpnshare connect ADDRESS. Then give what the gateway's screen shows: "
     "vpnshare connect ADDRESS --code DIGITS.",
 )
-_SPENT = frozenset({"secret_used", "secret_expired", "secret_unknown"})
 _SETTLED = frozenset({ClientState.CONNECTED, ClientState.FAILED, ClientState.IDLE})
 _ANSWERED = frozenset({Outcome.REFUSED, Outcome.TIMED_OUT})
 """What the book says where somebody is, or may be, who has not proven the key."""
-_NOT_RESUMABLE = frozenset({"ticket_invalid", "ticket_used", "ticket_expired", "lease_expired"})
-"""Endings after which the next round asks for a fresh lease."""

@@ -13,13 +13,17 @@ from client.model import (
     KnownGateway,
     TransportEndpoint,
 )
-from client.reconnect import in_order
+from client.reconnect import Ending, in_order
 from reach.cable import is_serial
 from vshp.config import Resume
 from vshp.constants import DEFAULT_PORT
 from vshp.endpoints import Endpoint
 from vshp.spelling import Place, SpellingError, parse_name, parse_place
 from vshp.uri import PairingUri, UriError, is_uri
+
+NOT_RESUMABLE = frozenset({"ticket_invalid", "ticket_used", "ticket_expired", "lease_expired"})
+"""Endings after which the next round asks for a fresh lease."""
+_SPENT = frozenset({"secret_used", "secret_expired", "secret_unknown"})
 
 TRANSPORTS = ("tcp", "udp", "usb")
 """Transports that there is a link driver for."""
@@ -277,3 +281,32 @@ def _from_known(known: KnownGateway, transport: str) -> Plan:
         resume=resuming.decode(known.resume),
         known=known,
     )
+
+
+def second_way(plan: Plan, ending: Ending) -> bool:
+    """Change the plan, if there is another way in than the one that was just refused."""
+    if ending.reason in _SPENT and plan.secret is not None and plan.known is not None:
+        # Paired already, perhaps with this very URI: the key that was remembered will do.
+        plan.secret, plan.resume = None, resuming.decode(plan.known.resume)
+        return True
+    asked_anew = ending.reason in ("not_paired", "revoked") and plan.by_address
+    if asked_anew and plan.public_key is not None:
+        # The gateway does not have us any more, and the user named it: its owner is asked as at
+        # first contact, but it must be the same gateway.
+        plan.public_key = plan.resume = None
+        return True
+    return False
+
+
+def may_be_another(plan: Plan, ending: Ending) -> bool:
+    """Whether to ask, once, for the key alone: a known gateway hung up unproven.
+
+    By UDP one that cannot read message one says nothing at all.
+    """
+    silent = ending.reason == "handshake_timeout" and plan.transport == "udp"
+    if not silent and ending.reason != "link_lost":
+        return False
+    if plan.probed or plan.public_key is None or plan.secret is not None:
+        return False
+    plan.probed = True
+    return True
