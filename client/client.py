@@ -31,6 +31,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from client import nearby, suite
 from client import resume as resuming
@@ -52,7 +53,7 @@ from client.model import (
 )
 from client.nearby import Surroundings
 from client.nudge import Nudge
-from client.outlet.outlet import Outlet
+from client.outlet.outlet import Outlet, OutletKind
 from client.plan import (
     NOT_RESUMABLE,
     Plan,
@@ -379,7 +380,10 @@ class Client:
     def status(self) -> ClientSnapshot:
         """The state at this moment."""
         link = self._round.link if self._round is not None else None
-        return self._report.snapshot(self._state, link, self._guarded(), time.monotonic())
+        now = self._report.snapshot(self._state, link, self._guarded(), time.monotonic())
+        if self.outlet.kind is OutletKind.PROXY:
+            return replace(now, outlet=self.outlet.kind, proxy=self.outlet.name, interface=None)
+        return replace(now, outlet=self.outlet.kind)
 
     def endpoints(self) -> tuple[EndpointRecord, ...]:
         """The endpoints of the present run, or of the last, the best first."""

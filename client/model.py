@@ -248,7 +248,12 @@ class ClientSnapshot:
     gateway_fingerprint: str | None = None
     endpoint: str | None = None
     transport: str | None = None
+    outlet: str = "nic"
+    """An `OutletKind`."""
     interface: str | None = None
+    """The outlet's NIC, if it has one."""
+    proxy: str | None = None
+    """Where programs connect to the outlet, if it is a proxy."""
     lease: LeaseSnapshot | None = None
     sharing: str | None = None
     """As the gateway's STATUS said last: `on`, `off`, `unavailable`."""

@@ -283,7 +283,9 @@ def _status(now: ClientSnapshot) -> s.ClientStatus:
         gateway_fingerprint=now.gateway_fingerprint,
         endpoint=now.endpoint,
         transport=now.transport,
+        outlet=now.outlet,
         interface=now.interface,
+        proxy=now.proxy,
         lease=None
         if lease is None
         else s.ClientLease(

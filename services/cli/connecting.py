@@ -22,6 +22,7 @@ START_WAIT = 5.0
 """Seconds for the client service to appear: `vpnshare client &` and this may be one script."""
 _INTERVAL = 0.2
 
+_UNDONE = "all changes to the system are undone"
 _REFUSALS = ("denied", "revoked", "secret_unknown", "secret_used", "secret_expired", "code_refused")
 
 
@@ -221,7 +222,7 @@ def outcome(status: ClientStatus, args: argparse.Namespace, verb: str = "connect
         if not args.json:
             lease = status.lease
             addresses = f", {lease.ipv4} and {lease.ipv6}" if lease else ""
-            print(f"Connected to {gateway}: {status.interface}{addresses}.")
+            print(f"Connected to {gateway}: {words.outlet(status)}{addresses}.")
             if status.sharing is not None and status.sharing != "on":
                 word, _ = words.SHARING.get(status.sharing, (status.sharing, "warn"))
                 complain(
@@ -294,5 +295,7 @@ def say_disconnected(status: ClientStatus, quiet: bool) -> bool:
             "See why: vpnshare logs. Then say it again: vpnshare disconnect",
         )
     elif not quiet:
-        print("Disconnected; all changes to the system are undone.")
+        aside = status.outlet in words.ASIDE
+        undone = "nothing of this machine had been changed" if aside else _UNDONE
+        print(f"Disconnected; {undone}.")
     return not stands

@@ -135,6 +135,7 @@ def _print_client(status: ClientStatus) -> None:
             ("gateway    ", status.gateway),
             ("identity   ", status.gateway_fingerprint),
             ("by         ", status.endpoint),
+            ("proxy      ", status.proxy),
             ("interface  ", status.interface),
             ("addresses  ", f"{lease.ipv4}, {lease.ipv6}" if lease else None),
             ("resolver   ", ", ".join(lease.dns) if lease else None),
@@ -155,7 +156,7 @@ def _print_client(status: ClientStatus) -> None:
                 "connected  ",
                 duration(status.connected_for) if status.connected_for is not None else None,
             ),
-            ("kill switch", _kill_switch(status.kill_switch)),
+            ("kill switch", _kill_switch(status.kill_switch, status.outlet)),
             ("opened by  ", status.kill_switch.opened_by),
             ("beside it  ", _beside(status.kill_switch)),
             ("fingerprint", status.fingerprint),
@@ -165,8 +166,10 @@ def _print_client(status: ClientStatus) -> None:
     _print_unwritten(status.unwritten)
 
 
-def _kill_switch(switch: KillSwitch) -> str:
+def _kill_switch(switch: KillSwitch, outlet: str) -> str:
     """State, since when, and what holds."""
+    if outlet in words.ASIDE and not switch.rules:
+        return f"does not apply. {words.ASIDE[outlet]}"
     weaker = "; OPENS ON FAILURE (--open-on-failure)" if switch.open_on_failure else ""
     word, _ = words.kill_switch(switch)
     if not switch.rules:

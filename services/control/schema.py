@@ -359,7 +359,13 @@ class ClientStatus:
     gateway_fingerprint: str | None = None
     endpoint: str | None = None
     transport: str | None = None
+    outlet: str = "nic"
+    """Where packets leave the tunnel on this device: `nic` (the whole machine uses it),
+    `namespace` (the programs in it do), `proxy` (programs that connect to it do)."""
     interface: str | None = None
+    """The virtual NIC; None with a proxy."""
+    proxy: str | None = None
+    """Where programs connect to the proxy, where that is the outlet: `127.0.0.1:1080`."""
     lease: ClientLease | None = None
     sharing: str | None = None
     """As the gateway's STATUS said last: `on`, `off`, `unavailable`."""

@@ -61,6 +61,23 @@ def destination(flow: Flow) -> str:
     return f"{flow.name}:{flow.destination.rpartition(':')[2]}"
 
 
+ASIDE = {
+    "proxy": "The proxy changes nothing on this machine; only programs that use it go through the "
+    "tunnel.",
+    "namespace": "Nothing else on this machine is changed; only programs that are started in "
+    "there go through the tunnel.",
+}
+"""By a client's outlet, where that is not the machine's own NIC: why routes, resolver and kill
+switch do not apply."""
+
+
+def outlet(status: ClientStatus) -> str:
+    """Where packets leave the tunnel on this device; empty while that is nowhere."""
+    if status.outlet == "proxy":
+        return f"proxy at {status.proxy}" if status.proxy else ""
+    return status.interface or ""
+
+
 def kill_switch(switch: KillSwitch) -> tuple[str, Tone]:
     """Whether traffic is kept from leaving outside the tunnel, and whether there is one."""
     if switch.state == "armed":

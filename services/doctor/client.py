@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from client.model import ClientSnapshot, ClientState
+from client.outlet.outlet import OutletKind
 from client.system.resolv_conf import LOST, is_ours, nameservers
 from client.system.routes import PROTOCOL
 from client.system.run import is_busybox
 from reach.cable import LACKS, STATES, Phone, PhoneState, advice, nearest
+from services.control import words
 from services.control.words import held_by
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.machine import Machine
@@ -37,6 +39,8 @@ class ClientFacts:
     """On the cable; None: nothing here speaks to phones."""
     undone: bool | None = True
     """Whether nothing of an earlier run is left to be undone; None: it cannot be told."""
+    outlet: OutletKind = OutletKind.NIC
+    """Of the client that runs, or would by the settings."""
 
     @property
     def connected(self) -> bool:
@@ -46,13 +50,22 @@ class ClientFacts:
 CHECKS: Checks[ClientFacts] = Checks("client")
 
 
+def _aside(facts: ClientFacts) -> Outcome | None:
+    """Of what is about the whole machine's network, where that is left alone."""
+    why = words.ASIDE.get(facts.outlet.value)
+    return None if why is None else skipped(f"Does not apply. {why}")
+
+
 @CHECKS.check("tun", "Virtual NIC")
 def tun(facts: ClientFacts) -> Outcome:
     system = facts.machine.system
+    if facts.outlet is OutletKind.PROXY and (aside := _aside(facts)):
+        return aside
     if system.termux:
         return broken(
             "Android lets VPN apps only open a virtual NIC.",
-            "Use this device as the gateway: vpnshare up",
+            "Use this device as the gateway (vpnshare up), or receive by a proxy: vpnshare client "
+            "--proxy",
         )
     if facts.now is not None and facts.now.interface:
         return ok(f"{facts.now.interface} is there.")
@@ -70,6 +83,8 @@ def tun(facts: ClientFacts) -> Outcome:
 
 @CHECKS.check("privileges", "Privileges")
 def privileges(facts: ClientFacts) -> Outcome:
+    if aside := _aside(facts):
+        return aside
     if facts.machine.system.net_admin():
         return ok("Network interfaces may be set up (CAP_NET_ADMIN).")
     return broken(
@@ -82,6 +97,8 @@ def privileges(facts: ClientFacts) -> Outcome:
 @CHECKS.check("tools", "System tools")
 def tools(facts: ClientFacts) -> Outcome:
     system = facts.machine.system
+    if aside := _aside(facts):
+        return aside
     if system.which("ip") is None:
         return broken("ip is missing: no addresses, no routes.", "apt install iproute2")
     if is_busybox(system.which("ip") or ""):
@@ -182,6 +199,8 @@ async def routes(facts: ClientFacts) -> Outcome:
             "This device's network is closed: it was to be connected, and that was refused.",
             "Open it: vpnshare disconnect",
         )
+    if apart := _aside(facts):
+        return apart
     if not facts.connected or now is None:
         return skipped("Not connected.")
     if not facts.routes:
@@ -210,6 +229,8 @@ async def routes(facts: ClientFacts) -> Outcome:
 @CHECKS.check("promise", "Promise")
 def promise(facts: ClientFacts) -> Outcome:
     now = facts.now
+    if aside := _aside(facts):
+        return aside
     if now is not None and now.guard.open_on_failure:
         return warn(
             "Weakened (--open-on-failure): when the link stays away or is refused, traffic leaves "
@@ -245,8 +266,9 @@ async def resolver(facts: ClientFacts) -> Outcome:
     now = facts.now
     system = facts.machine.system
     text = system.read(RESOLV_CONF)
-    if now is None or now.state is ClientState.IDLE:
-        return _left_resolver(text or "")
+    aside = _aside(facts)
+    if now is None or now.state is ClientState.IDLE or aside is not None:
+        return _left_resolver(text or "") or aside or skipped("Not connected.")
     if not facts.connected or now.lease is None:
         return skipped("Not connected.")
     if not facts.resolver:
@@ -275,8 +297,8 @@ async def resolver(facts: ClientFacts) -> Outcome:
     return ok(f"Names are asked of the gateway ({', '.join(now.lease.dns)}).")
 
 
-def _left_resolver(text: str) -> Outcome:
-    """The resolver's file while this client does not use it."""
+def _left_resolver(text: str) -> Outcome | None:
+    """The resolver's file while this client does not use it, where something is wrong with it."""
     if is_ours(text):
         return broken(
             f"{RESOLV_CONF} was left by a connection of VPN Share that is over: names are asked of "
@@ -289,14 +311,16 @@ def _left_resolver(text: str) -> Outcome:
             f"{RESOLV_CONF} names no server: what was there before VPN Share is lost.",
             "Connect to your network anew, or write into it: nameserver ADDRESS",
         )
-    return skipped("Not connected.")
+    return None
 
 
 @CHECKS.check("kill-switch", "Kill switch")
 async def kill_switch(facts: ClientFacts) -> Outcome:
     if facts.now is None:
-        return skipped("The client service does not run.")
+        return _aside(facts) or skipped("The client service does not run.")
     guard = facts.now.guard
+    if not guard.guards.rules and (aside := _aside(facts)):
+        return aside
     if not guard.guards.rules:
         return skipped("Off: nothing is in force. It is there by itself once you are connected.")
     state, strict = guard.state.value.capitalize(), guard.guards.strict
@@ -350,7 +374,8 @@ async def leftovers(facts: ClientFacts) -> Outcome:
             f"{'; '.join(now.guard.guards.rules)}.",
             "See why: vpnshare logs. Then say it again: vpnshare disconnect",
         )
-    if now is not None and now.state is not ClientState.IDLE:
+    aside = _aside(facts)
+    if now is not None and now.state is not ClientState.IDLE and aside is None:
         return ok("Those of this connection; they are undone when you disconnect.")
     if await _block_stands(facts):
         return warn(
@@ -365,4 +390,4 @@ async def leftovers(facts: ClientFacts) -> Outcome:
             "Something of an earlier connection was not undone.",
             "Start the client service again: it undoes what it finds (sudo vpnshare client)",
         )
-    return ok("None is left.")
+    return aside or ok("None is left.")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from client.client import Client
 from client.model import ClientError
+from client.outlet.outlet import OutletKind
 from client.system.journal import MAX_JOURNAL_BYTES
 from gateway.dns.forwarder import DnsConfig, DnsForwarder, Reply
 from gateway.dns.upstreams import parse_server
@@ -130,6 +131,7 @@ async def of_client(
         mtu=settings["client", "mtu"] or None,
         phones=await _phones(client, subject),
         undone=_undone(subject.paths.state_dir / JOURNAL_NAME),
+        outlet=OutletKind.NIC if client is None else client.outlet.kind,
     )
     return await machine.CHECKS.run(subject) + await client_checks.CHECKS.run(facts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import json
 import os
@@ -652,6 +653,28 @@ def test_status_shows_the_egress_proof(gateway: PretendGateway, capsys: Capture)
     gateway.status = replace(gateway.status, egress=replace(proof, alarms=["egress__x"]))
     assert main(["status"]) == Exit.OK
     assert "does not agree" in capsys.readouterr().out
+
+
+def test_a_proxy_is_told_and_so_is_what_does_not_apply(
+    client: PretendClient, capsys: Capture
+) -> None:
+    client.status = replace(
+        client.status, outlet="proxy", interface=None, proxy="127.0.0.1:1080",
+        kill_switch=schema.KillSwitch(),
+    )  # fmt: skip
+    assert main(["status"]) == Exit.OK
+    told = " ".join(capsys.readouterr().out.split())
+    assert "proxy 127.0.0.1:1080" in told and "interface" not in told
+    assert "kill switch does not apply. The proxy changes nothing on this machine" in told
+    assert connecting.outcome(client.status, argparse.Namespace(json=False)) == Exit.OK
+    assert "proxy at 127.0.0.1:1080" in capsys.readouterr().out
+    idle = replace(client.status, state="idle")
+    assert connecting.say_disconnected(idle, False)
+    assert "nothing of this machine had been changed" in capsys.readouterr().out
+    # What an earlier client has left in force is told all the same.
+    client.status = replace(idle, kill_switch=schema.KillSwitch("holding", rules=["ip -4 rule"]))
+    assert main(["status"]) == Exit.OK
+    assert "holding: nothing leaves, by routes (1 rule)" in capsys.readouterr().out
 
 
 # The pairing URI and who else may read it

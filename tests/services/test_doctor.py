@@ -17,6 +17,7 @@ import pytest
 
 from client.guard import Guards, GuardSnapshot, GuardState
 from client.model import ClientSnapshot, ClientState, LeaseSnapshot
+from client.outlet.outlet import OutletKind
 from client.system.resolv_conf import LOST, MARKER
 from gateway.model import VpnNetwork, VpnState
 from gateway.proof import EgressReport
@@ -542,6 +543,36 @@ async def test_a_healthy_client(connected: ClientFacts) -> None:
         assert [f for f in found if f.status not in ("ok", "skipped")] == []
         [said] = [f.found for f in found if f.id == "routes"]
         assert "1 go beside it: lan0 10.1.0.0/24" in said
+
+
+MACHINES_OWN = ("privileges", "tools", "routes", "promise", "resolver", "kill-switch", "leftovers")
+"""Checks that are about the whole machine's network."""
+
+
+@pytest.mark.parametrize("outlet", ["proxy", "namespace"])
+@pytest.mark.parametrize("running", [True, False])
+async def test_what_is_about_the_machines_network_does_not_apply_elsewhere(
+    connected: ClientFacts, outlet: str, running: bool
+) -> None:
+    now = replace(CONNECTED, interface=None, guard=GuardSnapshot()) if running else None
+    facts = replace(connected, now=now, outlet=OutletKind(outlet))
+    found = {f.id: f for f in await client_side.CHECKS.run(facts)}
+    for id in (*MACHINES_OWN, *["tun"] * (outlet == "proxy")):
+        assert found[id].status == "skipped", found[id]
+        assert found[id].found.startswith("Does not apply. "), found[id]
+    assert [f for f in found.values() if f.status not in ("ok", "skipped")] == []
+
+
+async def test_what_an_earlier_client_has_left_is_told_beside_a_proxy(
+    connected: ClientFacts,
+) -> None:
+    facts = replace(connected, outlet=OutletKind.PROXY, now=replace(CONNECTED, interface=None))
+    held = await client_side.CHECKS.run_one("kill-switch", facts)
+    assert held.status == "ok" and "Armed" in held.found
+    lost = Pretended(**{**GOOD, "files": {"resolv.conf": LOST}})
+    facts = replace(facts, machine=replace(facts.machine, system=lost), undone=False)
+    assert (await client_side.CHECKS.run_one("resolver", facts)).status == "broken"
+    assert (await client_side.CHECKS.run_one("leftovers", facts)).status == "warn"
 
 
 def phone(state: PhoneState, detail: str = "") -> dict[str, Any]:

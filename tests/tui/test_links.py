@@ -116,6 +116,14 @@ async def test_the_kill_switch_in_words(console: OpenConsole) -> None:
         assert "opens on failure" in c.text
         assert "vpnshare disconnect" in c.text
         assert "1: eth0 192.0.2.0/24" in c.text
+        c.client.status = replace(
+            c.client.status, outlet="proxy", interface=None, proxy="127.0.0.1:1080",
+            kill_switch=schema.KillSwitch(),
+        )  # fmt: skip
+        c.client.changed()
+        await c.settle()
+        assert "127.0.0.1:1080" in c.text
+        assert "Does not apply." in c.text and "nothing is in force" not in c.text
         c.client.status = replace(IDLE_CLIENT, kill_switch=schema.KillSwitch())
         c.client.changed()
         await c.settle()

@@ -58,7 +58,8 @@ class LeaseCard(Card):
         lease: schema.ClientLease = status.lease
         dns = ", ".join(formats.clean(server, 45) for server in lease.dns)
         return [
-            self.pair("Device", self.span(formats.clean(status.interface or "?", 15)),
+            self.pair("Proxy" if status.outlet == "proxy" else "Device",
+                      self.span(formats.clean(status.proxy or status.interface or "?", 28)),
                       self.span(f"  MTU {lease.mtu}" + ("  offload" if lease.offload else ""),
                                 "quiet")),
             self.pair("IPv4", self.span(formats.clean(lease.ipv4, 20))),
@@ -80,6 +81,9 @@ class KillSwitchCard(Card):
         if status is None:
             return [Text("…", self.tone("quiet"))]
         switch = status.kill_switch
+        if status.outlet in words.ASIDE and not switch.rules:
+            why = Text(f"Does not apply. {words.ASIDE[status.outlet]}", self.tone("quiet"))
+            return list(why.wrap(self.app.console, max(width, 10)))
         glyph, word, tone = shown(words.kill_switch(switch), self.console_app)
         first = self.pair("State", self.span(f"{glyph} {word}", tone))
         if switch.open_on_failure:
