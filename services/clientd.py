@@ -13,6 +13,8 @@ from typing import Any
 
 from client.client import Client
 from client.model import ClientConfig, ClientError
+from client.outlet.namespace.door import Door
+from client.outlet.namespace.host import NamespaceHost
 from client.outlet.nic.host import LinuxHost
 from client.outlet.nic.outlet import NicOutlet
 from services.books import Books
@@ -20,6 +22,7 @@ from services.client_api import ClientApi
 from services.config import Config
 from services.control.registry import Registry
 from services.control.schema import Event
+from services.control.server import bind_private
 from services.daemon import Service, StartError, serve
 from services.doctor.doctor import Doctor, of_client
 from services.doctor.machine import Machine
@@ -29,7 +32,11 @@ from services.hooks import Hook, judged
 from services.logs import Ring
 from services.paths import Paths
 from services.settings import Place, Settings
+from services.start import own_network_maker
 from services.store import ClientDatabase
+
+EXPECTED_SECONDS = 30.0
+"""For the command to come that a service was started for."""
 
 
 class ClientService:
@@ -44,12 +51,21 @@ class ClientService:
         store: ClientDatabase,
         ring: Ring,
         shut_down: Callable[[], None],
+        private: bool = False,
+        while_used: bool = False,
     ) -> None:
+        """`private`: in a network of its own, not the machine's; `while_used`: until the last
+        command in there has ended."""
+        self._paths = paths
+        self._shut_down = shut_down
+        self._while_used = while_used
+        config = client_config(settings.config, paths)
+        self._host = NamespaceHost(config, own_network_maker(), paths.resolver) if private else None
+        self._door: Door | None = None
         self._books = Books(store)
         self._events = EventBook(paths.events("client"), "client.events")
         ring.restore(self._events.lines())
-        config = client_config(settings.config, paths)
-        outlet = NicOutlet(LinuxHost(config), config)
+        outlet = NicOutlet(self._host or LinuxHost(config), config)
         self._client = Client(store, config, outlet, on_event=self._events.note)
         settings.apply = self._apply
         label = settings.config.text("client", "label") or socket.gethostname()
@@ -83,14 +99,30 @@ class ClientService:
         except ClientError as exc:
             raise StartError(exc.message, exc.hint or None) from exc
         self._api.traffic_history.start()
+        if self._host is not None:
+            self._open_door(self._host)
+
+    def _open_door(self, host: NamespaceHost) -> None:
+        listener = bind_private(self._paths.door)
+        listener.listen()
+        unused = self._shut_down if self._while_used else lambda: None
+        self._door = Door(listener, lambda: host.network.namespaces, host.resolver, unused)
+        self._door.open()
+        if self._while_used:
+            self._door.expect(EXPECTED_SECONDS)
 
     async def stop(self, on_purpose: bool = True) -> None:
         # The user's wish outlives a restart, of the unit and of the machine.
+        if self._door is not None:
+            self._door.close()
+            self._paths.door.unlink(missing_ok=True)
         self._api.traffic_history.stop()
         passing = on_purpose and await asyncio.to_thread(runs_again)
         await self._client.stop(on_purpose and not passing)
         await self._hook.stop()
         self._books.close()
+        if self._host is not None:
+            self._host.network.close()
 
     def _apply(self, config: Config, place: Place) -> None:
         """A setting has changed: most of the client's wait for its next start."""
@@ -106,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     def build(paths: Paths, config: Config, ring: Ring, shut_down: Callable[[], None]) -> Service:
         store = ClientDatabase(paths.store("client"))
         settings = Settings("client", paths.config, config, _options(args), store.ledger)
-        return ClientService(paths, settings, store, ring, shut_down)
+        return ClientService(paths, settings, store, ring, shut_down, args.private, args.while_used)
 
     return serve("client", build, args.log_level, args.log_format)
 

@@ -53,6 +53,16 @@ class Paths:
         """Where a service that `vpnshare up` started writes its log."""
         return self.state_dir / f"{role}.log"
 
+    @property
+    def door(self) -> Path:
+        """The socket by which commands get into the client's network of its own."""
+        return self.run_dir / "client.door"
+
+    @property
+    def resolver(self) -> Path:
+        """What is /etc/resolv.conf in there."""
+        return self.run_dir / "client.resolv.conf"
+
     def events(self, role: str) -> Path:
         """What has happened, for the log and the console after a restart."""
         return self.state_dir / f"{role}.events.jsonl"

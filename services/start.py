@@ -30,6 +30,11 @@ def own_command() -> list[str]:
     return isolated("services.cli.main")
 
 
+def own_network_maker() -> list[str]:
+    """The command that makes a network of its own for an unprivileged client."""
+    return isolated("client.outlet.namespace.maker")
+
+
 if __name__ == "__main__":
     import runpy
     from pathlib import Path

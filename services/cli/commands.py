@@ -266,8 +266,38 @@ def _client(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-routes", action="store_true", help="set addresses only, no routes")
     parser.add_argument("--kill-switch", action="store_true",
                         help="the kill switch by the firewall, too")  # fmt: skip
+    parser.add_argument("--private", action="store_true",
+                        help="without root: a network of its own, for `vpnshare run`")  # fmt: skip
+    parser.add_argument("--while-used", action="store_true",
+                        help="with --private: end with the last command in it")  # fmt: skip
     _open_on_failure(parser)
     _service(parser)
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    _private(parser)
+    parser.add_argument(
+        "words", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run, with its words"
+    )
+
+
+def _private(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--to", metavar="-|URI|HOST|GATEWAY",
+        help="the gateway, as for connect: - to be asked for a pairing URI, an address, a name, "
+        "usb, a known gateway (default: the last; if there is none, one that is near)",
+    )  # fmt: skip
+    which.add_argument("--join", action="store_true",
+                       help="only into the network of a command that runs")  # fmt: skip
+    parser.add_argument("--transport", choices=TRANSPORTS, default="auto", help="(default: auto)")
+    parser.add_argument(
+        "--yes", action="store_true",
+        help="by address: do not compare digits. Whoever answers is believed",
+    )  # fmt: skip
+    parser.add_argument("--wait", type=_seconds, metavar="SECONDS",
+                        help="give up after so long (default: 60, and longer while the owner is "
+                        "asked)")  # fmt: skip
 
 
 def _open_on_failure(parser: argparse.ArgumentParser) -> None:
@@ -468,8 +498,10 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "client", "Start", "run the receiving service in the foreground", f"{_RUN}:client",
-        _client, ("sudo vpnshare client", "sudo vpnshare client --interface tun7 --no-dns"),
-        "Needs the right to make network interfaces (root). Starts idle: see `vpnshare connect`.",
+        _client, ("sudo vpnshare client", "sudo vpnshare client --interface tun7 --no-dns",
+                  "vpnshare client --private"),
+        "Needs the right to make network interfaces (root), but for --private: then only what is\n"
+        "started by `vpnshare run` uses the tunnel. Starts idle: see `vpnshare connect`.",
     ),
     Command(
         "bundle", "Start", "make a file that sets up another machine without a network",
@@ -586,6 +618,24 @@ COMMANDS: tuple[Command, ...] = (
         "sides show six digits, and both have to say that they are the same. Without a terminal\n"
         "the command then ends with 8, and the attempt waits for --code with the digits of the\n"
         "gateway's screen. With --yes nobody compares: whoever answers is believed.",
+    ),
+    Command(
+        "run", "Receive", "run a command whose network is the tunnel, without root",
+        "services.cli.private:run", _run,
+        ("vpnshare run -- curl https://example.com", "vpnshare run --to phone -- firefox",
+         "vpnshare run --to - -- git clone https://example.com/repository",
+         "vpnshare run --join -- ping 9.9.9.9"),
+        "The command and what it starts have a network of their own, which is the tunnel and\n"
+        "nothing else; the rest of the machine stays as it is. Without the tunnel they have none.\n"
+        "A client service is started for it if none of yours runs, until the last command ends.\n"
+        "Terminal, signals, working folder and exit status are the command's. Inside, sudo cannot\n"
+        "give rights. What is reached by a socket of this machine (D-Bus, X) stays reachable.",
+    ),
+    Command(
+        "shell", "Receive", "a shell whose network is the tunnel, without root",
+        "services.cli.private:shell", _private,
+        ("vpnshare shell", "vpnshare shell --to phone", "vpnshare shell --join"),
+        "As `run`, with the shell that SHELL names; its prompt begins with a sign.",
     ),
     Command(
         "discover", "Receive", "gateways that announce themselves on this network",

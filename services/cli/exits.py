@@ -17,6 +17,9 @@ class Exit(IntEnum):
     TIMED_OUT = 6
     CONFLICT = 7
     UNCONFIRMED = 8
+    FORBIDDEN = 9
+    NOT_EXECUTABLE = 126
+    NO_COMMAND = 127
     INTERRUPTED = 130
 
 
@@ -30,6 +33,9 @@ MEANINGS = {
     Exit.TIMED_OUT: "timed out",
     Exit.CONFLICT: "ambiguous, or impossible in this state",
     Exit.UNCONFIRMED: "first contact: nobody has said here that both sides show the same digits",
+    Exit.FORBIDDEN: "run: this system lets no user make a network of one's own",
+    Exit.NOT_EXECUTABLE: "run: the command is there, and cannot be executed",
+    Exit.NO_COMMAND: "run: there is no such command",
     Exit.INTERRUPTED: "interrupted by Ctrl-C",
 }
 
@@ -43,6 +49,12 @@ _CODES = {
 }
 
 
+_NAMES = {"namespace_refused": Exit.FORBIDDEN}
+"""Errors by name that have a code of their own."""
+
+
 def exit_code(error: ControlError) -> Exit:
     """The exit code for an error answer."""
+    if error.name in _NAMES:
+        return _NAMES[error.name]
     return _CODES.get(Code(error.code), Exit.FAILED) if error.code in set(Code) else Exit.FAILED

@@ -44,10 +44,10 @@ from storage import own
 def join(args: argparse.Namespace) -> int:
     """Have a client service that is connected, then open the console."""
     refuse_on_phone()
-    service = _running()
+    service = running_service()
     if service is None:
         _become_root_to_join(args)
-        service = _running()
+        service = running_service()
     target = named(args, "join")
     started, interrupts = service is None, list[int]()
     if service is None:
@@ -101,10 +101,10 @@ def _connected(status: ClientStatus, args: argparse.Namespace) -> int:
 def leave(args: argparse.Namespace) -> int:
     """Disconnect, and end the service if `join` has started it."""
     refuse_on_phone()
-    service = _running()
+    service = running_service()
     if service is None:
         become_root(["leave", *["--json"] * args.json], "to end root's client service")
-        service = _running()
+        service = running_service()
     if service is None:
         raise ServiceUnavailable(
             "No client service runs here: there is nothing to leave.",
@@ -146,7 +146,7 @@ def _say_who_runs_it(pid: int) -> None:
     tell(f"{who}: it goes on, idle. Stop it: {stop}")
 
 
-def _running() -> OneShot | None:
+def running_service() -> OneShot | None:
     """The client service of this instance; None where there is none, or it is root's."""
     try:
         return dial("client")

@@ -28,6 +28,8 @@ SPEAK_JSON = ("api", "watch")
 def main(argv: list[str] | None = None) -> int:
     """Run the command line (without the program's name); the exit code."""
     args = sys.argv[1:] if argv is None else argv
+    # What follows `run` is another command's.
+    ours = [] if args[:1] == ["run"] else args
     encoding.prepare()
     try:
         code = _dispatch(args)
@@ -36,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     except ControlError as exc:
         complain(exc.message, exc.hint)
         code = exit_code(exc)
-        if "--json" in args or args[0] in SPEAK_JSON:
+        if "--json" in ours or args[0] in SPEAK_JSON:
             _print_error(exc, code)
         return code
     except KeyboardInterrupt:

@@ -35,8 +35,8 @@ SHARING = frozenset({
 })  # fmt: skip
 EITHER = frozenset({
     "api", "bundle", "completion", "console", "demo", "discover", "doctor", "down", "flows",
-    "get", "join", "leave", "logs", "manual", "metrics", "restart", "service", "set",
-    "settings", "status", "version", "watch",
+    "get", "join", "leave", "logs", "manual", "metrics", "restart", "run", "service", "set",
+    "settings", "shell", "status", "version", "watch",
 })  # fmt: skip
 
 _VERBS = "|".join(sorted(RECEIVING | SHARING | EITHER))

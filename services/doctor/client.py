@@ -94,6 +94,17 @@ def privileges(facts: ClientFacts) -> Outcome:
     )
 
 
+@CHECKS.check("own-network", "Without root")
+async def own_network(facts: ClientFacts) -> Outcome:
+    system = facts.machine.system
+    if system.termux:
+        return skipped("Android lets VPN apps only open a virtual NIC.")
+    refused = await system.own_network()
+    if refused is not None:
+        return warn(f"vpnshare run is not possible here. {refused.message}", refused.hint)
+    return ok("vpnshare run can give a command a network of its own.")
+
+
 @CHECKS.check("tools", "System tools")
 def tools(facts: ClientFacts) -> Outcome:
     system = facts.machine.system

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import importlib.util
 import os
@@ -11,10 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+from client.model import ClientError
+from client.outlet.namespace.network import try_to_make
 from client.system.run import find_program
 from services.paths import is_termux
 from services.programs import ask
 from services.room import Room, room
+from services.start import own_network_maker
 from services.version import installed
 
 SEARCH = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -51,6 +55,14 @@ class System:
     def usable(self, path: str) -> bool:
         """Whether this user may read and write it."""
         return os.access(path, os.R_OK | os.W_OK)
+
+    async def own_network(self) -> ClientError | None:
+        """Why this user can make no network of their own; None where one can be made."""
+        try:
+            await asyncio.to_thread(try_to_make, own_network_maker())
+        except ClientError as error:
+            return error
+        return None
 
     def mode(self, path: Path) -> int | None:
         """The permission bits, or None if it is not there."""

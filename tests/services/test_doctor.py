@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from client.guard import Guards, GuardSnapshot, GuardState
-from client.model import ClientSnapshot, ClientState, LeaseSnapshot
+from client.model import ClientError, ClientSnapshot, ClientState, LeaseSnapshot
 from client.outlet.outlet import OutletKind
 from client.system.resolv_conf import LOST, MARKER
 from gateway.model import VpnNetwork, VpnState
@@ -102,6 +102,10 @@ class Pretended(System):
 
     def wall(self) -> float:
         return float(self.what.get("wall", time.time()))
+
+    async def own_network(self) -> ClientError | None:
+        refused: ClientError | None = self.what.get("own_network")
+        return refused
 
     def net_admin(self) -> bool:
         return bool(self.what.get("net_admin", True))
@@ -575,6 +579,12 @@ async def test_what_an_earlier_client_has_left_is_told_beside_a_proxy(
     assert (await client_side.CHECKS.run_one("leftovers", facts)).status == "warn"
 
 
+async def test_on_a_phone_a_command_has_no_network_of_its_own(connected: ClientFacts) -> None:
+    phone = Pretended(**GOOD, termux=True, own_network=ClientError("namespace_refused", "No."))
+    facts = replace(connected, machine=replace(connected.machine, system=phone))
+    assert (await client_side.CHECKS.run_one("own-network", facts)).status == "skipped"
+
+
 def phone(state: PhoneState, detail: str = "") -> dict[str, Any]:
     """That one on the cable, and one that is further from use."""
     further = Phone("OTHER", PhoneState.DEBUGGING_OFF, "Old")
@@ -598,6 +608,11 @@ def state(state: ClientState, **what: Any) -> dict[str, Any]:
         ("tun", "broken", {"now": None}, {"absent": ["/dev/net/tun"]}, "modprobe tun"),
         ("tun", "broken", {"now": None}, {"unusable": ["/dev/net/tun"]}, "vpnshare join"),
         ("privileges", "broken", {}, {"net_admin": False}, "vpnshare join"),
+        (
+            "own-network", "warn", {},
+            {"own_network": ClientError("namespace_refused", "No.", "sudo sysctl it")},
+            "sudo sysctl it",
+        ),
         ("tools", "broken", {}, {"missing": ["ip"]}, "apt install iproute2"),
         ("tools", "warn", {}, {"missing": ["nft"]}, "apt install nftables"),
         ("tools", "broken", {"kill_switch": True}, {"missing": ["nft"]}, "apt install nftables"),

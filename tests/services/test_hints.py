@@ -28,7 +28,7 @@ CALLED = "./vpnshare"
 HINTS = hints.everywhere()
 NOT_RUN = frozenset({
     "bundle", "client", "completion", "connect", "console", "demo", "down", "gateway", "join",
-    "leave", "manual", "restart", "service", "up", "watch",
+    "leave", "manual", "restart", "run", "service", "shell", "up", "watch",
 })  # fmt: skip
 """They change the machine, stay, or print a text for other programs: their words are parsed and
 no more."""

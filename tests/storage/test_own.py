@@ -154,6 +154,9 @@ def test_a_link_that_its_owner_made_leads_to_the_configuration(tmp_path: Path) -
 OPENS = {"open", "write_text", "write_bytes", "read_text", "read_bytes", "touch", "mkstemp"}
 READS_OF_THE_SYSTEM = {
     "client/outlet/nic/nic.py": "/dev/net/tun",
+    "client/outlet/namespace/enter.py": "/etc/nsswitch.conf, and its copy in memory",
+    "client/outlet/namespace/maker.py": "/proc",
+    "client/outlet/namespace/network.py": "/proc/sys",
     "storage/sockets.py": "a folder, to name what is in it",
     "client/system/facts.py": "/etc/resolv.conf",
     "client/system/fence.py": "/proc/sys",
@@ -167,6 +170,7 @@ READS_OF_THE_SYSTEM = {
     "services/cli/asking.py": "/proc/self",
     "services/cli/joining.py": "/proc",
     "services/cli/main.py": "/dev/null",
+    "services/cli/private.py": "a file of the program",
     "services/cli/restarting.py": "/proc",
     "services/cli/rights.py": "/dev/tty",
     "services/control/elsewhere.py": "/proc/net/unix",

@@ -17,6 +17,7 @@ include/uapi/linux/virtio_net.h.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -38,18 +39,18 @@ _IFF_TUN = 0x0001
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
 _TUNSETIFF = 0x400454CA
-_TUNSETOFFLOAD = 0x400454D0
+TUNSETOFFLOAD = 0x400454D0
 _TUNSETVNETHDRSZ = 0x400454D8
 _TUNSETVNETLE = 0x400454DC
-_SIOCSIFMTU = 0x8922
+SIOCSIFMTU = 0x8922
 _SIOCSIFTXQLEN = 0x8943
 _TUN_F_CSUM = 0x01
 _TUN_F_TSO4 = 0x02
 _TUN_F_TSO6 = 0x04
 _TUN_F_USO4 = 0x20
 _TUN_F_USO6 = 0x40
-_OFFLOAD_TCP = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6
-_OFFLOAD_UDP = _TUN_F_USO4 | _TUN_F_USO6
+OFFLOAD_TCP = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6
+OFFLOAD_UDP = _TUN_F_USO4 | _TUN_F_USO6
 
 
 class Nic(Protocol):
@@ -97,7 +98,9 @@ class TunDevice:
                 fcntl.ioctl(self._fd, _TUNSETVNETHDRSZ, struct.pack("i", VNET_HEADER_SIZE))
                 fcntl.ioctl(self._fd, _TUNSETVNETLE, struct.pack("i", 1))
                 self.offload_udp = self._probe_offload_udp()
-            self._configure(_SIOCSIFTXQLEN, QUEUE_LENGTH)
+            with contextlib.suppress(PermissionError):
+                # Root's alone, also in a user's own namespace: there rtnetlink sets it.
+                self._configure(_SIOCSIFTXQLEN, QUEUE_LENGTH)
         except OSError as error:
             self.close()
             raise _explain(error, name) from error
@@ -109,15 +112,15 @@ class TunDevice:
         """See `Nic`. `udp` needs `offload_udp`. Raises OSError if the device is gone."""
         if not self.vnet_header:
             return
-        flags = (_OFFLOAD_TCP if tcp else 0) | (_OFFLOAD_UDP if tcp and udp else 0)
-        fcntl.ioctl(self._fd, _TUNSETOFFLOAD, flags)
+        flags = (OFFLOAD_TCP if tcp else 0) | (OFFLOAD_UDP if tcp and udp else 0)
+        fcntl.ioctl(self._fd, TUNSETOFFLOAD, flags)
 
     def set_mtu(self, mtu: int) -> None:
         """Set the MTU in bytes, MIN_MTU to MAX_MTU. Raises ClientError `nic_mtu`."""
         if not MIN_MTU <= mtu <= MAX_MTU:
             raise ClientError("nic_mtu", f"An MTU of {mtu} is not between {MIN_MTU} and {MAX_MTU}.")
         try:
-            self._configure(_SIOCSIFMTU, mtu)
+            self._configure(SIOCSIFMTU, mtu)
         except OSError as error:
             raise ClientError(
                 "nic_mtu",
@@ -141,11 +144,11 @@ class TunDevice:
     def _probe_offload_udp(self) -> bool:
         """Set the widest offload the kernel takes; TCP's is in every kernel with IFF_VNET_HDR."""
         try:
-            fcntl.ioctl(self._fd, _TUNSETOFFLOAD, _OFFLOAD_TCP | _OFFLOAD_UDP)
+            fcntl.ioctl(self._fd, TUNSETOFFLOAD, OFFLOAD_TCP | OFFLOAD_UDP)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            fcntl.ioctl(self._fd, _TUNSETOFFLOAD, _OFFLOAD_TCP)
+            fcntl.ioctl(self._fd, TUNSETOFFLOAD, OFFLOAD_TCP)
             return False
         return True
 
