@@ -1,0 +1,49 @@
+"""The password of the proxy that this client has made for itself, and the URLs that carry it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from pathlib import Path
+
+from client.model import ClientError
+from client.outlet.proxy.access import USER
+from client.outlet.proxy.place import ProxyPlace
+from storage import own
+
+FILE = "proxy-token"
+_BYTES = 16
+_TOKEN = re.compile(rb"[0-9a-f]{32}")
+
+
+def proxy_token(state_dir: Path) -> str:
+    """The token in `state_dir`, made at the first time, so that programs' settings last.
+
+    The file has mode 0600. Raises ClientError `proxy_token`.
+    """
+    path = state_dir / FILE
+    try:
+        try:
+            kept = own.read(path, 2 * _BYTES + 1).strip()
+            if _TOKEN.fullmatch(kept):
+                return kept.decode()
+        except FileNotFoundError:
+            pass
+        token = secrets.token_hex(_BYTES)
+        own.replace(path, token.encode() + b"\n", 0o600)
+    except OSError as error:
+        raise ClientError(
+            "proxy_token",
+            f"The proxy's password cannot be kept in {path}: {error.strerror or error}.",
+            "Make room there, or set a password: vpnshare set client.proxy_password WORD",
+        ) from error
+    return token
+
+
+def proxy_urls(place: ProxyPlace, password: str) -> tuple[str, ...]:
+    """What programs are told: SOCKS with names left to the proxy, then HTTP. A Unix socket has
+    none that is widely read."""
+    if place.path:
+        return ()
+    login = f"{USER.decode()}:{password}@" if password else ""
+    return tuple(f"{scheme}://{login}{place}" for scheme in ("socks5h", "http"))
