@@ -452,7 +452,8 @@ class Client:
             try:
                 await self.outlet.keep()
                 await self.outlet.prepare()
-                ways = await self._ways.look(plan)
+                quiet = backoff.quiet and self._watch.hears
+                ways = await self._ways.look(plan, quiet)
             except ClientError as error:
                 if not pursued:
                     raise
@@ -463,7 +464,8 @@ class Client:
             # While nothing is known of the path, short attempts find its return sooner.
             timeout = min(self._config.connect_timeout, CONNECT_STEP * backoff.rounds)
             sessions = self._session_maker(plan)
-            current = Round(self, plan, ways, self.outlet, sessions, timeout, self._cable)
+            quiet = quiet and not self._ways.elsewhere
+            current = Round(self, plan, ways, self.outlet, sessions, timeout, self._cable, quiet)
             self._plan, self._round = plan, current
             searching = create_task(self._search.run(plan, current), "client-search")
             ended = CLOSED_HERE
@@ -757,6 +759,7 @@ class Client:
     def _network_changed(self) -> None:
         """Do not wait for time-outs: try again now, or see whether the link still works."""
         self._host_changed = True
+        self._ways.news()
         if self._following is None or self._following.done():
             self._following = create_task(self._follow(), "client-follow")
         self._nudge.tell()

@@ -5,6 +5,9 @@ next when the last has failed or has had 250 ms. Only the connects are raced.
 The handshake is made with one candidate at a time, since a pairing secret and
 a resume ticket are good once. A UDP socket connects at once whoever is there,
 so UDP endpoints come last among those of a kind.
+
+A quiet race has no hurry, and wakes the machine as seldom as it can: streams begin together, and
+a datagram is sent when all of those have failed, to hosts that are there.
 """
 
 from __future__ import annotations
@@ -56,13 +59,17 @@ class Race:
         timeout: float,
         tell: Tell = tell_nobody,
         cable: Cable | None = None,
+        quiet: bool = False,
     ) -> None:
         """Starts at once. `mark` (SO_MARK, 0 for none) keeps the socket outside the tunnel.
 
         `tell` hears of every connect that failed, and of those that came too late;
         what came of a socket that was handed out, its taker knows. `cable` brings streams to
-        phones on USB.
+        phones on USB. `quiet` as above.
         """
+        self._quiet = quiet
+        self._absent: set[str] = set()
+        """Hosts that the network says are not there."""
         self._cable = cable
         self._mark = mark
         self._timeout = timeout
@@ -138,22 +145,44 @@ class Race:
                 result[0].close()
 
     async def _start(self, endpoints: tuple[TransportEndpoint, ...]) -> None:
+        if not self._quiet:
+            for endpoint in endpoints:
+                await asyncio.wait([self._try(endpoint)], timeout=STAGGER)
+            return
+        streams = [self._try(each) for each in endpoints if each.transport != "udp"]
+        if streams:
+            await asyncio.wait(streams)
         for endpoint in endpoints:
-            self._all[endpoint] = _Attempt(self._now())
-            self._open.add(endpoint)
-            attempt = create_task(self._attempt(endpoint), f"dial-{endpoint}")
-            self._attempts.append(attempt)
-            await asyncio.wait([attempt], timeout=STAGGER)
+            if endpoint.transport != "udp":
+                continue
+            if endpoint.host in self._absent:
+                self._lost(endpoint, Outcome.UNREACHABLE, os.strerror(errno.EHOSTUNREACH), None)
+            else:
+                self._try(endpoint)
+
+    def _try(self, endpoint: TransportEndpoint) -> asyncio.Task[None]:
+        self._all[endpoint] = _Attempt(self._now())
+        self._open.add(endpoint)
+        attempt = create_task(self._attempt(endpoint), f"dial-{endpoint}")
+        self._attempts.append(attempt)
+        return attempt
+
+    def _lost(
+        self, endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float | None
+    ) -> None:
+        self._tell(endpoint, outcome, why, seconds)
+        self._ready.put_nowait(f"{endpoint}: {why}")
 
     async def _attempt(self, endpoint: TransportEndpoint) -> None:
         try:
             sock = await connect(endpoint, self._mark, self._timeout, self._cable)
         except (OSError, ClientError) as error:
             self._open.discard(endpoint)
-            self._tell(endpoint, _outcome(error), _why(error), self.seconds(endpoint))
+            if isinstance(error, OSError) and error.errno in _NO_HOST:
+                self._absent.add(endpoint.host)
             if self._cabled and isinstance(error, CableError):
                 self._reason = error.reason
-            self._ready.put_nowait(f"{endpoint}: {_why(error)}")
+            self._lost(endpoint, _outcome(error), _why(error), self.seconds(endpoint))
             return
         self._all[endpoint].answered = self._now()
         self._ready.put_nowait((sock, endpoint))
@@ -169,6 +198,9 @@ class Race:
                 self._tell(endpoint, Outcome.SLOWER, "no answer so far", None)
             else:
                 self._tell(endpoint, Outcome.SLOWER, "", attempt.answered - attempt.began)
+
+
+_NO_HOST = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN})
 
 
 def _outcome(error: OSError | ClientError) -> Outcome:

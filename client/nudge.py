@@ -19,12 +19,15 @@ class Nudge:
         self._news.set()
 
     async def pause(self, seconds: float) -> None:
-        """Wait for so long, or until there is news."""
-        await asyncio.sleep(min(seconds, BREATH))
-        if seconds > BREATH and not self._news.is_set():
+        """Wait for so long, or until there is news, which is told after a breath."""
+        loop = asyncio.get_running_loop()
+        breath = loop.time() + BREATH
+        if seconds > BREATH:
             try:
-                async with asyncio.timeout(seconds - BREATH):
+                async with asyncio.timeout(seconds):
                     await self._news.wait()
             except TimeoutError:
                 pass
+            seconds = breath - loop.time()
+        await asyncio.sleep(max(0.0, seconds))
         self._news.clear()

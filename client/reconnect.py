@@ -202,7 +202,11 @@ FIRST_ROUNDS = 3
 BACKOFF_FIRST = 0.25
 """Seconds before the second attempt; the first is made at once."""
 BACKOFF_FACTOR = 2.0
-BACKOFF_MAX = 30.0
+BACKOFF_MAX = 120.0
+"""Where nothing has changed: a network that comes, a phone on the cable and an announcement of the
+gateway begin a round at once, and wake nobody in between."""
+QUIET_ROUNDS = 8
+"""Rounds after which the next are quiet: those of the first minute."""
 BACKOFF_JITTER = 0.25
 """Share by which a delay is stretched or cut, so that many clients do not come at once."""
 
@@ -257,6 +261,12 @@ class Backoff:
     def again(self) -> None:
         """This device is on other networks now: what failed before says little."""
         self.rounds = min(self.rounds, 1)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the attempt under way comes after a minute of vain ones: it is to wake this
+        device as seldom as may be."""
+        return self.rounds > QUIET_ROUNDS
 
     def next(self, random: float) -> float:
         """Seconds until the next attempt; `random` is in [0, 1)."""

@@ -116,7 +116,9 @@ class Round:
         sessions: SessionMaker,
         timeout: float,
         cable: Cable | None = None,
+        quiet: bool = False,
     ) -> None:
+        """`quiet`: nothing is new since the last rounds, which were in vain (see `dial`)."""
         self._owner = owner
         self._plan = plan
         self._endpoints = endpoints
@@ -124,6 +126,7 @@ class Round:
         self._sessions = sessions
         self._timeout = timeout
         self._cable = cable
+        self._quiet = quiet
         self._news: asyncio.Queue[tuple[LinkDriver, Event | Ending | _More]] = asyncio.Queue()
         self.link: LinkDriver | None = None
         self.granted = False
@@ -143,7 +146,7 @@ class Round:
 
     async def run(self) -> Ending:
         """How the round ended. Raises ClientError when the host cannot be set up."""
-        race = self._race = self._start_race(self._endpoints)
+        race = self._race = self._start_race(self._endpoints, self._quiet)
         endings: list[Ending] = []
         try:
             while True:
@@ -236,9 +239,9 @@ class Round:
             )
         return StreamLink(self, sock, endpoint, self._sessions)
 
-    def _start_race(self, endpoints: tuple[TransportEndpoint, ...]) -> Race:
+    def _start_race(self, endpoints: tuple[TransportEndpoint, ...], quiet: bool = False) -> Race:
         mark, told = self._outlet.mark, self._owner.tried
-        return Race(endpoints, mark, self._timeout, told, self._cable)
+        return Race(endpoints, mark, self._timeout, told, self._cable, quiet)
 
     def _failed(self, race: Race, endpoint: TransportEndpoint, ending: Ending) -> None:
         """Tell how the attempt at an endpoint that was connected to came to nothing."""

@@ -6,6 +6,9 @@ and what announcements say), and which phones are on the cable. What comes of it
 (`trust`), put in order, and written into the book. Without a link this device also hears where
 the gateway says that it is; what it hears between two looks goes to the owner at once.
 
+A quiet look (`Backoff.quiet`) is for the same host as the last: nothing of it is looked at again,
+unless there was news.
+
 What was announced, and who was met as a stranger, is true on the networks of now: elsewhere the
 same addresses are other hosts.
 """
@@ -32,6 +35,9 @@ from reach.cable import Cable
 
 MAX_ANNOUNCED = 4
 """Places that are remembered of what the gateway, or somebody in its name, has announced."""
+
+LOOK_AGAIN = 600.0
+"""Seconds for which a look at the host is good while there is no news of it."""
 
 
 class WaysOwner(Protocol):
@@ -76,13 +82,24 @@ class Ways:
         """What was on the cable when last looked at."""
         self._name_lack: Ending | None = None
         """Why a name has led nowhere, where there is one."""
+        self._looked_at = -LOOK_AGAIN
+        """When the host was looked at, if it has not changed since."""
+        self._reached: tuple[TransportEndpoint, ...] = ()
+        """Ways that the outlet lets links go since then."""
         self.elsewhere = False
         """Whether this device was on other networks when ways were looked for before."""
 
-    async def look(self, plan: Plan) -> tuple[TransportEndpoint, ...]:
-        """Where the gateway may be reached now, the best first. Raises ClientError."""
+    async def look(self, plan: Plan, quiet: bool = False) -> tuple[TransportEndpoint, ...]:
+        """Where the gateway may be reached now, the best first. Raises ClientError.
+
+        `quiet`: there have been such looks before, and `news` is told of all news since.
+        """
         self._plan = plan
-        facts = await self._outlet.look()
+        now = time.monotonic()
+        if not quiet or now - self._looked_at >= LOOK_AGAIN:
+            self._looked_at, self._reached = now, ()
+            await self._outlet.look()
+        facts = self._outlet.facts
         self.elsewhere = self._strangers.look(facts)
         addresses = await self._names.look(plan.endpoints, all(e.named for e in plan.endpoints))
         dialled = self._trust.dialled(plan, addresses)
@@ -101,8 +118,14 @@ class Ways:
         ways = in_order(classify(found, facts), plan.transport)
         kept = (e for e in plan.endpoints if e.host not in addresses)
         self._book.know((*ways, *kept, *guesses))
-        await self._outlet.reach(ways)
+        if ways != self._reached:
+            await self._outlet.reach(ways)
+            self._reached = ways
         return ways
+
+    def news(self) -> None:
+        """The host has changed."""
+        self._looked_at = -LOOK_AGAIN
 
     def named(self, plan: Plan) -> tuple[TransportEndpoint, ...]:
         """Where the plan's names have led by now; the best first."""

@@ -26,6 +26,8 @@ _ADD_MEMBERSHIP = 1
 SETTLE = 0.2
 """Seconds from the first message of a burst to the news."""
 _PIECE = 65536
+_FAMILIES = 2
+"""Of netlink: rtnetlink and netfilter."""
 
 
 class NetworkWatch:
@@ -35,6 +37,11 @@ class NetworkWatch:
         self._on_change = on_change
         self._sockets: list[socket.socket] = []
         self._pending: asyncio.TimerHandle | None = None
+
+    @property
+    def hears(self) -> bool:
+        """Whether nothing can change unheard."""
+        return len(self._sockets) == _FAMILIES
 
     def start(self) -> None:
         """Begin to listen; a system without netlink is no error."""

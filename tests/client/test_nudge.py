@@ -31,11 +31,18 @@ async def ended(pause: asyncio.Task[None]) -> bool:
 async def test_news_ends_a_pause(slept: list[float]) -> None:
     nudge = Nudge()
     pause = asyncio.ensure_future(nudge.pause(3600))
-    while BREATH not in slept:
+    for _ in range(100):
         await asyncio.sleep(0)
     assert not pause.done()
     nudge.tell()
     assert await ended(pause)
+    [breath] = [seconds for seconds in slept if seconds]
+    assert 0 < breath <= BREATH, "news comes in bursts"
+
+
+async def test_a_pause_without_news_has_one_timer(slept: list[float]) -> None:
+    await Nudge().pause(BREATH + 0.01)
+    assert not any(slept)
 
 
 async def test_news_of_a_round_counts_for_the_pause_after_it(slept: list[float]) -> None:

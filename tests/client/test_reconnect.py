@@ -116,7 +116,8 @@ def test_the_detail_follows_the_sentence() -> None:
 def test_delays_grow_to_a_bound_and_start_over() -> None:
     backoff = Backoff()
     middle = [backoff.next(0.5) for _ in range(10)]
-    assert middle == [0, 0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert middle == [0, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64]
+    assert [backoff.next(0.5) for _ in range(2)] == [BACKOFF_MAX] * 2
     for _ in range(5000):
         assert backoff.next(0.999) <= BACKOFF_MAX * (1 + BACKOFF_JITTER)
     backoff.reset()
@@ -136,10 +137,13 @@ def test_after_a_minute_attempts_are_far_apart(luck: float) -> None:
     backoff, now, attempts = Backoff(), 0.0, []
     while now < 600:
         now += backoff.next(luck)
-        attempts.append(now)
-    late = [at for at in attempts if at > 60]
+        attempts.append((now, backoff.quiet))
+    late = [quiet for at, quiet in attempts if at > 60]
     assert len(attempts) - len(late) < 12
-    assert len(late) / (600 - 60) < 1 / 20
+    assert len(late) / (600 - 60) < 1 / 60
+    # A pause that chance has stretched ends later than it began to be quiet.
+    assert sum(late) >= len(late) - 1
+    assert not any(quiet for at, quiet in attempts if at < 60 * (1 - BACKOFF_JITTER))
 
 
 def test_on_other_networks_the_delays_begin_anew() -> None:

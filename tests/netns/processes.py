@@ -133,6 +133,21 @@ def wake_ups(pid: int) -> int:
     return total
 
 
+def switches(pid: int) -> int:
+    """Times that any thread of a process gave up its processor so far, by itself or not."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            status = (task / "status").read_text()
+        except FileNotFoundError:
+            # A thread that has ended meanwhile.
+            continue
+        for line in status.splitlines():
+            if "voluntary_ctxt_switches" in line:
+                total += int(line.split()[1])
+    return total
+
+
 def session_members(leader: int) -> list[int]:
     """Processes of the session that `leader` opened, itself included."""
     members = []
