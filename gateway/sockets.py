@@ -14,16 +14,14 @@ of who sent it, and for EMSGSIZE the path MTU it knows. UDP segmentation
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket
 import struct
 import sys
-from contextlib import suppress
 from typing import Any, Protocol
 
-from eventloop.link_sockets import reset_on_close
 from eventloop.poller import EVERYTHING, Poller
+from eventloop.streams import PolledStream
 from gateway.model import VpnNetwork
 from gateway.nat.ports import Address, DatagramSocket, EchoSocket, NetworkError
 from splice.ports import URGENT, ReadyHandler, StreamSocket
@@ -47,8 +45,6 @@ TCP_INFO = 11
 _TCP_INFO_SIZE = 136
 _TCP_INFO = struct.Struct("=16xI4xI92xQQ")
 """tcp_info (linux/tcp.h): segment size, segments in flight, bytes acknowledged and received."""
-SIOCATMARK = 0x8905
-SIOCINQ = 0x541B
 MSG_ERRQUEUE = 0x2000
 MSG_DONTWAIT = socket.MSG_DONTWAIT
 
@@ -58,13 +54,7 @@ _BYTE_ORDER = sys.byteorder
 _ERROR_PAYLOAD = 512
 _ERROR_CONTROL = 512
 _CONTROL = socket.CMSG_SPACE(4) * 2
-_PEEKED = bytearray(65536)
-"""Where to what is looked at and left where it is: as far as an urgent pointer reaches."""
 
-PROBES = 5
-"""Keep-alive probes in a row without an answer, after which a host is taken for dead."""
-PROBE_INTERVAL = 75
-"""Seconds between them at most; a quarter of the silence before the first if that is less."""
 RECEIVE_BUFFER = 1024 * 1024
 """Asked of the kernel for UDP sockets, where datagrams wait for room on the link. Without
 privilege it gives no more than `net.core.rmem_max`; it takes memory only for what waits."""
@@ -215,60 +205,16 @@ def _queue_errors(sock: socket.socket, version: int) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
 
 
-def _ask(sock: socket.socket, request: int) -> int:
-    """An int that the kernel says of a socket by an ioctl; 0 if it says nothing."""
-    try:
-        answer = fcntl.ioctl(sock.fileno(), request, bytes(4))
-    except OSError:
-        return 0
-    return int.from_bytes(answer, _BYTE_ORDER, signed=True)
-
-
-class KernelStream:
+class KernelStream(PolledStream):
     """Implements `StreamSocket`."""
 
-    __slots__ = ("_poller", "_sock", "_tally", "device", "recv_into", "send")
+    __slots__ = ("_tally",)
 
     def __init__(
         self, sock: socket.socket, poller: Poller, device: str | None, tally: Tally
     ) -> None:
-        self._sock = sock
-        self._poller = poller
+        super().__init__(sock, poller, device)
         self._tally = tally
-        self.device = device
-        self.recv_into = sock.recv_into
-        self.send = sock.send
-
-    def urgent_ahead(self) -> int | None:
-        sock = self._sock
-        if _ask(sock, SIOCATMARK):
-            return 0
-        # A read ends before the urgent byte, so it is there if less can be seen than there is.
-        queued = min(_ask(sock, SIOCINQ), len(_PEEKED))
-        try:
-            seen = sock.recv_into(_PEEKED, queued, socket.MSG_PEEK) if queued else 0
-        except OSError:
-            return None
-        return seen if seen < queued else None
-
-    def send_urgent(self, data: Any, /) -> int:
-        return self._sock.send(data, socket.MSG_OOB)
-
-    def connect_error(self) -> int:
-        return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-
-    def keep_alive(self, idle: int) -> None:
-        sock = self._sock
-        # The kernel probes at once if the silence has lasted that long, when it is told `idle`.
-        with suppress(OSError):
-            interval = max(1, min(idle // 4, PROBE_INTERVAL))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
-
-    def shutdown_write(self) -> None:
-        self._sock.shutdown(socket.SHUT_WR)
 
     def traffic(self) -> tuple[int, int, int]:
         """Bytes acknowledged, received, and in flight at most, by the kernel's TCP."""
@@ -284,16 +230,7 @@ class KernelStream:
 
     def close(self) -> None:
         self._tally.closing(self)
-        self._poller.forget(self._sock.fileno())
-        self._sock.close()
-
-    def abort(self) -> None:
-        with suppress(OSError):
-            reset_on_close(self._sock)
-        self.close()
-
-    def local(self) -> tuple[bytes, int] | None:
-        return _local(self._sock)
+        super().close()
 
 
 class _Errors:

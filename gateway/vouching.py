@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from gateway.nat.peer import OFFLOAD_HEADER
+from netstack.heads import OFFLOAD_HEADER
 from netstack.ip import PROTO_TCP, PROTO_UDP
 
 _NEEDS_CSUM = 1

@@ -16,6 +16,7 @@ HEADER_SIZE = 12
 MAX_MESSAGE = 65535
 MAX_NAME = 255
 """Bytes of a name with its length bytes (RFC 1035 2.3.4)."""
+MAX_LABEL = 63
 MAX_POINTERS = 64
 """Jumps in one name: each goes further back, honest servers use one or two."""
 MAX_RECORDS = 4096
@@ -37,6 +38,8 @@ SERVFAIL = 2
 NXDOMAIN = 3
 NOTIMP = 4
 REFUSED = 5
+
+CLASS_IN = 1
 
 TYPE_A = 1
 TYPE_SOA = 6
@@ -139,6 +142,30 @@ class Answer:
         return self.question_end == HEADER_SIZE
 
 
+def wire_name(text: str) -> bytes:
+    """A host's name as it stands in a message. Raises MalformedMessage if it is none.
+
+    What is not ASCII has to be encoded already (RFC 5890).
+    """
+    if text.endswith("."):
+        text = text[:-1]
+    try:
+        labels = text.encode("ascii").split(b".")
+    except UnicodeEncodeError:
+        raise MalformedMessage("name is not ASCII") from None
+    if not all(0 < len(label) <= MAX_LABEL for label in labels):
+        raise MalformedMessage("label of no or too many characters")
+    name = b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
+    if len(name) > MAX_NAME:
+        raise MalformedMessage("name too long")
+    return name
+
+
+def address_question(ident: int, name: bytes, kind: int) -> bytes:
+    """A question for the addresses of `name` (as on the wire), recursion desired."""
+    return _HEADER.pack(ident, FLAG_RD, 1, 0, 0, 0) + name + _TYPE_CLASS.pack(kind, CLASS_IN)
+
+
 def skip_name(wire: bytes, offset: int) -> int:
     """The offset after the name at `offset`, without following a pointer."""
     end = len(wire)
@@ -151,7 +178,7 @@ def skip_name(wire: bytes, offset: int) -> int:
             if offset + 2 > end:
                 break
             return offset + 2
-        if length > 63:
+        if length > MAX_LABEL:
             raise MalformedMessage("unknown label type")
         offset += 1 + length
         if offset - start >= MAX_NAME:

@@ -17,14 +17,12 @@ from collections.abc import Callable
 from struct import Struct
 
 from netstack import checksum
+from netstack.heads import NEEDS_CSUM, OFFLOAD_HEADER
 from netstack.out import GSO_TCPV4, GSO_TCPV6
 from netstack.tcp_segment import ACK, PSH
 
-OFFLOAD_HEADER = 10
-"""Bytes of the virtio header in front of a joined packet."""
 MAX_JOINED = 65535
 
-_NEEDS_CSUM = 1
 _CSUM_OFFSET = 16
 _TCP = 6
 _V4 = Struct("!HHxxHHxx12sIIIxxxx").unpack_from
@@ -199,5 +197,5 @@ class SegmentJoiner:
         _u16(view, at + ip_header + 12, self._last_word >> 16)
         pseudo = checksum.add(addresses) + _TCP + size - ip_header
         _u16(view, at + ip_header + _CSUM_OFFSET, checksum.fold(pseudo))
-        _virtio(view, 0, _NEEDS_CSUM, gso, self._header, self._mss, ip_header, _CSUM_OFFSET)
+        _virtio(view, 0, NEEDS_CSUM, gso, self._header, self._mss, ip_header, _CSUM_OFFSET)
         self.emit(view, at, end, True)

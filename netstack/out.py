@@ -23,14 +23,22 @@ GSO_UDP_L4 = 5
 class PacketOut(Protocol):
     """The tunnel toward one client."""
 
-    offload: bool
-    """Whether packets may carry partial checksums (`csum_start` > 0) and exceed the MTU (TSO)."""
-    offload_udp: bool
-    """Whether UDP may too (USO)."""
-    mtu: int
-    """Largest IP packet when `gso_type` is GSO_NONE."""
-    buffer: bytearray
-    """Where `reserve_packet` offsets point; it may be another object after any call."""
+    @property
+    def offload(self) -> bool:
+        """Whether packets may carry partial checksums (`csum_start` > 0) and exceed the MTU
+        (TSO)."""
+
+    @property
+    def offload_udp(self) -> bool:
+        """Whether UDP may too (USO)."""
+
+    @property
+    def mtu(self) -> int:
+        """Largest IP packet when `gso_type` is GSO_NONE."""
+
+    @property
+    def buffer(self) -> bytearray:
+        """Where `reserve_packet` offsets point; it may be another object after any call."""
 
     @property
     def waiting(self) -> bool:

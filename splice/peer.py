@@ -12,6 +12,7 @@ done at its end. Packets are told apart and judged by the subclass.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 from netstack.emission import emit_fragments
 from netstack.out import PacketOut
@@ -33,6 +34,8 @@ MAX_READS = 256
 FREE_BUFFERS = 16
 """Send buffers of 64 KiB that a peer keeps for its next reads."""
 
+_TCP = TcpConfig()
+
 
 class LinkPeer:
     """The other end of a link, and the flows that share the way to it.
@@ -44,6 +47,7 @@ class LinkPeer:
     __slots__ = (
         "_dirty",
         "_pace",
+        "_tcp_config",
         "_tcp_configs",
         "backlog_bytes",
         "batch",
@@ -81,7 +85,9 @@ class LinkPeer:
         mtu: int,
         out: PacketOut | None,
         reliable: bool,
+        tcp: TcpConfig = _TCP,
     ) -> None:
+        """`tcp` is what connections are like in all that the link and its room do not say."""
         self.id = peer_id
         self.timers = timers
         self.counts = counts
@@ -116,6 +122,7 @@ class LinkPeer:
         """The largest piece that a connection reads from its socket now."""
         self._dirty = False
         self._pace = QueuePace()
+        self._tcp_config = tcp
         self._tcp_configs: dict[tuple[int, int], TcpConfig] = {}
 
     # What a subclass has to say.
@@ -249,7 +256,8 @@ class LinkPeer:
         key = (mss, window if window == self.limits.receive_window_min else window & ~0xFFF)
         config = self._tcp_configs.get(key)
         if config is None:
-            config = self._tcp_configs[key] = TcpConfig(
+            config = self._tcp_configs[key] = replace(
+                self._tcp_config,
                 mss=mss,
                 receive_window=key[1],
                 max_receive_window=self.limits.receive_window_max,

@@ -13,6 +13,7 @@ from gateway.nat.verdicts import barred
 from netstack.checksum import pseudo_header
 from netstack.ip import PROTO_TCP, IpPacket, PacketError, is_unicast, parse_ip
 from netstack.tcp.errors import MalformedSegment
+from netstack.tcp.reset import reset_packet
 from netstack.tcp_segment import ACK, RST, SYN, TcpSegment, parse_tcp
 
 if TYPE_CHECKING:
@@ -104,5 +105,5 @@ def syn_in_time_wait(
 
 
 def _reset(peer: TunnelPeer, ip: IpPacket, seg: TcpSegment, name: str, now: float) -> str:
-    sent = peer.send_error(errors.reset(ip.src, ip.dst, seg), now)
+    sent = peer.send_error(reset_packet(ip.src, ip.dst, seg), now)
     return name + ("__rst_sent" if sent else "__dropped")

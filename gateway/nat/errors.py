@@ -13,16 +13,14 @@ from struct import Struct
 
 from gateway.nat.ports import NetworkError
 from netstack import icmp
-from netstack.checksum import add, finish, pseudo_header
-from netstack.ip import PROTO_ICMP, PROTO_ICMP6, PROTO_TCP, PROTO_UDP, pack_ip
-from netstack.tcp_segment import ACK, RST, TcpSegment
+from netstack.checksum import finish
+from netstack.ip import PROTO_ICMP, PROTO_ICMP6, PROTO_UDP, pack_ip
 
 QUOTE = 128
 """Bytes quoted of a packet: the headers, with options, and the start of the payload. Receivers
 that know RFC 4884 could take what is beyond for extensions (its section 5.5)."""
 
 _PORTS = Struct("!HHHH")
-_TCP = Struct("!HHIIHHHH")
 _CHECKSUM_IDENT = Struct("!HH")
 
 
@@ -105,24 +103,6 @@ def relayed(gateway: bytes, client: bytes, error: NetworkError, quote: bytes) ->
         about_size = error.type == icmp.PACKET_TOO_BIG6
     rest = error.info if about_size else 0
     return icmp.error_packet(src, client, error.type, error.code, rest, quote)
-
-
-def reset(client: bytes, host: bytes, seg: TcpSegment) -> bytearray:
-    """RST in answer to a segment of no connection (RFC 9293 3.10.7.1)."""
-    header = 20 if len(client) == 4 else 40
-    packet = bytearray(header + 20)
-    pack_ip(packet, 0, 20, PROTO_TCP, host, client)
-    if seg.flags & ACK:
-        sequence, acknowledged, flags = seg.ack, 0, RST
-    else:
-        sequence, acknowledged, flags = 0, (seg.seq + seg.span) & 0xFFFFFFFF, RST | ACK
-    _TCP.pack_into(
-        packet, header, seg.destination_port, seg.source_port, sequence, acknowledged,
-        0x5000 | flags, 0, 0, 0,
-    )  # fmt: skip
-    total = add(packet[header:]) + pseudo_header(host, client, PROTO_TCP, 20)
-    packet[header + 16 : header + 18] = finish(total).to_bytes(2, "big")
-    return packet
 
 
 def malformed(src: bytes, client: bytes, pointer: int, quote: bytes) -> bytearray:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from struct import Struct
 from typing import TYPE_CHECKING
 
 from gateway.nat import admission, errors
@@ -30,6 +29,18 @@ from gateway.nat.shares import Spares
 from gateway.nat.udp import Remote, UdpMapping
 from netstack import checksum
 from netstack.fragments import Reassembler
+from netstack.heads import (
+    NEEDS_CSUM,
+    OFFLOAD_HEADER,
+    TCP4_CSUM,
+    TCP6_CSUM,
+    UDP4_CSUM,
+    UDP6_CSUM,
+    fast4,
+    fast6,
+    offload_head,
+    words4,
+)
 from netstack.ip import PROTO_TCP, PROTO_UDP
 from netstack.out import GSO_UDP_L4
 from netstack.tcp.errors import MalformedSegment
@@ -44,21 +55,6 @@ from splice.timers import NEVER
 if TYPE_CHECKING:
     from gateway.nat.router import Nat
     from netstack.out import PacketOut
-
-OFFLOAD_HEADER = 10
-"""Bytes of the offload header in front of a packet: virtio_net_hdr, little-endian."""
-
-_OFFLOAD = Struct("<BBHHHH").unpack_from
-_FAST4 = Struct("!BxHxxHBBxx12sHH").unpack_from
-_FAST6 = Struct("!B3xHBB36sHH").unpack_from
-_WORDS4 = Struct("!10H").unpack_from
-
-_NEEDS_CSUM = 1
-
-_TCP4_CSUM = 20 << 16 | 16
-_TCP6_CSUM = 40 << 16 | 16
-_UDP4_CSUM = 20 << 16 | 6
-_UDP6_CSUM = 40 << 16 | 6
 
 Buffer = bytearray | memoryview
 
@@ -136,28 +132,28 @@ class TunnelPeer(LinkPeer):
         self.from_tunnel_bytes += size
         flags = gso_type = gso_size = csum = 0
         if offload:
-            flags, gso_type, _, gso_size, csum_start, csum_offset = _OFFLOAD(
+            flags, gso_type, _, gso_size, csum_start, csum_offset = offload_head(
                 buf, start - OFFLOAD_HEADER
             )
-            if flags & _NEEDS_CSUM:
+            if flags & NEEDS_CSUM:
                 csum = csum_start << 16 | csum_offset
         if size >= 28:
             first = buf[start]
             if first == 0x45:
-                _, total, frag, ttl, proto, key, length, udp_sum = _FAST4(buf, start)
+                _, total, frag, ttl, proto, key, length, udp_sum = fast4(buf, start)
                 header = 20
                 plain = not frag & 0x3FFF
                 # Behind NEEDS_CSUM are the client's kernel and our own AEAD.
-                intact = csum or not sum(_WORDS4(buf, start)) % 0xFFFF
-                csum_tcp = _TCP4_CSUM
-                csum_udp = _UDP4_CSUM
+                intact = csum or not sum(words4(buf, start)) % 0xFFFF
+                csum_tcp = TCP4_CSUM
+                csum_udp = UDP4_CSUM
             elif first >> 4 == 6 and size >= 48:
-                _, total, proto, ttl, key, length, udp_sum = _FAST6(buf, start)
+                _, total, proto, ttl, key, length, udp_sum = fast6(buf, start)
                 total += 40
                 header = 40
                 plain = intact = True
-                csum_tcp = _TCP6_CSUM
-                csum_udp = _UDP6_CSUM
+                csum_tcp = TCP6_CSUM
+                csum_udp = UDP6_CSUM
                 frag = 0
             else:
                 plain = intact = False

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from eventloop.poller import Poller
+from eventloop.streams import PROBE_INTERVAL, SIOCATMARK
 from gateway.model import VpnNetwork, VpnState
 from gateway.nat.ports import ORIGIN_ICMP, ORIGIN_LOCAL
-from gateway.sockets import PROBE_INTERVAL, SIOCATMARK, Sockets
+from gateway.sockets import Sockets
 from splice.ports import FAILED, PEER_CLOSED, READABLE, URGENT, WRITABLE
 
 CLONE_NEWNET = 0x40000000

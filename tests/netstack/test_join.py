@@ -13,7 +13,8 @@ from scapy.packet import Packet as Layer
 from scapy.packet import Raw
 
 from netstack import checksum
-from netstack.join import MAX_JOINED, OFFLOAD_HEADER, SegmentJoiner
+from netstack.heads import OFFLOAD_HEADER
+from netstack.join import MAX_JOINED, SegmentJoiner
 
 ADDRESSES = {4: ("10.0.0.1", "10.0.0.2"), 6: ("fd00::1", "fd00::2")}
 MSS = 1000
