@@ -65,7 +65,10 @@ class ClientService:
         self._books = Books(store)
         self._events = EventBook(paths.events("client"), "client.events")
         ring.restore(self._events.lines())
-        outlet = NicOutlet(self._host or LinuxHost(config), config)
+        if self._host is None:
+            outlet = NicOutlet(LinuxHost(config), config)
+        else:
+            outlet = NicOutlet(self._host, config, network=self._host.network.diag)
         self._client = Client(store, config, outlet, on_event=self._events.note)
         settings.apply = self._apply
         label = settings.config.text("client", "label") or socket.gethostname()

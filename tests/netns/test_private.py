@@ -31,7 +31,7 @@ from tests.netns.unprivileged import UID, User, mounts
 from tests.netns.world import GATEWAY_LAN, SERVER, SERVER6, World
 
 BESIDE = (
-    f"(tcp or udp or icmp or (icmp6 and ip6[40] == 128)) and not port {PORT}"
+    f"(tcp or udp or icmp[0] == 8 or (icmp6 and ip6[40] == 128)) and not port {PORT}"
     " and not dst host 224.0.0.251 and not dst host ff02::fb"
 )
 """On the device's own link: what programs send there, but for the tunnel, and the services'
@@ -278,6 +278,21 @@ def test_a_second_command_in_the_same_network(served: User) -> None:
     first.stop()
 
 
+def test_its_flows_are_seen(served: User) -> None:
+    slow = served.start("run", "--", "curl", "-s", f"http://{SERVER}:8000/slow/100000")
+    try:
+        flows: list[dict[str, Any]] = []
+
+        def seen() -> bool:
+            flows[:] = json.loads(served.vpnshare("flows", "--role", "client", "--json"))["flows"]
+            mine = [flow for flow in flows if flow["destination"] == f"{SERVER}:8000"]
+            return any(flow["label"] == "curl" for flow in mine)
+
+        wait_for(seen, "the flow, and whose it is", 15)
+    finally:
+        slow.kill()
+
+
 def test_a_download_lives_through_a_cut(world: World, served: User, gateway: Gateway) -> None:
     size = 12_000_000
     world.server.run(["tc", "qdisc", "replace", "dev", "net0", "root", "tbf", "rate", "32mbit",
@@ -358,7 +373,9 @@ def test_a_terminal_is_the_commands_own(world: World, served: User) -> None:
 
 def test_a_shell_has_a_sign(world: World, served: User) -> None:
     argv = served.host.argv(served.argv("env", "SHELL=/bin/bash", str(EXECUTABLE), "shell"))
-    with Terminal.running(world.directory, argv, served.environment(), 100, 30) as terminal:
+    folder = world.directory / "shell"  # no server of tmux's has been there
+    folder.mkdir()
+    with Terminal.running(folder, argv, served.environment(), 100, 30) as terminal:
         terminal.wait_for_text("(vpnshare) ", 30)
         terminal.press(
             "-l", f"curl -s -o /dev/null -w 'got %{{http_code}}' http://{SERVER}:8000/bytes/9"

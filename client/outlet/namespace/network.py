@@ -9,6 +9,7 @@ lets its owner.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import fcntl
@@ -17,7 +18,7 @@ import os
 import socket
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from client.outlet.outlet import MAX_MTU, MIN_MTU
 
 REFUSED = "namespace_refused"
 """The name of the error where the system allows no network of one's own."""
+_LEFT = 65536
 _MAKER_SECONDS = 20.0
 _SIOCGIFINDEX = 0x8933
 _APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
@@ -94,6 +96,7 @@ class PrivateNetwork:
         """`maker`: the command that runs the module `maker`."""
         self._maker = maker
         self._sockets: list[socket.socket] = []
+        self._looking = asyncio.Lock()
         self.namespaces: tuple[int, int] | None = None
         """Descriptors of the user and the network namespace; None before the first NIC."""
 
@@ -102,10 +105,19 @@ class PrivateNetwork:
         """rtnetlink, in there."""
         return self._sockets[0]
 
-    @property
-    def diag(self) -> socket.socket:
-        """sock_diag, in there."""
-        return self._sockets[2]
+    @contextlib.asynccontextmanager
+    async def diag(self) -> AsyncIterator[socket.socket]:
+        """sock_diag, in there: one socket for all who look, one at a time. Raises `OSError`."""
+        async with self._looking:
+            if not self._sockets:
+                raise OSError(errno.ENONET, os.strerror(errno.ENONET))
+            sock = self._sockets[2]
+            sock.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                # What is left of a look that was given up.
+                while sock.recv(_LEFT):
+                    pass
+            yield sock
 
     def open_nic(self, order: Order) -> PrivateNic:
         """Make a NIC, and first the network if there is none.

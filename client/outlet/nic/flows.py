@@ -60,6 +60,8 @@ _DUMPS = (
     (socket.AF_INET6, _UDP, UDP_STATES),
 )
 
+Network = Callable[[], contextlib.AbstractAsyncContextManager[socket.socket]]
+
 
 class _Seen:
     """What is remembered of a flow from sample to sample."""
@@ -71,6 +73,14 @@ class _Seen:
         self.down, self.up = RateMeter(), RateMeter()
 
 
+@contextlib.asynccontextmanager
+async def own_network() -> AsyncIterator[socket.socket]:
+    """A sock_diag socket of this process's network. Raises `OSError`."""
+    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    with contextlib.closing(socket.socket(socket.AF_NETLINK, kind, NETLINK_SOCK_DIAG)) as sock:
+        yield sock
+
+
 class TunnelFlows:
     """Takes samples when somebody looks."""
 
@@ -79,12 +89,15 @@ class TunnelFlows:
         addresses: Callable[[], Sequence[str]],
         clock: Callable[[], float] = time.monotonic,
         owners: Owners | None = None,
+        network: Network = own_network,
     ) -> None:
-        """`addresses` are the tunnel's on this host at this moment; none: no flows."""
+        """`addresses` are the tunnel's on this host at this moment; none: no flows. `network`
+        lends a sock_diag socket of the network in which the sockets are."""
         self.problem: str | None = None
         """Why the last sample could not be taken."""
         self._addresses = addresses
         self._clock = clock
+        self._network = network
         self._owners = Owners() if owners is None else owners
         self._seen: dict[int, _Seen] = {}
         self._sample = FlowSample()
@@ -153,8 +166,7 @@ class TunnelFlows:
         if not addresses:
             return
         loop = asyncio.get_running_loop()
-        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        with contextlib.closing(socket.socket(socket.AF_NETLINK, kind, NETLINK_SOCK_DIAG)) as sock:
+        async with self._network() as sock:
             for family, protocol, states in dumps:
                 # An IPv6 socket may hold either kind of address.
                 wanted = [a for a in addresses if family == socket.AF_INET6 or len(a) == 4]

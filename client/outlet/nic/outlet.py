@@ -22,7 +22,7 @@ from client.guard import Guards
 from client.judgement import HostFacts
 from client.model import ClientConfig, ClientError, TransportEndpoint
 from client.outlet.flows import Flows
-from client.outlet.nic.flows import TunnelFlows
+from client.outlet.nic.flows import Network, TunnelFlows, own_network
 from client.outlet.nic.host import Host
 from client.outlet.nic.ingress import Ingress
 from client.outlet.nic.nic import Nic
@@ -45,8 +45,15 @@ T = TypeVar("T")
 class NicOutlet:
     """The receiving host's side of the wish and of the lease: see `Outlet`."""
 
-    def __init__(self, host: Host, config: ClientConfig, flows: Flows | None = None) -> None:
-        """`flows` are the kernel's, unless somebody else knows of them."""
+    def __init__(
+        self,
+        host: Host,
+        config: ClientConfig,
+        flows: Flows | None = None,
+        network: Network = own_network,
+    ) -> None:
+        """`flows` are the kernel's, unless somebody else knows of them; it is asked by sockets of
+        `network` (see `TunnelFlows`)."""
         self._host = host
         self._config = config
         self._worker = ThreadPoolExecutor(1, "vpnshare-host")
@@ -69,7 +76,7 @@ class NicOutlet:
         self.facts = HostFacts()
         self.mark = 0
         self.port: NicPort | None = None
-        self.flows = TunnelFlows(self._held) if flows is None else flows
+        self.flows = TunnelFlows(self._held, network=network) if flows is None else flows
 
     @property
     def name(self) -> str:
