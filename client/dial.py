@@ -23,7 +23,7 @@ from typing import Any
 from client.endpoints import Outcome, Tell, tell_nobody
 from client.model import ClientError, TransportEndpoint
 from client.tasks import cancel, create_task
-from reach.cable import Cable, CableError
+from reach.cable import CABLE_PATIENCE, LACKS, Cable, CableError, lack
 
 STAGGER = 0.25
 """Seconds an attempt has for itself (RFC 8305 section 8: 250 ms recommended)."""
@@ -206,7 +206,8 @@ _NO_HOST = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN})
 def _outcome(error: OSError | ClientError) -> Outcome:
     if isinstance(error, ConnectionRefusedError):
         return Outcome.REFUSED
-    return Outcome.TIMED_OUT if isinstance(error, TimeoutError) else Outcome.UNREACHABLE
+    late = isinstance(error, OSError) and error.errno == errno.ETIMEDOUT
+    return Outcome.TIMED_OUT if late or isinstance(error, TimeoutError) else Outcome.UNREACHABLE
 
 
 def _why(error: OSError | ClientError) -> str:
@@ -232,7 +233,19 @@ async def connect(
                 return await cable.open_stream(endpoint.host, endpoint.port)
             return await _open_stream(endpoint, mark)
     except TimeoutError as error:
-        raise TimeoutError(errno.ETIMEDOUT, f"no answer within {timeout:.0f} s") from error
+        text = f"no answer within {timeout:.0f} s"
+        if endpoint.transport == "usb" and cable is not None:
+            raise await _silent(endpoint.host, text, cable) from error
+        raise TimeoutError(errno.ETIMEDOUT, text) from error
+
+
+async def _silent(serial: str, text: str, cable: Cable) -> CableError:
+    """Why a phone has not answered: its person is asked, perhaps."""
+    reason = ""
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(CABLE_PATIENCE):
+            reason = lack([phone for phone in await cable.phones() if phone.serial == serial])
+    return CableError(errno.ETIMEDOUT, LACKS[reason] if reason else text, reason or "phone_offline")
 
 
 async def _open_stream(endpoint: TransportEndpoint, mark: int) -> socket.socket:

@@ -16,10 +16,7 @@ from pathlib import Path
 from client.judgement import HostFacts
 from client.model import EndpointKind, TransportEndpoint
 from client.system.interfaces import Nature, nature
-from reach.cable import Cable, PhoneState, lack, nearest
-
-CABLE_PATIENCE = 2.0
-"""Seconds for the phones on the cable to be listed."""
+from reach.cable import CABLE_PATIENCE, Cable, PhoneState, lack, nearest
 
 
 def classify(

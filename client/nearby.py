@@ -20,13 +20,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 
 from client.judgement import HostFacts, LeaseAddresses, Source, judge_endpoint, scoped
-from client.kinds import CABLE_PATIENCE, kind_of
+from client.kinds import kind_of
 from client.model import ClientError, EndpointKind, TransportEndpoint, fingerprint
 from client.probe import whose_key
 from client.routers import router_endpoints
 from client.system.interfaces import Nature, nature
 from reach import mdns
-from reach.cable import Cable, PhoneState, advice
+from reach.cable import CABLE_PATIENCE, Cable, PhoneState, advice
 from reach.mdns import Announcement, DiscoveryUnavailable
 from vshp.constants import DEFAULT_PORT
 from vshp.labels import clean_label

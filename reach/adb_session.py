@@ -280,7 +280,8 @@ class AdbSession:
         except CableError as error:
             self._fail(error)
         except Violation as violation:
-            self._fail(CableError(errno.EPROTO, f"the phone breaks adb's protocol: {violation}"))
+            text = f"the phone breaks adb's protocol: {violation}"
+            self._fail(CableError(errno.EPROTO, text, "phone_garbled"))
         except OSError as error:
             self._fail(_spoken(error))
         finally:
@@ -526,5 +527,6 @@ def _spoken(error: OSError) -> CableError:
     if isinstance(error, TimeoutError):
         return CableError(errno.ETIMEDOUT, _SILENT)
     if error.errno == errno.EOVERFLOW:
-        return CableError(errno.EPROTO, "the phone sends more than it has announced")
+        text = "the phone sends more than it has announced"
+        return CableError(errno.EPROTO, text, "phone_garbled")
     return CableError(error.errno or errno.EIO, _GONE, "phone_absent")

@@ -18,6 +18,9 @@ MAX_PHONES = 16
 MAX_MODEL = 64
 """Characters of a model's name."""
 
+CABLE_PATIENCE = 2.0
+"""Seconds for the phones on the cable to be listed."""
+
 PHONE_SHELL = "adb shell"
 """How a person has a command of Android's run from the machine at the other end of the cable."""
 
@@ -101,6 +104,11 @@ UDEV_RULE = (
 UDEV_FILE = "/etc/udev/rules.d/70-vpnshare.rules"
 """Before 73-seat-late.rules, which hands them out."""
 
+OTHER_KEY = (
+    "An adb server that runs here has a key of its own; phones that it serves go on knowing that."
+)
+"""What forgetting the key does not change."""
+
 STATES = {
     PhoneState.READY: "ready",
     PhoneState.NOT_ALLOWED: "asks its owner",
@@ -120,6 +128,10 @@ LACKS = {
     "phone_offline": (
         "The phone on USB does not answer. Unplug it and plug it in again; if that does not "
         "help, turn USB debugging off and on there."
+    ),
+    "phone_garbled": (
+        "The phone on USB does not keep to the protocol of USB debugging. Unplug it and plug it in "
+        "again; if that does not help, restart the phone."
     ),
     "phone_held": (
         "Another program speaks to the phone on USB. End it, or have adb's server run, which "

@@ -8,12 +8,13 @@ may send to the socket's address. Sources: netlink(7); Linux, lib/kobject_uevent
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import errno
 import socket
 from collections.abc import Callable
 
 _KOBJECT_UEVENT = 15
 _KERNEL = 1
+_FROM_KERNEL = 0
 MAX_EVENT = 8192
 """The kernel's own bound is 2 KiB (UEVENT_BUFFER_SIZE)."""
 _ACTIONS = (b"add", b"remove", b"bind")
@@ -49,19 +50,20 @@ async def track(changed: Callable[[], None]) -> None:
 
 
 def _usb_in(sock: socket.socket) -> bool:
-    """Take all that is there; whether something of it is about USB."""
+    """Take all that is there; whether something of it is about USB, or was lost."""
     told = False
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            try:
-                data, sender = sock.recvfrom(MAX_EVENT)
-            except BlockingIOError:
-                raise
-            except OSError:
-                # News were lost (ENOBUFS): whatever they were.
-                return True
-            told = told or (sender[0] == 0 and is_usb(data))
-    return told
+    while True:
+        try:
+            data, sender = sock.recvfrom(MAX_EVENT)
+        except BlockingIOError:
+            return told
+        except OSError as error:
+            told = True
+            if error.errno != errno.ENOBUFS:
+                return told
+            # The kernel drops more, and says nothing, until all that is there has been taken.
+            continue
+        told = told or (sender[0] == _FROM_KERNEL and is_usb(data))
 
 
 def is_usb(event: bytes) -> bool:

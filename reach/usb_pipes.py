@@ -72,7 +72,9 @@ class UsbPipes:
             )
         ends = {bool(e.bEndpointAddress & _DIRECTION_IN): e for e in interface}
         if len(ends) != 2 or any(e.wMaxPacketSize not in _PACKETS for e in interface):
-            raise CableError(errno.EPROTO, "the phone's debugging interface is none")
+            raise CableError(
+                errno.EPROTO, "the phone's debugging interface is none", "phone_garbled"
+            )
         self.packet_size: int = ends[True].wMaxPacketSize
         self._in: int = ends[True].bEndpointAddress
         self._out: int = ends[False].bEndpointAddress

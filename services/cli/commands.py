@@ -670,11 +670,11 @@ COMMANDS: tuple[Command, ...] = (
         "usb", "Receive", "phones on the cable, and why one cannot be used",
         "services.cli.usb:usb", _usb,
         ("vpnshare usb", "vpnshare usb --json", "vpnshare usb forget"),
-        "A phone with USB debugging on is reached by the cable; no other program is needed here\n"
-        "for that, and one that serves the phones already is used. The phone asks its owner once;\n"
-        "who allows it lets this device do all that a computer may do with a phone. `usb forget`\n"
-        "removes the key that it was allowed with. A phone forgets a key by itself that was not\n"
-        "used for seven days.",
+        "A phone with USB debugging on is reached by the cable without another program; one that\n"
+        "serves the phones here already is used. The phone asks its owner once, on its unlocked\n"
+        "screen; who presses Allow there lets this device do all that a computer may do with a\n"
+        "phone. `usb forget` removes the key that it was allowed with. A phone forgets a key by\n"
+        "itself that was not used for seven days.",
     ),
     Command(
         "settings", "Look", "what can be set, and how it is set", "services.cli.setting:settings",

@@ -23,6 +23,8 @@ START_WAIT = 5.0
 _INTERVAL = 0.2
 
 _UNDONE = "all changes to the system are undone"
+_ASKED_THERE = "phone_not_allowed"
+"""The reason that goes away when the person at the phone does what its sentence says."""
 _REFUSALS = ("denied", "revoked", "secret_unknown", "secret_used", "secret_expired", "code_refused")
 
 
@@ -133,12 +135,13 @@ def follow(service: OneShot, status: ClientStatus, args: argparse.Namespace) -> 
     limit: float | None = args.wait
     quiet, asks = args.json, not args.json and sys.stdin.isatty() and sys.stderr.isatty()
     begin = time.monotonic()
-    shown: tuple[str, str | None] | None = None
+    shown: tuple[str, str | None, bool] | None = None
     answered: str | None = None
     deadline = begin + (APPROVAL_WAIT if limit is None else limit)
     for status in service.watch("status", _INTERVAL, deadline):
-        if (status.state, status.code) != shown and not quiet:
-            shown = (status.state, status.code)
+        now = (status.state, status.code, status.error == _ASKED_THERE)
+        if now != shown and not quiet:
+            shown = now
             _progress(status)
             if status.code and args.yes:
                 _unseen(status)
@@ -158,7 +161,9 @@ def follow(service: OneShot, status: ClientStatus, args: argparse.Namespace) -> 
 
 def _progress(status: ClientStatus) -> None:
     gateway = printable(status.gateway or "the gateway")
-    if status.state == "connecting":
+    if status.state == "connecting" and status.error == _ASKED_THERE:
+        text = f"Waiting for the phone's owner. {printable(status.reason or '')}"
+    elif status.state == "connecting":
         text = f"Connecting to {gateway}: waiting for it to answer."
     elif status.state == "asked" and status.code:
         text = (

@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from reach.cable import LACKS, STATES, Phone, advice
+from reach.cable import LACKS, OTHER_KEY, STATES, Phone, advice
 from reach.usb import system_cable
 from services.cli.exits import Exit
-from services.cli.output import Column, complain, print_json, print_table, printable
+from services.cli.output import Column, complain, print_json, print_table, printable, tell
 from services.cli.services import dial
 from services.control import schema
 from services.control.calling import command, pasted
@@ -84,6 +84,8 @@ def _forget(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"forgotten": True})
     else:
-        print("This device's key for phones is forgotten: the next phone asks its owner again.")
-        print("On a phone: Developer options > Revoke USB debugging authorisations.")
+        tell("This device's key for phones is forgotten: the next phone asks its owner again.")
+        tell("What a phone has allowed is taken back there: Developer options > Revoke USB "
+             "debugging authorisations.")  # fmt: skip
+        tell(OTHER_KEY)
     return Exit.OK

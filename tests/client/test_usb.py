@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import functools
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from client import client as client_module
-from client.model import ClientState
-from reach import adb_server, usb_bus
+from client.client import Client
+from client.model import ClientConfig, ClientSnapshot, ClientState
+from client.outlet.nic.outlet import NicOutlet
+from reach import adb_server, adb_session, usb_bus
+from reach.adb_key import KEY_FILE, AdbKey, load_key
+from reach.adb_server import AdbServer
+from reach.cable import UDEV_RULE
+from reach.usb import UsbCable
+from reach.usb_bus import UsbBus
 from tests.client.gateway_double import LEASE, GatewayDouble
 from tests.client.test_client import UDP, Device
 from tests.fakes.adb import FakeAdb
+from tests.fakes.adbd import HEADER, Adbd, UsbWire
 from tests.fakes.ports import free_port
+from tests.fakes.sysfs import ADB, MTP, Sysfs
+from tests.fakes.usb_backend import FakeBackend
 from vshp.config import Carrier
 
 
@@ -139,3 +154,192 @@ async def test_who_can_be_reached_otherwise_is_not_told_of_the_cable(
         await gateway.deafen()
         await device.client.connect(uri)
         assert (await device.client.wait(10)).error == "unreachable"
+
+
+# --- a phone that is spoken to directly -----------------------------------------------------------
+
+
+@functools.cache
+def shared_key() -> AdbKey:
+    """Made once: that takes longer than most of the tests."""
+    return AdbKey(rsa.generate_private_key(public_exponent=65537, key_size=2048), "vpnshare@laptop")
+
+
+class Cabled(Device):
+    """A client with a phone on USB, which no adb server has."""
+
+    def __init__(self, path: Path, wire: UsbWire | None = None) -> None:
+        super().__init__(path)
+        self.told: list[str] = []
+        """Why the phone was not used."""
+        self.broken_key = False
+        self.machine = Sysfs(path / "machine")
+        self.backend = FakeBackend(UsbWire() if wire is None else wire)
+        bus = UsbBus(self.backend, self.machine.root)
+        cable = UsbCable(AdbServer(), bus, self.key)
+        config = ClientConfig(path, label="laptop", connect_timeout=1.0)
+        self.client = Client(self.store, config, NicOutlet(self.host, config), cable=cable)
+
+    def key(self) -> AdbKey:
+        if self.broken_key:
+            (self.machine.root / KEY_FILE).write_text("nonsense")
+            return load_key(self.machine.root, "vpnshare@laptop")
+        return shared_key()
+
+    def plug(self) -> Cabled:
+        self.machine.plug("1-1", MTP, ADB, serial="R58M123", product="Pixel 8")
+        return self
+
+
+@pytest.fixture
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(adb_server.SERVER_VARIABLE, str(free_port()))
+    monkeypatch.setattr(adb_session, "POLL", 0.05)
+
+
+def held(device: Cabled, monkeypatch: pytest.MonkeyPatch) -> None:
+    device.plug().machine.take("1-1:1.1", 4711)
+
+
+def no_right(device: Cabled, monkeypatch: pytest.MonkeyPatch) -> None:
+    device.plug()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+
+
+def refused(device: Cabled, monkeypatch: pytest.MonkeyPatch) -> None:
+    device.plug().backend.refuse = errno.EACCES
+
+
+def debugging_off(device: Cabled, monkeypatch: pytest.MonkeyPatch) -> None:
+    device.machine.plug("1-1", MTP, serial="R58M123", product="Pixel 8")
+
+
+def no_key(device: Cabled, monkeypatch: pytest.MonkeyPatch) -> None:
+    device.plug().broken_key = True
+
+
+@pytest.mark.parametrize(
+    ("arrange", "error", "words"),
+    [
+        (held, "phone_held", "adb (pid 4711)"),
+        (no_right, "phone_no_right", UDEV_RULE),
+        (refused, "phone_no_right", UDEV_RULE),
+        (debugging_off, "phone_debugging_off", "tap Build number seven times"),
+        (no_key, "usb_key", "vpnshare usb forget"),
+    ],
+)
+async def test_what_keeps_a_phone_from_being_spoken_to_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_server: None,
+    arrange: Callable[[Cabled, pytest.MonkeyPatch], None],
+    error: str,
+    words: str,
+) -> None:
+    async with Cabled(tmp_path) as device:
+        arrange(device, monkeypatch)
+        await device.client.connect("usb")
+        now = await device.client.wait(10)
+        assert (now.state, now.error) == (ClientState.FAILED, error)
+        assert words in (now.reason or "")
+
+
+WRTE = int.from_bytes(b"WRTE", "little")
+
+
+def header(size: int, magic: int = WRTE ^ 0xFFFFFFFF) -> bytes:
+    return HEADER.pack(WRTE, 1, 1, size, 0, magic)
+
+
+class Liar(Adbd):
+    """It says `lies` where it is asked for a stream; nothing where there are none."""
+
+    lies: tuple[bytes, ...] = ()
+
+    def _on_open(self, arg0: int, arg1: int, data: bytes) -> None:
+        assert isinstance(self.wire, UsbWire)
+        self.wire.write_raw(*self.lies)
+
+
+LIES = {
+    "a length beyond any": ((header(2**31),), "a payload of 2147483648 bytes is announced"),
+    "more than comes": ((header(1000), bytes(10)), "10 bytes came, and 1000 were announced"),
+    "less than comes": ((header(10), bytes(20)), "20 bytes came, and 10 were announced"),
+    "beyond what is asked for": (
+        (header(10), bytes(4000)),
+        "512 bytes came, and 10 were announced",
+    ),
+    "half a header": ((header(0)[:12],), "a header of 12 bytes came"),
+    "no header": ((header(0, 7),), "a header came that is none"),
+}
+
+
+@pytest.mark.parametrize("lie", sorted(LIES))
+async def test_a_phone_that_lies_is_named_and_the_next_way_is_tried(
+    tmp_path: Path, no_server: None, lie: str
+) -> None:
+    said, words = LIES[lie]
+    wire = UsbWire()
+    phone = Liar(wire, auth=False)
+    phone.lies = said
+    phone.start()
+    async with GatewayDouble() as gateway, Cabled(tmp_path, wire) as device:
+        now = await by_the_cable_then_otherwise(device.plug(), gateway)
+        assert (now.state, now.error) == (ClientState.FAILED, "phone_garbled")
+        assert any(words in why for why in device.told), device.told
+    phone.stop()
+
+
+async def by_the_cable_then_otherwise(device: Cabled, gateway: GatewayDouble) -> ClientSnapshot:
+    """What becomes of an attempt by the cable alone; the next way there is leads to the gateway."""
+    await device.client.connect("usb")
+    alone = await device.client.wait(10)
+    device.told = [r.why for r in device.client.endpoints() if r.endpoint.transport == "usb"]
+    await device.client.connect(gateway.uri())
+    assert (await device.client.wait(10)).transport == "tcp"
+    return alone
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 5, 8])
+async def test_a_phone_unplugged_while_it_is_asked_is_named_and_the_next_way_is_tried(
+    tmp_path: Path, no_server: None, after: int
+) -> None:
+    wire = UsbWire()
+    wire.cut_after = after
+    phone = Liar(wire, approve=lambda key: True).start()
+    async with GatewayDouble() as gateway, Cabled(tmp_path, wire) as device:
+        now = await by_the_cable_then_otherwise(device.plug(), gateway)
+        assert (now.state, now.error) == (ClientState.FAILED, "phone_absent")
+        assert device.told == ["the phone was unplugged"]
+    phone.stop()
+
+
+async def test_a_phone_that_never_answers_is_waited_for_so_long(
+    tmp_path: Path, no_server: None
+) -> None:
+    """It greets, and says nothing to a request for a stream."""
+    wire = UsbWire()
+    phone = Liar(wire, auth=False).start()
+    async with GatewayDouble() as gateway, Cabled(tmp_path, wire) as device:
+        now = await by_the_cable_then_otherwise(device.plug(), gateway)
+        assert (now.state, now.error) == (ClientState.FAILED, "phone_offline")
+        assert device.told == ["no answer within 1 s"]
+    phone.stop()
+
+
+async def test_the_person_at_a_phone_that_was_chosen_is_waited_for(
+    tmp_path: Path, no_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first attempt has no answer in its time, as nobody looks at the phone so soon."""
+    wire = UsbWire()
+    phone = Adbd(wire).start()
+    async with GatewayDouble() as gateway, Cabled(tmp_path, wire) as device:
+        gateway.decide = lambda guest, hello: guest.session.pending(60, time.monotonic())
+        monkeypatch.setattr("client.plan.DEFAULT_PORT", gateway.port)
+        await device.plug().client.connect("usb:R58M123")
+        await device.until(lambda: device.client.status().error == "phone_not_allowed")
+        assert device.state is ClientState.CONNECTING
+        assert "press Allow" in (device.client.status().reason or "")
+        phone.allow(shared_key().public_key())
+        await device.until(lambda: device.state is ClientState.ASKED)
+    phone.stop()

@@ -37,6 +37,7 @@ class FakeAdb:
         """Nobody listens on the phone."""
         self.answer_with: bytes | None = None
         """Instead of an honest answer."""
+        self._connected: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> FakeAdb:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -46,7 +47,14 @@ class FakeAdb:
     async def __aexit__(self, *error: object) -> None:
         self._server.close()
 
+    def drop(self) -> None:
+        """End, with all connections, as a server that is told to."""
+        self._server.close()
+        for writer in self._connected:
+            writer.close()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connected.append(writer)
         try:
             while True:
                 size = int(await reader.readexactly(4), 16)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
+import qrcode
 
 from services.cli.exits import Exit
 from tests.netns.conftest import opened
@@ -50,23 +53,31 @@ def deaf(*hosts: Host) -> Iterator[None]:
             host.nft("delete table inet deaf")
 
 
-def test_the_router_is_found_whatever_becomes_of_multicast(world: World, gateway: Gateway) -> None:
+def test_first_contact_by_connect_alone_whatever_becomes_of_multicast(
+    world: World, gateway: Gateway
+) -> None:
+    """With nobody at a terminal: as far as the digits, which nobody has compared."""
     with Client(world, name="near") as client:
         client.start()
-        for host in (world.gateway, world.client):
-            with deaf(host):
-                around = json.loads(client.command("api", "nearby").stdout)
-            (found,) = around["gateways"]
-            assert (found["way"], found["target"]) == ("router", f"{GATEWAY_LAN}:{PORT}"), host.name
-            assert found["fingerprint"] == gateway.status()["fingerprint"]
-            assert gateway.requests() == [], "nobody there was bothered"
-        with deaf(world.gateway, world.client):
-            # With nobody at a terminal: as far as the digits, which nobody has compared.
+
+        def digits() -> str:
             done = client.command("connect", "--wait", "20", check=False)
             assert done.returncode == Exit.UNCONFIRMED, done.stderr
             assert f"this network's router: {GATEWAY_LAN}:{PORT}" in done.stderr
             assert f"vpnshare connect {GATEWAY_LAN}:{PORT} --code DIGITS" in done.stderr
-            code = client.status()["code"]
+            return str(client.status()["code"])
+
+        for host in (world.gateway, world.client):
+            with deaf(host):
+                digits()
+            client.command("disconnect")
+            wait_for(lambda: gateway.requests() == [], "the request to be taken back", 20.0)
+        with deaf(world.gateway, world.client):
+            (found,) = json.loads(client.command("api", "nearby").stdout)["gateways"]
+            assert (found["way"], found["target"]) == ("router", f"{GATEWAY_LAN}:{PORT}")
+            assert found["fingerprint"] == gateway.status()["fingerprint"]
+            assert gateway.requests() == [], "nobody there was bothered"
+            code = digits()
             gateway.command("approve", code)
             client.command("connect", "--code", code)
             assert client.status()["state"] == "connected"
@@ -118,4 +129,43 @@ def test_at_a_terminal_it_is_chosen_compared_and_approved(world: World, gateway:
                 wait_for(connected, "the approval", 30.0, every=0.5)
                 owner.press("q")
         wait_for(lambda: client.status()["state"] == "connected", "the connection")
+        client.command("disconnect")
+
+
+CAMERA = """#!/bin/sh
+# zbarimg takes no --nodisplay.
+for word; do
+    shift
+    case $word in --nodisplay) ;; *) set -- "$@" "$word" ;; esac
+done
+zbarimg "$@" PICTURE
+exec sleep 60
+"""
+"""A `zbarcam` before which the picture is held."""
+
+
+@pytest.mark.skipif(not shutil.which("zbarimg"), reason="needs zbarimg")
+def test_at_a_terminal_a_code_is_read_by_the_camera(world: World, gateway: Gateway) -> None:
+    """The picture is what the gateway shows; the URI on the laptop's screen would be a secret."""
+    programs = world.directory / "camera"
+    programs.mkdir()
+    uri, picture = gateway.pair(), programs / "code.png"
+    code = qrcode.QRCode(border=4, box_size=6)
+    code.add_data(uri)
+    code.make(fit=True)
+    code.make_image().save(str(picture))
+    camera = programs / "zbarcam"
+    camera.write_text(CAMERA.replace("PICTURE", str(picture)))
+    camera.chmod(0o755)
+    with Client(world, name="by-camera") as client:
+        client.start()
+        env = {**client.environment(), "PATH": f"{programs}:{os.environ['PATH']}"}
+        argv = world.client.argv(["sh", "-c", f"{EXECUTABLE} connect --scan; exec sleep 60"])
+        with Terminal.running(programs, argv, env, 100, 40) as terminal:
+            terminal.wait_for_text("A pairing code was read.", 30)
+            gateway.approve_next(30.0)
+            terminal.wait_for_text("Connected to", 30)
+            assert "Hold the QR code of the phone" in terminal.text()
+            assert uri[10:40] not in terminal.text().replace("\n", "")
+        assert client.status()["state"] == "connected"
         client.command("disconnect")

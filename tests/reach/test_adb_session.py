@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from reach import adb_session
+from reach import adb_host, adb_session
 from reach.adb_host import MAX_OUTSTANDING, WINDOW
 from reach.adb_key import AdbKey, load_key
 from reach.adb_session import AdbSession
@@ -298,9 +298,10 @@ LEFT_BY_A_KILLED_HOST = {
 
 @pytest.mark.parametrize("left", sorted(LEFT_BY_A_KILLED_HOST))
 async def test_a_session_that_was_killed_in_a_message_is_recovered_from(
-    plug: Callable[..., Cable], echo: Echo, left: str
+    plug: Callable[..., Cable], echo: Echo, left: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The phone waits for the rest of a message; the greeting is taken for it, and then heard."""
+    monkeypatch.setattr(adb_host, "GREETING_PAUSE", 0.3)
     cable = plug()
     _break_off(cable.wire, *LEFT_BY_A_KILLED_HOST[left])
     session = cable.session()

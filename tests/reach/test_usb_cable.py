@@ -185,7 +185,11 @@ async def test_a_phone_of_the_servers_is_reached_through_it(
         await cable.close()
 
 
-@pytest.mark.parametrize("garbage", [b"HTTP/1.1 400\r\n\r\n", b"OKAYffff", b"FAIL", b""])
+OLDER = b"FAIL0014unknown host service"
+"""A server of before 2011, which knows no `host:devices-l`."""
+
+
+@pytest.mark.parametrize("garbage", [b"HTTP/1.1 400\r\n\r\n", b"OKAYffff", b"FAIL", b"", OLDER])
 async def test_what_is_no_adb_server_does_not_stand_in_the_way(
     machine: Sysfs,
     wire: UsbWire,
@@ -203,6 +207,48 @@ async def test_what_is_no_adb_server_does_not_stand_in_the_way(
         with await cable.open_stream("R58M123", echo.port) as sock:
             assert await exchange(sock, b"directly") == b"directly"
         await cable.close()
+
+
+async def test_a_server_of_another_version_that_has_the_phone_is_named(
+    machine: Sysfs, wire: UsbWire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can be asked nothing, and holds what hangs there."""
+    machine.plug("1-1", MTP, ADB, serial="R58M123")
+    machine.take("1-1:1.1", 4711)
+    backend = FakeBackend(wire)
+    backend.refuse = errno.EBUSY
+    async with FakeAdb() as fake:
+        monkeypatch.setenv(adb_server.SERVER_VARIABLE, str(fake.port))
+        fake.answer_with = OLDER
+        bus = UsbBus(backend, machine.root)
+        cable = UsbCable(AdbServer(), bus, lambda: load_key(tmp_path, "x"))
+        [phone] = await cable.phones()
+        assert (phone.state, phone.detail) == (PhoneState.HELD, "adb (pid 4711)")
+        with pytest.raises(CableError, match=r"adb \(pid 4711\)") as caught:
+            await cable.open_stream("R58M123", 47800)
+        assert caught.value.reason == "phone_held"
+        await cable.close()
+
+
+async def test_a_server_that_another_version_replaces_is_asked_again(
+    machine: Sysfs, wire: UsbWire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`adb` of another version ends the server that it finds and begins its own."""
+    async with FakeAdb() as first:
+        monkeypatch.setenv(adb_server.SERVER_VARIABLE, str(first.port))
+        cable = cable_of(machine, wire, tmp_path)
+        stream = await cable.open_stream("R58M123", 47800)
+        assert await exchange(stream, b"by the first") == b"by the first"
+        first.drop()
+        async with asyncio.timeout(10):
+            assert await asyncio.get_running_loop().sock_recv(stream, 1) == b""
+        stream.close()
+    assert await cable.phones() == []
+    async with FakeAdb() as second:
+        monkeypatch.setenv(adb_server.SERVER_VARIABLE, str(second.port))
+        with await cable.open_stream("R58M123", 47800) as sock:
+            assert await exchange(sock, b"by the second") == b"by the second"
+    await cable.close()
 
 
 async def test_a_server_that_says_nothing_is_not_waited_for(

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from reach.cable import LACKS
 from services.cli import commands, connecting, output, qr
 from services.cli.commands import COMMANDS
 from services.cli.exits import Exit, exit_code
@@ -484,6 +485,28 @@ def test_connect_exit_codes(
     shown = capsys.readouterr()
     assert json.loads(shown.out)["state"] == state
     assert (reason or "") in shown.err
+
+
+def test_whom_the_phone_asks_is_told_at_once_and_not_again_and_again(
+    home: Path, capsys: Capture
+) -> None:
+    class Asking(PretendClient):
+        def handlers(self) -> dict[str, Handler]:
+            return super().handlers() | {"connect": lambda _: self.status}
+
+    service = Asking()
+    service.status = replace(
+        fakes.IDLE_CLIENT,
+        state="connecting",
+        gateway="usb:R5",
+        error="phone_not_allowed",
+        reason=LACKS["phone_not_allowed"],
+    )
+    with serve(service, home / "client.sock"):
+        assert main(["connect", "usb", "--wait", "0.7"]) == Exit.TIMED_OUT
+    first, *more = capsys.readouterr().err.splitlines()
+    assert first.startswith("Waiting for the phone's owner. Unlock the phone, and press Allow")
+    assert more[0].startswith("vpnshare: Not connected yet: ")
 
 
 def test_all_who_wait_can_be_turned_away(gateway: PretendGateway, capsys: Capture) -> None:

@@ -71,6 +71,7 @@ def test_the_key_is_forgotten_without_a_service(
     state = find().state_dir
     before = load_key(state, "x").public_key()
     assert main(["usb", "forget"]) == Exit.OK
-    assert "asks its owner again" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "asks its owner again" in said and "has a key of its own" in said
     assert not (state / KEY_FILE).exists() and load_key(state, "x").public_key() != before
     assert main(["usb", "forget"]) == Exit.OK

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from reach.cable import LACKS, Phone, PhoneState, advice
 from services.control import schema
 from tests.fakes.services import IDLE_CLIENT, URI
 from tests.tui.conftest import Console, OpenConsole
@@ -142,6 +143,30 @@ async def test_failure_shows_its_reason(console: OpenConsole) -> None:
         await c.settle()
         assert "The pairing code has expired" in c.text
         assert "c Connect" in c.text
+
+
+PHONES = (
+    Phone("R58M123", PhoneState.NOT_ALLOWED),
+    Phone("R58M123", PhoneState.HELD, "", "adb (pid 4711)"),
+    Phone("R58M123", PhoneState.NO_RIGHT),
+    Phone("R58M123", PhoneState.DEBUGGING_OFF),
+    Phone("R58M123", PhoneState.OFFLINE),
+    Phone("R58M123", PhoneState.UNSUPPORTED),
+)
+
+
+async def test_what_keeps_a_phone_on_usb_from_being_used_is_shown_whole(
+    console: OpenConsole,
+) -> None:
+    """The rule to write, who holds the phone, what to press: to the last word, on a phone too."""
+    sentences = [*(advice(phone) for phone in PHONES), LACKS["phone_absent"]]
+    async with console("client", size=(45, 40)) as c:
+        for sentence in sentences:
+            c.client.status = replace(IDLE_CLIENT, state="failed", reason=sentence)
+            c.client.changed()
+            await c.settle()
+            shown = "".join(c.text.replace("│", " ").replace("┃", " ").split())
+            assert "".join(sentence.split()) in shown, c.text
 
 
 async def test_disconnect_after_a_question_and_connect_to_the_last(console: OpenConsole) -> None:
