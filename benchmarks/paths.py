@@ -8,14 +8,16 @@ path has been opened is the path: its memory and processor time are theirs.
 from __future__ import annotations
 
 import contextlib
+import copy
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from tests.netns.hosts import Host
-from tests.netns.processes import cpu_seconds, rss, wake_ups
-from tests.netns.product import Client, Gateway
+from tests.netns.processes import Failed, cpu_seconds, rss, wait_for, wake_ups
+from tests.netns.product import EXECUTABLE, Client, Gateway
+from tests.netns.unprivileged import User
 from tests.netns.world import SERVER, World
 
 ECHO_PORT = 7200
@@ -84,10 +86,47 @@ def vpnshare(client_config: str = "", transport: str = "auto") -> Opener:
     return open_path
 
 
+class Inside(Host):
+    """The client's host, its programs run by `vpnshare run` as a user without rights."""
+
+    def __init__(self, user: User) -> None:
+        # The same namespace, logs and processes; nothing is made anew.
+        self.__dict__.update(user.host.__dict__)
+        self._user = user
+
+    def argv(self, argv: Sequence[str]) -> list[str]:
+        words = self._user.argv(str(EXECUTABLE), "run", "--join", "--", *argv)
+        variables = [f"{name}={value}" for name, value in self._user.environment().items()]
+        return super().argv(["env", *variables, *words])
+
+
+@contextlib.contextmanager
+def private(world: World) -> Iterator[Path]:
+    """A network of its own (`vpnshare run`), by a service of a user without rights."""
+    with Gateway(world) as gateway:
+        gateway.share()
+        user = User(world, "user")
+        service = user.start("client", "--private", name="client")
+        wait_for((user.home / "client.sock").exists, "the service", 20)
+        connecting = user.start("connect", gateway.pair(), "--wait", "30", name="connect")
+        gateway.approve_next()
+        try:
+            if connecting.popen.wait(30):
+                raise Failed(f"not connected:\n{connecting.tail()}")
+            path = Path(world)
+            path.world = copy.copy(world)
+            path.world.client = Inside(user)
+            yield path
+        finally:
+            service.kill()
+
+
 OWN: dict[str, Opener] = {
     "direct": direct,
     "vpnshare": vpnshare(),
     "vpnshare-plain": vpnshare("[client]\noffload = false\n"),
+    "vpnshare-run": private,
     "vpnshare-udp": vpnshare(transport="udp"),
 }
-"""`vpnshare-plain` is a client that cannot offload: MTU 1500, a packet a frame."""
+"""`vpnshare-run` is a network of its own; `vpnshare-plain` is a client that cannot offload: MTU 1500,
+a packet a frame."""
