@@ -128,5 +128,5 @@ OWN: dict[str, Opener] = {
     "vpnshare-run": private,
     "vpnshare-udp": vpnshare(transport="udp"),
 }
-"""`vpnshare-run` is a network of its own; `vpnshare-plain` is a client that cannot offload: MTU 1500,
-a packet a frame."""
+"""`vpnshare-run` is a network of its own; `vpnshare-plain` is a client that cannot offload: MTU
+1500, a packet a frame."""

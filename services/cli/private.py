@@ -41,6 +41,11 @@ SIGN = "(vpnshare) "
 """What a shell's prompt begins with."""
 SHELLS = Path(__file__).with_name("shells")
 _WITHOUT = ("idle", "failed")
+_OTHERS = {
+    "nic": ("the whole device uses its tunnel", "Run the command as it is"),
+    "proxy": ("it is a proxy", "Have the command use that (vpnshare status shows where)"),
+}
+"""By outlet: what a service without a network to enter is, and what it has for a command."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -144,12 +149,12 @@ def _visit(service: OneShot) -> Visit:
     try:
         return Visit(paths.find().door)
     except OSError:
+        status: ClientStatus = service.call("status")
+        what, instead = _OTHERS.get(status.outlet, _OTHERS["nic"])
         raise ControlError(
-            Code.CONFLICT,
-            f"Your client service (pid {service.hello.pid}) has no network of its own for a "
-            "command: where it has the whole device in its tunnel, the command needs none.",
-            "Run the command as it is; or end that service first: vpnshare leave",
-        ) from None
+            Code.CONFLICT, f"A client service of yours (pid {status.pid}) runs, and {what}.",
+            f"{instead}; or end that service first: vpnshare down --role client",
+        ) from None  # fmt: skip
 
 
 def _talk(

@@ -25,7 +25,7 @@ from services.cli.exits import Exit
 from tests.netns.capture import Capture
 from tests.netns.conftest import opened
 from tests.netns.processes import wait_for
-from tests.netns.product import EXECUTABLE, PORT, Gateway
+from tests.netns.product import EXECUTABLE, PORT, Client, Gateway
 from tests.netns.terminal import Terminal
 from tests.netns.unprivileged import UID, User, mounts
 from tests.netns.world import GATEWAY_LAN, SERVER, SERVER6, World
@@ -415,6 +415,17 @@ def test_without_a_network_there_is_none_to_join(world: World) -> None:
     lonely = User(world, "lonely")
     code, out, err = lonely.status_of("run", "--join", "--", "true")
     assert (code, out) == (Exit.NOT_RUNNING, "") and "vpnshare run -- COMMAND" in err
+
+
+def test_where_a_client_has_the_whole_device_the_command_needs_none(
+    world: World,
+) -> None:
+    with Client(world) as client:
+        client.start()
+        done = client.command("run", "--", "true", check=False)
+        assert done.returncode == Exit.CONFLICT and done.stdout == ""
+        assert "the whole device" in done.stderr and "Run the command as it is" in done.stderr
+        assert client.status()["state"] == "idle"
 
 
 REFUSING = """
