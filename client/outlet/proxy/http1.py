@@ -212,10 +212,10 @@ _MALFORMED: tuple[int, str, tuple[tuple[bytes, bytes], ...]] = (
 )  # fmt: skip
 _REFUSALS: dict[str, tuple[int, str, tuple[tuple[bytes, bytes], ...]]] = {
     "password_missing": (
-        407, "This proxy needs a password: vpnshare status shows it to its user.", _ASK
+        407, "This proxy needs a password, which its user can see (vpnshare status).", _ASK
     ),
     "password_wrong": (
-        407, "This is not the proxy's password: vpnshare status shows it to its user.", _ASK
+        407, "This is not the password, which the proxy's user can see (vpnshare status).", _ASK
     ),
     "not_a_proxy_request": (
         404, "This is a proxy for HTTP and SOCKS 5, not a web server: use it as a proxy.", ()
