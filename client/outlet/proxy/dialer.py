@@ -32,7 +32,7 @@ from netstack.dns import MalformedMessage, wire_name
 from netstack.tcp.states import State
 from splice.limits import LinkLimits
 from splice.ports import URGENT
-from splice.splice import OPEN
+from splice.splice import CLOSED, OPEN
 from vshp.config import LeaseConfig
 
 ROUNDS = 8
@@ -127,7 +127,7 @@ class Dialing:
     def abort(self) -> None:
         """End it: RST to both sides; while it is dialled, as `cancel`."""
         self.cancel()
-        if self._flow is not None and self._flow.stage <= OPEN:
+        if self._flow is not None and self._flow.stage < CLOSED:
             self._flow.shut(self._dialer.now())
             self._dialer.settle_soon()
 
@@ -335,7 +335,7 @@ class Dialer:
         """See `client.outlet.port.Port`."""
         addresses = Addresses(lease.ipv4, lease.ipv6, lease.gateway_ipv4, lease.gateway_ipv6)
         now = self.now()
-        if link is not self._link:
+        if link is not self._link or addresses != self.stack.addresses:
             self._link = link
             self._waiting = False
             fresh = not lease.resumed and lease.session_id != self._session

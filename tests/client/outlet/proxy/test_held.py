@@ -104,3 +104,22 @@ async def test_a_connection_that_is_held_costs_little() -> None:
     for program in programs:
         program.close()
     assert not dialer.stack.tcp
+
+
+async def test_a_link_whose_lease_becomes_another_ends_what_is_open() -> None:
+    dialer, link = Dialer(), Answering()
+    lease = replace(LEASE, offload=True)
+    link.intake = dialer.attach(link, lease)
+    told: list[Outcome] = []
+    program, accepted = socket.socketpair()
+    accepted.setblocking(False)
+    with program:
+        dialing = dialer.connect(accepted, HOST, 80, lambda outcome, bound: told.append(outcome))
+        await settle(lambda: told)
+        assert dialing.state == "established"
+        link.intake = dialer.attach(link, replace(lease, mtu=1300))
+        assert dialing.state == "established"
+        link.intake = dialer.attach(link, replace(lease, ipv4=bytes((10, 77, 0, 9))))
+        assert dialing.state == "closed"
+        assert program.recv(1) == b""
+    dialer.close()

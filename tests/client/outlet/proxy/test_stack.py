@@ -379,3 +379,23 @@ def test_a_simultaneous_open_that_brings_data_and_fin(size: int) -> None:
     assert dialled.outcome is Outcome.OPENED and dialled.local is not None
     assert dialled.local.sent == data and dialled.local.finished
     assert tunnel.stack.backlog_bytes == 0
+
+
+def test_what_is_left_for_a_slow_program_is_its_own_until_it_is_ended() -> None:
+    tunnel = Tunnel()
+    tunnel.open()
+    dialled = tunnel.dial(HOST4)
+    assert tunnel.run(5, lambda: dialled.outcome is Outcome.OPENED)
+    local, flow, far = dialled.local, dialled.flow, tunnel.outward.streams[-1]
+    assert local is not None and flow is not None
+    over: list[bool] = []
+    flow.on_over = lambda: over.append(True)
+    local.capacity = 10
+    far.receive(bytes(1000), tunnel.now)
+    far.finish(tunnel.now)
+    local.finish(tunnel.now)
+    assert tunnel.run(10, lambda: bool(tunnel.stack.draining))
+    assert (len(local.sent), local.closed, over) == (10, "", [])
+    flow.shut(tunnel.now)
+    assert (local.closed, over) == ("abort", [True])
+    assert not tunnel.stack.draining and tunnel.stack.backlog_bytes == 0
