@@ -83,13 +83,13 @@ async def look(
     seconds: float = LISTEN_SECONDS,
 ) -> Surroundings:
     """Look around; takes about `seconds`. `facts` are the host's now."""
-    phones, routers, announced = await asyncio.gather(
+    phones, by_router, announced = await asyncio.gather(
         _phones(cable),
-        _routers(facts, mark, probe or shown_key),
+        routers(facts, mark, probe or shown_key),
         _announced(facts, browse, seconds),
     )
     heard, deaf, lacks = announced
-    merged = {found.target: found for found in (*phones, *routers)}
+    merged = {found.target: found for found in (*phones, *by_router)}
     for found in heard:
         same = next(
             (each for each in merged.values() if each.way == "router" and _same(each, found)), None
@@ -149,7 +149,9 @@ async def _phones(cable: Cable) -> list[Nearby]:
     ]
 
 
-async def _routers(facts: HostFacts, mark: int, probe: Probe) -> list[Nearby]:
+async def routers(facts: HostFacts, mark: int, probe: Probe = shown_key) -> list[Nearby]:
+    """This device's default routers that are gateways. Nobody there is bothered."""
+
     async def ask(endpoint: TransportEndpoint) -> Nearby | None:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):

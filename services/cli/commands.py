@@ -638,7 +638,7 @@ COMMANDS: tuple[Command, ...] = (
         "As `run`, with the shell that SHELL names; its prompt begins with a sign.",
     ),
     Command(
-        "discover", "Receive", "gateways that announce themselves on this network",
+        "discover", "Receive", "gateways on this network: announced, or its router",
         "services.cli.discovering:discover", _discover,
         ("vpnshare discover", "vpnshare discover --seconds 5 --json"),
         "Anybody can announce anything: compare the six digits when you connect.",

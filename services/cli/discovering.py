@@ -1,7 +1,8 @@
-"""`vpnshare discover`: gateways on the local networks that announce themselves.
+"""`vpnshare discover`: gateways on the local networks that announce themselves, and routers.
 
 Needs no service: it listens for a moment, by mDNS, on this machine's own
-networks. Phones on a cable need no network.
+networks, and meanwhile asks its default routers for a gateway's key, which is
+no request at anybody's desk. Phones on a cable need no network.
 """
 
 from __future__ import annotations
@@ -11,8 +12,13 @@ import asyncio
 import json
 import subprocess
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from client import nearby
+from client.nearby import Nearby
+from client.system.facts import FactsReader
+from client.system.run import SystemRunner
 from reach.cable import Phone, PhoneState
 from reach.mdns import Announcement, DiscoveryUnavailable, browse
 from reach.usb import system_cable
@@ -29,8 +35,7 @@ _NO_LAN = ("lo", "vshp", "tun", "tap", "wg", "ppp", "docker", "virbr", "br-")
 
 
 def discover(args: argparse.Namespace) -> int:
-    found, problem = asyncio.run(_look(args.seconds))
-    phones = asyncio.run(_phones())
+    (found, problem), routers, phones = asyncio.run(_look_around(args.seconds))
     if args.json:
         print_json(
             {
@@ -38,6 +43,7 @@ def discover(args: argparse.Namespace) -> int:
                     {**asdict(a), "targets": [_target(host, a.port) for host in a.addresses]}
                     for a in found
                 ],
+                "routers": [{"target": r.target, "fingerprint": r.fingerprint} for r in routers],
                 "phones": [{"serial": p.serial, "model": p.model} for p in phones],
             }
         )
@@ -51,11 +57,17 @@ def discover(args: argparse.Namespace) -> int:
             )
             for a in found
         ]
+        announced = {a.fingerprint for a in found}
+        rows += [
+            ("this network's router", command(f"join {r.target}"), r.fingerprint)
+            for r in routers
+            if r.fingerprint not in announced
+        ]
         rows += [
             (printable(p.model) or "phone", command(f"join usb:{p.serial}"), "") for p in phones
         ]
         if rows or problem is None:
-            print_table(columns, rows, "No gateway announces itself here.")
+            print_table(columns, rows, "No gateway is found here.")
     if problem:
         complain(*problem)
         return Exit.FAILED
@@ -65,6 +77,19 @@ def discover(args: argparse.Namespace) -> int:
 def _target(host: str, port: int) -> str:
     """An address as `vpnshare connect` takes it."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def _look_around(
+    seconds: float,
+) -> tuple[tuple[list[Announcement], tuple[str, str] | None], list[Nearby], list[Phone]]:
+    """What is announced, or why nobody has listened; routers that are gateways; phones."""
+    return await asyncio.gather(_look(seconds), _routers(), _phones())
+
+
+async def _routers() -> list[Nearby]:
+    reader = FactsReader(SystemRunner(), Path("/etc/resolv.conf"))
+    facts = await asyncio.to_thread(reader.read, None)
+    return await nearby.routers(facts, 0)
 
 
 async def _look(seconds: float) -> tuple[list[Announcement], tuple[str, str] | None]:

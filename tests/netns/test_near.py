@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import qrcode
@@ -53,6 +54,25 @@ def deaf(*hosts: Host) -> Iterator[None]:
             host.nft("delete table inet deaf")
 
 
+def discovered(world: World, client: Client) -> tuple[dict[str, Any], str]:
+    """What `discover` finds once a router has answered in its time, for programs and for people."""
+    argv = [str(EXECUTABLE), "discover", "--seconds", "0.1"]
+    answer: dict[str, Any] = {}
+    shown = ""
+
+    def found() -> bool:
+        nonlocal answer, shown
+        told = [
+            world.client.run([*argv, *more], env=client.environment(), check=False).stdout
+            for more in (["--json"], [])
+        ]
+        answer, shown = json.loads(told[0]), told[1]
+        return bool(answer["routers"]) and "router" in shown
+
+    wait_for(found, "the router to answer", 40.0)
+    return answer, shown
+
+
 def test_first_contact_by_connect_alone_whatever_becomes_of_multicast(
     world: World, gateway: Gateway
 ) -> None:
@@ -76,6 +96,12 @@ def test_first_contact_by_connect_alone_whatever_becomes_of_multicast(
             (found,) = json.loads(client.command("api", "nearby").stdout)["gateways"]
             assert (found["way"], found["target"]) == ("router", f"{GATEWAY_LAN}:{PORT}")
             assert found["fingerprint"] == gateway.status()["fingerprint"]
+            answer, shown = discovered(world, client)
+            assert answer["gateways"] == [], "none is heard"
+            assert answer["routers"] == [
+                {"target": found["target"], "fingerprint": found["fingerprint"]}
+            ]
+            assert f"join {found['target']}" in shown and found["fingerprint"] in shown
             assert gateway.requests() == [], "nobody there was bothered"
             code = digits()
             gateway.command("approve", code)
