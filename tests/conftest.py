@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from eventloop.poller import PolledLoop
+from tests.order import spread
 
 # Each run tries the same examples, and how long one takes on a busy machine is no error of the
 # code. To look for others: `pytest --hypothesis-profile=search`.
@@ -36,6 +37,15 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             continue
         if name.startswith(_PREFIXES) or name in _NAMES:
             monkeypatch.delenv(name)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several workers share the files, they take them in an order of ours."""
+    if hasattr(config, "workerinput"):
+        files = dict.fromkeys(item.path.relative_to(config.rootpath) for item in items)
+        place = {config.rootpath / file: at for at, file in enumerate(spread(list(files)))}
+        items.sort(key=lambda item: place[item.path])
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -9,11 +9,32 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from textual.css.model import RuleSet
+from textual.css.stylesheet import Stylesheet
 from textual.pilot import Pilot
 
 from tests.fakes.services import WALL, Pretend, PretendClient, PretendGateway
 from tests.tui.rest import at_rest, make_restful
 from tui.app import ConsoleApp
+
+_parse = Stylesheet._parse_rules
+_parsed: dict[tuple[object, ...], list[RuleSet]] = {}
+
+
+def parse_once(
+    sheet: Stylesheet,
+    css: str,
+    read_from: tuple[str, str],
+    is_default_rules: bool = False,
+    tie_breaker: int = 0,
+    scope: str = "",
+) -> list[RuleSet]:
+    """The rules of a style sheet, which one app has as the next: they are read, never changed."""
+    arguments = (css, read_from, is_default_rules, tie_breaker, scope)
+    key = (*arguments, *sorted(sheet._variables.items()))
+    if key not in _parsed:
+        _parsed[key] = _parse(sheet, *arguments)
+    return _parsed[key]
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +45,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     time.tzset()
     # Seconds pass when the test says so, through `Console.advance`.
     monkeypatch.setattr(ConsoleApp, "set_interval", lambda *_, **__: None)
+    monkeypatch.setattr(Stylesheet, "_parse_rules", parse_once)
     make_restful(monkeypatch)
 
 
