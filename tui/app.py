@@ -133,7 +133,7 @@ class ConsoleApp(App[int]):
         self.by_ssh = by_ssh
         self._theme_wanted = theme
         self._themes_dir = themes_dir
-        self._interval = interval
+        self.interval = interval
         self._bell = bell
         self._on_theme = on_theme
         self._changes = changes
@@ -208,7 +208,7 @@ class ConsoleApp(App[int]):
             self.tell(problem, "warning")
 
     def _open_link(self) -> None:
-        self.link = Link(self.services[self.role], Reporter(self, self.role), self._interval)
+        self.link = Link(self.services[self.role], Reporter(self, self.role), self.interval)
         self.store.link.state = LinkState.CONNECTING
         self.run_worker(
             self.link.run(), name="link", group="link", exclusive=True, exit_on_error=False
@@ -630,8 +630,8 @@ class ConsoleApp(App[int]):
         elif setting.key == "console.bell":
             self._bell = bool(value)
         elif setting.key == "console.refresh":
-            self._interval = float(value)
-            self.link.set_interval(self._interval)
+            self.interval = float(value)
+            self.link.set_interval(self.interval)
         elif setting.key == "console.keys" and actions.usable(value) != self.user_keymap:
             for problem in actions.keymap_problems(value):
                 self.tell(problem, "warning")

@@ -14,7 +14,7 @@ it was written for, and a test compares both encodings cell by cell.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from rich.cells import cell_len
@@ -30,8 +30,9 @@ _NULL = Style.null()
 
 Codes = tuple[str, str, str]
 """SGR parameters of a style: attributes, foreground, background."""
-Piece = tuple[Codes, int, int, str]
-"""Text of one style, with its column and row."""
+Piece = tuple[Codes, int, int, str, int]
+"""Text of one style, with the column and row of its first cell, and the column in which the
+whole began that it may be a part of."""
 
 _Runs = list[tuple[int, int]]
 """Runs of cells in a line, as first and end."""
@@ -78,9 +79,8 @@ class Pen:
         ways = [f"\x1b[{y + 1};{x + 1}H"]
         if self._at is not None:
             right, down = x - self._at[0], y - self._at[1]
-            across = _steps(right, "C") if right >= 0 else "\b" * -right
-            if 0 <= down <= 1:
-                ways.append(_steps(down, "B") + across)
+            across = _steps(right, "C") if right >= 0 else _back(-right)
+            ways.append((_below(down) if down >= 0 else _above(-down)) + across)
         self.parts.append(min(ways, key=len))
         self._at = (x, y)
 
@@ -108,14 +108,19 @@ class Pen:
     def _become(self, wanted: Codes) -> None:
         if wanted == self._now:
             return
+        if wanted == _PLAIN:
+            self._now = wanted
+            self.parts.append("\x1b[m")
+            return
         attributes, ink, ground = wanted
         change: list[str] = []
         if attributes != self._now[0]:
-            # Attributes are switched off by a reset only; the colours go with them.
-            change.append("0")
+            if self._now[0]:
+                # Attributes are switched off by a reset only; the colours go with them.
+                change.append("0")
+                self._now = _PLAIN
             if attributes:
                 change.append(attributes)
-            self._now = (attributes, "39", "49")
         if ink != self._now[1]:
             change.append(ink)
         if ground != self._now[2]:
@@ -128,17 +133,29 @@ def _steps(count: int, letter: str) -> str:
     return "" if count == 0 else f"\x1b[{letter}" if count == 1 else f"\x1b[{count}{letter}"
 
 
+def _below(count: int) -> str:
+    """Index (VT100): a line down in two bytes; it would scroll below the last line only."""
+    return "\x1bD" if count == 1 else _steps(count, "B")
+
+
+def _above(count: int) -> str:
+    """Reverse index (ECMA-48 8.3.104): likewise."""
+    return "\x1bM" if count == 1 else _steps(count, "A")
+
+
+def _back(count: int) -> str:
+    return min("\b" * count, _steps(count, "D"), key=len)
+
+
 class SlimChopsUpdate(ChopsUpdate):
     """Some spans of the screen."""
 
     def render_segments(self, console: Console) -> str:
         system = console._color_system or ColorSystem.TRUECOLOR
         pieces = list(self._pieces(system))
-        # Rows beside each other change their columns alike. Then it is less to write a
-        # column's cells one below the other than to state each row's colours again.
-        by_style = sorted(pieces, key=lambda piece: (piece[0][0], piece[0][2], piece[0][1]))
         width = max((ends[-1] for ends in self.chop_ends if ends), default=0)
-        return min(_written(pieces, system, width), _written(by_style, system, width), key=len)
+        ways = (pieces, _upright(pieces))
+        return min((_written(way, system, width) for way in ways), key=len)
 
     def _pieces(self, system: ColorSystem) -> Iterator[Piece]:
         """What is to be written, top to bottom, left to right."""
@@ -153,22 +170,47 @@ class SlimChopsUpdate(ChopsUpdate):
                     if control or not text:
                         continue
                     width = len(text) if text.isascii() else cell_len(text)
-                    after = x + width
+                    began, after = x, x + width
                     if after > left:
                         if x < left:
                             segment = segment.split_cells(left - x)[1]
                             x = left
                         if after > right:
                             segment = segment.split_cells(right - x)[0]
-                        yield _codes(style or _NULL, system), x, y, segment.text
+                        yield _codes(style or _NULL, system), x, y, segment.text, began
                     x = after
                     if x >= right:
                         break
 
 
+def _upright(pieces: Sequence[Piece]) -> list[Piece]:
+    """The pieces style by style and column by column, each from the end that is nearer.
+
+    Rows beside each other change their columns alike: then it is less to write a column's
+    cells one below the other than to state each row's colours again.
+    """
+    columns: dict[tuple[Codes, int], list[Piece]] = {}
+    for piece in pieces:
+        columns.setdefault((piece[0], piece[4]), []).append(piece)
+    made: list[Piece] = []
+    y = 0
+    for _, column in sorted(columns.items(), key=_by_style):
+        if abs(column[-1][2] - y) < abs(column[0][2] - y):
+            column.reverse()
+        made += column
+        y = column[-1][2]
+    return made
+
+
+def _by_style(column: tuple[tuple[Codes, int], list[Piece]]) -> tuple[str, str, str, int]:
+    """Styles beside each other that have most in common: what changes costs bytes."""
+    ((attributes, ink, ground), x), _ = column
+    return attributes, ground, ink, x
+
+
 def _written(pieces: Iterable[Piece], system: ColorSystem, width: int) -> str:
     pen = Pen(system)
-    for codes, x, y, text in pieces:
+    for codes, x, y, text, _ in pieces:
         pen.move(x, y)
         pen.put(text, codes, width)
     return pen.finish()

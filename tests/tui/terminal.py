@@ -13,7 +13,7 @@ Cell = tuple[str, Pen]
 
 _TOKEN = re.compile(
     r"\x1b\[(?P<args>[0-9;]*)(?P<kind>[A-Za-z])|(?P<text>[^\x1b\n\b]+)|"
-    r"(?P<move>[\n\b])|(?P<other>\x1b)"
+    r"\x1b(?P<index>[DM])|(?P<move>[\n\b])|(?P<other>\x1b)"
 )
 
 
@@ -27,6 +27,7 @@ class Terminal:
         self.touched: set[tuple[int, int]] = set()
         self.pen = PLAIN
         self._x = self._y = 0
+        self._height = height
 
     def feed(self, data: str) -> None:
         for token in _TOKEN.finditer(data):
@@ -40,14 +41,17 @@ class Terminal:
                 self._x, self._y = x - 1, y - 1
             elif kind == "m":
                 self.pen = _styled(self.pen, token["args"])
-            elif kind == "B":
-                self._y += int(token["args"] or 1)
-            elif kind == "C":
-                self._x += int(token["args"] or 1)
+            elif kind in ("A", "B"):
+                self._y += int(token["args"] or 1) * (1 if kind == "B" else -1)
+            elif kind in ("C", "D"):
+                self._x += int(token["args"] or 1) * (1 if kind == "C" else -1)
             elif kind:
                 raise AssertionError(f"unknown sequence {token[0]!r}")
             elif token["move"] == "\b":
                 self._x -= 1
+            elif index := token["index"]:
+                self._y += 1 if index == "D" else -1
+                assert 0 <= self._y < self._height, "it would scroll"
 
     def _put(self, text: str) -> None:
         x, y, pen, cells, touched = self._x, self._y, self.pen, self.cells, self.touched

@@ -204,6 +204,23 @@ async def test_rows_keep_their_places_for_a_while(console: OpenConsole) -> None:
         assert table.rows[0].id == 40
 
 
+async def test_where_news_comes_rows_move_with_it_and_not_by_the_clock(
+    console: OpenConsole,
+) -> None:
+    async with console(section="flows") as c:
+        table = c.app.screen.query_one("#flows", RowTable)
+        before = [row.id for row in table.rows]
+        c.gateway.flows = [
+            replace(flow, to_tunnel_rate=9e9) if flow.id == 40 else flow for flow in c.gateway.flows
+        ]
+        for _ in range(3):
+            await c.advance(ORDER_SECONDS / 3)
+            assert [row.id for row in table.rows] == before
+            c.gateway.changed("flows")
+            await c.settle()
+        assert table.rows[0].id == 40
+
+
 async def test_a_flow_that_comes_has_the_order_made_anew(console: OpenConsole) -> None:
     async with console(section="flows") as c:
         table = c.app.screen.query_one("#flows", RowTable)

@@ -13,6 +13,7 @@ from rich.console import Console as RichConsole
 from rich.console import RenderableType
 from rich.segment import Segment
 from rich.style import Style
+from rich.text import Text
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.geometry import Region
 from textual.screen import Screen
@@ -22,6 +23,8 @@ from textual.widget import Widget
 from tests.fakes.services import make_flows, request
 from tests.tui.conftest import Console, OpenConsole
 from tests.tui.terminal import PLAIN, Terminal
+from tui.widgets.bars import KeyBar
+from tui.widgets.painted import changed_cells
 from tui.widgets.table import RowTable
 from tui.wire import Pen, SlimChopsUpdate, SlimCompositor
 
@@ -174,6 +177,79 @@ async def test_a_moved_rate_repaints_its_own_cells_only(
         assert compositor is c.app.screen._compositor
 
 
+UPDATES = 21
+BUDGET = 740
+"""Bytes of an update of moving flows at 80x24, by the mean: docs/performance.md has what that is
+in a second. Where they keep their places it is 650, where they are put in order 1,000."""
+
+
+async def test_flows_that_all_move_cost_few_bytes(
+    console: OpenConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with console(section="flows") as c:
+        c.app.console._color_system = ColorSystem.TRUECOLOR
+        sent: list[int] = []
+        follow(c, monkeypatch, lambda each: sent.append(len(each.render_segments(c.app.console))))
+        held = 0
+        for step in range(3 + UPDATES):
+            if step == 3:
+                sent.clear()
+                held = 0
+            c.gateway.flows = make_flows(500, step + 1)
+            # As it is at work: the clock ticks between two pieces of news.
+            await c.advance(0.5)
+            c.clock.now += 0.5
+            c.gateway.changed("flows")
+            await c.settle()
+            held += "held" in c.text
+        assert UPDATES // 2 < held < UPDATES, "some have other places, some keep theirs"
+        assert sum(sent) / UPDATES <= BUDGET
+        assert len(sent) == UPDATES, "one update for each piece of news"
+
+
+async def test_the_keys_at_the_foot_are_drawn_anew_when_other_ones_work(
+    console: OpenConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    lines = KeyBar.lines
+
+    def watch(bar: KeyBar, width: int) -> list[Text]:
+        made = lines(bar, width)
+        drawn.append(made[0].plain)
+        return made
+
+    async with console(section="flows", size=(120, 24)) as c:
+        monkeypatch.setattr(KeyBar, "lines", watch)
+        await c.press("j", "j", "k")
+        assert drawn == []
+        c.gateway.flows = []
+        c.gateway.changed("flows")
+        await c.settle()
+        assert len(drawn) == 1
+        c.gateway.flows = make_flows(3)
+        c.gateway.changed("flows")
+        await c.settle()
+        assert len(drawn) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "runs"),
+    [
+        ("abc", "abc", []),
+        ("abc", "abX", [(2, 3)]),
+        ("abc", "abc  held", [(5, 9)]),
+        ("abc  held", "abc", [(5, 9)]),
+        ("abc[b]def[/b]", "[b]abc[/b][b]def[/b]", [(0, 3)]),
+        ("abc [b]wide[/b]", "abc [b]wide[/b] 漢", [(0, 20)]),
+        ("0123456789", "0123456789abcdefghijX", [(0, 20)]),
+    ],
+)
+def test_of_a_line_the_cells_are_painted_that_differ(
+    old: str, new: str, runs: list[tuple[int, int]]
+) -> None:
+    assert changed_cells(Text.from_markup(old), Text.from_markup(new), 20) == runs
+
+
 KEYS = [*"12345678jkofgxv/sp?r", "escape", "escape", "enter", "down", "pagedown", "end", "home",
         "tab", "t", "ctrl+backslash"]  # fmt: skip
 
@@ -240,6 +316,49 @@ def test_a_column_is_written_downward_when_that_is_shorter() -> None:
     terminal.feed(data)
     drawn = ["".join(terminal.cells[x, y][0] for x in range(9)) for y in range(rows)]
     assert drawn == [f"{y}.0{y}.1{y}.2" for y in range(rows)]
+
+
+def test_columns_are_written_down_and_up_again() -> None:
+    styles = [Style(color=f"#10203{n}", bgcolor="#000000") for n in range(3)]
+    rows = 10
+    strips = [Strip([Segment(f"{y}.{n}", style) for n, style in enumerate(styles)])
+              for y in range(rows)]  # fmt: skip
+    update = SlimChopsUpdate(
+        [{0: strip} for strip in strips],
+        [(y, x, x + 3) for y in range(rows) for x in (0, 3, 6)],
+        [[10] for _ in range(rows)],
+    )
+    data = update.render_segments(RichConsole(color_system="truecolor"))
+    # Nine lines down, from there nine up, and down again, two bytes each.
+    assert [data.count(f"\x1b{index}") for index in "DM"] == [18, 9]
+    assert data.count("H") == 1
+    terminal = Terminal(10, rows)
+    terminal.feed(data)
+    drawn = ["".join(terminal.cells[x, y][0] for x in range(9)) for y in range(rows)]
+    assert drawn == [f"{y}.0{y}.1{y}.2" for y in range(rows)]
+
+
+@pytest.mark.parametrize(
+    ("codes", "written"),
+    [
+        (("", "31", "41"), "\x1b[31;41m"),
+        (("1", "31", "41"), "\x1b[1;31;41m"),
+        (("1", "39", "41"), "\x1b[1;41m"),
+        (("", "39", "49"), ""),
+    ],
+)
+def test_of_a_style_what_differs_is_written(codes: tuple[str, str, str], written: str) -> None:
+    pen = Pen(ColorSystem.TRUECOLOR)
+    pen.put("x", codes, 80)
+    assert "".join(pen.parts) == f"{written}x"
+    assert pen.finish() == (f"{written}x\x1b[m" if written else "x")
+
+
+def test_attributes_are_switched_on_without_stating_the_colours_again() -> None:
+    pen = Pen(ColorSystem.TRUECOLOR)
+    for codes in (("", "31", "41"), ("1", "31", "41"), ("", "31", "41")):
+        pen.put("x", codes, 80)
+    assert pen.finish() == "\x1b[31;41mx\x1b[1mx\x1b[0;31;41mx\x1b[m"
 
 
 @pytest.mark.parametrize(("text", "sure"), [("abc", True), ("a\u0308bc", False), ("漢", False)])

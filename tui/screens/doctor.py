@@ -198,7 +198,7 @@ class DoctorScreen(ListScreen):
     @on(RowTable.Highlighted, "#findings")
     def _moved(self) -> None:
         self.query_one(FindingDetails).redraw()
-        self.refresh_bindings()
+        self.follow_keys()
 
     @on(RowTable.Selected, "#findings")
     def action_doctor_details(self) -> None:

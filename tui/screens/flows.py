@@ -54,6 +54,8 @@ MARGIN = 10
 """Flows that are asked for beyond those on the screen."""
 ORDER_SECONDS = 3.0
 """How long rows keep their places while their numbers move."""
+OVERDUE = 1.5
+"""Intervals of news after which none is under way."""
 ASKING_SECONDS = 1.5
 """After a question, how long a page may come that still answers the one before."""
 
@@ -96,8 +98,8 @@ class FlowsScreen(ListScreen):
         """The ids of those among them that are not told any more."""
         self.held = False
         """Whether they stand in another order than the service's."""
-        self._ordered = self._asked = float("-inf")
-        """When they were put in order, and when another order was asked for."""
+        self._ordered = self._asked = self._told = float("-inf")
+        """When they were put in order, when another order was asked for, and when news came."""
 
     def topics(self) -> dict[str, dict[str, Any]]:
         params: dict[str, Any] = {
@@ -167,6 +169,7 @@ class FlowsScreen(ListScreen):
         if topic in (None, "status", "flows"):
             self.table.say_empty(self._why_none())
         if topic in (None, "flows"):
+            self._told = self.console_app.now
             page = self.store.flows.flows
             flows = self._in_place(page)
             shown: Sequence[Row] = flows
@@ -200,8 +203,11 @@ class FlowsScreen(ListScreen):
         return "No flows: the devices that are connected ask for nothing now."
 
     def tick(self) -> None:
-        # Where no news comes, nothing else ends the wait.
-        if self.held and self.console_app.now >= self._ordered + ORDER_SECONDS:
+        # Where no news comes, nothing else ends the wait. Where it does, rows move with
+        # it: moved by themselves they would be sent twice, with old numbers and with new.
+        now = self.console_app.now
+        overdue = now >= self._told + OVERDUE * self.console_app.interval
+        if self.held and overdue and now >= self._ordered + ORDER_SECONDS:
             self.update("flows")
 
     def _in_place(self, flows: list[schema.Flow]) -> list[schema.Flow]:
@@ -281,7 +287,7 @@ class FlowsScreen(ListScreen):
         if self.chosen is not None and (flow := self.current_flow) is not None:
             self.chosen, self.chosen_ended = flow, flow.state == ENDED
             self.query_one(FlowDetails).redraw()
-        self.refresh_bindings()
+        self.follow_keys()
 
     @on(RowTable.Selected, "#flows")
     def _entered(self) -> None:

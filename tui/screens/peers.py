@@ -299,7 +299,7 @@ class PeersScreen(ListScreen, ConfigMaker):
     def _moved(self) -> None:
         self.rewatch()
         self.query_one(PeerDetails).redraw()
-        self.refresh_bindings()
+        self.follow_keys()
 
     @on(RowTable.Selected, "#peers")
     def _entered(self) -> None:

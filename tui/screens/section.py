@@ -54,6 +54,7 @@ class SectionScreen(Screen[None]):
         super().__init__()
         self._compositor = SlimCompositor()
         self._facts: list[object] = []
+        """What the keys at the foot were last drawn for; empty: not known."""
         self._top_bar = TopBar()
         self._notices = Notices()
 
@@ -106,10 +107,20 @@ class SectionScreen(Screen[None]):
         self._top_bar.redraw()
         self._notices.redraw()
         self.updates(topics)
-        facts = self._key_facts()
-        if topics is None or facts != self._facts:
-            self._facts = facts
+        if topics is None:
             self.refresh_bindings()
+        self.follow_keys()
+
+    def follow_keys(self) -> None:
+        """Redraw the keys at the foot if other ones work now."""
+        facts = self._key_facts()
+        if facts != self._facts:
+            self.refresh_bindings()
+            self._facts = facts
+
+    def refresh_bindings(self) -> None:
+        self._facts = []
+        super().refresh_bindings()
 
     def updates(self, topics: Collection[str] | None) -> None:
         """Several topics at once."""

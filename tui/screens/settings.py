@@ -274,7 +274,7 @@ class SettingsScreen(ListScreen):
     @on(RowTable.Highlighted, "#settings")
     def _moved(self) -> None:
         self.query_one(SettingDetails).redraw()
-        self.refresh_bindings()
+        self.follow_keys()
 
     def may_here(self, action: actions.Action) -> bool | None:
         setting = self.current

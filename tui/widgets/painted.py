@@ -9,6 +9,7 @@ the screen and marks single rows dirty. Colours come from component classes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from rich.cells import cell_len
@@ -130,10 +131,28 @@ SMALL_GAP = 4
 
 
 def changed_cells(old: Text, new: Text, width: int) -> list[tuple[int, int]]:
-    """The runs of cells in which two lines differ, as start and end."""
-    if (old.style, old.spans) != (new.style, new.spans):
+    """The runs of cells in which two lines differ, as start and end.
+
+    Beyond the end of a text its line is blank. Cells that differ in their style alone
+    count, too; where characters and cells are not the same it is the whole line.
+    """
+    if (old.style, old.spans) == (new.style, new.spans) and len(old) == len(new):
+        return changed_runs(old.plain, new.plain, width)
+    longest = max(len(old), len(new))
+    if longest > width or any(cell_len(line.plain) != len(line) for line in (old, new)):
         return [(0, width)]
-    return changed_runs(old.plain, new.plain, width)
+    return _runs(_cells(old, longest), _cells(new, longest))
+
+
+def _cells(line: Text, length: int) -> list[tuple[str, str | Style, list[str | Style]]]:
+    """Each cell's character and styles, with blanks up to that length."""
+    cells: list[tuple[str, str | Style, list[str | Style]]] = [
+        (character, line.style, []) for character in line.plain
+    ]
+    for start, end, style in line.spans:
+        for _, _, styles in cells[start:end]:
+            styles.append(style)
+    return cells + [(" ", "", [])] * (length - len(cells))
 
 
 def changed_runs(before: str, after: str, width: int) -> list[tuple[int, int]]:
@@ -144,9 +163,14 @@ def changed_runs(before: str, after: str, width: int) -> list[tuple[int, int]]:
         return [(0, width)]
     if cell_len(after) != len(after) or cell_len(before) != len(before):
         return [(0, width)]
+    return _runs(before[:width], after[:width])
+
+
+def _runs(before: Sequence[object], after: Sequence[object]) -> list[tuple[int, int]]:
+    """The runs in which two sequences of one length differ."""
     runs: list[tuple[int, int]] = []
     for x, (one, other) in enumerate(zip(before, after, strict=True)):
-        if one == other or x >= width:
+        if one == other:
             continue
         if runs and x - runs[-1][1] < SMALL_GAP:
             runs[-1] = (runs[-1][0], x + 1)

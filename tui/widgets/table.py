@@ -497,13 +497,23 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
             else:
                 style = self._ink(tone, there)
             return Strip([gutter, Segment(fit(text, width - 1), style)], width)
-        segments = [gutter]
-        for (column, cells), (text, tone) in zip(self._layout(), line.cells, strict=True):
+        # Made in one piece: each step of Textual's from strip to strip costs eight objects.
+        segments: list[Segment] = []
+        text, style, used = gutter.text, plain, 1
+        for (column, cells), (content, tone) in zip(self._layout(), line.cells, strict=True):
+            ink = self._ink(tone, there)
+            if ink != style:
+                segments.append(Segment(text, style))
+                text, style = "", ink
             # The gap belongs to the cell before it: one change of style less to send.
-            segments.append(
-                Segment(fit(text, cells, right=column.right) + " ", self._ink(tone, there))
-            )
-        return Strip(segments).adjust_cell_length(width, plain).simplify()
+            text += fit(content, cells, right=column.right) + " "
+            used += cells + 1
+        segments.append(Segment(text, style))
+        if used > width:
+            return Strip(segments, used).crop(0, width)
+        if used < width:
+            segments.append(Segment(" " * (width - used), plain))
+        return Strip(segments, width)
 
     def _ink(self, tone: Tone, there: str) -> Style:
         """A cell's style, under a cursor of that class if one is there."""
