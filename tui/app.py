@@ -46,6 +46,7 @@ from tui.screens.modals import ConfirmScreen, HelpScreen, ThemeScreen
 from tui.screens.section import ALWAYS, MAX_COPIED, Copied, SectionScreen, redraw_all
 from tui.screens.sections import SCREENS
 from tui.store import LinkState, Store
+from tui.timers import SureTimers
 from tui.waiting import Waiting
 from tui.widgets.table import RowTable
 
@@ -69,7 +70,7 @@ class Undo:
     until: float
 
 
-class ConsoleApp(App[int]):
+class ConsoleApp(SureTimers, App[int]):
     """The console.
 
     Args:

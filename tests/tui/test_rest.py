@@ -7,8 +7,10 @@ import time
 from typing import Any
 
 import pytest
+from textual import _time
 
 from tests.fakes.services import FakeControl
+from tests.fakes.waiting import settle
 from tests.tui import rest
 from tests.tui.conftest import OpenConsole
 
@@ -52,3 +54,27 @@ async def test_one_that_never_rests_has_failed(
             await c.settle()
         spinning.cancel()
         await c.settle()
+
+
+@pytest.mark.parametrize("own", ["app", "section"])
+async def test_a_timer_that_begins_late_goes_off_late_rather_than_never(
+    console: OpenConsole, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    clock = _time.get_time
+    late = 0.0
+
+    def elsewhere() -> float:
+        """Others have the processor for a second from one look of this timer to its next."""
+        nonlocal late
+        task = asyncio.current_task()
+        if task is not None and task.get_name() == "late":
+            late += 1.0
+            return clock() + late
+        return clock()
+
+    went_off: list[str] = []
+    async with console() as c:
+        monkeypatch.setattr(_time, "get_time", elsewhere)
+        pump = c.app if own == "app" else c.app.screen
+        pump.set_timer(0.01, lambda: went_off.append(own), name="late")
+        await settle(lambda: went_off)

@@ -10,6 +10,8 @@ from textual.command import CommandPalette
 from textual.screen import ModalScreen
 from textual.widgets import OptionList
 
+from tui.timers import SureTimers
+
 Answer = TypeVar("Answer")
 
 
@@ -43,7 +45,7 @@ class Choices(OptionList):
             super()._move_page(direction)
 
 
-class Palette(CommandPalette):
+class Palette(SureTimers, CommandPalette):
     """The command palette, also where there is no room for its list."""
 
     def _action_command_list(self, action: str) -> None:

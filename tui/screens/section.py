@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 
 from tui import actions
+from tui.timers import SureTimers
 from tui.widgets.bars import KeyBar, Notices, TopBar
 from tui.widgets.painted import Painted
 from tui.wire import SlimCompositor
@@ -39,7 +40,7 @@ class Copied:
     """Nobody else need read it on the screen again."""
 
 
-class SectionScreen(Screen[None]):
+class SectionScreen(SureTimers, Screen[None]):
     """A section. Subclasses give a body, their topics, and what to do with news."""
 
     SECTION: ClassVar[str] = ""
