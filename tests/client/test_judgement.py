@@ -143,13 +143,15 @@ def test_nobody_may_name_what_is_no_host(host: str, source: Source) -> None:
 def test_a_gateway_does_not_name_this_device(host: str) -> None:
     refusal = judge_endpoint(host, FACTS, ADDRESSES, Source.GATEWAY)
     assert refusal is not None and refusal.name == "endpoint_here"
+    named = judge_endpoint(host, FACTS, ADDRESSES, Source.NAME)
+    assert named is not None and named.name == "endpoint_here"
     assert judge_endpoint(host, FACTS, ADDRESSES, Source.USER) is None
 
 
 @pytest.mark.parametrize("host", [*sorted(map(str, METADATA)), "::ffff:169.254.169.254",
                                   "10.77.0.1", "10.77.0.2", "10.77.0.99", "fd77::1"])  # fmt: skip
-@pytest.mark.parametrize("source", [Source.GATEWAY, Source.KEPT])
-def test_a_gateway_names_neither_metadata_services_nor_the_tunnel(
+@pytest.mark.parametrize("source", [Source.GATEWAY, Source.KEPT, Source.NAME])
+def test_neither_a_gateway_nor_a_name_leads_to_metadata_services_or_into_the_tunnel(
     host: str, source: Source
 ) -> None:
     refusal = judge_endpoint(host, FACTS, ADDRESSES, source)
