@@ -92,7 +92,7 @@ def test_the_console_in_front(in_terminal: Callable[..., tuple[int, bytes, int]]
 def test_the_console_ends_by_itself(
     in_terminal: Callable[..., tuple[int, bytes, int]], of_ctrl_c: signal.Handlers
 ) -> None:
-    argv = [str(EXECUTABLE), "demo", "--seconds", "3"]
+    argv = [str(EXECUTABLE), "demo", "--seconds", "9"]
     pid, output, status = in_terminal(argv, b"Demo tablet", b"4", of_ctrl_c)
     assert os.waitstatus_to_exitcode(status) == 0
     assert output.count(b"\x1b[?1049l") >= 1, "the terminal was given back"
