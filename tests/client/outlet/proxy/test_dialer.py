@@ -337,19 +337,6 @@ async def test_datagrams_and_what_is_said_of_them(far: KernelHost) -> None:
         association.close()
 
 
-async def test_nothing_runs_while_nothing_is_open(far: KernelHost) -> None:
-    async with world(far) as w:
-        assert w.dialer.stack.get_timer() is None
-        _, program, dialing = await w.dial(FAR4, ECHO)
-        over: list[bool] = []
-        dialing.on_over = lambda: over.append(True)
-        await send_all(program, b"bye")
-        assert await read_all(program) == b"bye"
-        await settle(lambda: over)
-        # TIME-WAIT, and then nothing.
-        await settle(lambda: not w.dialer.stack.tcp and w.dialer.stack.get_timer() is None)
-
-
 async def test_no_lease_no_name_and_what_was_cancelled() -> None:
     dialer = Dialer()
     told: list[Outcome] = []

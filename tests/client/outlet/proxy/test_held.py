@@ -21,7 +21,7 @@ from tests.fakes.waiting import settle
 from tests.netsim.out import PacketLog
 from tests.vshp.dialogue import LEASE
 
-HELD = 400
+HELD = 200
 ROOM = 256 * 1024
 BYTES_EACH = 8 * 1024
 HOST = bytes((192, 0, 2, 80))

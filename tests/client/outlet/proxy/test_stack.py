@@ -55,6 +55,7 @@ def test_bytes_and_both_fins(version: int, offload: bool) -> None:
     tunnel.run(10)
     assert not tunnel.stack.tcp and not tunnel.stack.draining
     assert (tunnel.stack.sockets, tunnel.stack.in_flight, tunnel.stack.backlog_bytes) == (0, 0, 0)
+    assert tunnel.stack.get_timer() is None, "nothing runs while nothing is open"
 
 
 def test_the_far_side_closes_first_and_the_program_goes_on() -> None:
