@@ -17,8 +17,8 @@ from sealing.identity import generate_identity, public_key
 from sealing.records import Cipher, RecordKey
 from tests.wireguard.oracles import noise_library
 from tests.wireguard.pipe import Pair, packet
+from wireguard.constants import NO_PSK
 from wireguard.noise import (
-    NO_PSK,
     Identity,
     PeerKeys,
     ephemeral,

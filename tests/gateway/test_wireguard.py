@@ -61,7 +61,7 @@ async def test_a_device_that_was_made_asks_is_approved_and_speaks(gateway: Gatew
         "Anna's phone", Via.WIREGUARD, "127.0.0.1", None, offer.public_key,
     )  # fmt: skip
     assert app.peer.received_bytes == 0, "nothing is answered before the owner has"
-    assert gateway.tunnels() == gateway.peers() == []
+    assert gateway.tunnels() == [] and gateway.peers() == []
     app.again()
     await app.listen(0.2)
     assert gateway.requests() == [replace(request)]
@@ -152,7 +152,7 @@ async def test_revocation_ends_everything_at_once(gateway: Gateway) -> None:
     (peer,) = gateway.peers()
     gateway.revoke(peer.id)
     assert gateway.tunnels() == [] and gateway.wireguard.links() == []
-    assert gateway.wireguard.device.peers == gateway.wireguard.device.pairs == {}
+    assert not gateway.wireguard.device.peers and not gateway.wireguard.device.pairs
     assert await app.asks(0.3) is None
     app.again()
     await app.listen(0.2)

@@ -235,7 +235,7 @@ async def test_one_invitation_at_a_time_and_not_for_ever(gateway: Gateway) -> No
     assert gateway.requests() == [] and second.profile.ipv4 == first.profile.ipv4
     gateway.wireguard.expire(gateway.now() + OFFER_SECONDS)
     await asks_to_be_let_in(app)
-    assert gateway.requests() == gateway.wireguard.offers() == []
+    assert gateway.requests() == [] and gateway.wireguard.offers() == []
     assert gateway.wireguard_add("c").profile.ipv4 == first.profile.ipv4
 
 

@@ -20,7 +20,7 @@ from tests.netns.conftest import opened
 from tests.netns.processes import Failed, wait_for
 from tests.netns.product import EXECUTABLE, Gateway
 from tests.netns.terminal import Terminal, read_qr
-from tests.netns.test_wireguard import App, missing
+from tests.netns.wireguard_app import App, missing
 from tests.netns.world import GATEWAY_LAN, SERVER, World
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))

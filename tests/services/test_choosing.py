@@ -15,7 +15,8 @@ from services.control.methods import ConnectParams
 from services.control.registry import Handler
 from services.control.schema import Nearby, NearbyGateway
 from tests.fakes.services import IDLE_CLIENT, PretendClient
-from tests.services.test_cli import GOOD, ROOT, Terminal, serve
+from tests.services.conftest import serve
+from tests.services.test_cli import GOOD, ROOT, Terminal
 from vshp.uri import PairingUri
 
 NEAR = NearbyGateway("router", "10.1.0.1:47800", "", "ab:cd", "lan", False, "")

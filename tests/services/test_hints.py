@@ -211,7 +211,7 @@ def test_the_sentences_of_records_and_errors_are_spelled(person: pytest.MonkeyPa
     assert (told.advice, told.title) == ("./vpnshare share", "vpnshare up")
     switch = s.KillSwitch("holding", opened_by="vpnshare disconnect")
     assert calling.spoken(s.KillSwitch, switch).opened_by == "sudo ./vpnshare disconnect"
-    assert calling.spoken(s.Flows, flows := s.Flows([], 0)) is flows
+    assert calling.spoken(s.Flows, flows := s.Flows(0, [])) is flows
     error = ControlError(1, "No.", "vpnshare doctor").pasted()
     assert error.hint == "./vpnshare doctor"
 

@@ -69,7 +69,7 @@ def test_a_unit_of_the_machine_runs_nothing_of_an_ordinary_users(clone: Path, ro
         lambda clone: exchange(clone / "gateway", clone.parent / "gateway"),
     ],
     ids=["a file", "its mode", "a folder's mode", "the clone", "a folder above", "a link's end"],
-)  # type: ignore[misc]
+)
 def test_one_thing_that_somebody_can_write_is_enough(clone: Path, spoil: object) -> None:
     for path in (clone, *clone.rglob("*")):
         os.lchown(path, 0, 0)

@@ -108,7 +108,7 @@ async def test_the_kill_switch_in_words(console: OpenConsole) -> None:
         assert "routes and firewall" in c.text
         refused = replace(
             c.client.status.kill_switch,
-            opened_by="vpnshare disconnect", open_on_failure=True, beside=("eth0 192.0.2.0/24",),
+            opened_by="vpnshare disconnect", open_on_failure=True, beside=["eth0 192.0.2.0/24"],
         )  # fmt: skip
         c.client.status = replace(c.client.status, state="failed", kill_switch=refused)
         c.client.changed()

@@ -27,7 +27,8 @@ OPERATIONS = st.lists(
 
 def sealed(world: World, operations: list[tuple[str, int]]) -> list[bytes]:
     """What a client sends that does so much, and what somebody on the path adds."""
-    client, found = world.client, []
+    client = world.client
+    found: list[bytes] = []
     for number, (what, size) in enumerate(operations):
         match what:
             case "packet" | "pair":

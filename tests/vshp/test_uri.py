@@ -9,7 +9,8 @@ import qrcode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vshp.uri import MAX_TEXT, MAX_URI, Endpoint, PairingUri, UriError, is_uri
+from vshp.endpoints import Endpoint
+from vshp.uri import MAX_TEXT, MAX_URI, PairingUri, UriError, is_uri
 
 URI = PairingUri(
     bytes(range(32)),

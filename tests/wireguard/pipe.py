@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from sealing.identity import generate_identity
+from wireguard.constants import NO_PSK
 from wireguard.device import Device
-from wireguard.noise import NO_PSK
 from wireguard.peer import Peer, Where
 
 WALL = 1_800_000_000.0

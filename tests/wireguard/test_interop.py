@@ -48,7 +48,7 @@ class Session:
 
     def exchange(self) -> list[int]:
         """Carry what waits to be sent, until there is nothing; the types of the messages."""
-        kinds = []
+        kinds: list[int] = []
         while True:
             out = [bytes(datagram) for datagram in self.app.update_state()]
             for datagram in out:
