@@ -381,9 +381,16 @@ class Client:
         """The state at this moment."""
         link = self._round.link if self._round is not None else None
         now = self._report.snapshot(self._state, link, self._guarded(), time.monotonic())
-        if self.outlet.kind is OutletKind.PROXY:
-            return replace(now, outlet=self.outlet.kind, proxy=self.outlet.name, interface=None)
-        return replace(now, outlet=self.outlet.kind)
+        counters = now.counters | dict(self.outlet.counters)
+        if self.outlet.kind is not OutletKind.PROXY:
+            return replace(now, outlet=self.outlet.kind, counters=counters)
+        return replace(
+            now,
+            outlet=self.outlet.kind,
+            proxy=self.outlet.name,
+            interface=None,
+            counters=counters,
+        )
 
     def endpoints(self) -> tuple[EndpointRecord, ...]:
         """The endpoints of the present run, or of the last, the best first."""

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from client.dial import open_datagram
 from client.model import ClientError, TransportEndpoint
-from client.outlet.outlet import Outlet
+from client.outlet.outlet import Outlet, OutletKind
 from client.tasks import cancel, create_task
 from reach import names
 from reach.names import NameProblem, Opener
@@ -97,10 +97,10 @@ class HostNames:
 
     async def _learn(self, host: str) -> None:
         """Ask once; takes `names.ANSWER_SECONDS` at most."""
-        tunnel = self._outlet
-        servers = tuple(str(address) for address in tunnel.facts.resolvers)
-        links = tuple(str(a) for a in tunnel.facts.own if a.version == 4 and not a.is_link_local)
-        mark = tunnel.mark
+        outlet = self._outlet
+        servers = tuple(str(address) for address in outlet.facts.resolvers)
+        links = tuple(str(a) for a in outlet.facts.own if a.version == 4 and not a.is_link_local)
+        mark = outlet.mark
         self._at[host] = asyncio.get_running_loop().time()
         try:
             addresses = await self._ask(
@@ -108,8 +108,8 @@ class HostNames:
                 servers,
                 lambda server, port: open_datagram(TransportEndpoint("udp", server, port), mark),
                 links=links,
-                # Once something is promised, the system's resolver may be the gateway.
-                system=not tunnel.promised,
+                # Once something is promised, a NIC's host may have the gateway as its resolver.
+                system=not outlet.promised or outlet.kind is not OutletKind.NIC,
             )
             before = self._found.get(host)
             self._found[host] = addresses

@@ -17,6 +17,10 @@ from client.outlet.namespace.door import Door
 from client.outlet.namespace.host import NamespaceHost
 from client.outlet.nic.host import LinuxHost
 from client.outlet.nic.outlet import NicOutlet
+from client.outlet.outlet import Outlet
+from client.outlet.proxy.outlet import ProxyOutlet
+from client.system.facts import FactsReader
+from client.system.run import SystemRunner
 from services.books import Books
 from services.client_api import ClientApi
 from services.config import Config
@@ -30,7 +34,7 @@ from services.ending import runs_again
 from services.events import EventBook
 from services.hooks import Hook, judged
 from services.logs import Ring
-from services.paths import Paths
+from services.paths import Paths, is_termux
 from services.settings import Place, Settings
 from services.start import own_network_maker
 from services.store import ClientDatabase
@@ -65,10 +69,10 @@ class ClientService:
         self._books = Books(store)
         self._events = EventBook(paths.events("client"), "client.events")
         ring.restore(self._events.lines())
-        if self._host is None:
-            outlet = NicOutlet(LinuxHost(config), config)
-        else:
-            outlet = NicOutlet(self._host, config, network=self._host.network.diag)
+        try:
+            outlet = outlet_of(settings.config, config, self._host)
+        except ClientError as exc:
+            raise StartError(exc.message, exc.hint or None) from exc
         self._client = Client(store, config, outlet, on_event=self._events.note)
         settings.apply = self._apply
         label = settings.config.text("client", "label") or socket.gethostname()
@@ -151,6 +155,8 @@ def _options(args: argparse.Namespace) -> dict[Place, Any]:
     given = {
         ("client", "label"): args.label,
         ("client", "interface"): args.interface,
+        ("client", "proxy"): args.proxy,
+        ("client", "proxy_pac"): args.pac or None,
         ("client", "offload"): False if args.no_offload else None,
         ("client", "routes"): False if args.no_routes else None,
         ("client", "dns"): False if args.no_dns else None,
@@ -160,6 +166,38 @@ def _options(args: argparse.Namespace) -> dict[Place, Any]:
         ("logs", "format"): args.log_format,
     }
     return {place: value for place, value in given.items() if value not in (None, "")}
+
+
+def outlet_of(config: Config, client: ClientConfig, own: NamespaceHost | None) -> Outlet:
+    """Where packets are to leave the tunnel: in a namespace of its `own`, or as the settings say.
+    Runs on the loop. Raises ClientError."""
+    proxy = config.text("client", "proxy")
+    if own is not None:
+        return NicOutlet(own, client, network=own.network.diag)
+    if not proxy:
+        return NicOutlet(LinuxHost(client), client)
+    # Of what it needs (h11), a client with a NIC needs nothing.
+    from client.outlet.proxy.dialer import Dialer
+    from client.outlet.proxy.place import parse_place
+    from client.outlet.proxy.server import ProxyConfig, ProxyServer
+    from client.outlet.proxy.token import proxy_token
+
+    password = config.text("client", "proxy_password")
+    if not password and is_termux():
+        raise ClientError(
+            "proxy_open",
+            "Android does not tell which app uses the proxy, so all would be let in, and no "
+            "password is set.",
+            "Set one: vpnshare set client.proxy_password WORD",
+        )
+    place = parse_place(proxy)
+    word = password or proxy_token(client.state_dir)
+    dialer = Dialer()
+    server = ProxyServer(
+        dialer, ProxyConfig(place, word, bool(password), config.flag("client", "proxy_pac"))
+    )
+    facts = FactsReader(SystemRunner(), client.resolv_conf)
+    return ProxyOutlet(client, dialer, server, lambda: facts.read(None))
 
 
 def client_config(config: Config, paths: Paths) -> ClientConfig:

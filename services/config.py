@@ -32,6 +32,8 @@ MAX_KEYS = 200
 """Actions of the console that have keys of the owner's."""
 MAX_PATH = 1024
 """Characters of a program's path."""
+MAX_PASSWORD = 255
+"""Bytes (RFC 1929 section 2)."""
 MIN_MTU = 1280
 """What IPv6 asks of every link (RFC 8200 5)."""
 VPN_INTERFACE = "gateway.vpn_interface"
@@ -108,6 +110,27 @@ def _interfaces(value: list[Any]) -> list[str]:
     if not all(isinstance(item, str) and item for item in value):
         raise ValueError('must be a list of interfaces like "eth0" or "wl*"')
     return [_interface(item) for item in value]
+
+
+def _proxy(value: str) -> str:
+    if value:
+        from client.model import ClientError
+        from client.outlet.proxy.place import parse_place
+
+        try:
+            parse_place(value)
+        except ClientError as error:
+            raise ValueError(f"is no place for a proxy: {error.message} {error.hint}") from None
+    return value
+
+
+def _proxy_password(value: str) -> str:
+    # RFC 1929 section 2 bounds it; a colon or a blank would not pass through an URL.
+    if len(value) > MAX_PASSWORD or not re.fullmatch(r"[!-9;-~]*", value):
+        raise ValueError(
+            f"must be at most {MAX_PASSWORD} characters of ASCII, without blanks and colons"
+        )
+    return value
 
 
 def _program(value: str) -> str:
@@ -278,6 +301,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("client", "local_interfaces", list, [],
             "interfaces whose networks are direct; empty: all private ones; none: no network",
             _interfaces),
+    Setting("client", "proxy", str, "",
+            "a proxy in place of the virtual NIC: where it listens, as 127.0.0.1:1080; empty: none",
+            _proxy),
+    Setting("client", "proxy_password", str, "",
+            "what others than this user need for the proxy, with the name vpnshare; empty: a token",
+            _proxy_password),
+    Setting("client", "proxy_pac", bool, False, "the proxy hands out a proxy file to browsers"),
     Setting("client", "hook", str, "",
             "program run for each event, with JSON on its input; empty: none", _program, live=True),
     Setting("logs", "level", str, "info", "least level", OneOf(LEVELS), live=True),

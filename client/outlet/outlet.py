@@ -9,7 +9,7 @@ in, it does nothing for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -67,6 +67,10 @@ class Outlet(Protocol):
     @property
     def terms(self) -> Terms:
         """As `prepare` found them."""
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What the outlet itself counts; the names are no link's."""
 
     @property
     def guards(self) -> Guards:

@@ -23,6 +23,9 @@ from services.control.methods import (
 )
 from services.version import PYTHONS
 
+PROXY = "127.0.0.1:1080"
+"""Where the client's proxy listens, unless another place is named."""
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -260,13 +263,20 @@ def _gateway(parser: argparse.ArgumentParser) -> None:
 
 def _client(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interface", metavar="NAME", help="the virtual NIC (default: vshp0...)")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--proxy", metavar="ADDRESS:PORT", nargs="?", const=PROXY,
+                        help="a SOCKS and HTTP proxy in place of a network interface; needs no "
+                        f"root (default: {PROXY})")  # fmt: skip
+    parser.add_argument(
+        "--pac", action="store_true", help="the proxy hands out a proxy file to browsers"
+    )
     parser.add_argument("--label", help="shown to the gateway (default: the host's name)")
     parser.add_argument("--no-offload", action="store_true", help="no segmentation offload")
     parser.add_argument("--no-dns", action="store_true", help="leave the resolver alone")
     parser.add_argument("--no-routes", action="store_true", help="set addresses only, no routes")
     parser.add_argument("--kill-switch", action="store_true",
                         help="the kill switch by the firewall, too")  # fmt: skip
-    parser.add_argument("--private", action="store_true",
+    kind.add_argument("--private", action="store_true",
                         help="without root: a network of its own, for `vpnshare run`")  # fmt: skip
     parser.add_argument("--while-used", action="store_true",
                         help="with --private: end with the last command in it")  # fmt: skip
@@ -499,9 +509,11 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "client", "Start", "run the receiving service in the foreground", f"{_RUN}:client",
         _client, ("sudo vpnshare client", "sudo vpnshare client --interface tun7 --no-dns",
-                  "vpnshare client --private"),
-        "Needs the right to make network interfaces (root), but for --private: then only what is\n"
-        "started by `vpnshare run` uses the tunnel. Starts idle: see `vpnshare connect`.",
+                  "vpnshare client --private", "vpnshare client --proxy",
+                  "vpnshare client --proxy 127.0.0.1:1081 --pac"),
+        "Needs the right to make network interfaces (root), but for --private, where only what is\n"
+        "started by `vpnshare run` uses the tunnel, and for --proxy, where only programs that are\n"
+        "told to use the proxy do. Starts idle: see `vpnshare connect`.",
     ),
     Command(
         "bundle", "Start", "make a file that sets up another machine without a network",

@@ -30,7 +30,13 @@ from services.cli.connecting import (
 from services.cli.exits import Exit
 from services.cli.output import complain, print_json, tell
 from services.cli.rights import become_root
-from services.cli.running import STOP_TIMEOUT, on_terminal, open_console, refuse_on_phone
+from services.cli.running import (
+    STOP_TIMEOUT,
+    by_proxy,
+    on_terminal,
+    open_console,
+    refuse_on_phone,
+)
 from services.cli.services import dial
 from services.cli.starting import start
 from services.control import calling
@@ -43,9 +49,9 @@ from storage import own
 
 def join(args: argparse.Namespace) -> int:
     """Have a client service that is connected, then open the console."""
-    refuse_on_phone()
     service = running_service()
-    if service is None:
+    if service is None and not by_proxy():
+        refuse_on_phone()
         _become_root_to_join(args)
         service = running_service()
     target = named(args, "join")
@@ -100,9 +106,9 @@ def _connected(status: ClientStatus, args: argparse.Namespace) -> int:
 
 def leave(args: argparse.Namespace) -> int:
     """Disconnect, and end the service if `join` has started it."""
-    refuse_on_phone()
     service = running_service()
-    if service is None:
+    if service is None and not by_proxy():
+        refuse_on_phone()
         become_root(["leave", *["--json"] * args.json], "to end root's client service")
         service = running_service()
     if service is None:

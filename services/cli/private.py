@@ -43,7 +43,7 @@ SHELLS = Path(__file__).with_name("shells")
 _WITHOUT = ("idle", "failed")
 _OTHERS = {
     "nic": ("the whole device uses its tunnel", "Run the command as it is"),
-    "proxy": ("it is a proxy", "Have the command use that (vpnshare status shows where)"),
+    "proxy": ("it is a proxy", "Have the command use that (see: vpnshare status)"),
 }
 """By outlet: what a service without a network to enter is, and what it has for a command."""
 

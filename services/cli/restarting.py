@@ -17,6 +17,7 @@ import os
 import signal
 import subprocess
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +49,18 @@ _PLACES = {
     "--interface": "client.interface", "--label": "client.label",
     "--no-offload": "client.offload", "--no-dns": "client.dns", "--no-routes": "client.routes",
     "--kill-switch": "client.kill_switch", "--open-on-failure": "client.open_on_failure",
+    "--proxy": "client.proxy", "--pac": "client.proxy_pac",
 }  # fmt: skip
 """The setting that each option of a service stands for."""
 _ALONE = frozenset({
     "--share", "--no-offload", "--no-dns", "--no-routes", "--kill-switch", "--open-on-failure",
+    "--pac", "--private", "--while-used",
 })  # fmt: skip
 """Options without a value."""
+_ALWAYS = frozenset({"--private", "--while-used"})
+"""Options that no setting stands for: they are what the service is."""
+_PERHAPS = frozenset({"--proxy"})
+"""Options whose value may be left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,13 +236,15 @@ def _words(service: OneShot, status: GatewayStatus | ClientStatus) -> list[str]:
 def kept(words: list[str], by_option: set[str]) -> list[str]:
     """Those of a service's options that still count, by the keys of the settings they stand for."""
     found: list[str] = []
-    left = iter(words)
-    for word in left:
-        name, equals, value = word.partition("=")
-        if name not in _ALONE and not equals:
-            value = next(left, "")
-        if _PLACES.get(name) in by_option:
-            found.append(name if name in _ALONE else f"{name}={value}")
+    left = deque(words)
+    while left:
+        name, equals, value = left.popleft().partition("=")
+        lone = name in _PERHAPS and not (left and not left[0].startswith("-"))
+        if name not in _ALONE and not equals and not lone:
+            value = left.popleft() if left else ""
+        if name in _ALWAYS or _PLACES.get(name) in by_option:
+            bare = name in _ALONE or (lone and not equals)
+            found.append(name if bare else f"{name}={value}")
     return found
 
 

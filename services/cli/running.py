@@ -17,7 +17,7 @@ from services.cli.exits import Exit
 from services.cli.output import complain, print_json, printable, tell
 from services.cli.services import dial, running, socket_of
 from services.cli.starting import start, start_unit
-from services.config import ConfigError
+from services.config import ConfigError, load
 from services.console_settings import ConsoleSettings
 from services.control.elsewhere import advice, owner
 from services.control.errors import Code, ControlError, ServiceUnavailable
@@ -40,7 +40,8 @@ def gateway(args: argparse.Namespace) -> int:
 
 
 def client(args: argparse.Namespace) -> int:
-    refuse_on_phone()
+    if not args.proxy and not by_proxy():
+        refuse_on_phone()
     from services.clientd import run
 
     return run(args)
@@ -51,9 +52,15 @@ def refuse_on_phone() -> None:
     if paths.is_termux():
         raise ControlError(
             Code.FAILED,
-            "Android lets only VPN apps open a virtual NIC, so Termux cannot be a client.",
-            "This device can share its VPN: vpnshare up",
+            "Android lets only VPN apps open a virtual NIC, so Termux can be a client by a proxy "
+            "alone.",
+            "Start one: vpnshare client --proxy. This device can also share its VPN: vpnshare up",
         )
+
+
+def by_proxy() -> bool:
+    """Whether this user's client is a proxy by its settings. Raises ConfigError."""
+    return bool(load(paths.find().config).text("client", "proxy"))
 
 
 def up(args: argparse.Namespace) -> int:

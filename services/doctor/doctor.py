@@ -131,9 +131,14 @@ async def of_client(
         mtu=settings["client", "mtu"] or None,
         phones=await _phones(client, subject),
         undone=_undone(subject.paths.state_dir / JOURNAL_NAME),
-        outlet=OutletKind.NIC if client is None else client.outlet.kind,
+        outlet=_kind(settings) if client is None else client.outlet.kind,
     )
     return await machine.CHECKS.run(subject) + await client_checks.CHECKS.run(facts)
+
+
+def _kind(settings: conf.Config) -> OutletKind:
+    """Of a client that would be started."""
+    return OutletKind.PROXY if settings.text("client", "proxy") else OutletKind.NIC
 
 
 async def _phones(client: Client | None, subject: Machine) -> tuple[Phone, ...] | None:

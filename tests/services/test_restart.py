@@ -163,6 +163,20 @@ def test_which_options_still_count() -> None:
     assert kept(words, set()) == []
 
 
+def test_a_place_for_the_proxy_may_be_left_out() -> None:
+    proxy = {"client.proxy", "client.label"}
+    for given in (["--proxy", "--label", "a"], ["--label", "a", "--proxy"]):
+        assert sorted(kept(given, proxy)) == ["--label=a", "--proxy"]
+    for given in (["--proxy", "1081", "--label=a"], ["--proxy=1081", "--label", "a"]):
+        assert kept(given, proxy) == ["--proxy=1081", "--label=a"]
+    assert kept(["--proxy", "--pac", "--label", "a"], {"client.label"}) == ["--label=a"]
+
+
+def test_a_network_of_its_own_stays_so() -> None:
+    assert kept(["--private", "--label", "a"], set()) == ["--private"]
+    assert kept(["--private", "--label", "a"], {"client.label"}) == ["--private", "--label=a"]
+
+
 def test_versions_that_differ() -> None:
     assert differ("gateway", "0.2.0+gabc", "0.2.0+gabc") is None
     assert differ("gateway", "0.1.0", "0.2.0") == (

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
@@ -98,6 +98,11 @@ class NicOutlet:
         self._resolver_watch.start()
 
     # --- the wish --------------------------------------------------------------------------------
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """See `Outlet`: each link counts for itself."""
+        return {}
 
     @property
     def phase(self) -> Phase:
