@@ -181,7 +181,7 @@ def test_what_the_system_refuses_is_said_with_the_way_round(
         monkeypatch.setattr(network, name, path)
     error = explain(Made(refused=step, errno=number))
     assert error.name == "namespace_refused"
-    assert says in error.message and fix in error.hint and "vpnshare join" in error.hint
+    assert says in error.message and fix in error.hint and "vpnshare client --proxy" in error.hint
 
 
 def test_a_maker_that_fails_is_told_by_its_last_words() -> None:

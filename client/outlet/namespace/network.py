@@ -35,7 +35,10 @@ _SIOCGIFINDEX = 0x8933
 _APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 _CLONE = Path("/proc/sys/kernel/unprivileged_userns_clone")
 _MAX = Path("/proc/sys/user/max_user_namespaces")
-OTHERWISE = "Or have the whole device use the tunnel: sudo vpnshare join"
+OTHERWISE = (
+    "Or receive by a proxy, for which no right is needed: vpnshare client --proxy. Or have the "
+    "whole device use the tunnel: sudo vpnshare join"
+)
 
 
 class PrivateNic:
