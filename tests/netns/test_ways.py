@@ -26,7 +26,7 @@ from tests.netns.product import PORT, Client, Gateway
 from tests.netns.world import World
 
 AGAIN_SECONDS = 5.0
-"""From a link's return to the first byte: the best of three, for the machine may be busy."""
+"""From a link's return to the first byte: some ten times what it takes on a busy machine."""
 STRONG_HOST = """table inet strong {
     chain in { type filter hook input priority 0;
         iifname { "ap0", "rndis0", "lan0" } fib daddr . iif type unicast drop
@@ -142,7 +142,7 @@ def test_a_hotspot_comes_back_with_another_subnet(place: Place, tmp_path: Path) 
             took.append(time.monotonic() - back)
             print(f"{subnet}: on after {took[-1]:.2f} s")
             wait_for(lambda: carried_by(client, hotspot), "the hotspot to be told")
-        assert min(took) < AGAIN_SECONDS
+        assert max(took) < AGAIN_SECONDS
         assert download.finish() == expected
         assert len(gateway.leases()) == 1
 
