@@ -212,10 +212,12 @@ _MALFORMED: tuple[int, str, tuple[tuple[bytes, bytes], ...]] = (
 )  # fmt: skip
 _REFUSALS: dict[str, tuple[int, str, tuple[tuple[bytes, bytes], ...]]] = {
     "password_missing": (
-        407, "This proxy needs a password, which its user can see (vpnshare status).", _ASK
+        407, "This proxy needs a password: its user has it in proxy-token, in the client's folder.",
+        _ASK,
     ),
     "password_wrong": (
-        407, "This is not the password, which the proxy's user can see (vpnshare status).", _ASK
+        407, "This is not the proxy's password, which its user has in proxy-token, in the client's "
+        "folder.", _ASK,
     ),
     "not_a_proxy_request": (
         404, "This is a proxy for HTTP and SOCKS 5, not a web server: use it as a proxy.", ()

@@ -1,4 +1,4 @@
-"""The password of the proxy that this client has made for itself, and the URLs that carry it."""
+"""The password of the proxy that this client has made for itself."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import secrets
 from pathlib import Path
 
 from client.model import ClientError
-from client.outlet.proxy.access import USER
-from client.outlet.proxy.place import ProxyPlace
 from storage import own
 
 FILE = "proxy-token"
@@ -38,12 +36,3 @@ def proxy_token(state_dir: Path) -> str:
             "Make room there, or set a password: vpnshare set client.proxy_password WORD",
         ) from error
     return token
-
-
-def proxy_urls(place: ProxyPlace, password: str) -> tuple[str, ...]:
-    """What programs are told: SOCKS with names left to the proxy, then HTTP. A Unix socket has
-    none that is widely read."""
-    if place.path:
-        return ()
-    login = f"{USER.decode()}:{password}@" if password else ""
-    return tuple(f"{scheme}://{login}{place}" for scheme in ("socks5h", "http"))

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from client.model import ClientError
-from client.outlet.proxy.place import parse_place
-from client.outlet.proxy.token import FILE, proxy_token, proxy_urls
+from client.outlet.proxy.token import FILE, proxy_token
 
 
 def test_it_is_made_once_and_is_the_users(tmp_path: Path) -> None:
@@ -36,12 +35,3 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(ClientError) as caught:
         proxy_token(tmp_path)
     assert caught.value.name == "proxy_token" and caught.value.hint
-
-
-def test_urls() -> None:
-    assert proxy_urls(parse_place(""), "ab") == (
-        "socks5h://vpnshare:ab@127.0.0.1:1080",
-        "http://vpnshare:ab@127.0.0.1:1080",
-    )
-    assert proxy_urls(parse_place("[::1]:9"), "") == ("socks5h://[::1]:9", "http://[::1]:9")
-    assert proxy_urls(parse_place("unix:/run/x"), "ab") == ()
