@@ -59,8 +59,12 @@ def refuse_on_phone() -> None:
 
 
 def by_proxy() -> bool:
-    """Whether this user's client is a proxy by its settings. Raises ConfigError."""
-    return bool(load(paths.find().config).text("client", "proxy"))
+    """Whether this user's client is a proxy by its settings. What is wrong with them is told by
+    the service that needs them, which may be root's."""
+    try:
+        return bool(load(paths.find().config).text("client", "proxy"))
+    except ConfigError:
+        return False
 
 
 def up(args: argparse.Namespace) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,17 @@ def test_a_phone_is_told_how_it_can_be_a_client(
     (home / "config.toml").write_text('[client]\nproxy = "127.0.0.1:1080"\n')
     assert main(["leave"]) == Exit.NOT_RUNNING
     assert "nothing to leave" in capsys.readouterr().err
+
+
+def test_settings_with_a_mistake_are_told_by_who_needs_them(home: Path) -> None:
+    (home / "config.toml").write_text("[client]\nproxy = 3\n")
+
+    def said(verb: str) -> str:
+        argv = [sys.executable, "-m", "services.cli.main", verb]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode not in (0, 70) and "unexpectedly" not in done.stderr, done.stderr
+        return done.stderr
+
+    assert "client.proxy must be a string" in said("client")
+    # It may be another's: nobody who may not write them is asked to mend them.
+    assert "no client service" in said("leave").lower()

@@ -16,7 +16,6 @@ Sources: user_namespaces(7), mount_namespaces(7), nsswitch.conf(5).
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -99,12 +98,12 @@ def _close_side_doors(resolver: str) -> None:
     # Nothing that is mounted on the machine later lies over this.
     linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
     target = os.path.realpath(RESOLV_CONF)
-    for folder in _folders(SIDE_DOORS):
+    covered = _folders(SIDE_DOORS)
+    for folder in covered:
         linux.mount("tmpfs", folder, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
-    if not os.path.exists(target):
-        # It was in one of those; or there was none, and a place that is not ours stays as it is.
-        with contextlib.suppress(OSError):
-            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    if not os.path.exists(target) and os.path.dirname(target) in covered:
+        # It was in one of those. Where there was none, none is made: that place is the machine's.
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
     if os.path.exists(target):
         linux.mount(resolver, target, None, linux.MS_BIND)
     sources = os.path.realpath(NSSWITCH)

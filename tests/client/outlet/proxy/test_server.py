@@ -17,7 +17,7 @@ from client.outlet.proxy.outcome import Outcome
 from client.outlet.proxy.place import ProxyPlace, parse_place
 from client.outlet.proxy.server import ProxyConfig, ProxyServer
 from eventloop.poller import NEVER
-from tests.client.proxy.house import connect_request, echo, house, origin
+from tests.client.outlet.proxy.house import connect_request, echo, house, origin
 from tests.fakes.kernel_dialer import KernelDialer
 from tests.fakes.waiting import settle
 

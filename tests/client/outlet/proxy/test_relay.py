@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from client.outlet.proxy import relay
-from tests.client.proxy.house import House, Streams, house, origin
+from tests.client.outlet.proxy.house import House, Streams, house, origin
 from tests.fakes.waiting import settle
 
 

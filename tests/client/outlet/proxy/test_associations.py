@@ -9,7 +9,7 @@ import pytest
 
 from client.outlet.proxy import associations, visitor
 from client.outlet.proxy.outcome import Outcome
-from tests.client.proxy.house import LOOPBACK, House, connect_request, house
+from tests.client.outlet.proxy.house import LOOPBACK, House, connect_request, house
 from tests.fakes.waiting import settle
 
 
