@@ -38,7 +38,7 @@ RESOLUTION_DELAY = 0.2
 """Seconds for the other family's answer when one is there (RFC 8305 section 3: some 50 ms)."""
 TRY_SECONDS = 0.6
 """For one server to answer one try."""
-TRIES = 2
+TRIES = 3
 MAX_SERVERS = 3
 """Servers asked, as resolv.conf(5) has it."""
 MAX_ADDRESSES = 8

@@ -15,7 +15,7 @@ from client.outlet.proxy.asking import Destination, Misspoken
 from client.outlet.proxy.http1 import ANSWERS, MAX_HEAD, Asked, HttpServer, Wish
 from client.outlet.proxy.outcome import Outcome
 
-CAPTURED = json.loads((Path(__file__).parents[1] / "captured" / "proxy_programs.json").read_text())
+CAPTURED = json.loads((Path(__file__).parents[2] / "captured" / "proxy_programs.json").read_text())
 LOCAL = socket.inet_aton("192.0.2.7")
 
 

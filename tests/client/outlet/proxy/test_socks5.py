@@ -29,7 +29,7 @@ from client.outlet.proxy.socks5 import (
     read_datagram,
 )
 
-CAPTURED = json.loads((Path(__file__).parents[1] / "captured" / "proxy_programs.json").read_text())
+CAPTURED = json.loads((Path(__file__).parents[2] / "captured" / "proxy_programs.json").read_text())
 V4, V6 = socket.inet_aton("192.0.2.7"), socket.inet_pton(socket.AF_INET6, "2001:db8::7")
 Feed = Callable[[SocksServer, bytes], Request | None]
 CONNECT = b"\x05\x01\x00\x01" + V4 + b"\x00\x50"
