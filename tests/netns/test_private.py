@@ -120,7 +120,8 @@ def test_what_a_command_says_and_how_it_ends_are_its_own(served: User) -> None:
     assert (code, out) == (Exit.NO_COMMAND, "") and "nowhere-to-be-found" in err
     code, out, err = served.status_of("run", "--", "/etc/passwd")
     assert (code, out) == (Exit.NOT_EXECUTABLE, "") and "vpnshare: " in err
-    sleeping = served.start("run", "--", "sh", "-c", "trap 'echo caught; exit 3' TERM; " + "echo ready; while :; do sleep 0.1; done")  # fmt: skip  # noqa: E501
+    catches = "trap 'echo caught; exit 3' TERM; echo ready; while :; do sleep 0.1; done"
+    sleeping = served.start("run", "--", "sh", "-c", catches)
     sleeping.wait_for_log("ready", 20)
     assert sleeping.stop() == 3 and "caught" in sleeping.tail()
     sleeping = served.start("run", "--", "sh", "-c", WAITS)
@@ -391,7 +392,8 @@ def test_whoever_is_killed_the_machine_is_as_it_was(world: World, gateway: Gatew
     """And the command never has the machine's network in the place of the tunnel."""
     other = User(world, "other")
     before = system(world)
-    tries = f"while :; do curl -s -m 1 -o /dev/null http://{SERVER}:8000/bytes/9 && echo reached || echo missed; sleep 0.1; done"  # noqa: E501
+    fetch = f"curl -s -m 1 -o /dev/null http://{SERVER}:8000/bytes/9"
+    tries = f"while :; do {fetch} && echo reached || echo missed; sleep 0.1; done"
     command = other.pair(gateway, "sh", "-c", tries)
     command.wait_for_log("reached", 30)
     service = other.service()
