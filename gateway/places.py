@@ -36,6 +36,8 @@ from vshp.config import CloseReason
 REOPEN_FIRST = 1.0
 REOPEN_MAX = 30.0
 """Seconds between attempts to open a listener again that the system has ended."""
+PORT_TRIES = 16
+"""For a port that is free over TCP and over UDP, where any will do."""
 ALL = ("0.0.0.0", "::")
 
 _log = logging.getLogger(__name__)
@@ -168,12 +170,18 @@ class Places:
         return opened
 
     def _open(self, asked: Address, host: str, port: int, early: bool = False) -> Place:
-        listener = self._open_stream(host, port, early)
-        try:
-            door = self._open_door(host, listener.port, early)
-        except ListenError:
-            listener.close()
-            raise
+        # The system chooses a port that is free over TCP; over UDP somebody may have it.
+        tries = PORT_TRIES if port == 0 else 1
+        while True:
+            tries -= 1
+            listener = self._open_stream(host, port, early)
+            try:
+                door = self._open_door(host, listener.port, early)
+                break
+            except ListenError:
+                listener.close()
+                if not tries:
+                    raise
         place = Place(asked, listener, door)
         listener.on_dead = lambda now: self._dead(place, now)
         return place

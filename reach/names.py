@@ -149,12 +149,13 @@ async def _ask_servers(
             raise NameProblem("name_unanswered", "there is no way to the servers of this network")
         import pycares
 
+        # Not `lookups`: pycares 5 hands c-ares a string of it that is freed by then. It looks where
+        # /etc/nsswitch.conf says, which is /etc/hosts and DNS.
         resolver = library.DNSResolver(
             nameservers=[f"{_LOOPBACK}:{port}" for port in ports],
             timeout=TRY_SECONDS,
             tries=TRIES,
             flags=pycares.ARES_FLAG_IGNTC | pycares.ARES_FLAG_EDNS,
-            lookups="fb",
         )
         try:
             return await _both_families(resolver, host)

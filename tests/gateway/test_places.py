@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,31 @@ def accepts(host: str, port: int) -> bool:
             return True
     except ConnectionRefusedError:
         return False
+
+
+async def test_any_port_is_one_that_is_free_over_udp_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Taken(StreamListener):
+        """The port that the system chose over TCP is somebody's over UDP, three times."""
+
+        def __init__(self, host: str, port: int, *rest: Any) -> None:
+            super().__init__(host, port, *rest)
+            if port == 0 and len(taken) < 3:
+                taken.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                taken[-1].bind((HERE, self.port))
+
+    taken: list[socket.socket] = []
+    monkeypatch.setattr("gateway.entrance.StreamListener", Taken)
+    gateway = Gateway(CONFIG, MemoryStore())
+    try:
+        await gateway.start()
+        others = [sock.getsockname()[1] for sock in taken]
+        assert len(others) == 3 and port_of(gateway) not in others
+        assert not any(accepts(HERE, port) for port in others), "nothing is left open there"
+        await paired(gateway, udp=True)
+    finally:
+        await gateway.stop()
+        for sock in taken:
+            sock.close()
 
 
 @pytest.mark.parametrize("udp", [False, True])

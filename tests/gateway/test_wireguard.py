@@ -19,17 +19,11 @@ from gateway.nat.counters import FROM_TUNNEL
 from gateway.wireguard_link import TURN_RUNS
 from gateway.wireguard_offers import MAX_OFFERS, OFFER_SECONDS, OfferRefused
 from sealing.identity import generate_identity, public_key
+from tests.fakes.ports import free_port
 from tests.fakes.waiting import settle
 from tests.gateway.devices import CONFIG, Device, paired
 from tests.gateway.wireguard_app import App, let_in
 from vshp.events import PeerClosed
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @pytest.fixture

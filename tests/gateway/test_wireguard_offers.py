@@ -13,8 +13,8 @@ from gateway.model import GatewayStore, Kind, MemoryStore, Via
 from gateway.records import GatewayConfig
 from gateway.wireguard_offers import MAX_INVITED, OFFER_SECONDS, OfferRefused, WireguardOffer
 from sealing.identity import generate_identity, public_key
+from tests.fakes.ports import free_port
 from tests.gateway.devices import CONFIG, paired
-from tests.gateway.test_wireguard import free_port
 from tests.gateway.wireguard_app import App, let_in
 from wireguard.profile import short_key
 

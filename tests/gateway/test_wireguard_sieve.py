@@ -26,9 +26,9 @@ from gateway.wireguard_sieve import (
     sender_of,
 )
 from sealing.identity import generate_identity
+from tests.fakes.ports import free_port
 from tests.fakes.waiting import settle
 from tests.gateway.devices import CONFIG
-from tests.gateway.test_wireguard import free_port
 from tests.gateway.wireguard_app import let_in
 from tests.netns.wireguard_flood import initiations
 from wireguard.constants import COOKIE_REPLY, DATA, RESPONSE

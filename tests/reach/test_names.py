@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,26 @@ async def test_both_families_are_asked_for_and_come_in_turn() -> None:
         found = await names.ask("phone.lan", ["192.0.2.53"], server.open)
     assert found == ("192.0.2.7", "2001:db8::7")
     assert {type_of(wire) for wire in server.heard} == {A, AAAA}
+
+
+async def test_the_library_is_given_no_text_that_it_frees_too_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """pycares 5 keeps neither text until c-ares has read it: now and then no way of looking a name
+    up was left, and a name that is there could not be found."""
+    import aiodns
+
+    given: dict[str, object] = {}
+
+    class Resolver(aiodns.DNSResolver):
+        def __init__(self, **options: Any) -> None:
+            given.update(options)
+            super().__init__(**options)
+
+    monkeypatch.setattr(aiodns, "DNSResolver", Resolver)
+    async with serving(both) as server:
+        await names.ask("phone.lan", ["192.0.2.53"], server.open)
+    assert given and not {"lookups", "resolvconf_path"} & given.keys()
 
 
 async def test_the_time_that_loading_takes_is_not_the_servers(

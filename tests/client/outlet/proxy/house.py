@@ -11,6 +11,7 @@ from client.outlet.proxy.access import Access
 from client.outlet.proxy.place import ProxyPlace
 from client.outlet.proxy.server import ProxyConfig, ProxyServer
 from tests.fakes.kernel_dialer import KernelDialer
+from tests.fakes.ports import free_port
 
 LOOPBACK = socket.inet_aton("127.0.0.1")
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -54,13 +55,6 @@ class House:
 def connect_request(host: str, port: int, command: int = 1) -> bytes:
     name = host.encode()
     return bytes((5, command, 0, 3, len(name))) + name + port.to_bytes(2, "big")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.asynccontextmanager
