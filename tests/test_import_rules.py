@@ -34,7 +34,8 @@ def test_import_contracts_hold() -> None:
 
 
 HEAVY = ("asyncio", "textual", "rich", "cryptography", "noise", "qrcode", "sqlite3", "gateway",
-         "client", "reach", "vshp", "sealing", "netstack", "splice", "tui", "ssl")  # fmt: skip
+         "client", "reach", "vshp", "sealing", "netstack", "splice", "rules", "tui",
+         "ssl")  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_thin_commands_import_nothing_heavy(command: str, tmp_path: Path) -> Non
 
 def test_the_console_reaches_the_services_by_the_control_api_only() -> None:
     loaded = modules_after("import tui.app")
-    below = {"gateway", "client", "reach", "vshp", "sealing", "netstack", "splice"}
+    below = {"gateway", "client", "reach", "vshp", "sealing", "netstack", "splice", "rules"}
     assert loaded.isdisjoint(below | {"services.store", "services.cli"})
 
 

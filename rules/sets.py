@@ -1,0 +1,40 @@
+"""Sets of destinations that are shipped, to be named in an entry: `deny set mail`."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+from rules.value import Destination, Protocol, Target
+
+_PRIVATE = (
+    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",  # RFC 1918
+    "100.64.0.0/10",  # shared by a provider's customers (RFC 6598)
+    "169.254.0.0/16", "fe80::/10",  # link-local (RFC 3927, RFC 4291)
+    "fc00::/7",  # unique local (RFC 4193)
+)  # fmt: skip
+_RESOLVERS = (
+    "cloudflare-dns.com", "one.one.one.one", "dns.google", "dns.quad9.net", "doh.opendns.com",
+    "dns.adguard-dns.com", "doh.cleanbrowsing.org", "dns.nextdns.io", "doh.mullvad.net",
+)  # fmt: skip
+
+SETS: dict[str, tuple[Target, ...]] = {
+    "private": tuple(Target(ip_network(text)) for text in _PRIVATE),
+    "mail": (Target(protocol=Protocol.TCP, ports=((25, 25), (465, 465), (587, 587))),),
+    "web": (Target(ports=((80, 80), (443, 443))),),
+    "encrypted-dns": (
+        Target(ports=((853, 853),)),
+        *(Target(name=name) for name in _RESOLVERS),
+    ),
+}
+ABOUT = {
+    "private": "addresses of private and local networks",
+    "mail": "sending mail: TCP ports 25, 465 and 587",
+    "web": "web sites: TCP and UDP ports 80 and 443",
+    "encrypted-dns": "resolvers besides the gateway's: port 853, and the names of the public ones",
+}
+"""What each is, for people."""
+
+
+def targets(entry: Destination) -> tuple[Target, ...]:
+    """All that an entry fits. Raises KeyError where its set is none."""
+    return SETS[entry.shipped] if entry.shipped else (entry.target,)
