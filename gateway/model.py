@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from rules.value import NO_RULES, Rules
+
 
 class Via(StrEnum):
     """How a pairing request came to us."""
@@ -205,6 +207,12 @@ class GatewayStore(Protocol):
     def forget_offer(self, public_key: bytes) -> None:
         """It is used, or good for nothing any more. Nothing happens if it is not there."""
 
+    def rules(self) -> dict[bytes, Rules]:
+        """What the owner allows devices that may not do everything, by public key."""
+
+    def save_rules(self, public_key: bytes, rules: Rules) -> None:
+        """Insert or replace; `NO_RULES` takes away what is there."""
+
 
 @dataclass(slots=True)
 class MemoryStore:
@@ -217,6 +225,7 @@ class MemoryStore:
     _secrets: dict[str, bytes] = field(default_factory=dict)
     _sightings: dict[bytes, Sighting] = field(default_factory=dict)
     _offers: dict[bytes, Offer] = field(default_factory=dict)
+    _rules: dict[bytes, Rules] = field(default_factory=dict)
 
     def identity(self) -> bytes | None:
         return self._identity
@@ -254,6 +263,14 @@ class MemoryStore:
 
     def forget_offer(self, public_key: bytes) -> None:
         self._offers.pop(public_key, None)
+
+    def rules(self) -> dict[bytes, Rules]:
+        return dict(self._rules)
+
+    def save_rules(self, public_key: bytes, rules: Rules) -> None:
+        self._rules[public_key] = rules
+        if rules == NO_RULES:
+            del self._rules[public_key]
 
     def add_usage(self, public_key: bytes, day: str, from_tunnel: int, to_tunnel: int) -> None:
         up, down = self._usage.get((public_key, day), (0, 0))

@@ -4,14 +4,21 @@ A thin registry in front of the store. A change takes effect here first and is t
 given to the store, which keeps what it cannot write (`gateway.model.GatewayStore`):
 who may come in never waits for a disk. Usage is collected in memory and given to the
 store at intervals by the gateway.
+
+What the owner allows a device is kept by its public key, as long as there is one: rules may
+be given before the device is approved, so that it has them from its first packet; they go over
+to a new key, and a revocation leaves them, since a device that is let in again was limited for a
+reason. Only an end that has passed is over then: who approves a device means it to come in.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from gateway.model import GatewayStore, Kind, PeerDevice
+from rules.value import NO_RULES, Rules
 
 
 class NoSuchPeer(LookupError):
@@ -24,6 +31,9 @@ class PeerRegistry:
     def __init__(self, store: GatewayStore) -> None:
         self._store = store
         self._peers = {peer.public_key: peer for peer in store.peers()}
+        self._rules = store.rules()
+        self.on_rules: list[Callable[[bytes, Rules], None]] = []
+        """Called with a device's public key and its rules after each change of them."""
 
     def all(self) -> list[PeerDevice]:
         return sorted(self._peers.values(), key=lambda peer: -peer.last_seen)
@@ -69,6 +79,9 @@ class PeerRegistry:
     ) -> PeerDevice:
         """Trust a device from now on (again, if it was revoked)."""
         now = time.time()
+        rules = self.rules(public_key)
+        if rules.until is not None and rules.until <= now:
+            self.set_rules(public_key, replace(rules, until=None))
         known = self._peers.get(public_key)
         if known is None:
             peer = PeerDevice(public_key, label, platform, now, now, kind=kind)
@@ -93,8 +106,26 @@ class PeerRegistry:
         device = self._peers[old]
         peer = self._save(replace(device, public_key=new))
         self._store.move_lease_number(old, new)
+        if new not in self._rules:  # else they were given with the approval of the new key
+            self.set_rules(new, self.rules(old))
+        self.set_rules(old, NO_RULES)
         self.revoke(device)
         return peer
+
+    def rules(self, public_key: bytes) -> Rules:
+        """What the owner allows the device: everything, where nothing was said."""
+        return self._rules.get(public_key, NO_RULES)
+
+    def set_rules(self, public_key: bytes, rules: Rules) -> None:
+        """Have other rules from now on, which were judged (`rules.encoding.changed`)."""
+        if rules == self.rules(public_key):
+            return
+        self._rules[public_key] = rules
+        if rules == NO_RULES:
+            del self._rules[public_key]
+        self._store.save_rules(public_key, rules)
+        for told in self.on_rules:
+            told(public_key, rules)
 
     def add_usage(self, public_key: bytes, from_tunnel: int, to_tunnel: int) -> None:
         """Add bytes to a device's usage, in the store and here."""

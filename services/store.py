@@ -26,6 +26,9 @@ from pathlib import Path
 
 from client.model import MAX_KNOWN_GATEWAYS, EndpointKind, KnownGateway, TransportEndpoint
 from gateway.model import Kind, Offer, PeerDevice, Sighting, peer_id
+from rules.encoding import from_json, to_json
+from rules.spelling import RuleRefused
+from rules.value import NO_RULES, Rules
 from services.database import Database, StoreError, refused, schema_of
 from services.ledger import Key, Ledger
 from services.room import refusal
@@ -89,6 +92,9 @@ CREATE TABLE offer (
     invites INTEGER NOT NULL,
     approved INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+""",
+        """
+CREATE TABLE rules (public_key BLOB PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 """,
     ],
     "client": [
@@ -210,6 +216,7 @@ class GatewayDatabase(Store):
         self._numbers: dict[bytes, int] = {}
         self._sightings: dict[bytes, Sighting] = {}
         self._offers: dict[bytes, Offer] = {}
+        self._rules: dict[bytes, Rules] = {}
         self._usage: dict[tuple[bytes, str], list[int]] = {}
         """Bytes of a device and day that are not in the file yet: from and to its tunnel."""
         self._slates = [Slate(slate) for slate in dict.fromkeys(slates)]
@@ -309,6 +316,22 @@ class GatewayDatabase(Store):
         key = self._key("offer", offer.public_key)
         what = f"the config of {offer.label}"
         self.ledger.put(key, what, self.path, write, lesser=True)
+
+    def rules(self) -> dict[bytes, Rules]:
+        return dict(self._rules)
+
+    def save_rules(self, public_key: bytes, rules: Rules) -> None:
+        self._rules[public_key] = rules
+        if rules == NO_RULES:
+            del self._rules[public_key]
+
+        def write() -> None:
+            with self._file.transaction() as db:
+                self._write_rules(db, public_key)
+
+        peer = self._peers.get(public_key)
+        of = peer_id(public_key) if peer is None else f"{peer.label} ({peer.id})"
+        self.ledger.put(self._key("rules", public_key), f"the rules of {of}", self.path, write)
 
     def add_usage(self, public_key: bytes, day: str, from_tunnel: int, to_tunnel: int) -> None:
         fresh = self._usage.setdefault((public_key, day), [0, 0])
@@ -446,6 +469,17 @@ class GatewayDatabase(Store):
             self._offers[bytes(key)] = Offer(
                 bytes(key), label, host, port, expires, old, bool(invites), bool(approved)
             )
+        for key, value in self._file.rows("SELECT public_key, value FROM rules"):
+            self._rules[bytes(key)] = self._readable(bytes(key), value)
+
+    def _readable(self, key: bytes, value: str) -> Rules:
+        """Rules as they are kept; where nobody can say what they are, the device has to wait."""
+        try:
+            return from_json(json.loads(value))
+        except (RuleRefused, ValueError, RecursionError) as exc:
+            advice = f"it is paused. Give it rules anew: vpnshare rules {peer_id(key)} --clear"
+            _log.warning("the rules of %s are not readable (%s): %s", peer_id(key), exc, advice)
+            return Rules(paused=True)
 
     def _write_all(self, db: sqlite3.Connection) -> None:
         super()._write_all(db)
@@ -457,6 +491,8 @@ class GatewayDatabase(Store):
             self._write_sighting(db, key)
         for key in self._offers:
             self._write_offer(db, key)
+        for key in self._rules:
+            self._write_rules(db, key)
 
     def _write_peer(self, db: sqlite3.Connection, key: bytes) -> None:
         peer = self._peers[key]
@@ -486,6 +522,14 @@ class GatewayDatabase(Store):
             db.execute("DELETE FROM offer WHERE public_key = ?", (key,))
             return
         db.execute("INSERT OR REPLACE INTO offer VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(offer))
+
+    def _write_rules(self, db: sqlite3.Connection, key: bytes) -> None:
+        """The row as memory has it, which may be none."""
+        rules = self._rules.get(key)
+        if rules is None:
+            db.execute("DELETE FROM rules WHERE public_key = ?", (key,))
+            return
+        db.execute("INSERT OR REPLACE INTO rules VALUES (?, ?)", (key, json.dumps(to_json(rules))))
 
     def _write_number(self, db: sqlite3.Connection, key: bytes) -> None:
         db.execute("INSERT OR REPLACE INTO lease_number VALUES (?, ?)", (self._numbers[key], key))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from gateway.model import MemoryStore, PeerDevice
 from gateway.peers import NoSuchPeer, PeerRegistry
+from rules.value import NO_RULES, Rules
 
 
 def test_a_device_is_named_by_id_beginning_or_label() -> None:
@@ -36,3 +39,49 @@ def test_a_label_that_looks_like_an_id_takes_nobodys_place() -> None:
     whole = registry.approve(b"w" * 32, tablet.id, "linux")
     assert registry.find(tablet.id).public_key == tablet.public_key, "a whole id goes first"
     assert registry.find(whole.id).public_key == whole.public_key
+
+
+def test_rules_are_told_when_they_change_and_kept() -> None:
+    store = MemoryStore()
+    registry = PeerRegistry(store)
+    told: list[tuple[bytes, Rules]] = []
+    registry.on_rules.append(lambda key, rules: told.append((key, rules)))
+    key, limited = b"t" * 32, Rules(limit_down=8_000)
+    assert registry.rules(key) == NO_RULES
+    registry.set_rules(key, limited)
+    registry.approve(key, "tablet", "android")
+    registry.set_rules(key, limited)
+    assert told == [(key, limited)], "what is as before is no news"
+    assert PeerRegistry(store).rules(key) == limited
+    registry.set_rules(key, NO_RULES)
+    assert told[1:] == [(key, NO_RULES)] and PeerRegistry(store).rules(key) == NO_RULES
+    assert store.rules() == {}
+
+
+def test_a_new_key_has_the_rules_of_the_old_one_or_those_given_with_it() -> None:
+    registry = PeerRegistry(MemoryStore())
+    old, new, other = b"o" * 32, b"n" * 32, b"p" * 32
+    registry.approve(old, "tablet", "wireguard")
+    registry.set_rules(old, Rules(paused=True))
+    told: list[tuple[bytes, Rules]] = []
+    registry.on_rules.append(lambda key, rules: told.append((key, rules)))
+    registry.succeed(old, new)
+    assert told == [(new, Rules(paused=True)), (old, NO_RULES)]
+    registry.set_rules(other, Rules(max_flows=5))
+    registry.succeed(new, other)
+    assert registry.rules(other) == Rules(max_flows=5) and registry.rules(new) == NO_RULES
+
+
+def test_a_device_that_is_let_in_again_is_limited_as_before_but_its_time_begins() -> None:
+    registry = PeerRegistry(MemoryStore())
+    key = b"g" * 32
+    guest = registry.approve(key, "guest", "linux")
+    registry.set_rules(key, Rules(until=time.time() - 1, max_flows=9))
+    registry.revoke(guest)
+    assert registry.rules(key).max_flows == 9
+    registry.approve(key, "guest", "linux")
+    assert registry.rules(key) == Rules(max_flows=9)
+    later = Rules(until=time.time() + 3600)
+    registry.set_rules(key, later)
+    registry.approve(key, "guest", "linux")
+    assert registry.rules(key) == later

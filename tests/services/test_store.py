@@ -17,6 +17,8 @@ import pytest
 
 import client.model as cm
 import gateway.model as gm
+from rules.spelling import read_destination
+from rules.value import NO_RULES, Period, Quota, Rules, Span
 from services.store import ClientDatabase, GatewayDatabase, StoreError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +70,10 @@ def test_gateway_contract(gateway_store: gm.GatewayStore) -> None:
     store.forget_offer(b"\x07" * 32)
     store.forget_offer(b"unknown")
     assert store.offers() == [renewal]
+    for key, given in ((7, Rules(paused=True)), (8, Rules(max_flows=9)), (7, NO_RULES)):
+        store.save_rules(bytes([key]) * 32, given)
+    store.save_rules(b"unknown", NO_RULES)
+    assert store.rules() == {b"\x08" * 32: Rules(max_flows=9)}
     assert store.usage(b"\x01" * 32, "2026-01-31") == (0, 0)
     for _ in range(2):
         store.add_usage(b"\x01" * 32, "2026-01-31", 5, 1 << 40)
@@ -144,14 +150,41 @@ def test_wireguard_devices_outlive_a_restart(tmp_path: Path) -> None:
     again.close()
 
 
-@pytest.mark.parametrize("version", [1, 2])
+def test_rules_outlive_a_restart_and_those_that_nobody_can_read_pause(tmp_path: Path) -> None:
+    path = tmp_path / "g.db"
+    store = GatewayDatabase(path)
+    rules = Rules(
+        Quota(10**9, period=Period.MONTH, day=15),
+        limit_down=20_000_000,
+        until=1_800_000_000.25,
+        hours=(Span((0, 1), 420, 1260),),
+        destinations=(read_destination("deny name ads.example"), read_destination("deny udp")),
+        max_flows=40,
+    )
+    one, other, third = (bytes([number]) * 32 for number in (1, 2, 3))
+    store.save_rules(one, rules)
+    store.save_rules(other, Rules(paused=True))
+    store.save_rules(other, NO_RULES)
+    store.save_rules(third, Rules(max_flows=1))
+    store.close()
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE rules SET value = '{\"speed\": 1}' WHERE public_key = ?", (third,))
+    db.close()
+    again = GatewayDatabase(path)
+    assert again.rules() == {one: rules, third: Rules(paused=True)}
+    again.close()
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_file_of_an_earlier_version_is_brought_up(tmp_path: Path, version: int) -> None:
     path = tmp_path / "g.db"
     store = GatewayDatabase(path)
     store.save_peer(a_peer(1))
     store.close()
     with sqlite3.connect(path) as db:
-        db.execute("DROP TABLE offer")
+        db.execute("DROP TABLE rules")
+        if version < 3:
+            db.execute("DROP TABLE offer")
         if version == 1:
             db.execute("ALTER TABLE peer DROP COLUMN kind")
             db.execute("DROP TABLE sighting")
@@ -161,8 +194,10 @@ def test_a_file_of_an_earlier_version_is_brought_up(tmp_path: Path, version: int
     assert again.peers() == [a_peer(1)] and again.sightings() == {}
     again.save_sighting(b"\x01" * 32, gm.Sighting("a:1"))
     again.save_offer(gm.Offer(b"\x01" * 32, "phone", "10.0.0.1", 51820, 5.0))
+    again.save_rules(b"\x01" * 32, Rules(max_flows=5))
     again.close()
-    assert len(GatewayDatabase(path).offers()) == 1
+    newest = GatewayDatabase(path)
+    assert len(newest.offers()) == 1 and newest.rules() == {b"\x01" * 32: Rules(max_flows=5)}
 
 
 def foreign(path: Path) -> None:
