@@ -42,8 +42,10 @@ REFUSED = 5
 CLASS_IN = 1
 
 TYPE_A = 1
+TYPE_CNAME = 5
 TYPE_SOA = 6
 TYPE_AAAA = 28
+TYPE_DNAME = 39
 TYPE_OPT = 41
 TYPE_SVCB = 64
 TYPE_HTTPS = 65
@@ -60,6 +62,8 @@ HOP_BY_HOP = frozenset((OPTION_COOKIE, OPTION_KEEPALIVE, OPTION_PADDING))
 
 OPTION_ERROR = 15
 """Extended DNS Errors (RFC 8914)."""
+BLOCKED = 15
+"""Its code for a name that whoever runs the resolver refuses (RFC 8914 4.16)."""
 FILTERED = 17
 """Its code for an answer that policy withholds (RFC 8914 4.18)."""
 
@@ -69,6 +73,8 @@ EDNS_VERSION = 0x00FF0000
 ADDRESS_SIZES = {TYPE_A: 4, TYPE_AAAA: 16}
 """Bytes of the address that a record of a type is."""
 _ADDRESSES = frozenset((TYPE_A, TYPE_AAAA, TYPE_SVCB, TYPE_HTTPS))
+_ALIASES = {TYPE_CNAME: 0, TYPE_DNAME: 0, TYPE_SVCB: 2, TYPE_HTTPS: 2}
+"""Types whose data names where the answer is to be looked for, and where in it the name is."""
 
 _HEADER = Struct("!6H")
 _TYPE_CLASS = Struct("!HH")
@@ -208,6 +214,49 @@ def check_name(wire: bytes, offset: int) -> int:
         if total >= MAX_NAME:
             raise MalformedMessage("name too long")
         position += 1 + length
+
+
+def read_name(wire: bytes, offset: int) -> bytes:
+    """The name at `offset` without compression. Raises MalformedMessage."""
+    check_name(wire, offset)
+    parts: list[bytes] = []
+    while (length := wire[offset]) != 0:
+        if length >= 0xC0:
+            offset = _U16.unpack_from(wire, offset)[0] & 0x3FFF
+            continue
+        parts.append(wire[offset : offset + 1 + length])
+        offset += 1 + length
+    parts.append(b"\0")
+    return b"".join(parts)
+
+
+def named(wire: bytes, answer: Answer) -> tuple[set[bytes], set[bytes]]:
+    """Names in an answer that was parsed: those that it leads to, and those beside it.
+
+    It leads to the owners of its records, and to what aliases and service bindings (RFC 9460)
+    name. Beside it are the owners of addresses in the additional section. Names are without
+    compression. Raises MalformedMessage where one cannot be read.
+    """
+    leads: set[bytes] = set()
+    beside: set[bytes] = set()
+    _id, _flags, _questions, answers, authorities, additionals = _HEADER.unpack_from(wire)
+    offset = answer.question_end
+    for number in range(answers + authorities + additionals):
+        start = offset
+        offset = skip_name(wire, offset)
+        type_, _class, _ttl, length = _RECORD.unpack_from(wire, offset)
+        data, offset = offset + 10, offset + 10 + length
+        if number < answers:
+            leads.add(read_name(wire, start))
+            at = _ALIASES.get(type_)
+            if at is not None:
+                target = read_name(wire, data + at)
+                # In a service binding the root stands for the owner.
+                if not at or target != b"\0":
+                    leads.add(target)
+        elif number >= answers + authorities and type_ in _ADDRESSES:
+            beside.add(read_name(wire, start))
+    return leads, beside
 
 
 def parse_query(wire: bytes) -> Query:

@@ -92,6 +92,11 @@ class Cache:
         self._held.clear()
         self._count = 0
 
+    def forget(self, client: str) -> None:
+        """Drop all answers of one client."""
+        for question in list(self._clients.get(client, ())):
+            self._drop((client, question))
+
     def store(self, key: Key, wire: bytes, answer: Answer, now: float) -> bool:
         """Keep an answer if it may be kept; whether it was."""
         negative = answer.rcode == NXDOMAIN or _U16.unpack_from(wire, 6)[0] == 0

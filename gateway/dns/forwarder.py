@@ -14,7 +14,9 @@ Clients share nothing but the resolvers and what all may have under way: caches
 and flights are each client's own, and when all places are taken, who holds most
 gives one back to who has less.
 
-An answer that gives a public name a private address is withheld (`rebinding`).
+An answer that gives a public name a private address is withheld (`rebinding`). What a client's
+rules refuse by name is REFUSED whatever is asked about it, and so is what would lead there by
+an alias; the cache holds nothing that was judged by other rules.
 
 When a flight fails, who joined it is asked for once more: what was left of
 another's time is not his.
@@ -38,6 +40,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.dns import android
+from gateway.dns.aliases import Leads, judge_names
 from gateway.dns.cache import MAX_BYTES, MAX_ENTRIES, Cache, Key
 from gateway.dns.limits import BURST, MAX_TOTAL, RATE, Limits
 from gateway.dns.names import Names
@@ -48,6 +51,7 @@ from gateway.shares import Shares
 from gateway.vpn.guard import EgressGuard
 from netstack.dns import (
     ADDRESS_SIZES,
+    BLOCKED,
     EDNS_DO,
     FILTERED,
     FLAG_AD,
@@ -75,6 +79,7 @@ from netstack.dns import (
     truncated_reply,
     without_additional,
 )
+from rules.destinations import NameRules
 
 MIN_UDP = 512
 """What every asker takes over UDP (RFC 1035 4.2.1)."""
@@ -89,6 +94,8 @@ STALE_TIMER = 1.8
 """Seconds after which a stale answer is given if there is one (RFC 8767 5)."""
 WITHHELD = "a private address for a public name; dns.rebinding_exempt on the gateway allows it"
 """What the asker is told of an answer that is withheld (RFC 8914's text for people)."""
+REFUSED_BY_RULES = "the gateway's owner has refused this name to this device"
+"""Likewise of a name that rules refuse."""
 
 Reply = Callable[[bytes], None]
 Place = tuple[Key, bool]
@@ -200,6 +207,8 @@ class DnsForwarder:
         self._failures: dict[Place, float] = {}
         self._recent: deque[RecentQuestion] = deque(maxlen=max(1, self.config.kept))
         self._names = Names()
+        self._rules: dict[str, NameRules] = {}
+        """Of the clients whose rules refuse names."""
         self._backend = backend if backend is not None else self._choose_backend()
 
     def _choose_backend(self) -> Backend:
@@ -227,6 +236,11 @@ class DnsForwarder:
             self._refuse(wire, REFUSED, "type", reply)
             return
         name = wire[HEADER_SIZE : query.name_end]
+        rules = self._rules.get(client)
+        if rules is not None and rules.refuse(name):
+            self._count("dns__query__refused_rules")
+            self._refuse_by_rules(client, wire, query, reply, now)
+            return
         key = cache_key(client, wire, query)
         if query.plain:
             answer = self._cache.fetch(key, query, name, now)
@@ -237,6 +251,14 @@ class DnsForwarder:
                 reply(self._fit(answer, query, over_tcp))
                 return
         self._miss(_Waiter(client, query, name, over_tcp, reply, wire), key, now)
+
+    def set_rules(self, client: str, rules: NameRules | None) -> None:
+        """Which names a client may ask for from now on, questions under way included."""
+        before = self._rules.pop(client, None)
+        if rules is not None:
+            self._rules[client] = rules
+        if rules is not before:
+            self._cache.forget(client)  # What an alias leads to was judged by the rules before.
 
     def vpn_changed(self) -> None:
         """If the VPN is another one, or gone: forget answers, ask anew what is under way."""
@@ -392,6 +414,16 @@ class DnsForwarder:
                 self._fail(flight, now)
             return
         name = flight.wire[HEADER_SIZE : flight.query.name_end]
+        rules = self._rules.get(flight.place[0][0])
+        if rules is not None:
+            leads = judge_names(rules, name, wire, answer)
+            if leads is Leads.REFUSED:
+                self._refuse_answer(flight, now)
+                return
+            if leads is Leads.BESIDE:
+                self._count("dns__reply__additional_cut")
+                wire = without_additional(wire, answer.edns)
+                answer = parse_answer(wire)
         if self.config.rebinding_protection and not self._exempt.cover(name):
             verdict = judge(wire, answer)
             if verdict is Verdict.PRIVATE:
@@ -428,6 +460,22 @@ class DnsForwarder:
             reply = error_reply(waiter.wire, NOERROR, FILTERED, WITHHELD)
             if reply is not None:
                 waiter.reply(reply)
+
+    def _refuse_answer(self, flight: _Flight, now: float) -> None:
+        """Tell those who wait that their rules refuse what the name leads to."""
+        for waiter in flight.waiters:
+            self._limits.give_back(waiter.client)
+            self._count("dns__reply__refused_rules")
+            self._refuse_by_rules(waiter.client, waiter.wire, waiter.query, waiter.reply, now)
+
+    def _refuse_by_rules(
+        self, client: str, wire: bytes, query: Query, reply: Reply, now: float
+    ) -> None:
+        if self.config.kept:
+            self._note(client, wire, query, "refused", now)
+        answer = error_reply(wire, REFUSED, BLOCKED, REFUSED_BY_RULES)
+        if answer is not None:
+            reply(answer)
 
     def _fail(self, flight: _Flight, now: float) -> None:
         if len(self._failures) >= MAX_FAILURES:

@@ -31,7 +31,7 @@ def take_icmp(peer: TunnelPeer, ip: IpPacket, buf: Buffer, fragment: bool, now: 
         packet = icmp.echo_packet(ip.dst, ip.src, True, echo.ident, echo.sequence, data)
         sent = peer.send_error(packet, now)
         return "icmp__gateway_echo__" + ("answered" if sent else "dropped")
-    reason = barred(peer, ip, buf, "icmp", now)
+    reason = barred(peer, ip, buf, "icmp", 0, now)
     if reason:
         return reason
     quote = errors.quote_packet(buf, ip.start, ip.end)

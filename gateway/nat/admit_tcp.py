@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.nat import errors
 from gateway.nat.dns import DnsStream
-from gateway.nat.shares import claim
+from gateway.nat.shares import RULES_LIMIT, claim
 from gateway.nat.tcp import TcpFlow
 from gateway.nat.udp import DNS_PORT
 from gateway.nat.verdicts import barred
@@ -60,13 +60,16 @@ def _no_connection(
         if seg.destination_port != DNS_PORT:
             return _reset(peer, ip, seg, "tcp__gateway_port", now)
     else:
-        reason = barred(peer, ip, buf, "tcp", now)
+        reason = barred(peer, ip, buf, "tcp", seg.destination_port, now)
         if reason:
             return reason
-    # A bound of ours is no answer of the host's: the SYN is dropped, and comes again.
+    # A bound of ours is no answer of the host's: the SYN is dropped, and comes again. One that
+    # the owner has set is said.
     if len(peer.tcp) >= 2 * peer.limits.flows_per_peer:
         return "tcp__connection_limit__dropped"
     bound = claim(peer, now) if to_gateway else ""
+    if bound == RULES_LIMIT:
+        return _reset(peer, ip, seg, f"tcp__{bound}", now)
     if bound:
         return f"tcp__{bound}__dropped"
     if not (to_gateway or peer.connects.has_place()):

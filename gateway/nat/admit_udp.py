@@ -36,7 +36,7 @@ def take_udp(
         return "udp__bad_checksum__dropped"
     if ip.dst == peer.gateway(ip.version):
         return _udp_to_gateway(peer, ip, buf, datagram, now)
-    reason = barred(peer, ip, buf, "udp", now)
+    reason = barred(peer, ip, buf, "udp", datagram.dst_port, now)
     if reason:
         return reason
     mapping = peer.mappings.get((ip.version, datagram.src_port))

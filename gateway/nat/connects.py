@@ -4,7 +4,8 @@ A connect to a host that is there takes a round trip, one to a host that is not
 takes minutes. So that a scan of dead addresses does not stand in everybody's
 way, as many as `half_open_per_peer` are under way at a time, and when others
 wait, one that has had PATIENCE without an answer gives way. Nobody is told
-anything: the client's system sends its SYN again and gets another turn. Those
+anything but what the owner's rules say: the client's system sends its SYN again
+and gets another turn. Those
 that wait begin in the order they came; beyond `connects_waiting_per_peer` a SYN
 is dropped, and comes again as well.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.nat.shares import PATIENCE, claim
+from gateway.nat.shares import PATIENCE, RULES_LIMIT, claim
 from splice.timers import NEVER
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Connects:
         bound = claim(peer, now)
         if bound:
             peer.counts["tcp__connect__no_room"] += 1
+            if bound == RULES_LIMIT:
+                return flow.prohibited(f"tcp__{bound}", now)
             flow.vanish()
             return f"tcp__{bound}__dropped"
         self.under_way[flow.key] = flow

@@ -55,6 +55,7 @@ from splice.timers import NEVER
 if TYPE_CHECKING:
     from gateway.nat.router import Nat
     from netstack.out import PacketOut
+    from rules.destinations import AddressRules
 
 Buffer = bytearray | memoryview
 
@@ -65,6 +66,7 @@ class TunnelPeer(LinkPeer):
     __slots__ = (
         "_errors",
         "connects",
+        "destinations",
         "echo",
         "from_tunnel_bytes",
         "gateway_ipv4",
@@ -72,6 +74,7 @@ class TunnelPeer(LinkPeer):
         "ipv4",
         "ipv6",
         "mappings",
+        "max_flows",
         "nat",
         "questions",
         "reassembler",
@@ -105,6 +108,11 @@ class TunnelPeer(LinkPeer):
         self.gateway_ipv6 = gateway_ipv6
         self.from_tunnel_bytes = 0
         """IP packets' bytes from the client; payload bytes toward it in `to_tunnel_bytes`."""
+        self.destinations: AddressRules | None = None
+        """What the device's rules say of what it may reach; None: no more than the policy. Set,
+        like the next one, by `Nat.set_rules`."""
+        self.max_flows: int | None = None
+        """Sockets that the owner allows it at a time; None: as many as there are."""
         self.connects = Connects(self)
         self.udp_remotes: dict[bytes, Remote] = {}
         self.mappings: dict[tuple[int, int], UdpMapping] = {}

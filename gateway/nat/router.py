@@ -22,9 +22,11 @@ from gateway.nat.ports import DnsPort, Outward
 from gateway.nat.shares import LITTLE
 from gateway.nat.tcp import TcpFlow
 from gateway.nat.udp import UdpMapping
+from gateway.nat.verdicts import forbidden
 from netstack.emission import BUFFER
 from netstack.out import PacketOut
 from netstack.tcp_segment import TcpSegment
+from rules.destinations import AddressRules
 from splice.flow import Flow, FlowInfo
 from splice.timers import Timers
 
@@ -159,11 +161,47 @@ class Nat:
             own = (peer.gateway_ipv4, peer.gateway_ipv6)
             for flow in peer.all_flows():
                 if isinstance(flow, UdpMapping):
-                    flow.forget_verdicts(lambda host: not verdict(host))
+                    flow.forget_verdicts(lambda host, _port: not verdict(host))
                 elif isinstance(flow, TcpFlow) and flow.host not in own and verdict(flow.host):
                     self.counters.counts["flows__closed__policy"] += 1
                     flow.shut(now)
             peer.wake()
+
+    def set_rules(
+        self, peer: TunnelPeer, destinations: AddressRules | None, max_flows: int | None, now: float
+    ) -> None:
+        """What a client's owner allows it from now on; what runs and is forbidden ends.
+
+        TCP is reset both ways. Of a UDP port only the destinations that are refused end, and the
+        next datagram to them is answered by ICMP; pings are judged one by one. Above `max_flows`
+        the longest idle give way.
+        """
+        self.timers.now = now
+        peer.destinations = destinations
+        peer.max_flows = max_flows
+        counts = self.counters.counts
+        if destinations is not None:
+            own = (peer.gateway_ipv4, peer.gateway_ipv6)
+            rules = destinations
+            for flow in peer.all_flows():
+                if isinstance(flow, UdpMapping):
+                    counts["udp__remotes__refused_rules"] += flow.forget_verdicts(
+                        lambda host, port: not forbidden(rules, host, "udp", port)
+                    )
+                elif (
+                    isinstance(flow, TcpFlow)
+                    and flow.host not in own
+                    and forbidden(rules, flow.host, "tcp", flow.port)
+                ):
+                    counts["flows__closed__rules"] += 1
+                    flow.shut(now)
+        while max_flows is not None and peer.sockets > max_flows:
+            spare = peer.spares.take(now)
+            if spare is None:
+                break
+            counts["flows__closed__rules"] += 1
+            spare.give_way(now)
+        peer.wake()
 
     # Timers.
 

@@ -1,7 +1,11 @@
 """Who may have how many sockets, and who gives one back when there are none left.
 
-A flow is a descriptor, and there are only so many. Three rules, asked in
+A flow is a descriptor, and there are only so many. Four rules, asked in
 `claim` before each opening:
+
+    the owner's      bound on a client's flows, `TunnelPeer.max_flows`: who has as
+                     many gives one of its own as below, and is told where it has
+                     none to give
 
     a fair share     is `Nat.share`: what there is, divided by the clients. Who
                      has as much gives a flow of its own for a new one, if that
@@ -47,10 +51,17 @@ GOOD_FOR = 10.0
 """Seconds after which what a look has found is out of date."""
 
 
+RULES_LIMIT = "rules_flow_limit"
+"""The bound that the owner has set for a client. Unlike the others it is no want of ours that
+passes, so who meets it is told."""
+
+
 def claim(peer: TunnelPeer, now: float) -> str:
     """See to it that `peer` may open one more socket: empty, or the bound that forbids it."""
     nat = peer.nat
     limits = peer.limits
+    if peer.max_flows is not None and peer.sockets >= peer.max_flows:
+        return _give_own(peer, RULES_LIMIT, now)
     if peer.sockets >= nat.share():
         return _give_own(peer, "peer_flow_limit", now)
     if nat.sockets < limits.flows - (0 if peer.sockets < LITTLE else limits.reserve):

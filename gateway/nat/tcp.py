@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.nat import errors
+from netstack import icmp
 from splice.flow import FlowInfo
 from splice.outcomes import Outcome, outcome_of
 from splice.ports import READABLE, WRITABLE, StreamSocket
@@ -105,19 +106,25 @@ class TcpFlow(Splice):
             # Ends in `closed`, which disposes.
             self.conn.refuse(now)
             return "tcp__connect__rst_sent"
+        sent = self._unreachable(outcome.code(self.version), now)
+        return "tcp__connect__icmp_sent" if sent else "tcp__connect_error_limit__dropped"
+
+    def prohibited(self, name: str, now: float) -> str:
+        """Close it, whose connect has not begun, because the owner's rules forbid it.
+
+        Returns what became of the SYN, a counter's name that begins with `name`.
+        """
+        code = icmp.ADMIN_PROHIBITED if self.version == 4 else icmp.ADMIN_PROHIBITED6
+        return name + ("__icmp_sent" if self._unreachable(code, now) else "__dropped")
+
+    def _unreachable(self, code: int, now: float) -> bool:
+        """Answer the SYN by Destination Unreachable, and close."""
+        peer = self.peer
         quote = self.quote
         self.conn.drop()
         self.dispose(abort=False)
-        sent = peer.send_error(
-            errors.unreachable(
-                peer.gateway(self.version),
-                self.source[0],
-                outcome.code(self.version),
-                quote,
-            ),
-            now,
-        )
-        return "tcp__connect__icmp_sent" if sent else "tcp__connect_error_limit__dropped"
+        gateway = peer.gateway(self.version)
+        return peer.send_error(errors.unreachable(gateway, self.source[0], code, quote), now)
 
     def give_way(self, now: float) -> None:
         """Close it for want of its socket. Who was not answered yet will send the SYN again."""

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.nat import errors
 from gateway.nat.datagrams import DatagramFlow
 from gateway.nat.ports import Address, DatagramSocket
+from gateway.nat.verdicts import forbidden
 from netstack.emission import BUFFER, emit_udp
 from netstack.ip import DEFAULT_TTL
 from netstack.udp import UdpPath
@@ -323,6 +324,10 @@ class UdpMapping(DatagramFlow):
         counts = self.peer.counts
         if remote is None:
             host, port = sock.host(address)
+            rules = self.peer.destinations
+            if rules is not None and forbidden(rules, host, "udp", port):
+                counts["udp__from_network__refused_rules"] += 1
+                return 0
             if nat.config.address_dependent_filtering and host not in self._hosts:
                 counts["udp__from_network__filtered"] += 1
                 return 0
@@ -372,11 +377,13 @@ class UdpMapping(DatagramFlow):
         else:
             del self._hosts[remote.host]
 
-    def forget_verdicts(self, allowed: Callable[[bytes], bool]) -> None:
-        """The egress policy has changed: drop the destinations that it refuses now."""
-        for remote in list(self.remotes.values()):
-            if not allowed(remote.host):
-                self.forget(remote)
+    def forget_verdicts(self, allowed: Callable[[bytes, int], bool]) -> int:
+        """What is allowed has changed: drop the destinations (host, port) that are not, and say
+        how many they were."""
+        refused = [r for r in self.remotes.values() if not allowed(r.host, r.port)]
+        for remote in refused:
+            self.forget(remote)
+        return len(refused)
 
     def info(self) -> FlowInfo:
         only = next(iter(self.remotes.values())) if len(self.remotes) == 1 else None

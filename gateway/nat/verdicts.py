@@ -1,21 +1,42 @@
-"""May something new be opened? Policy, the VPN's families, TTL: asked by all protocols."""
+"""May something new be opened? Policy, the device's rules, the VPN's families, TTL: asked by all
+protocols.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from gateway.nat import errors
+from gateway.spellings import spelled_ipv4
 from netstack import icmp
 from netstack.ip import IpPacket, is_unicast
+from rules.destinations import AddressRules
 
 if TYPE_CHECKING:
     from gateway.nat.peer import Buffer, TunnelPeer
 
 
-def barred(peer: TunnelPeer, ip: IpPacket, buf: Buffer, kind: str, now: float) -> str:
+RULES = "rules"
+"""The name of the reason that a device's rules are, where other reasons are the policy's."""
+
+
+def forbidden(rules: AddressRules, host: bytes, kind: str, port: int) -> bool:
+    """Whether `rules` refuse a destination, as it is written or as what it spells.
+
+    `kind` is `tcp`, `udp` or `icmp`, whose `port` is 0.
+    """
+    if rules.refuse(host, kind, port):
+        return True
+    return len(host) == 16 and any(rules.refuse(inner, kind, port) for inner in spelled_ipv4(host))
+
+
+def barred(peer: TunnelPeer, ip: IpPacket, buf: Buffer, kind: str, port: int, now: float) -> str:
     """Why nothing new may go to the packet's destination: a counter's name, or empty."""
     version = ip.version
     verdict = peer.nat.policy.verdict(ip.dst)
+    rules = peer.destinations
+    if not verdict and rules is not None and forbidden(rules, ip.dst, kind, port):
+        verdict = RULES
     if verdict:
         if not is_unicast(ip.dst) or verdict in ("multicast", "unspecified"):
             return f"{kind}__refused_{verdict}__dropped"
