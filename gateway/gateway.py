@@ -49,6 +49,7 @@ from gateway.vpn.snapshot import Attached
 from gateway.wireguard_access import WireguardAccess
 from gateway.wireguard_diagnosis import Trouble
 from gateway.wireguard_offers import WireguardOffer
+from rules.value import Rules
 from sealing.happenings import Event
 from splice.flow import Flow
 from vshp import events as ev
@@ -184,6 +185,7 @@ class Gateway:
                 self.config.grace,
                 self.config.lease,
             )
+            self.registry.on_rules.append(self._limits_changed)
             self._wireguard = WireguardAccess(
                 self._store,
                 self.registry,
@@ -532,6 +534,9 @@ class Gateway:
     def _tell_status(self, link: Link, now: float) -> None:
         link.tell_status(self._sharing.client_status(), now)
         self._pulse.mark(link)
+
+    def _limits_changed(self, public_key: bytes, rules: Rules) -> None:
+        self._tunnels.limit(public_key, rules, self._loop.time())
 
     def _attached_changed(self, attached: Attached) -> None:
         self.policy.set_networks(

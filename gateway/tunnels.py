@@ -37,6 +37,7 @@ from gateway.nat.counters import Counters
 from gateway.nat.router import Nat, TunnelPeer
 from gateway.peers import PeerRegistry
 from gateway.rates import RateMeter
+from rules.value import Rules
 from vshp.config import Capability, CloseReason, LeaseConfig, Resume
 from vshp.constants import DATAGRAM_OVERHEAD, MIN_MTU
 from vshp.endpoints import Endpoint
@@ -356,11 +357,19 @@ class Tunnels:
             None,
             now,
         )
+        rules = self._registry.rules(peer.public_key)
+        nat_peer.set_speed_limits(rules.limit_up, rules.limit_down, now)
         tunnel = Tunnel(peer, lease, config, nat_peer, RateMeter(now), RateMeter(now))
         self._by_key[peer.public_key] = tunnel
         self._by_peer[id(nat_peer)] = tunnel
         self._counters.counts["session__opened"] += 1
         return tunnel
+
+    def limit(self, public_key: bytes, rules: Rules, now: float) -> None:
+        """The device's speed limits are these now, on what it has running as well."""
+        tunnel = self._by_key.get(public_key)
+        if tunnel is not None:
+            tunnel.nat_peer.set_speed_limits(rules.limit_up, rules.limit_down, now)
 
     # --- the end -----------------------------------------------------------------------------
 

@@ -5,6 +5,10 @@ All flows of one link share its room. What the link can take now is `room` of
 no further than `pace` allows, so that what is queued stays short. Receive
 windows come out of one budget; so do the bytes that are not acknowledged.
 
+With a speed limit (`throttle.py`) sockets of streams are read, and windows
+opened, only as fast as it allows; the timer says when to go on. Datagrams then have
+an order of their own (`datagrams`) and are read at once, to be dropped beyond it.
+
 What a batch of packets from the tunnel leaves to do (joined pieces, ACKs) is
 done at its end. Packets are told apart and judged by the subclass.
 """
@@ -21,10 +25,11 @@ from netstack.tcp.config import TcpConfig, mss_for
 from splice.flow import Flow
 from splice.limits import LinkLimits
 from splice.pace import QueuePace
-from splice.scheduler import FairQueue
+from splice.scheduler import QUANTUM, FairQueue
 from splice.splice import Splice
+from splice.throttle import Throttle
 from splice.timers import NEVER, Timers
-from splice.windows import WindowBudget, first_window
+from splice.windows import PacedWindows, WindowBudget, first_window, limited
 
 ACK_DELAY = 0.002
 """Seconds that an ACK with no other news waits for an answer to travel with: a host nearby has
@@ -47,12 +52,14 @@ class LinkPeer:
     __slots__ = (
         "_dirty",
         "_pace",
+        "_pulls_at",
         "_tcp_config",
         "_tcp_configs",
         "backlog_bytes",
         "batch",
         "buffers",
         "counts",
+        "datagrams",
         "draining",
         "held",
         "held_until",
@@ -61,6 +68,7 @@ class LinkPeer:
         "limits",
         "mtu",
         "out",
+        "paced_windows",
         "queue",
         "read_size",
         "reliable",
@@ -68,6 +76,7 @@ class LinkPeer:
         "resending",
         "sockets",
         "tcp",
+        "throttle_down",
         "timer",
         "timers",
         "to_tunnel_bytes",
@@ -103,6 +112,12 @@ class LinkPeer:
         """Connections by their key."""
         self.draining: set[Splice] = set()
         self.queue = FairQueue()
+        self.datagrams = self.queue
+        """The same queue while there is no speed limit toward the peer; then one of their own."""
+        self.throttle_down: Throttle | None = None
+        """The speed limit toward the peer."""
+        self.paced_windows: PacedWindows | None = None
+        """Those of its uploads, with the speed limit from it."""
         self.buffers = SendBufferPool(FREE_BUFFERS)
         self.windows = WindowBudget(limits)
         self.batch: list[Flow] = []
@@ -122,6 +137,8 @@ class LinkPeer:
         """The largest piece that a connection reads from its socket now."""
         self._dirty = False
         self._pace = QueuePace()
+        self._pulls_at = NEVER
+        """When the speed limit lets streams be read again that wait for it."""
         self._tcp_config = tcp
         self._tcp_configs: dict[tuple[int, int], TcpConfig] = {}
 
@@ -149,6 +166,9 @@ class LinkPeer:
             self.batch = []
             for flow in batch:
                 flow.end_batch(now)
+        if self.paced_windows is not None:
+            self.paced_windows.release(now)
+            self.set_timer()
         out = self.out
         if out is not None and (out.waiting or self.queue.waiting or self.resending):
             self.wake()
@@ -168,22 +188,18 @@ class LinkPeer:
         self.timers.now = now
         room = out.room()
         allowance = self._pace.allowance(room, now)
-        more = self._fill(out, room - allowance, allowance, now)
+        if self.throttle_down is None:
+            more = self._fill(out, room - allowance, allowance, now)
+        else:
+            more = self._fill_limited(out, self.throttle_down, room - allowance, allowance, now)
         self._pace.filled(out.room())
         return more
 
     def _fill(self, out: PacketOut, least_room: int, allowance: int, now: float) -> bool:
         """Emit until no more than `least_room` is left; True if more is ready."""
         room = out.room
-        if self.resending:
-            for flow in list(self.resending):
-                if room() <= 0:
-                    return True
-                if flow.conn.output_pending:
-                    flow.conn.output(now)
-                if not flow.conn.output_pending:
-                    self.resending.pop(flow, None)
-                flow.settle(now)
+        if self.resending and not self._resend(out, now):
+            return True
         queue = self.queue
         bound = self.limits.unacknowledged_per_peer
         self.read_size = self._pace.read_size(allowance)
@@ -199,6 +215,111 @@ class LinkPeer:
             assert isinstance(member, Flow)
             queue.charge(member, member.pull_some(out, now))
         return queue.waiting > 0
+
+    def _resend(self, out: PacketOut, now: float) -> bool:
+        """Go on with retransmissions; False if there is no room for all of them."""
+        for flow in list(self.resending):
+            if out.room() <= 0:
+                return False
+            if flow.conn.output_pending:
+                flow.conn.output(now)
+            if not flow.conn.output_pending:
+                self.resending.pop(flow, None)
+            flow.settle(now)
+        return True
+
+    def _fill_limited(
+        self, out: PacketOut, throttle: Throttle, least_room: int, allowance: int, now: float
+    ) -> bool:
+        """`_fill` with a speed limit. Streams that wait for it are no reason to come back soon."""
+        room = out.room
+        if self.resending and not self._resend(out, now):
+            return True
+        datagrams, queue = self.datagrams, self.queue
+        for _ in range(MAX_READS):
+            if room() <= least_room:
+                return datagrams.waiting > 0 or queue.waiting > 0
+            member = datagrams.next()
+            if member is None:
+                break
+            assert isinstance(member, Flow)
+            datagrams.charge(member, member.pull_some(out, now))
+        bound = self.limits.unacknowledged_per_peer
+        self.read_size = min(self._pace.read_size(allowance), throttle.read_size(self.mtu))
+        for _ in range(MAX_READS):
+            if room() <= least_room:
+                return datagrams.waiting > 0 or queue.waiting > 0
+            if throttle.streams(now):
+                member = queue.next()
+            else:
+                member = queue.newcomer() if throttle.newcomers else None
+            if member is None:
+                break
+            if self.in_flight >= bound:
+                self.counts["tcp__unacknowledged__bound_reached"] += 1
+                return datagrams.waiting > 0
+            assert isinstance(member, Splice)
+            n = member.pull_some(out, now)
+            if n:
+                queue.charge(member, n)
+                throttle.charge(member.conn.packet_bytes(n))
+        if queue.waiting:
+            self._pulls_at = now + throttle.delay()
+            self.set_timer()
+        return datagrams.waiting > 0
+
+    # Speed limits.
+
+    def set_speed_limits(self, up: int | None, down: int | None, now: float) -> None:
+        """Bound what comes from the peer and what goes to it, in bits a second; None is not at all.
+
+        It holds for running flows as well, and may be called at any time.
+        """
+        self.timers.now = now
+        before = self.paced_windows
+        if up != (None if before is None else before.throttle.bits):
+            self._limit_up(up, now)
+        throttle = self.throttle_down
+        if down != (None if throttle is None else throttle.bits):
+            self._limit_down(down, now)
+        if self.out is not None:
+            self.wake()
+
+    def _limit_up(self, bits: int | None, now: float) -> None:
+        before = self.paced_windows
+        flows = [*self.tcp.values(), *self.draining]
+        self._tcp_configs.clear()
+        if bits is None:
+            self.paced_windows = None
+            self.windows.set_limits(self.limits, flows)
+        else:
+            throttle = Throttle(bits, now)
+            self.paced_windows = PacedWindows(throttle)
+            limits = limited(self.limits, throttle.rate, mss_for(self.mtu, 4))
+            self.windows.set_limits(limits, flows)
+        if before is not None:
+            before.end(flows, now)
+        if self.paced_windows is not None:
+            for flow in flows:
+                self.paced_windows.begin(flow)
+
+    def _limit_down(self, bits: int | None, now: float) -> None:
+        queue, before = self.queue, self.datagrams
+        self._pulls_at = NEVER
+        if bits is None:
+            self.throttle_down = None
+            queue.quantum = QUANTUM
+            self.datagrams = queue
+        else:
+            self.throttle_down = Throttle(bits, now)
+            queue.quantum = self.throttle_down.turn
+            if before is queue:
+                self.datagrams = FairQueue()
+        if self.datagrams is not before:
+            self._sort_datagrams(before)
+
+    def _sort_datagrams(self, before: FairQueue) -> None:
+        """Flows of datagrams move from the queue `before` to the one that is theirs now."""
 
     def set_out(self, out: PacketOut | None, now: float, reliable: bool = True) -> None:
         """The link broke (None) or is back: TCP then resends what is unacknowledged."""
@@ -236,6 +357,12 @@ class LinkPeer:
         if not self._dirty:
             self.wake()
 
+    def activate_datagrams(self, flow: Flow) -> None:
+        """Likewise for a flow of datagrams."""
+        self.datagrams.add(flow)
+        if not self._dirty:
+            self.wake()
+
     def emit(self, packet: bytearray) -> None:
         """Emit a whole packet of our own making, in fragments if it exceeds the MTU."""
         out = self.out
@@ -252,8 +379,9 @@ class LinkPeer:
     def tcp_config(self, version: int) -> TcpConfig:
         """The settings of a new connection. Few different ones exist, and they are shared."""
         mss = mss_for(self.mtu, version)
-        window = first_window(self.limits, len(self.tcp) + 1)
-        key = (mss, window if window == self.limits.receive_window_min else window & ~0xFFF)
+        limits = self.windows.limits
+        window = first_window(limits, len(self.tcp) + 1)
+        key = (mss, window if window == limits.receive_window_min else window & ~0xFFF)
         config = self._tcp_configs.get(key)
         if config is None:
             config = self._tcp_configs[key] = replace(
@@ -284,6 +412,12 @@ class LinkPeer:
         self.windows.admit(flow, now)
         self.set_timer()
 
+    def passed_on(self, flow: Splice, n: int, now: float) -> None:
+        """With a speed limit from the peer: the flow's socket has taken `n` bytes."""
+        assert self.paced_windows is not None
+        self.paced_windows.passed(flow, n, now)
+        self.set_timer()
+
     def leave(self, flow: Splice) -> None:
         """A connection is over: out of the tables that find it."""
         if self.tcp.get(flow.key) is flow:
@@ -311,10 +445,18 @@ class LinkPeer:
     def due(self) -> float:
         if self.removed:
             return NEVER
-        return min(self.windows.due(), self.held_until if self.held else NEVER)
+        due = min(self.windows.due(), self.held_until if self.held else NEVER, self._pulls_at)
+        paced = self.paced_windows
+        return due if paced is None else min(due, paced.due())
 
     def handle_timer(self, now: float) -> None:
         self.windows.handle_timer(now)
+        if self.paced_windows is not None and now >= self.paced_windows.due():
+            self.paced_windows.release(now)
+            self.wake()
+        if now >= self._pulls_at:
+            self._pulls_at = NEVER
+            self.wake()
         if self.held and now >= self.held_until:
             held, self.held = self.held, {}
             for flow in held:

@@ -34,12 +34,13 @@ class Member:
 class FairQueue:
     """An order over members that have something to be read."""
 
-    __slots__ = ("_new", "_old", "_quantum", "waiting")
+    __slots__ = ("_new", "_old", "quantum", "waiting")
 
     def __init__(self, quantum: int = QUANTUM) -> None:
         self._new: deque[Member] = deque()
         self._old: deque[Member] = deque()
-        self._quantum = quantum
+        self.quantum = quantum
+        """Bytes of a round. It may be set at any time."""
         self.waiting = 0
         """Members that have something to be read."""
 
@@ -51,7 +52,7 @@ class FairQueue:
         self.waiting += 1
         if member.place == _OUT:
             member.place = _NEW
-            member.deficit = self._quantum
+            member.deficit = self.quantum
             self._new.append(member)
 
     def idle(self, member: Member) -> None:
@@ -67,17 +68,10 @@ class FairQueue:
             # too, as nobody waited for them.
             self._forget()
             return None
+        newcomer = self.newcomer()
+        if newcomer is not None:
+            return newcomer
         while True:
-            if self._new:
-                member = self._new[0]
-                if member.backlogged and member.deficit > 0:
-                    return member
-                self._new.popleft()
-                member.place = _OLD
-                self._old.append(member)
-                if member.deficit <= 0:
-                    member.deficit += self._quantum
-                continue
             member = self._old[0]
             if not member.backlogged:
                 self._old.popleft()
@@ -85,8 +79,21 @@ class FairQueue:
                 continue
             if member.deficit > 0:
                 return member
-            member.deficit += self._quantum
+            member.deficit += self.quantum
             self._old.rotate(-1)
+
+    def newcomer(self) -> Member | None:
+        """Whose turn it is of those who were idle before; None: only old ones wait."""
+        while self._new:
+            member = self._new[0]
+            if member.backlogged and member.deficit > 0:
+                return member
+            self._new.popleft()
+            member.place = _OLD
+            self._old.append(member)
+            if member.deficit <= 0:
+                member.deficit += self.quantum
+        return None
 
     def charge(self, member: Member, used: int) -> None:
         """`member` was read for `used` bytes."""

@@ -105,7 +105,9 @@ class Splice(Flow):
         "in_flight",
         "kept",
         "key",
+        "lent",
         "mark",
+        "owed",
         "pseudo",
         "readable",
         "sock",
@@ -161,6 +163,9 @@ class Splice(Flow):
         self.heard = 0
         """Bytes passed on to the socket in this period of the receive-window budget."""
         self.uploading = False
+        self.owed = 0
+        self.lent = 0
+        """With a speed limit; see `PacedWindows`. `owed` is negative while bytes are free."""
         self.idle_timeout = NEVER
         """Seconds without data after which we hang up by ourselves."""
 
@@ -331,7 +336,10 @@ class Splice(Flow):
         self.heard += n
         if not self.uploading and self.heard >= PROBATION:
             self.peer.uploads(self, now)
-        self.conn.consumed(n, now)
+        if self.peer.paced_windows is None:
+            self.conn.consumed(n, now)
+        else:
+            self.peer.passed_on(self, n, now)
 
     def _shutdown_write(self, now: float) -> None:
         try:
@@ -503,6 +511,8 @@ class Splice(Flow):
             peer.leave(self)
         self.stage = CLOSED
         self.timer = NEVER
+        if peer.paced_windows is not None:
+            peer.paced_windows.forget(self)
         peer.in_flight -= self.in_flight
         self.in_flight = 0
         peer.backlog_bytes -= len(self.backlog)

@@ -4,6 +4,9 @@ The kernel reports the ICMP error of an earlier datagram on the next call on
 the socket, whatever that is. A send that is told so has sent nothing. So a
 failed send takes the errors off the queue, carries them to the client, and
 tries once more; what fails then is this datagram's own failure.
+
+With a speed limit a datagram that exceeds it is dropped, and counted, either
+way (`splice/throttle.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from gateway.nat.ports import ORIGIN_LOCAL, NetworkError
 from splice.flow import Flow
 from splice.outcomes import outcome_of
 from splice.ports import FAILED, READABLE
+from splice.throttle import Meter
 from splice.timers import NEVER
 
 if TYPE_CHECKING:
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 class DatagramFlow(Flow):
     """A flow over an unconnected socket with an error queue."""
 
-    __slots__ = ("batched", "client", "fragmentation", "port", "sock")
+    __slots__ = ("batched", "client", "fragmentation", "port", "sock", "used_down", "used_up")
 
     protocol: str
     """The first part of its counters' names."""
@@ -43,6 +47,9 @@ class DatagramFlow(Flow):
         self.batched = False
         self.fragmentation: bool | None = None
         """Whether the socket fragments, as last set."""
+        self.used_up: Meter | None = None
+        """What it has used of the device's speed limit lately, where there is one."""
+        self.used_down: Meter | None = None
 
     def quote(self, host: bytes, port: int, payload: bytes, length: int) -> bytes:
         """The client's datagram of `length` bytes to `host`, as far as `payload` has it."""
@@ -55,6 +62,23 @@ class DatagramFlow(Flow):
     def close(self) -> None:
         """Leave the tables."""
         raise NotImplementedError
+
+    def admitted_up(self, count: int, size: int, now: float) -> int:
+        """How many of `count` datagrams from the client, packets of `size` bytes, its speed limit
+        lets pass. For who has seen that there is one."""
+        paced = self.peer.paced_windows
+        assert paced is not None
+        if self.used_up is None:
+            self.used_up = Meter()
+        return paced.throttle.admit(self.used_up, count, size, now)
+
+    def admitted_down(self, count: int, size: int, now: float) -> int:
+        """Likewise toward the client."""
+        throttle = self.peer.throttle_down
+        assert throttle is not None
+        if self.used_down is None:
+            self.used_down = Meter()
+        return throttle.admit(self.used_down, count, size, now)
 
     def allow_fragmentation(self, allowed: bool) -> None:
         """Set whether the socket may fragment what exceeds the path MTU."""
@@ -140,7 +164,7 @@ class DatagramFlow(Flow):
             self.drain_errors(now)
             self.peer.wake()
         if mask & (READABLE | FAILED) and self.sock is not None:
-            self.peer.activate(self)
+            self.peer.activate_datagrams(self)
 
     def handle_timer(self, now: float) -> None:
         if self.sock is not None and now >= self.due():
@@ -154,7 +178,7 @@ class DatagramFlow(Flow):
         self.end_batch(now)
         self.sock = None
         self.timer = NEVER
-        self.peer.queue.remove(self)
+        self.peer.datagrams.remove(self)
         self.close()
         sock.close()
         self.peer.released()

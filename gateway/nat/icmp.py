@@ -45,6 +45,10 @@ class EchoSession(DatagramFlow):
         self._hosts: dict[bytes, object] = {}
 
     @property
+    def _header(self) -> int:
+        return IPV4_HEADER if self.version == 4 else IPV6_HEADER
+
+    @property
     def answered(self) -> bool:
         return self.to_tunnel_bytes > 0
 
@@ -62,6 +66,10 @@ class EchoSession(DatagramFlow):
         self.from_tunnel_bytes += len(message) - ICMP_HEADER
         if self.timer == NEVER:
             self.peer.timers.arm(self, now + TIMEOUT)
+        if self.peer.paced_windows is not None:
+            size = len(message) + self._header
+            if not self.admitted_up(1, size, now):
+                return "icmp__speed_limit__dropped"
         address = self._hosts.get(host)
         if address is None:
             if len(self._hosts) >= MAX_HOSTS:
@@ -79,13 +87,13 @@ class EchoSession(DatagramFlow):
     def pull_some(self, out: PacketOut, now: float) -> int:
         sock = self.sock
         if sock is None:
-            self.peer.queue.idle(self)
+            self.peer.datagrams.idle(self)
             return 0
         nat = self.peer.nat
         try:
             n, host, ttl = sock.recv_into(nat.datagram_view)
         except BlockingIOError:
-            self.peer.queue.idle(self)
+            self.peer.datagrams.idle(self)
             return 0
         except OSError:
             self.drain_errors(now)
@@ -93,6 +101,9 @@ class EchoSession(DatagramFlow):
         if n < ICMP_HEADER:
             self.peer.counts["icmp__from_network__truncated"] += 1
             return 1
+        if self.peer.throttle_down is not None and not self.admitted_down(1, n + self._header, now):
+            self.peer.counts["icmp__from_network__speed_limit"] += 1
+            return n
         self.to_tunnel_bytes += n - ICMP_HEADER
         self.peer.to_tunnel_bytes += n - ICMP_HEADER
         self.peer.counts["icmp__echo_reply__to_tunnel"] += 1
@@ -101,7 +112,7 @@ class EchoSession(DatagramFlow):
 
     def _emit(self, out: PacketOut, buf: bytearray, n: int, host: bytes, ttl: int) -> None:
         """Emit the ICMP message `buf[BUFFER:BUFFER + n]` with the client's identifier."""
-        header = IPV4_HEADER if self.version == 4 else IPV6_HEADER
+        header = self._header
         proto = PROTO_ICMP if self.version == 4 else PROTO_ICMP6
         at = BUFFER - header
         pack_ip(buf, at, n, proto, host, self.client, ttl)

@@ -49,6 +49,7 @@ from netstack.tcp_segment import ACK, SYN, parse_tcp
 from sealing.buckets import TokenBucket
 from splice.flow import Flow
 from splice.peer import LinkPeer
+from splice.scheduler import FairQueue
 from splice.splice import Splice
 from splice.timers import NEVER
 
@@ -285,6 +286,13 @@ class TunnelPeer(LinkPeer):
     def leave(self, flow: Splice) -> None:
         super().leave(flow)
         self.connects.leave(flow)
+
+    def _sort_datagrams(self, before: FairQueue) -> None:
+        for flow in [*self.mappings.values(), *self.echo.values()]:
+            waits = flow.backlogged
+            before.remove(flow)
+            if waits:
+                self.datagrams.add(flow)
 
     # Timers.
 

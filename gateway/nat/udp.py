@@ -194,6 +194,14 @@ class UdpMapping(DatagramFlow):
         self.from_tunnel_bytes += end - start
         whole = memoryview(buf)[start:end]
         self.allow_fragmentation(False)
+        if self.peer.paced_windows is not None:
+            count = -(-len(whole) // size)
+            admitted = self.admitted_up(count, size + remote.path.header, now)
+            self.peer.counts["udp__segments__speed_limit"] += count - admitted
+            if not admitted:
+                self.peer.counts["udp__speed_limit__dropped"] += 1
+                return
+            whole = whole[: admitted * size]
         # Counted as one packet from the tunnel, so as one forwarded.
         step = size * min(MAX_SEGMENTS, max(1, MAX_GATHERED // size))
         outcome = "udp__segments__forwarded"
@@ -226,10 +234,18 @@ class UdpMapping(DatagramFlow):
         if self.sock is None:
             counts["udp__mapping_closed__dropped"] += count
             return
+        size = self._pending_size
+        if self.peer.paced_windows is not None:
+            admitted = self.admitted_up(count, size + remote.path.header, now)
+            if admitted < count:
+                counts["udp__speed_limit__dropped"] += count - admitted
+                if not admitted:
+                    return
+                count = admitted
+                del pending[count * size :]
         if count == 1:
             counts[self._send_one(remote, pending, DEFAULT_TTL, now)] += 1
             return
-        size = self._pending_size
         try:
             self.sock.send_segments(pending, size, remote.address)
         except OSError:
@@ -259,8 +275,12 @@ class UdpMapping(DatagramFlow):
         return failed
 
     def _send_alone(self, remote: Remote, data: Any, ttl: int, fragment: bool, now: float) -> None:
-        self.allow_fragmentation(fragment)
-        self.peer.counts[self._send_one(remote, data, ttl, now)] += 1
+        limited = self.peer.paced_windows is not None
+        if limited and not self.admitted_up(1, len(data) + remote.path.header, now):
+            self.peer.counts["udp__speed_limit__dropped"] += 1
+        else:
+            self.allow_fragmentation(fragment)
+            self.peer.counts[self._send_one(remote, data, ttl, now)] += 1
         due = self.due()
         if due < self.timer:
             self.peer.timers.arm(self, due)
@@ -309,13 +329,13 @@ class UdpMapping(DatagramFlow):
     def pull_some(self, out: PacketOut, now: float) -> int:
         sock = self.sock
         if sock is None:
-            self.peer.queue.idle(self)
+            self.peer.datagrams.idle(self)
             return 0
         nat = self.peer.nat
         try:
             n, size, address = sock.recv_into(nat.datagram_view)
         except BlockingIOError:
-            self.peer.queue.idle(self)
+            self.peer.datagrams.idle(self)
             return 0
         except OSError:
             self.drain_errors(now)
@@ -335,6 +355,11 @@ class UdpMapping(DatagramFlow):
         else:
             path = remote.path
             self._both_ways = True
+        read = n
+        if self.peer.throttle_down is not None:
+            n = self._limited(n, size, path.header, now)
+            if n < 0:
+                return read or 1
         self.to_tunnel_bytes += n
         self.peer.to_tunnel_bytes += n
         emit_udp(self.peer, out, path, nat.datagram_buffer, BUFFER, n, size)
@@ -342,7 +367,19 @@ class UdpMapping(DatagramFlow):
             counts["udp__to_tunnel__datagrams"] += -(-n // size)
         else:
             counts["udp__to_tunnel__datagrams"] += 1
-        return n or 1
+        return read or 1
+
+    def _limited(self, n: int, size: int, header: int, now: float) -> int:
+        """How many of the `n` bytes read, in datagrams of `size`, the speed limit lets pass; -1:
+        not even one datagram."""
+        if not 0 < size < n:
+            count, size = 1, n
+        else:
+            count = -(-n // size)
+        admitted = self.admitted_down(count, size + header, now)
+        if admitted < count:
+            self.peer.counts["udp__from_network__speed_limit"] += count - admitted
+        return min(n, admitted * size) if admitted else -1
 
     # Life.
 

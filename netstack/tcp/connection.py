@@ -151,6 +151,20 @@ class TcpConnection:
         return self.rcv.unread
 
     @property
+    def receive_limit(self) -> int:
+        """What `set_receive_limit` has set, or the configuration's window at first."""
+        return self.rcv.limit
+
+    @property
+    def receive_window(self) -> int:
+        """Bytes that the peer may still send, by what was advertised."""
+        return self.rcv.adv - self.rcv.nxt
+
+    def packet_bytes(self, n: int) -> int:
+        """Bytes of the IP packets that `n` payload bytes travel in, in full segments."""
+        return n + -(-n // (self.snd.mss or self.config.mss)) * self.writer.header
+
+    @property
     def srtt(self) -> float | None:
         """Smoothed round-trip time in s; None where it is not measured."""
         rtt = self.snd.rtt

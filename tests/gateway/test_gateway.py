@@ -17,6 +17,7 @@ from gateway.model import MemoryStore, Via, peer_id
 from gateway.offers import MAX_OFFERS
 from gateway.pairing import NoSuchRequest
 from gateway.peers import NoSuchPeer
+from rules.value import NO_RULES, Rules
 from services.doctor.doctor import VERSION_REFUSED
 from tests.fakes.waiting import settle
 from tests.gateway.devices import CONFIG, Device, key, offer, paired, port_of, public
@@ -452,6 +453,38 @@ async def test_revocation_ends_the_session_at_once_and_keeps_the_device_out(
     assert (await again.until(PeerClosed)).reason is CloseReason.REVOKED
     with pytest.raises(NoSuchPeer):
         gateway.revoke("nobody")
+
+
+async def test_speed_limits_are_those_of_the_rules_whenever_they_change(gateway: Gateway) -> None:
+    device, _ = await paired(gateway)
+    (tunnel,) = gateway.tunnels()
+
+    def limits() -> tuple[int | None, int | None]:
+        up, down = tunnel.nat_peer.paced_windows, tunnel.nat_peer.throttle_down
+        return (
+            None if up is None else up.throttle.bits,
+            None if down is None else down.bits,
+        )
+
+    assert limits() == (None, None)
+    one, other = Rules(limit_up=1_000_000, limit_down=20_000_000), Rules(limit_down=8_000)
+    gateway.registry.set_rules(tunnel.peer.public_key, one)
+    assert limits() == (1_000_000, 20_000_000)
+    gateway.registry.set_rules(public(key()), other)
+    assert limits() == (1_000_000, 20_000_000), "those of another device"
+    gateway.registry.set_rules(tunnel.peer.public_key, other)
+    assert limits() == (None, 8_000)
+    device.leave()
+    before = tunnel
+    again = Device(gateway, device.identity)
+    await again.until(LeaseGranted)
+    await again.alive()
+    (tunnel,) = gateway.tunnels()
+    assert tunnel is not before
+    assert limits() == (None, 8_000), "of a new tunnel, too"
+    gateway.registry.set_rules(tunnel.peer.public_key, NO_RULES)
+    assert limits() == (None, None)
+    again.leave()
 
 
 async def test_goodbye_gives_the_lease_up_at_once(gateway: Gateway) -> None:
