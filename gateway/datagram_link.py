@@ -36,6 +36,7 @@ class DatagramLink(SessionLink):
 
     __slots__ = ("_control", "_door", "_heard", "_joiner", "_where")
 
+    searches_path = True
     session: DatagramGatewaySession
 
     def __init__(

@@ -17,8 +17,7 @@ datagrams (`datagram_link`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from gateway.nat.router import TunnelPeer
 from netstack.out import PacketOut
@@ -50,6 +49,13 @@ class Link:
 
     __slots__ = ("closed", "host", "marked", "opened", "peer", "port", "public_key", "transport")
 
+    reliable: ClassVar[bool] = False
+    """Whether the path underneath loses nothing that was sent."""
+    offload: ClassVar[bool] = False
+    """Whether a packet may have an offload header before it, and be larger than the MTU."""
+    searches_path: ClassVar[bool] = False
+    """Whether how large a packet may be is found out by trying: until then it is the least."""
+
     def __init__(self, host: str, port: int, transport: str, now: float) -> None:
         self.host = host
         self.port = port
@@ -72,11 +78,6 @@ class Link:
     def live(self) -> bool:
         """Whether the client is there, as far as its protocol lets us know."""
         return not self.closed
-
-    @property
-    def reliable(self) -> bool:
-        """Whether the path underneath loses nothing that was sent."""
-        return self.transport == "tcp"
 
     @property
     def local(self) -> str:
@@ -113,6 +114,9 @@ class Link:
     def ask_round_trip(self, now: float) -> None:
         """Have the round trip measured, where the protocol can."""
 
+    def change(self, config: LeaseConfig, now: float) -> None:
+        """Tell the client that its lease is another, where the protocol can."""
+
     def close(self, reason: CloseReason, now: float, detail: str = "") -> None:
         """Tell the client why, where the protocol can, and let go."""
         raise NotImplementedError
@@ -143,22 +147,12 @@ class SessionLink(Link):
         self._now = now
         self.session = session
         self.carrier = Carrier.UNKNOWN
-        """What the client says; see `via`."""
+        """What the client says it comes by."""
         self.confirmed = False
         """The client has spoken under the session's keys: its handshake was no replay."""
         session.on_packet = drop_packet
         # In the middle of a batch: so that the packets behind the confirmation find the tunnel.
         session.on_confirmed = lambda: self._events(self._now)
-
-    @property
-    def via(self) -> str:
-        """How the client is reached, for people: the transport, or `usb`.
-
-        A cable's stream comes out inside this device, so the word of a client that came from
-        anywhere else is not taken.
-        """
-        inside = self.transport == "tcp" and ip_address(self.host).is_loopback
-        return "usb" if inside and self.carrier is Carrier.USB else self.transport
 
     @property
     def out(self) -> PacketOut:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import select
 import socket
+from ipaddress import ip_address
 
 from eventloop.link_sockets import READ, READ_WRITE, TROUBLE, tune_stream
 from eventloop.poller import Poller
 from gateway.link import PUMP_TURNS, LinkOwner, SessionLink
 from sealing.errors import ProtocolError
+from vshp.config import Carrier
 from vshp.session import GatewaySession
 
 READ_BUDGET = 256 * 1024
@@ -20,6 +22,8 @@ class StreamLink(SessionLink):
 
     __slots__ = ("_poller", "_sock", "_writing")
 
+    reliable = True
+    offload = True
     session: GatewaySession
 
     def __init__(
@@ -37,6 +41,16 @@ class StreamLink(SessionLink):
         self._writing = False
         tune_stream(sock)
         poller.watch(sock.fileno(), self, READ)
+
+    @property
+    def via(self) -> str:
+        """How the client is reached, for people: the transport, or `usb`.
+
+        A cable's stream comes out inside this device, so the word of a client that came from
+        anywhere else is not taken.
+        """
+        inside = ip_address(self.host).is_loopback
+        return "usb" if inside and self.carrier is Carrier.USB else self.transport
 
     @property
     def local(self) -> str:

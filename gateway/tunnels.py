@@ -194,7 +194,7 @@ class Tunnels:
             self._counters.counts["session__addresses__not_resumed"] += 1
             base, generation = None, 0
         session_id = secrets.token_bytes(16) if base is None else base.session_id
-        offload = bool(hello.capabilities & Capability.OFFLOAD) and link.transport != "udp"
+        offload = link.offload and bool(hello.capabilities & Capability.OFFLOAD)
         config = LeaseConfig(
             session_id=session_id,
             ipv4=ipv4,
@@ -203,7 +203,7 @@ class Tunnels:
             gateway_ipv6=pool.gateway_ipv6,
             prefix_ipv4=pool.ipv4.prefixlen,
             prefix_ipv6=pool.ipv6.prefixlen,
-            mtu=min(self.mtu, hello.mtu) if link.transport != "udp" else MIN_MTU,
+            mtu=MIN_MTU if link.searches_path else min(self.mtu, hello.mtu),
             offload=offload,
             offload_udp=offload and bool(hello.capabilities & Capability.OFFLOAD_UDP),
             expires_in=int(self.seconds),
@@ -292,7 +292,7 @@ class Tunnels:
         before = takewhile(lambda other: other is not granted, self._granted.values())
         return [other.link for other in before if other.peer.public_key == key]
 
-    def path_found(self, link: SessionLink, payload: int, now: float) -> None:
+    def path_found(self, link: Link, payload: int, now: float) -> None:
         """The path of a datagram link was probed: widen (or narrow) the lease's MTU."""
         tunnel = self.of_link(link)
         if tunnel is None or tunnel.config is None:
@@ -309,7 +309,7 @@ class Tunnels:
         self.endpoints = endpoints
         for tunnel in self._by_key.values():
             link, config = tunnel.link, tunnel.config
-            if isinstance(link, SessionLink) and config and config.endpoints != endpoints:
+            if link is not None and config is not None and config.endpoints != endpoints:
                 tunnel.config = replace(config, endpoints=endpoints)
                 link.change(tunnel.config, now)
 
@@ -317,7 +317,7 @@ class Tunnels:
         """Lengthen the leases of connected devices that are half over."""
         for tunnel in self._by_key.values():
             link, config = tunnel.link, tunnel.config
-            if tunnel.renews_at > now or config is None or not isinstance(link, SessionLink):
+            if tunnel.renews_at > now or config is None or link is None:
                 continue
             tunnel.renews_at = now + self.seconds / 2
             tunnel.lease = replace(tunnel.lease, expires=now + self.seconds)
