@@ -176,21 +176,19 @@ class Poller(selectors.BaseSelector):
         Returns early, with nothing, when a handler has given the loop something to do.
         """
         poll = self._epoll.poll
-        now = monotonic()
-        until = NEVER if timeout is None else now + timeout
+        until = NEVER if timeout is None else monotonic() + timeout
         self.loop_asks = False
         while True:
             at = until
             for owner in self._owners:
                 if owner.alarm_at < at:
                     at = owner.alarm_at
-            if at == NEVER:
-                wait = -1.0
-            elif at <= now:
-                wait = 0.0
-            else:
-                # Rounded up to epoll's milliseconds, as asyncio's own: never early.
-                wait = math.ceil((at - now) * 1e3) * 1e-3
+            wait = -1.0
+            if at != NEVER:
+                # By the time now, not when the batch began: what became due while it was handled
+                # is not waited for. Rounded up to epoll's milliseconds, as asyncio's own: never
+                # early.
+                wait = max(0.0, math.ceil((at - monotonic()) * 1e3) * 1e-3)
             events = poll(wait, MAX_EVENTS)
             self._now = now = monotonic()
             others = self._handle(events) if events else False

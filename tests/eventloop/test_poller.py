@@ -192,6 +192,45 @@ def test_an_alarm_is_called_in_time_once_and_may_be_set_again(poller: Poller) ->
     assert len(owner.alarms) == 3
 
 
+class Epoll:
+    """The poller's own epoll, and how long it was told to wait."""
+
+    def __init__(self, real: select.epoll) -> None:
+        self.real = real
+        self.closed = False
+        self.waits: list[float] = []
+
+    def poll(self, timeout: float, events: int) -> list[tuple[int, int]]:
+        self.waits.append(timeout)
+        return self.real.poll(timeout, events)
+
+    def close(self) -> None:
+        self.real.close()
+
+
+def test_an_alarm_that_a_batch_makes_due_is_not_waited_for(
+    poller: Poller, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wait is measured from the end of the batch, and is a millisecond at the least."""
+    near, far = pair
+
+    class AtOnce(Owner):
+        def after_batch(self, now: float) -> None:
+            super().after_batch(now)
+            if not self.alarms:
+                self.alarm_at = poller.clock()
+
+    owner = AtOnce()
+    poller.attach(owner)
+    poller.watch(near.fileno(), Watcher(), select.EPOLLIN | select.EPOLLET)
+    far.send(b"x")
+    epoll = Epoll(poller._epoll)
+    monkeypatch.setattr(poller, "_epoll", epoll)
+    poller.select(0.05)
+    assert len(owner.alarms) == 1
+    assert epoll.waits[1] == 0.0, epoll.waits
+
+
 def test_what_an_alarm_begins_to_watch_is_heard_from_the_first_event_on(
     poller: Poller, pair: Pair
 ) -> None:

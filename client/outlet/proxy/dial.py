@@ -110,6 +110,9 @@ class Dial:
             self._away_since = now
         if host is not None:
             self._queues[len(host) == 4].append(host)
+            # Its SYN goes out with what this turn sends. What fails here at once is told later.
+            if not self._begin_next(now):
+                self._next_at = now
         elif resolver is not None and self.stack.leased:
             for version in (6, 4):
                 half = resolver.ask(name, version, self._resolved, now)
@@ -177,9 +180,14 @@ class Dial:
         self._arm()
 
     def _attempt(self, now: float) -> None:
-        """Try the next address, if there is one that may be tried."""
-        if self._on_dialled is None:
+        """Try the next address, if there is one that may be tried; without any it is over."""
+        if self._on_dialled is None or self._begin_next(now):
             return
+        if not self._flows and not self._asked and self._v4_at < 0:
+            self._over(self._failure or Outcome.NO_SUCH_NAME, None, now)
+
+    def _begin_next(self, now: float) -> bool:
+        """Send the SYN to the next address that may be tried; False if there is none."""
         self._next_at = NEVER
         while (host := self._next()) is not None:
             self._tried += 1
@@ -193,9 +201,8 @@ class Dial:
             self._flows.append(flow)
             self._next_at = now + ATTEMPT_DELAY
             self._arm()
-            return
-        if not self._flows and not self._asked and self._v4_at < 0:
-            self._over(self._failure or Outcome.NO_SUCH_NAME, None, now)
+            return True
+        return False
 
     def _next(self) -> bytes | None:
         if self._tried >= MAX_ATTEMPTS:

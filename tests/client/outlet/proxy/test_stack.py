@@ -116,6 +116,20 @@ def test_resets_are_carried_over_each_way() -> None:
     assert far.closed == "abort"
 
 
+def test_an_address_is_asked_at_once_and_its_outcome_told_later() -> None:
+    tunnel = Tunnel()
+    tunnel.open()
+    dialled = tunnel.dial(HOST4)
+    assert len(tunnel.stack.tcp) == 1, "the SYN leaves with the turn that asks"
+    assert tunnel.run(1, lambda: dialled.outcome is Outcome.OPENED)
+    tunnel.cut()
+    tunnel.open(Addresses(CLIENT4, b"", GATEWAY4, b""))
+    dialled = tunnel.dial(host(6))
+    assert dialled.told == 0, "whoever asks has no dialling to be told of yet"
+    assert tunnel.run(1, lambda: dialled.outcome is Outcome.NET_UNREACHABLE)
+    assert dialled.told == 1
+
+
 def test_a_dial_that_is_cancelled_leaves_nothing() -> None:
     tunnel = Tunnel()
     tunnel.connected = lambda stream: None
