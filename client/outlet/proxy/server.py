@@ -35,7 +35,7 @@ from client.outlet.proxy.limits import (
 from client.outlet.proxy.outcome import Outcome
 from client.outlet.proxy.place import ProxyPlace, listen, remove
 from client.outlet.proxy.ports import Dialer, Dialing
-from client.outlet.proxy.visitor import Visitor
+from client.outlet.proxy.visitor import EVENTS, Visitor
 from eventloop.poller import NEVER, running_poller
 
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -76,6 +76,8 @@ class ProxyServer:
         self._speaking: OrderedDict[Visitor, float] = OrderedDict()
         """With their deadlines, which come in the order in which they were entered."""
         self._ending: OrderedDict[Visitor, float] = OrderedDict()
+        self._kept_back: list[Visitor] = []
+        """Who has something to say when the batch is over."""
         self._joined: set[Dialing] = set()
         """Connections that are the dialler's, and end with the proxy."""
 
@@ -169,13 +171,19 @@ class ProxyServer:
         self._visitors.add(visitor)
         self._speaking[visitor] = now + SPEAKING_TIME
         self._set_alarm()
-        self.poller.watch(sock.fileno(), visitor)
+        self.poller.watch(sock.fileno(), visitor, EVENTS)
+        # Its first words are mostly there already.
+        visitor.ready(select.EPOLLIN, now)
 
     # What visitors report.
 
     def spoken(self, visitor: Visitor) -> None:
         """Its request is complete, or it has ended."""
         self._speaking.pop(visitor, None)
+
+    def speak_later(self, visitor: Visitor) -> None:
+        """It has something to say behind what the dialler, an owner before us, sends."""
+        self._kept_back.append(visitor)
 
     def ending(self, visitor: Visitor, now: float) -> None:
         """Its last answer was given."""
@@ -267,3 +275,7 @@ class ProxyServer:
 
     def after_batch(self, now: float) -> None:
         del now
+        if self._kept_back:
+            speaking, self._kept_back = self._kept_back, []
+            for visitor in speaking:
+                visitor.speak()

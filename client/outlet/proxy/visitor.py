@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from client.outlet.proxy.ports import Dialing
     from client.outlet.proxy.server import ProxyServer
 
+EVENTS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+"""What is told of a connection's socket. Never that there is room: answers are short."""
 _GONE = select.EPOLLHUP | select.EPOLLERR
 _TLS, _SOCKS4, _SOCKS5 = 0x16, 4, 5
 
@@ -52,7 +54,7 @@ class Visitor:
 
     __slots__ = (
         "_association", "_caller", "_destination", "_dialing", "_entry", "_forgotten", "_http",
-        "_relay", "_server", "_socks", "sock", "stage",
+        "_relay", "_server", "_socks", "_unsaid", "sock", "stage",
     )  # fmt: skip
 
     def __init__(self, server: ProxyServer, sock: socket.socket, caller: Caller) -> None:
@@ -68,6 +70,8 @@ class Visitor:
         self._relay: asyncio.Task[Asked | None] | None = None
         self._association: UdpAssociation | None = None
         self._forgotten = 0
+        self._unsaid = b""
+        """What goes before the next answer."""
 
     def ready(self, mask: int, now: float) -> None:
         match self.stage:
@@ -113,9 +117,11 @@ class Visitor:
                 raise Misspoken("tls_unsupported" if first == _TLS else "garbage")
         if self._socks is not None:
             request = self._socks.receive(data)
-            self._say(self._socks.output)
+            self._unsaid += self._socks.output
             self._socks.output = b""
-            if request is not None:
+            if request is None:
+                self.speak()
+            else:
                 self._requested(request, self._socks.early, now)
         elif self._http is not None:
             asked = self._http.receive(data)
@@ -129,6 +135,9 @@ class Visitor:
         else:
             self._server.count("proxy__socks__connect__asked")
             self._dial(request.destination, early, now)
+            if self._unsaid:
+                # The program waits for the far host, so the SYN goes first.
+                self._server.speak_later(self)
 
     def _asked(self, asked: Asked, now: float) -> None:
         assert self._http is not None
@@ -175,12 +184,12 @@ class Visitor:
                 self._say(self._http.fail(outcome, self._destination))
             self.end(server.poller.clock())
             return
-        server.poller.unwatch(self.sock.fileno())
         if self._socks is not None:
             host, port = local or (bytes(4), 0)
             self._say(self._socks.answer(Reply.SUCCEEDED, host, port))
         elif self._http is not None:
             self._say(self._http.accept_stream())
+        server.poller.unwatch(self.sock.fileno())
         self.stage = Stage.OVER
         assert self._entry is not None
         server.handed_over(self, self._dialing, self._entry)
@@ -208,7 +217,7 @@ class Visitor:
         now = self._server.poller.clock()
         asked = None if task.cancelled() or task.exception() is not None else task.result()
         self._relay = None
-        self._server.poller.watch(self.sock.fileno(), self)
+        self._server.poller.watch(self.sock.fileno(), self, EVENTS)
         if asked is None:
             self.end(now)
             return
@@ -262,9 +271,14 @@ class Visitor:
             self._say(self._http.refuse(error))
         self.end(now)
 
+    def speak(self) -> None:
+        """Say what was kept back, if that was not said yet."""
+        self._say(b"")
+
     def _say(self, data: bytes) -> None:
         """Send what fits; what does not was not read by a program that had all the room."""
-        if not data:
+        data, self._unsaid = self._unsaid + data, b""
+        if not data or self.stage == Stage.OVER:
             return
         try:
             sent = self.sock.send(data)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import select
 import socket
 import stat
 import sys
+import termios
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +66,47 @@ async def test_what_comes_behind_the_request_is_not_lost() -> None:
         assert (await reader.readexactly(12))[2:4] == b"\x05\x00"
         writer.write(b" and late")
         assert await reader.readexactly(14) == b"early and late"
+
+
+async def test_the_far_host_is_asked_in_the_same_turn_and_before_the_program_is_greeted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A far host's round trip is the long one: it begins first."""
+    async with house() as home, origin(echo) as port:
+        place = home.server.config.place
+        asked: list[bool] = []
+        connect = home.dialer.connect
+
+        def dial(*words: Any) -> Any:
+            asked.append(greeted())
+            return connect(*words)
+
+        def greeted() -> bool:
+            return there(2)
+
+        def there(size: int) -> bool:
+            try:
+                return len(program.recv(size, socket.MSG_PEEK | socket.MSG_DONTWAIT)) == size
+            except BlockingIOError:
+                return False
+
+        def taken() -> bool:
+            left = fcntl.ioctl(program, termios.TIOCOUTQ, bytes(4))
+            return not int.from_bytes(left, sys.byteorder)
+
+        monkeypatch.setattr(home.dialer, "connect", dial)
+        listener = home.server._listener
+        assert listener is not None
+        home.server.poller.unwatch(listener.fileno())
+        with socket.create_connection((place.host, place.port)) as program:
+            program.sendall(b"\x05\x01\x00" + connect_request("site.test", port))
+            await settle(taken)
+            home.server.ready(select.EPOLLIN, home.server.poller.clock())
+            assert asked == [False], "in the event that says that it has come in"
+            home.server.after_batch(home.server.poller.clock())
+            await settle(greeted)
+            await settle(lambda: there(12))
+            assert program.recv(12)[:4] == b"\x05\x00\x05\x00"
 
 
 async def test_the_flow_table() -> None:
