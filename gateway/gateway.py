@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from eventloop.poller import NEVER, running_poller
 from gateway.admission import Admission
+from gateway.destinations import Destinations
 from gateway.dns.forwarder import DnsConfig, DnsForwarder, RecentQuestion, Reply
 from gateway.dns.shared import SharedResolver
 from gateway.entrance import Entrance
@@ -186,6 +187,7 @@ class Gateway:
                 self.config.lease,
             )
             self.registry.on_rules.append(self._limits_changed)
+            Destinations(self._nat, self._dns, self.registry, self._tunnels, self._loop.time)
             self._wireguard = WireguardAccess(
                 self._store,
                 self.registry,

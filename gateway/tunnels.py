@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
@@ -127,6 +128,10 @@ class Tunnels:
         self.name = name
         self.endpoints: tuple[Endpoint, ...] = ()
         """Where the gateway listens, as clients are told; see `tell_endpoints`."""
+        self.on_enter: list[Callable[[Tunnel, float], None]] = []
+        """Called with each tunnel that begins, before its first packet."""
+        self.on_leave: list[Callable[[Tunnel], None]] = []
+        """Called with each that has ended."""
         self._by_key: dict[bytes, Tunnel] = {}
         self._by_peer: dict[int, Tunnel] = {}
         self._granted: dict[int, _Granted] = {}
@@ -363,6 +368,8 @@ class Tunnels:
         self._by_key[peer.public_key] = tunnel
         self._by_peer[id(nat_peer)] = tunnel
         self._counters.counts["session__opened"] += 1
+        for told in self.on_enter:
+            told(tunnel, now)
         return tunnel
 
     def limit(self, public_key: bytes, rules: Rules, now: float) -> None:
@@ -397,6 +404,8 @@ class Tunnels:
             self._tickets.forget(tunnel.session_id)
         del self._by_key[tunnel.peer.public_key]
         del self._by_peer[id(tunnel.nat_peer)]
+        for told in self.on_leave:
+            told(tunnel)
         self.save_usage(tunnel)
 
     def get_timer(self) -> float | None:

@@ -181,8 +181,10 @@ def test_a_running_connection_that_new_rules_refuse_is_reset_both_ways(version: 
     kept = Client(world, version, dport=80, sport=40001).connect()
     waiting = Client(world, version, dport=25, sport=40002)
     waiting.send("S")
+    assert world.got() == []
+    world.woken.clear()
     rule(world, deny(None, Protocol.TCP, (25, 25)))
-    assert world.woken
+    assert world.woken == [world.peer]
     resets = {packet[TCP].dport: packet[TCP].flags for packet in world.got()}
     assert resets == {refused.sport: "RA", waiting.sport: "RA"}
     assert [stream.closed for stream in world.outward.streams] == ["abort", "", "abort"]
