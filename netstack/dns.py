@@ -250,10 +250,7 @@ def named(wire: bytes, answer: Answer) -> tuple[set[bytes], set[bytes]]:
             leads.add(read_name(wire, start))
             at = _ALIASES.get(type_)
             if at is not None:
-                target = read_name(wire, data + at)
-                # In a service binding the root stands for the owner.
-                if not at or target != b"\0":
-                    leads.add(target)
+                leads.add(read_name(wire, data + at))
         elif number >= answers + authorities and type_ in _ADDRESSES:
             beside.add(read_name(wire, start))
     return leads, beside

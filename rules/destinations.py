@@ -9,7 +9,7 @@ bisections and the lowest bit that is set on both sides, whatever the list is li
 takes as many steps as there are ends.
 
 Names are judged apart from addresses: an entry with a name fits questions at the resolver, all
-others fit addresses. A name fits with all below it, and `.` fits all names.
+others fit addresses. A name fits with all below it.
 
 An address that only spells another one (NAT64 and such) is for the caller to take apart.
 """
@@ -23,8 +23,6 @@ from ipaddress import IPv4Network, IPv6Network
 from rules.sets import targets
 from rules.value import Destination, Protocol, Target, Verdict
 
-ALL_NAMES = "."
-"""The name that all others are below."""
 ROOT = b"\0"
 
 _Network = IPv4Network | IPv6Network

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from rules.sets import targets
 from rules.spelling import DAYS, MAX_LENGTH, RuleRefused, spell_destination, spell_minute
 from rules.value import (
-    EVERYTHING,
+    ALL_NAMES,
     MAX_DESTINATIONS,
     MAX_FLOWS,
     MAX_SPANS,
@@ -135,6 +135,7 @@ def _judge_destinations(entries: tuple[Destination, ...]) -> None:
             f"{spell_destination(entry)!r} (entry {number}) never applies: "
             f"{spell_destination(earlier)!r} comes before it and {same}.",
         )
+    _judge_names(entries)
     if entries[-1].verdict is Verdict.ALLOW:
         raise RuleRefused(
             "destination_never_applies",
@@ -145,6 +146,23 @@ def _judge_destinations(entries: tuple[Destination, ...]) -> None:
         raise RuleRefused(
             "destinations_refuse_always", "That denies every destination: pause the device instead."
         )
+
+
+def _judge_names(entries: tuple[Destination, ...]) -> None:
+    """Names are judged apart from addresses: one that is allowed opens no address, and changes
+    nothing where no name behind it is denied."""
+    denied = False
+    for entry in reversed(entries):
+        named = [bool(target.name) for target in targets(entry)]
+        if entry.verdict is Verdict.DENY:
+            denied |= any(named)
+        elif all(named) and not denied:
+            raise RuleRefused(
+                "destination_never_applies",
+                f"{spell_destination(entry)!r} changes nothing, since no name behind it is "
+                "denied, and a name opens no address: to deny all other names, put deny name * "
+                "behind it.",
+            )
 
 
 class _Key(NamedTuple):
@@ -185,11 +203,11 @@ class _Seen:
 
     def _find(self, target: Target) -> Destination | None:
         for other, entry in self._everywhere:
-            if other == EVERYTHING or (not target.name and _within(target, other)):
+            if not target.name and _within(target, other):
                 return entry
         if target.name:
             labels = target.name.split(".")
-            above = (".".join(labels[step:]) for step in range(len(labels)))
+            above = [".".join(labels[step:]) for step in range(len(labels))] + [ALL_NAMES]
             return next((self._names[name] for name in above if name in self._names), None)
         network = target.network
         if network is None:

@@ -15,6 +15,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from rules.sets import SETS
 from rules.value import (
+    ALL_NAMES,
     EVERYTHING,
     MAX_LIMIT,
     MAX_PORT_RANGES,
@@ -255,7 +256,7 @@ def spell_destination(entry: Destination) -> str:
     elif target == EVERYTHING:
         words = ["all"]
     elif target.name:
-        words = ["name", target.name]
+        words = ["name", "*" if target.name == ALL_NAMES else target.name]
     else:
         words = [] if target.network is None else [_spell_network(target.network)]
         if target.protocol is not Protocol.ANY:
@@ -266,7 +267,9 @@ def spell_destination(entry: Destination) -> str:
 
 
 def read_name(text: str) -> str:
-    """A host's name as `Target.name` has it, from what people write: `*.Ads.example.`"""
+    """A host's name as `Target.name` has it, from what people write: `*.Ads.example.`, or `*`."""
+    if text.strip() == "*":
+        return ALL_NAMES
     bare = text.strip().lower().removeprefix("*.").removesuffix(".")
     try:
         name = bare if bare.isascii() else bare.encode("idna").decode("ascii").lower()

@@ -90,6 +90,10 @@ class Span:
     """Exclusive, 1 to 1,440. One that is no later than `begins` is the next day's."""
 
 
+ALL_NAMES = "."
+"""The name that all others are below."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What an entry fits: all that is named has to hold."""
@@ -98,7 +102,8 @@ class Target:
     """Addresses; None: all of both families."""
     name: str = ""
     """A host's name in lower case, without the last dot: it and all names below it, as they are
-    asked for at the resolver. Never beside a network, a protocol or ports."""
+    asked for at the resolver; `ALL_NAMES` for all. Never beside a network, a protocol or
+    ports."""
     protocol: Protocol = Protocol.ANY
     ports: tuple[tuple[int, int], ...] = ()
     """Ranges of the destination's ports, both ends inclusive, ascending and apart; empty: all.

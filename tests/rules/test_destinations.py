@@ -139,6 +139,23 @@ def test_addresses_are_judged_as_by_a_walk(
         assert refused == walk(destinations, host, protocol, port), (host, protocol, port)
 
 
+def test_well_known_resolvers_are_refused_as_resolvers_alone() -> None:
+    shipped = [Destination(DENY, shipped="encrypted-dns")]
+    rules, names = compile_addresses(shipped), compile_names(shipped)
+    assert rules is not None and names is not None
+    for resolver in ("1.1.1.1", "1.0.0.3", "8.8.4.4", "2620:fe::fe", "45.90.28.201"):
+        assert rules.refuse(packed(resolver), TCP, 443)
+        assert rules.refuse(packed(resolver), UDP, 443)
+        assert not rules.refuse(packed(resolver), TCP, 80)
+        assert not rules.refuse(packed(resolver), ICMP, 0)
+    assert rules.refuse(packed("192.0.2.1"), TCP, 853)
+    assert not rules.refuse(packed("192.0.2.1"), TCP, 443)
+    for name in ("dns.google", "mozilla.cloudflare-dns.com", "abc.dns.nextdns.io"):
+        assert names.refuse(wire(name))
+    for name in ("google", "www.google.com", "nextdns.io", "test"):
+        assert not names.refuse(wire(name))
+
+
 NAMES = ("test", "a.test", "b.a.test", "xa.test", "a", "b.test", "a.b.test", ".", "c.b.a.test")
 
 

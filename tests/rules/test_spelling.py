@@ -213,6 +213,7 @@ def test_spans_are_spelled_exactly(span: Span) -> None:
         ("deny name *.Ads.Example.", Destination(DENY, Target(name="ads.example"))),
         ("deny ads.example", Destination(DENY, Target(name="ads.example"))),
         ("deny name bücher.example", Destination(DENY, Target(name="xn--bcher-kva.example"))),
+        ("deny name *", Destination(DENY, Target(name="."))),
         ("deny name zip", Destination(DENY, Target(name="zip"))),
         ("deny set mail", Destination(DENY, shipped="mail")),
     ],

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from rules.sets import SETS
 from rules.value import (
+    ALL_NAMES,
     MAX_LIMIT,
     MAX_QUOTA,
     MIN_LIMIT,
@@ -70,6 +71,8 @@ labels = st.from_regex(r"[a-z0-9_]([a-z0-9_-]{0,20}[a-z0-9_])?", fullmatch=True)
 
 @st.composite
 def targets(draw: st.DrawFn) -> Target:
+    if not draw(st.integers(0, 9)):
+        return Target(name=ALL_NAMES)
     if draw(st.booleans()):
         names = [*draw(st.lists(labels, max_size=3)), draw(st.sampled_from(["example", "test"]))]
         return Target(name=".".join(names))

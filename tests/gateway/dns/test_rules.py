@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.dns.aliases import Leads, judge_names
 from gateway.dns.forwarder import DnsConfig
+from gateway.dns.limits import MAX_OUTSTANDING
 from netstack.dns import MalformedMessage, parse_answer
 from rules.destinations import NameRules
 from tests.gateway.dns.world import Script, world
@@ -130,13 +131,10 @@ def test_what_does_not_lead_there_passes(records: list[bytes]) -> None:
     assert leads(*records) is Leads.CLEAN
 
 
-def test_the_root_is_no_name_that_a_service_leads_to() -> None:
-    """It stands for the owner (RFC 9460 2.5)."""
-    assert leads(*HARMLESS["a service of its owner"], rules=deny("x.test", ".", "good.test")) is (
-        Leads.REFUSED
-    )
-    only_root = NameRules([("good.test", False), ("other.test", False), (".", True)])
-    assert leads(*HARMLESS["a service of its owner"], rules=only_root) is Leads.CLEAN
+def test_a_service_of_its_owner_passes_where_all_other_names_are_refused() -> None:
+    """The root stands for the owner there (RFC 9460 2.5)."""
+    only = NameRules([("good.test", False), (".", True)])
+    assert leads(*HARMLESS["a service of its owner"], rules=only) is Leads.CLEAN
 
 
 def test_an_allowed_name_may_lead_to_what_is_refused_behind_it() -> None:
@@ -170,10 +168,17 @@ async def test_an_alias_is_refused_and_told_however_it_is_asked() -> None:
         assert "status: REFUSED" in printed and "EDE: 15 (Blocked)" in printed, printed
         assert w.forwarder.counters["dns__reply__refused_rules"] == 3
         assert w.forwarder.sizes()["dns_cache_entries"] == 0
-        # Nobody waits for a place: each question has given its own back.
-        assert w.forwarder.sizes()["dns_in_flight"] == 0
         # Another device's rules are its own.
         assert wires.rcode(await w.ask(wires.question("good.test"), client="other")) == 0
+
+
+async def test_refused_answers_take_nothing_of_what_a_device_may_ask() -> None:
+    async with world(serving(*CHAINS["an alias"])) as w:
+        w.forwarder.set_rules(PEER, EVIL)
+        for _ in range(MAX_OUTSTANDING + 1):
+            assert wires.rcode(await w.ask(wires.question("good.test"))) == REFUSED
+        assert w.forwarder.counters["dns__reply__refused_rules"] == MAX_OUTSTANDING + 1
+        assert w.forwarder.sizes()["dns_in_flight"] == 0
 
 
 async def test_all_who_wait_for_one_answer_are_told() -> None:
