@@ -293,18 +293,21 @@ class LinkPeer:
             self.paced_windows = None
             self.windows.set_limits(self.limits, flows)
         else:
-            throttle = Throttle(bits, now)
-            self.paced_windows = PacedWindows(throttle)
-            limits = limited(self.limits, throttle.rate, mss_for(self.mtu, 4))
-            self.windows.set_limits(limits, flows)
+            self.paced_windows = PacedWindows(Throttle(bits, now))
+            self._fit_windows(self.paced_windows)
         if before is not None:
             before.end(flows, now)
         if self.paced_windows is not None:
             for flow in flows:
                 self.paced_windows.begin(flow)
 
+    def _fit_windows(self, paced: PacedWindows) -> None:
+        limits = limited(self.limits, paced.throttle.rate, mss_for(self.mtu, 4))
+        self.windows.set_limits(limits, [*self.tcp.values(), *self.draining])
+
     def _limit_down(self, bits: int | None, now: float) -> None:
         queue, before = self.queue, self.datagrams
+        queue.prompt = bits is not None
         self._pulls_at = NEVER
         if bits is None:
             self.throttle_down = None
@@ -330,6 +333,8 @@ class LinkPeer:
         self._pace = QueuePace()
         if out is not None:
             self.mtu = out.mtu
+            if self.paced_windows is not None:
+                self._fit_windows(self.paced_windows)
         for flow in list(self.tcp.values()):
             if out is None:
                 flow.conn.out = None
@@ -345,6 +350,8 @@ class LinkPeer:
         """The lease's MTU changed: connections from now on offer the MSS that fits it."""
         self.mtu = mtu
         self._tcp_configs.clear()
+        if self.paced_windows is not None:
+            self._fit_windows(self.paced_windows)
 
     @property
     def wants_out(self) -> bool:

@@ -34,13 +34,16 @@ class Member:
 class FairQueue:
     """An order over members that have something to be read."""
 
-    __slots__ = ("_new", "_old", "quantum", "waiting")
+    __slots__ = ("_new", "_old", "prompt", "quantum", "waiting")
 
     def __init__(self, quantum: int = QUANTUM) -> None:
         self._new: deque[Member] = deque()
         self._old: deque[Member] = deque()
         self.quantum = quantum
         """Bytes of a round. It may be set at any time."""
+        self.prompt = False
+        """Whether who ran dry and has not used up its round is *new* again when it is readable,
+        for the rest of it. A round of many flows is long where a speed limit makes it so."""
         self.waiting = 0
         """Members that have something to be read."""
 
@@ -53,6 +56,10 @@ class FairQueue:
         if member.place == _OUT:
             member.place = _NEW
             member.deficit = self.quantum
+            self._new.append(member)
+        elif self.prompt and member.place == _OLD and member.deficit > 0:
+            self._old.remove(member)
+            member.place = _NEW
             self._new.append(member)
 
     def idle(self, member: Member) -> None:

@@ -179,7 +179,7 @@ class PacedWindows:
             flow = next(iter(flows))
             del flows[flow]
             conn = flow.conn
-            n = min(flow.owed, throttle.turn)
+            n = min(flow.owed, conn.full_segments(throttle.turn))
             flow.owed -= n
             throttle.charge(conn.packet_bytes(n))
             if flow.owed:

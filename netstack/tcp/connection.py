@@ -164,6 +164,11 @@ class TcpConnection:
         """Bytes of the IP packets that `n` payload bytes travel in, in full segments."""
         return n + -(-n // (self.snd.mss or self.config.mss)) * self.writer.header
 
+    def full_segments(self, n: int) -> int:
+        """The payload of as many full segments as fit in `n` bytes, but of one at least."""
+        mss = self.snd.mss or self.config.mss
+        return max(1, n // mss) * mss
+
     @property
     def srtt(self) -> float | None:
         """Smoothed round-trip time in s; None where it is not measured."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from splice.scheduler import QUANTUM, FairQueue, Member
 
 
@@ -45,8 +47,11 @@ def test_a_newcomer_is_served_before_bulk_flows() -> None:
     assert served == 0
 
 
-def test_coming_and_going_gains_nothing_over_waiting() -> None:
+@pytest.mark.parametrize("prompt", [False, True])
+@pytest.mark.parametrize("size", [65536, 16384])
+def test_coming_and_going_gains_nothing_over_waiting(size: int, prompt: bool) -> None:
     queue = FairQueue()
+    queue.prompt = prompt
     (steady,) = members(queue, 1)
     flapping = Member()
     queue.add(flapping)
@@ -54,13 +59,41 @@ def test_coming_and_going_gains_nothing_over_waiting() -> None:
     for _ in range(2_000):
         member = queue.next()
         assert member is not None
-        queue.charge(member, 65536)
-        got[id(member)] += 65536
+        queue.charge(member, size)
+        got[id(member)] += size
         if member is flapping:
             # It runs dry after each read, and has more at once.
             queue.idle(flapping)
             queue.add(flapping)
     assert abs(got[id(flapping)] - got[id(steady)]) <= 4 * QUANTUM
+
+
+@pytest.mark.parametrize(("prompt", "waits"), [(False, True), (True, False)])
+def test_who_has_not_used_up_its_round_comes_first_again_where_wanted(
+    prompt: bool, waits: bool
+) -> None:
+    queue = FairQueue()
+    queue.prompt = prompt
+    bulk = members(queue, 8)
+
+    def serve(size: int) -> Member:
+        member = queue.next()
+        assert member is not None
+        queue.charge(member, size)
+        return member
+
+    for _ in range(100):
+        serve(QUANTUM)
+    small = Member()
+    queue.add(small)
+    assert serve(100) is small
+    queue.idle(small)
+    assert serve(QUANTUM) in bulk
+    queue.add(small)
+    served = 0
+    while serve(QUANTUM) is not small:
+        served += 1
+    assert served >= 6 if waits else not served
 
 
 def test_idle_flows_are_passed_over_and_an_empty_queue_says_so() -> None:
