@@ -278,6 +278,10 @@ class Gateway:
         """Devices that wait, oldest first."""
         return self._admission.desk.waiting()
 
+    def request(self, request_id: str) -> PairingRequest:
+        """The device that waits. Raises NoSuchRequest."""
+        return self._admission.desk.find(request_id)
+
     def now(self) -> float:
         """The clock that requests, tunnels and flows are timed by (monotonic seconds)."""
         return self._loop.time()

@@ -25,7 +25,10 @@ _METHODS = (GATEWAY | CLIENT).items()
 _NAMES = {kind: f"vpnshare completion --names {kind} 2>/dev/null" for kind in KINDS}
 ASKED = {
     ("approve", "id"): "requests", ("deny", "id"): "requests", ("revoke", "id"): "devices",
-    ("rename", "id"): "devices", ("flows", "peer"): "devices", ("logs", "device"): "devices",
+    ("rename", "id"): "devices",
+    ("rules", "id"): "devices", ("rules", "template"): "templates",
+    ("approve", "template"): "templates", ("templates", "name"): "templates",
+    ("flows", "peer"): "devices", ("logs", "device"): "devices",
     ("wireguard", "name"): "devices", ("connect", "target"): "gateways",
     ("join", "target"): "gateways", ("forget", "id"): "gateways",
 }  # fmt: skip
@@ -38,7 +41,8 @@ LISTED = {
     ("settings", "key"): [*SECTIONS, *(each.name for each in SETTINGS)],
 }
 """The words that there are, where the parser takes more than it knows."""
-FILES = {("wireguard", "conf"), ("wireguard", "png"), ("bundle", "file"), ("metrics", "token_file")}
+FILES = {("wireguard", "conf"), ("wireguard", "png"), ("bundle", "file"), ("metrics", "token_file"),
+         ("rules", "file"), ("approve", "file"), ("templates", "file")}
 FOLDERS = {("service", "root")}
 
 

@@ -42,12 +42,19 @@ def judge(rules: Rules, now: float, local: datetime, before: Rules = NO_RULES) -
     same on the gateway's wall, naive. An end that was there before may have passed."""
     ends = rules.until if rules.until != before.until else None
     _judge_end(ends, now)
-    open_minutes = _judge_hours(rules.hours)
+    open_minutes = judge_lasting(rules)
     if rules.until is not None and rules.hours and (ends or rules.hours != before.hours):
         _judge_both(rules.until - now, open_minutes, local)
+
+
+def judge_lasting(rules: Rules) -> bytearray:
+    """Raises `RuleRefused` for what is wrong at any time. A byte for each minute of the week: 1
+    where the hours have it."""
+    open_minutes = _judge_hours(rules.hours)
     if rules.max_flows is not None:
         _judge_flows(rules.max_flows)
     _judge_destinations(rules.destinations)
+    return open_minutes
 
 
 def minutes_of(span: Span) -> Iterator[tuple[int, int]]:
@@ -135,33 +142,19 @@ def _judge_destinations(entries: tuple[Destination, ...]) -> None:
             f"{spell_destination(entry)!r} (entry {number}) never applies: "
             f"{spell_destination(earlier)!r} comes before it and {same}.",
         )
-    _judge_names(entries)
-    if entries[-1].verdict is Verdict.ALLOW:
-        raise RuleRefused(
-            "destination_never_applies",
-            f"{spell_destination(entries[-1])!r} comes last and changes nothing, since what no "
-            "entry fits is allowed: put what is denied behind it, such as deny all.",
-        )
-    if entries[0] == Destination(Verdict.DENY):
-        raise RuleRefused(
-            "destinations_refuse_always", "That denies every destination: pause the device instead."
-        )
-
-
-def _judge_names(entries: tuple[Destination, ...]) -> None:
-    """Names are judged apart from addresses: one that is allowed opens no address, and changes
-    nothing where no name behind it is denied."""
-    denied = False
-    for entry in reversed(entries):
-        named = [bool(target.name) for target in targets(entry)]
-        if entry.verdict is Verdict.DENY:
-            denied |= any(named)
-        elif all(named) and not denied:
+    for named in (True, False):
+        kind = [entry for entry in entries if any(bool(t.name) is named for t in targets(entry))]
+        if kind and kind[-1].verdict is Verdict.ALLOW:
+            behind = "deny name *" if named else "deny all"
             raise RuleRefused(
                 "destination_never_applies",
-                f"{spell_destination(entry)!r} changes nothing, since no name behind it is "
-                "denied, and a name opens no address: to deny all other names, put deny name * "
-                "behind it.",
+                f"{spell_destination(kind[-1])!r} changes nothing, since what no entry fits is "
+                f"allowed: put what is denied behind it, such as {behind}.",
+            )
+        if not named and kind and kind[0] == Destination(Verdict.DENY):
+            raise RuleRefused(
+                "destinations_refuse_always",
+                "That denies every address, whatever its name: pause the device instead.",
             )
 
 
@@ -202,13 +195,13 @@ class _Seen:
         return found
 
     def _find(self, target: Target) -> Destination | None:
-        for other, entry in self._everywhere:
-            if not target.name and _within(target, other):
-                return entry
         if target.name:
             labels = target.name.split(".")
             above = [".".join(labels[step:]) for step in range(len(labels))] + [ALL_NAMES]
             return next((self._names[name] for name in above if name in self._names), None)
+        for other, entry in self._everywhere:
+            if _within(target, other):
+                return entry
         network = target.network
         if network is None:
             return None

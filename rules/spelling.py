@@ -8,7 +8,7 @@ the text that the `read_` takes for exactly that value. Sizes and rates count in
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
 from fractions import Fraction
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -27,6 +27,7 @@ from rules.value import (
     Period,
     Protocol,
     Quota,
+    Rules,
     Span,
     Target,
     Verdict,
@@ -442,3 +443,35 @@ def _bounded(text: str) -> str:
 def _shown(text: str) -> str:
     """As far as a sentence has room for it, with nothing that moves a cursor."""
     return repr(text[:60])
+
+
+def summary(rules: Rules, local_of: Callable[[float], datetime], length: str = "") -> str:
+    """Rules in one line, as people write them; empty where everything is allowed.
+
+    `local_of` gives the gateway's local time, naive, of a Unix time; `length` is a template's.
+    """
+    return "; ".join(
+        f"{_ABOUT.get(name, '')}{text}" for name, text in texts(rules, local_of, length).items()
+    )
+
+
+def texts(
+    rules: Rules, local_of: Callable[[float], datetime], length: str = ""
+) -> dict[str, str]:
+    """The rules that are there, by field, each as people write it; destinations are counted."""
+    count = len(rules.destinations)
+    until = "" if rules.until is None else f"{local_of(rules.until):%Y-%m-%d %H:%M}"
+    found = {
+        "paused": "paused" if rules.paused else "",
+        "quota": "" if rules.quota is None else spell_quota(rules.quota),
+        "limit_up": "" if rules.limit_up is None else spell_rate(rules.limit_up),
+        "limit_down": "" if rules.limit_down is None else spell_rate(rules.limit_down),
+        "until": f"until {until}" if until else f"for {length}" if length else "",
+        "hours": ", ".join(map(spell_span, rules.hours)),
+        "destinations": f"{count} destination{'' if count == 1 else 's'}" if count else "",
+        "max_flows": "" if rules.max_flows is None else f"{rules.max_flows} flows",
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+_ABOUT = {"limit_up": "up ", "limit_down": "down "}

@@ -235,6 +235,20 @@ def _keys(value: dict[str, Any]) -> dict[str, str]:
     return found
 
 
+def _templates(value: dict[str, Any]) -> dict[str, Any]:
+    from rules.spelling import RuleRefused
+    from rules.templates import MAX_TEMPLATES, check_template
+
+    if len(value) > MAX_TEMPLATES:
+        raise ValueError(f"must hold at most {MAX_TEMPLATES} templates")
+    for name, template in value.items():
+        try:
+            check_template(name, template)
+        except RuleRefused as exc:
+            raise ValueError(f"{name[:32]}: {exc}".removesuffix(".")) from None
+    return value
+
+
 def _flat(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for name, value in table.items():
         if isinstance(value, dict):
@@ -270,6 +284,8 @@ SETTINGS: tuple[Setting, ...] = (
             "UDP port for WireGuard apps, once a device was made; 0: never", Between(0, 65535)),
     Setting("gateway", "announce", bool, True,
             "be found by mDNS while sharing or pairing (needs the package zeroconf)", live=True),
+    Setting("gateway", "templates", dict, {},
+            "the owner's rules by name; `templates` shows and changes them", _templates, live=True),
     Setting("gateway", "hook", str, "",
             "program run for each event, with JSON on its input; empty: none", _program, live=True),
     Setting("gateway", "wake_lock", bool, True, "keep a phone awake while sharing", live=True),

@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from gateway.gateway import Gateway
 from gateway.listeners import ListenError
@@ -29,6 +30,7 @@ from services.doctor.doctor import Doctor
 from services.events import EventBook
 from services.flow_pages import FlowPages
 from services.logs import Ring, clean
+from services.rules_api import RulesApi
 from services.sampling import Sampler
 from services.settings import Settings
 from services.traffic import INTERVAL, Counts, Reading
@@ -71,6 +73,7 @@ class GatewayApi:
         self._ring = ring
         self._shut_down = shut_down
         self._pages = FlowPages(gateway.name_of)
+        self._rules = RulesApi(gateway.registry, settings)
         self.traffic_history = Sampler(self._counts, _now)
         """For the service to start and stop."""
 
@@ -89,6 +92,10 @@ class GatewayApi:
             "peers": self.peers,
             "revoke": self.revoke,
             "rename": self.rename,
+            "rules": self.rules,
+            "set_rules": self.set_rules,
+            "templates": lambda _: self._rules.templates(),
+            "set_template": self._rules.set_template,
             "leases": self.leases,
             "flows": self.flows,
             "close_flow": self.close_flow,
@@ -187,8 +194,9 @@ class GatewayApi:
         now = _now()
         return [_request(request, now) for request in self._gateway.requests()]
 
-    def approve(self, params: m.IdParams) -> m.Done:
+    def approve(self, params: m.ApproveParams) -> m.Done:
         try:
+            self._rules.approving(self._gateway.request(params.id).public_key, params)
             return self._done(self._gateway.approve(params.id))
         except NoSuchRequest:
             raise self._no_request(params.id) from None
@@ -261,7 +269,22 @@ class GatewayApi:
             from_tunnel_today=up_today + up,
             to_tunnel_today=down_today + down,
             kind=str(peer.kind),
+            rules=self._rules.line(peer.public_key),
         )
+
+    def rules(self, params: m.IdParams) -> s.DeviceRules:
+        return self._rules.show(self._device(params.id))
+
+    def set_rules(self, params: m.SetRulesParams) -> s.DeviceRules:
+        peer = self._device(params.id)
+        self._rules.set(peer.public_key, params)
+        return replace(self._rules.show(peer), unwritten=self._told())
+
+    def _device(self, id: str) -> PeerDevice:
+        try:
+            return self._gateway.registry.find(id)
+        except NoSuchPeer:
+            raise self._no_peer(id) from None
 
     def revoke(self, params: m.IdParams) -> m.Done:
         try:

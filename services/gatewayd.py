@@ -150,6 +150,8 @@ class GatewayService:
             self._notifier.requests = config.flag(*place)
         elif place == ("gateway", "hook"):
             self._hook.path = judged(config.text(*place))
+        elif place == ("gateway", "templates"):
+            pass  # they are read when one is asked for
         elif place == ("gateway", "wake_lock"):
             self._wake.enable(config.flag(*place))
         elif place == ("gateway", "announce"):

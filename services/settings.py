@@ -14,6 +14,7 @@ What cannot change live waits for the next start, and is shown as pending.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -250,6 +251,9 @@ def _from_text(setting: Setting, value: Any) -> Any:
             return setting.kind(text)
     if setting.kind is list:
         return text.replace(",", " ").split()
+    if setting.kind is dict and text.startswith("{"):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(text)
     if setting.kind is dict:
         pairs = (pair.partition("=") for pair in text.split())
         return {name.strip(): given.strip() for name, _, given in pairs}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 from services.cli.exits import Exit
 from services.cli.output import complain, print_json, printable, tell
 from services.cli.pairing import describe
+from services.cli.rules import change_of
 from services.cli.services import dial
 from services.control.errors import Code, ControlError
 from services.control.schema import Request
@@ -53,7 +55,9 @@ def relisten(args: argparse.Namespace) -> int:
 def approve(args: argparse.Namespace) -> int:
     if args.id is None and not _the_one(args, "approve"):
         return Exit.REFUSED
-    return _change("gateway", "approve", args, "{label} may use the VPN now.")
+    given = {"template": args.template, "change": change_of(args)}
+    rules = {name: value for name, value in given.items() if value}
+    return _change("gateway", "approve", args, "{label} may use the VPN now.", **rules)
 
 
 def deny(args: argparse.Namespace) -> int:
@@ -122,7 +126,7 @@ def forget(args: argparse.Namespace) -> int:
     return _change("client", "forget", args, "{label} is forgotten.")
 
 
-def _change(role: str, method: str, args: argparse.Namespace, text: str, **params: str) -> int:
+def _change(role: str, method: str, args: argparse.Namespace, text: str, **params: Any) -> int:
     with dial(role) as service:
         done = service.call(method, id=args.id, **params)
     if args.json:

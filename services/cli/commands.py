@@ -72,7 +72,70 @@ _REQUEST = (
 
 def _approve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", nargs="?", metavar="ID|CODE", help=_REQUEST)
+    parser.add_argument("--rules", metavar="TEMPLATE", dest="template",
+                        help="what it may do: rules by name")  # fmt: skip
+    _rule_options(parser)
     _json(parser)
+
+
+def _rules(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="NAME|ID",
+                        help="the device's name, its id, or the beginning of that")  # fmt: skip
+    _rule_options(parser)
+    parser.add_argument("--resume", action="store_const", const=False, dest="paused",
+                        help="end the pause")  # fmt: skip
+    parser.add_argument("--template", metavar="NAME",
+                        help="these rules by name, in place of those that are there")  # fmt: skip
+    parser.add_argument("--clear", action="store_true",
+                        help="take away what is there: everything is allowed")  # fmt: skip
+    _json(parser)
+
+
+def _templates(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME",
+                        help="make or change it, by the options (default: show all)")  # fmt: skip
+    _rule_options(parser, until=False)
+    parser.add_argument("--remove", action="store_true",
+                        help="remove it; one that was shipped is as it came")  # fmt: skip
+    _json(parser)
+
+
+def _rule_options(parser: argparse.ArgumentParser, until: bool = True) -> None:
+    parser.add_argument("--quota", metavar="QUOTA",
+                        help="how much it may move: 1GB/day, 10GB/week down on mon from 04:00, "
+                        "50GB/month on 15, 2GB in all")  # fmt: skip
+    parser.add_argument("--limit-up", metavar="RATE", help="how fast it may send: 5mbit")
+    parser.add_argument("--limit-down", metavar="RATE", help="how fast it may receive: 20mbit")
+    ends = parser.add_mutually_exclusive_group()
+    ends.add_argument("--for", metavar="LENGTH", dest="length",
+                      help="how long from now: 2h, 1h30m, 3d")  # fmt: skip
+    if until:
+        ends.add_argument("--until", metavar="TIME", help="until when: 18:30, or 2030-01-31 18:30")
+    parser.add_argument("--hours", action="append", metavar="SPAN",
+                        help="when it may be used: mon-fri 07:00-21:00; repeatable")  # fmt: skip
+    parser.add_argument("--deny", action="append", dest="destinations", type=_denied,
+                        metavar="WHERE",
+                        help="what it may not reach: 10.0.0.0/8, tcp 25, name ads.example, set "
+                        "mail, all; repeatable, the first that fits decides")  # fmt: skip
+    parser.add_argument("--allow", action="append", dest="destinations", type=_allowed,
+                        metavar="WHERE",
+                        help="what it may reach, though a later --deny has it")  # fmt: skip
+    parser.add_argument("--destinations", metavar="FILE", dest="file",
+                        help="those in a file, a line each (allow tcp 443, deny all); -: from "
+                        "standard input")  # fmt: skip
+    parser.add_argument("--no-destinations", action="store_true",
+                        help="it may reach everything again")  # fmt: skip
+    parser.add_argument("--flows", metavar="N", help="how many connections at a time")
+    parser.add_argument("--pause", action="store_const", const=True, dest="paused",
+                        help="stop it for now")  # fmt: skip
+
+
+def _denied(text: str) -> str:
+    return f"deny {text}"
+
+
+def _allowed(text: str) -> str:
+    return f"allow {text}"
 
 
 def _id(parser: argparse.ArgumentParser, what: str) -> None:
@@ -408,7 +471,7 @@ def _interval(text: str) -> float:
 def _completion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", nargs="?", choices=("bash", "zsh", "fish"),
                         help="(default: the one that SHELL names)")  # fmt: skip
-    parser.add_argument("--names", choices=("devices", "requests", "gateways"),
+    parser.add_argument("--names", choices=("devices", "requests", "gateways", "templates"),
                         help="print the names of what is there now, for a completion")  # fmt: skip
 
 
@@ -445,6 +508,7 @@ def _bundle(parser: argparse.ArgumentParser) -> None:
 
 
 _READ = "services.cli.reading"
+_RULES = "services.cli.rules"
 _ACT = "services.cli.acting"
 _RUN = "services.cli.running"
 _TUNNEL = "services.cli.tunnel"
@@ -582,7 +646,8 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "approve", "Share", "let a waiting device in", f"{_ACT}:approve",
-        _approve, ("vpnshare approve", "vpnshare approve 483920", "vpnshare approve 3f"),
+        _approve, ("vpnshare approve", "vpnshare approve 483920", "vpnshare approve 3f",
+                   "vpnshare approve 3f --rules guest", "vpnshare approve --for 2h --quota 1GB"),
         "Compare the six digits on both devices first, when `vpnshare requests` shows some. Or\n"
         "type those that the device shows: no other request has them. Without any it is the only\n"
         "device that waits; on a terminal it asks first whether the digits are the same.",
@@ -597,6 +662,27 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "peers", "Share", "devices that were approved", f"{_READ}:peers", _view,
         ("vpnshare peers", "vpnshare peers --json"),
+    ),
+    Command(
+        "rules", "Share", "what a device may do: quota, speed, hours, destinations",
+        f"{_RULES}:rules", _rules,
+        ("vpnshare rules tablet", "vpnshare rules tablet --quota 1GB/day --limit-down 20mbit",
+         "vpnshare rules tablet --hours 'mon-fri 07:00-20:00' --hours 'sat,sun 09:00-21:00'",
+         "vpnshare rules guest --for 2h", "vpnshare rules tablet --pause",
+         "vpnshare rules tv --allow 'tcp 443' --allow 'udp 443' --deny all",
+         "vpnshare rules tablet --template family", "vpnshare rules tablet --quota none",
+         "vpnshare rules tablet --clear"),
+        "Without an option it shows them. What is not named stays as it is; none takes a rule\n"
+        "away. A change counts at once, also for running connections. Times are those of the\n"
+        "gateway's clock. All of it is in docs/rules.md.",
+    ),
+    Command(
+        "templates", "Share", "rules that go by a name", f"{_RULES}:templates", _templates,
+        ("vpnshare templates", "vpnshare templates child --quota 2GB/day --hours 07:00-20:00",
+         "vpnshare templates child --remove"),
+        "For `vpnshare approve --rules NAME`, `vpnshare rules DEVICE --template NAME` and the\n"
+        "console. Some are shipped; a change of one is yours, and removing it brings it back.\n"
+        "A device keeps the rules that it was given when a template changes.",
     ),
     Command(
         "revoke", "Share", "end a device's pairing: it has to ask again", f"{_ACT}:revoke",

@@ -18,7 +18,7 @@ from services.cli.services import dial
 from services.control.errors import Code, ControlError
 
 SHELLS = ("bash", "zsh", "fish")
-KINDS = ("devices", "requests", "gateways")
+KINDS = ("devices", "requests", "gateways", "templates")
 TIMEOUT = 2.0
 """Seconds that a key press may take."""
 _WORD = re.compile(r"[\w.@+-]+", re.ASCII)
@@ -51,6 +51,9 @@ def _names(kind: str) -> list[str]:
         elif kind == "requests":
             with dial("gateway", TIMEOUT) as service:
                 return [each.id for each in service.call("requests")]
+        elif kind == "templates":
+            with dial("gateway", TIMEOUT) as service:
+                return [each.name for each in service.call("templates")]
         else:
             with dial("gateway", TIMEOUT) as service:
                 found = [(each.label, each.id) for each in service.call("peers")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from importlib import import_module
 from typing import Any
 
@@ -180,6 +181,8 @@ def spelled(value: Any) -> str:
         return "on" if value else "off"
     if isinstance(value, list):
         return ", ".join(value) or "-"
+    if isinstance(value, dict) and any(isinstance(each, dict) for each in value.values()):
+        return json.dumps(value)
     if isinstance(value, dict):
         return " ".join(f"{name}={given}" for name, given in value.items()) or "-"
     if isinstance(value, float):

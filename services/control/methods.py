@@ -68,6 +68,54 @@ class IdParams:
 
 
 @dataclass(frozen=True, slots=True)
+class ApproveParams:
+    """A request, as in `deny`, and what its device may do from its first packet."""
+
+    id: str
+    template: str | None = None
+    """As in `set_rules`; likewise the other. Neither: as before, where it was approved before."""
+    change: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_text("id", self.id)
+        if self.template is not None:
+            _check_text("template", self.template)
+
+
+@dataclass(frozen=True, slots=True)
+class SetRulesParams:
+    """Other rules for a device. Where one of them is refused, all stay as they were."""
+
+    id: str
+    """As in `rename`."""
+    change: dict[str, Any] = field(default_factory=dict)
+    """By field, what is to be set: `quota`, `limit_up`, `limit_down`, `until` or `for`, `hours`,
+    `paused`, `destinations`, `max_flows`, as people write it or as `rules` answers it; null takes
+    a rule away. What is not named stays."""
+    template: str | None = None
+    """Rules by name, in place of those that are there; `change` goes before them."""
+    clear: bool = False
+    """Take away what is there first."""
+
+    def __post_init__(self) -> None:
+        _check_text("id", self.id)
+        if self.template is not None:
+            _check_text("template", self.template)
+
+
+@dataclass(frozen=True, slots=True)
+class SetTemplateParams:
+    """A template as it is to be; null: as it is shipped, or none."""
+
+    name: str
+    rules: dict[str, Any] | None = None
+    """As `change` in `set_rules`, without `until`."""
+
+    def __post_init__(self) -> None:
+        _check_text("name", self.name)
+
+
+@dataclass(frozen=True, slots=True)
 class UndenyParams:
     """The request whose denial is taken back; null: the latest."""
 
@@ -379,12 +427,17 @@ GATEWAY = COMMON | _table(
            NoParams, list[schema.OfferState], topic=True),
     Method("requests", "devices that wait for approval",
            NoParams, list[schema.Request], topic=True),
-    Method("approve", "let a waiting device in", IdParams, Done, _WRITE),
+    Method("approve", "let a waiting device in", ApproveParams, Done, _WRITE),
     Method("deny", "turn a waiting device away", IdParams, Done, _WRITE),
     Method("undeny", "take a denial back", UndenyParams, Done, _WRITE),
     Method("peers", "devices that were approved", NoParams, list[schema.Peer], topic=True),
     Method("revoke", "end a device's pairing", IdParams, Done, _WRITE),
     Method("rename", "give a device another name", RenameParams, Done, _WRITE),
+    Method("rules", "what a device may do", IdParams, schema.DeviceRules),
+    Method("set_rules", "change what a device may do", SetRulesParams, schema.DeviceRules, _WRITE),
+    Method("templates", "rules that go by a name", NoParams, list[schema.RuleTemplate], topic=True),
+    Method("set_template", "make, change or remove rules that go by a name",
+           SetTemplateParams, list[schema.RuleTemplate], _WRITE),
     Method("leases", "what approved devices were given, and how they use it",
            NoParams, list[schema.Lease], topic=True),
     Method("flows", "connections through the tunnel", FlowsParams, schema.Flows, topic=True),

@@ -13,8 +13,13 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+from rules.encoding import Moment, changed
+from rules.encoding import to_json as rules_to_json
+from rules.spelling import RuleRefused, summary, texts
+from rules.value import NO_RULES, Rules
 from services.config import SECTIONS, SETTINGS, ConfigError, find
 from services.control import schema
 from services.control.client import Snapshot
@@ -24,6 +29,7 @@ from services.control.events import KINDS
 from services.control.methods import (
     CLIENT,
     GATEWAY,
+    ApproveParams,
     ConfirmParams,
     ConnectParams,
     Done,
@@ -39,6 +45,8 @@ from services.control.methods import (
     Permission,
     RenameParams,
     SetParams,
+    SetRulesParams,
+    SetTemplateParams,
     TrafficParams,
     UndenyParams,
     WireguardAddParams,
@@ -68,6 +76,14 @@ INTERFACES = (
 """Those of the host of the pretend services."""
 WALL = 1_753_900_000.0
 """Unix time in the pretend world."""
+
+
+def local_of(unix: float) -> datetime:
+    """What the wall shows there: UTC."""
+    return datetime.fromtimestamp(unix, UTC).replace(tzinfo=None)
+
+
+MOMENT = Moment(WALL, local_of, lambda local: local.replace(tzinfo=UTC).timestamp())
 
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -325,6 +341,17 @@ class PretendGateway(Pretend):
         self.uri = URI
         self.pair_note = ""
 
+        self.rules: dict[str, Rules] = {}
+        """What devices may do that may not do everything, by id."""
+        self.templates = [
+            schema.RuleTemplate(
+                "family", {"hours": ["07:00-20:00"]}, "mon-sun 07:00-20:00", shipped=True
+            ),
+            schema.RuleTemplate(
+                "guest", {"quota": "2GB/day", "for": "1d"}, "2GB/day; for 1d", shipped=True
+            ),
+        ]
+
     def handlers(self) -> dict[str, Handler]:
         return super().handlers() | {
             "status": lambda _: self.status_now(),
@@ -339,6 +366,10 @@ class PretendGateway(Pretend):
             "peers": lambda _: self.peers,
             "revoke": self._revoke,
             "rename": self._rename,
+            "rules": lambda params: self._rules_of(params.id),
+            "set_rules": self._set_rules,
+            "templates": lambda _: self.templates,
+            "set_template": self._set_template,
             "leases": lambda _: self.leases,
             "flows": lambda params: flows_page(self.flows, params),
             "relisten": lambda _: self.status_now(),
@@ -350,6 +381,36 @@ class PretendGateway(Pretend):
             "wireguard_invite": lambda p: self._wireguard_make(p.label, p),
             "wireguard_renew": lambda p: self._wireguard_make(p.id, p),
         }
+
+    def _rules_of(self, id: str) -> schema.DeviceRules:
+        label = next(peer.label for peer in self.peers if peer.id == id)
+        rules = self.rules.get(id, NO_RULES)
+        return schema.DeviceRules(
+            id, label, rules_to_json(rules), summary(rules, local_of), texts(rules, local_of)
+        )
+
+    def _set_rules(self, params: SetRulesParams) -> schema.DeviceRules:
+        cleared = params.clear or params.template is not None
+        before = NO_RULES if cleared else self.rules.get(params.id, NO_RULES)
+        template = {each.name: each.rules for each in self.templates}.get(params.template or "", {})
+        try:
+            self.rules[params.id] = changed(before, template | params.change, MOMENT)
+        except RuleRefused as refusal:
+            raise ControlError(Code.INVALID_PARAMS, str(refusal), name=refusal.name) from None
+        answer = self._rules_of(params.id)
+        self.peers = [
+            replace(peer, rules=answer.line) if peer.id == params.id else peer
+            for peer in self.peers
+        ]
+        self.changed("peers")
+        return answer
+
+    def _set_template(self, params: SetTemplateParams) -> list[schema.RuleTemplate]:
+        self.templates = [each for each in self.templates if each.name != params.name]
+        if params.rules is not None:
+            made = schema.RuleTemplate(params.name, params.rules, "as it was made", shipped=False)
+            self.templates.append(made)
+        return self.templates
 
     def _traffic(self, params: PeerTrafficParams) -> schema.Traffic:
         moved = self.traffic.get(params.peer, [])[-params.limit :]
@@ -407,11 +468,13 @@ class PretendGateway(Pretend):
                 return request
         raise ControlError(Code.NOT_FOUND, f"No request {id} is waiting.")
 
-    def _approve(self, params: IdParams) -> Done:
+    def _approve(self, params: ApproveParams) -> Done:
         request = self._find(params.id)
         self.waiting.remove(request)
         number = len(self.peers) + 2
         self.peers.append(peer(f"p{number}", request.label, request.platform, connected=True))
+        if params.template or params.change:
+            self._set_rules(SetRulesParams(f"p{number}", params.change, params.template))
         self.leases.append(lease(f"l{number}", f"p{number}", request.label, number))
         self.changed("requests", "status", "peers", "leases")
         return Done(request.id, request.label)

@@ -215,6 +215,7 @@ def test_spans_are_spelled_exactly(span: Span) -> None:
         ("deny name bücher.example", Destination(DENY, Target(name="xn--bcher-kva.example"))),
         ("deny name *", Destination(DENY, Target(name="."))),
         ("deny name zip", Destination(DENY, Target(name="zip"))),
+        ("deny name *", Destination(DENY, Target(name="."))),
         ("deny set mail", Destination(DENY, shipped="mail")),
     ],
 )

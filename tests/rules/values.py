@@ -75,7 +75,7 @@ def targets(draw: st.DrawFn) -> Target:
         return Target(name=ALL_NAMES)
     if draw(st.booleans()):
         names = [*draw(st.lists(labels, max_size=3)), draw(st.sampled_from(["example", "test"]))]
-        return Target(name=".".join(names))
+        return Target(name=draw(st.sampled_from([".", ".".join(names)])))
     protocol = draw(st.sampled_from(list(Protocol)))
     ranges = () if protocol is Protocol.ICMP else draw(ports())
     return Target(draw(st.none() | networks()), "", protocol, ranges)

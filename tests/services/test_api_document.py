@@ -73,7 +73,7 @@ BREAKING: dict[str, tuple[Change, str]] = {
         "gateway.flows(limit)"),
     "a new one is demanded": (
         lambda d: d["params"]["IdParams"].update(why={"type": "string", "required": True}),
-        "gateway.approve(why)"),
+        "gateway.deny(why)"),
     "a parameter is narrower": (
         lambda d: d["params"]["PairParams"]["seconds"].update(type="integer"),
         "gateway.pair(seconds)"),

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from reach.cable import LACKS
+from rules.value import NO_RULES
 from services.cli import commands, connecting, output, qr
 from services.cli.commands import COMMANDS
 from services.cli.exits import Exit, exit_code
@@ -159,6 +160,70 @@ def test_status_of_two_services(
     assert main(["status"]) == Exit.OK
     text = capsys.readouterr().out
     assert "Gateway Pixel 8" in text and "● connected" in text
+
+
+def test_rules_are_shown_set_and_taken_away(
+    gateway: PretendGateway, capsys: Capture, tmp_path: Path
+) -> None:
+    id = gateway.peers[0].id
+    assert main(["rules", id]) == Exit.OK
+    assert "may do everything" in capsys.readouterr().out
+    listed = tmp_path / "destinations"
+    listed.write_text("deny name ads.example  # for the children\n\ndeny udp\n")
+    given = [
+        "--quota", "1GB/day", "--limit-down", "20mbit", "--hours", "mon-fri 07:00-20:00",
+        "--hours", "sat", "--flows", "40", "--pause", "--destinations", str(listed),
+    ]  # fmt: skip
+    assert main(["rules", id, *given]) == Exit.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:] == [
+        "now           paused",
+        "quota         1GB/day",
+        "down at most  20mbit",
+        "hours         mon-fri 07:00-20:00, sat 00:00-24:00",
+        "at a time     40 flows",
+        "destinations  deny name ads.example",
+        "              deny udp",
+    ]
+    taken = ["--quota", "none", "--hours", "none", "--flows", "none", "--no-destinations"]
+    left = as_json(capsys, "rules", id, *taken, "--resume")
+    assert isinstance(left, dict) and left["rules"] == {"limit_down": 20_000_000}
+    ordered = as_json(capsys, "rules", id, "--allow", "tcp 443", "--deny", "all", "--for", "2h")
+    assert isinstance(ordered, dict)
+    assert ordered["rules"]["destinations"] == ["allow tcp port 443", "deny all"]
+    assert ordered["rules"]["until"] == fakes.WALL + 7200
+    assert main(["rules", id, "--until", "none", "--clear"]) == Exit.OK
+    assert "may do everything" in capsys.readouterr().out
+    for wrong in (
+        ["--hours", "moon"], ["--for", "2h", "--until", "18:00"], ["--flows", "0"],
+        ["--deny", "udp", "--no-destinations"], ["--destinations", str(tmp_path)],
+        ["--destinations", str(tmp_path / "nothing")],
+    ):  # fmt: skip
+        assert main(["rules", id, *wrong]) in (Exit.USAGE, Exit.FAILED)
+        assert "Traceback" not in capsys.readouterr().err
+    assert gateway.rules[id] == NO_RULES
+
+
+def test_a_device_is_approved_with_rules(gateway: PretendGateway, capsys: Capture) -> None:
+    gateway.waiting += [fakes.request("r1"), fakes.request("r2")]
+    assert main(["approve", "r1", "--rules", "guest", "--quota", "1GB"]) == Exit.OK
+    assert gateway.peers[-1].rules == "1GB/total; until 2025-07-31 18:26"
+    assert main(["approve", "r2"]) == Exit.OK
+    assert gateway.peers[-1].rules == ""
+
+
+def test_templates_are_shown_made_and_removed(gateway: PretendGateway, capsys: Capture) -> None:
+    assert main(["templates"]) == Exit.OK
+    text = capsys.readouterr().out
+    assert "guest" in text and "2GB/day; for 1d" in text and "as shipped" in text
+    assert main(["templates", "guest", "--for", "none", "--limit-up", "1mbit"]) == Exit.OK
+    made = {each.name: each.rules for each in gateway.templates}
+    assert made["guest"] == {"quota": "2GB/day", "limit_up": "1mbit"}
+    assert main(["templates", "guest", "--remove"]) == Exit.OK
+    assert [each.name for each in gateway.templates] == ["family"]
+    capsys.readouterr()
+    assert main(["templates", "guest"]) == Exit.NOT_FOUND
+    assert main(["templates", "--for", "1h"]) == Exit.USAGE
 
 
 def test_approve_deny_and_the_rest(gateway: PretendGateway, capsys: Capture) -> None:

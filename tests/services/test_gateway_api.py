@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from gateway.gateway import Gateway
-from gateway.model import PeerDevice
-from gateway.peers import NoSuchPeer
+from gateway.model import MemoryStore, PeerDevice
+from gateway.peers import NoSuchPeer, PeerRegistry
 from services.config import Config
 from services.control import words
 from services.control.errors import Code, ControlError
@@ -54,6 +54,7 @@ class FewFlows:
         ]
         self.closed: list[int] = []
         self.names: dict[tuple[str, bytes], str] = {}
+        self.registry = PeerRegistry(MemoryStore())
 
     @staticmethod
     def _info(

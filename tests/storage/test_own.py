@@ -173,6 +173,7 @@ READS_OF_THE_SYSTEM = {
     "services/cli/private.py": "a file of the program",
     "services/cli/restarting.py": "/proc",
     "services/cli/rights.py": "/dev/tty",
+    "services/cli/rules.py": "the file of destinations that is asked for",
     "services/control/elsewhere.py": "/proc/net/unix",
     "services/copying.py": "a copy of the program",
     "services/doctor/system.py": "/proc and /sys",

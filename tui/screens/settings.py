@@ -8,6 +8,7 @@ the console itself is set to (`console.*`) is followed by this console at once.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -79,6 +80,8 @@ def spelled(value: Any) -> str:
         return f"{value:g}" if abs(value) < 1e6 else f"{value:.0f}"
     if isinstance(value, list):
         return ", ".join(str(each) for each in value)
+    if isinstance(value, dict) and any(isinstance(each, dict) for each in value.values()):
+        return json.dumps(value)
     if isinstance(value, dict):
         return " ".join(f"{name}={each}" for name, each in value.items())
     return str(value)

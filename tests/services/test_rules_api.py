@@ -1,0 +1,146 @@
+"""Rules and templates through the control API: judged as a whole, or all stays as it was."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.enforced import ENFORCED
+from gateway.model import MemoryStore, PeerDevice
+from gateway.peers import PeerRegistry
+from rules.encoding import FIELDS
+from rules.value import NO_RULES, Quota, Rules
+from services.config import load
+from services.control.errors import Code, ControlError
+from services.control.methods import ApproveParams, SetParams, SetRulesParams, SetTemplateParams
+from services.rules_api import RulesApi
+from services.settings import Settings
+
+
+class Place:
+    """Everything is enforced here, whatever this gateway carries out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.registry = PeerRegistry(MemoryStore())
+        self.settings = Settings("gateway", folder / "config.toml", load(folder / "config.toml"))
+        self.api = RulesApi(self.registry, self.settings)
+        self.api.enforced = frozenset(FIELDS)
+        self.tablet = self.registry.approve(b"t" * 32, "tablet", "android")
+
+    def set(self, *, template: str | None = None, clear: bool = False, **change: object) -> Rules:
+        key = self.tablet.public_key
+        self.api.set(key, SetRulesParams("tablet", change, template, clear))
+        return self.registry.rules(key)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    yield Place(tmp_path)
+
+
+def refused(name: str, code: Code = Code.INVALID_PARAMS):
+    return pytest.raises(
+        ControlError, check=lambda error: (error.code, error.name) == (code, name)
+    )
+
+
+def test_a_change_is_made_and_shown(place: Place) -> None:
+    assert place.api.show(place.tablet).rules == {}
+    place.set(quota="1GB/day", limit_down="20mbit")
+    shown = place.api.show(place.tablet)
+    assert shown.rules == {"quota": "1GB/day", "limit_down": 20_000_000}
+    assert shown.line == place.api.line(b"t" * 32) == "1GB/day; down 20mbit"
+    assert shown.texts == {"quota": "1GB/day", "limit_down": "20mbit"}
+    assert place.set(limit_down=None) == Rules(quota=Quota(10**9))
+    assert place.set(clear=True, max_flows=5) == Rules(max_flows=5)
+    assert place.set(clear=True) == NO_RULES
+
+
+def test_what_is_refused_changes_nothing(place: Place) -> None:
+    place.set(quota="1GB/day")
+    with refused("hours_overlap"):
+        place.set(limit_down="5mbit", hours=["mon", "mon 07:00-08:00"], clear=True)
+    assert place.registry.rules(b"t" * 32) == Rules(quota=Quota(10**9))
+
+
+def test_what_nothing_carries_out_is_refused_with_a_sentence(place: Place) -> None:
+    change = {
+        "quota": "1GB", "limit_up": "1mbit", "limit_down": "1mbit", "until": "18:00",
+        "hours": "mon", "paused": True, "destinations": ["deny udp"], "max_flows": 5,
+    }  # fmt: skip
+    assert change.keys() == set(FIELDS) and set(FIELDS) >= ENFORCED
+    for field, value in change.items():
+        place.api.enforced = frozenset(FIELDS) - {field}
+        with refused("rule_not_enforced") as refusal:
+            place.set(**{field: value})
+        assert "are not carried out by this gateway" in refusal.value.message
+        assert place.set(**{field: None}) == NO_RULES, "what is taken away needs nobody"
+    place.api.enforced = frozenset()
+    assert all(each.reason for each in place.api.templates())
+
+
+def test_a_template_is_in_place_of_what_is_there_and_a_change_goes_before_it(place: Place) -> None:
+    place.set(max_flows=7)
+    now = time.time()
+    rules = place.set(template="guest", quota="500MB/day")
+    assert rules.quota == Quota(500_000_000) and rules.max_flows is None
+    assert rules.until is not None and 86_000 < rules.until - now < 87_000
+    brief = place.set(template="guest", until=now + 60)
+    assert brief.until == now + 60, "one end goes before the other"
+    assert place.set(template="family").until is None
+    with refused("template_unknown", Code.NOT_FOUND) as refusal:
+        place.set(template="gone")
+    assert "there is family, guest" in refusal.value.message
+
+
+def test_an_approval_has_the_rules_that_come_with_it_or_those_of_before(place: Place) -> None:
+    place.set(max_flows=7)
+    place.api.approving(b"t" * 32, ApproveParams("r1"))
+    assert place.registry.rules(b"t" * 32) == Rules(max_flows=7)
+    place.api.approving(b"t" * 32, ApproveParams("r1", change={"quota": "1GB/day"}))
+    assert place.registry.rules(b"t" * 32) == Rules(quota=Quota(10**9))
+    with refused("length_zero"):
+        place.api.approving(b"n" * 32, ApproveParams("r1", change={"for": "0h"}))
+    assert place.registry.rules(b"n" * 32) == NO_RULES
+
+
+def test_templates_are_settings_and_shipped_ones_come_back(place: Place) -> None:
+    assert [(each.name, each.shipped) for each in place.api.templates()] == [
+        ("family", True), ("guest", True),
+    ]  # fmt: skip
+    place.api.set_template(SetTemplateParams("guest", {"for": "2h"}))
+    found = place.api.set_template(SetTemplateParams("child", {"hours": ["07:00-20:00"]}))
+    assert [(each.name, each.shipped, each.line) for each in found if not each.shipped] == [
+        ("child", False, "mon-sun 07:00-20:00"), ("guest", False, "for 2h"),
+    ]  # fmt: skip
+    place.settings._ledger.flush()
+    kept = load(place.settings._path)["gateway", "templates"]
+    assert kept == {"guest": {"for": "2h"}, "child": {"hours": ["07:00-20:00"]}}
+    for name in ("guest", "child"):
+        place.api.set_template(SetTemplateParams(name))
+    assert all(each.shipped for each in place.api.templates())
+    with refused("template_unknown", Code.NOT_FOUND):
+        place.api.set_template(SetTemplateParams("guest"))
+    with refused("template_name"):
+        place.api.set_template(SetTemplateParams("My guest", {"for": "2h"}))
+
+
+def test_a_template_of_the_file_is_a_table_and_is_checked_like_a_rule(place: Place) -> None:
+    with pytest.raises(ControlError, match="is no size"):
+        place.settings.set(SetParams("gateway.templates", {"guest": {"quota": "much"}}))
+    text = '{"visit": {"for": "1h", "max_flows": 50}}'
+    assert place.settings.set(SetParams("gateway.templates", text)).value == {
+        "visit": {"for": "1h", "max_flows": 50}
+    }
+    many = {f"t{number}": {"for": "1h"} for number in range(33)}
+    with pytest.raises(ControlError, match="at most 32"):
+        place.settings.set(SetParams("gateway.templates", many))
+
+
+def test_a_device_that_is_shown_is_named(place: Place) -> None:
+    tv = PeerDevice(b"v" * 32, "TV", "linux", 0.0, 0.0)
+    shown = place.api.show(tv)
+    assert (shown.id, shown.label, shown.line) == (tv.id, "TV", "")
