@@ -137,6 +137,7 @@ class NullOut:
         self.mtu = 1500
         self.buffer = bytearray(1 << 17)
         self.space = 0
+        self.packet_bytes = 0
         self.last = b""
 
     @property
@@ -148,10 +149,12 @@ class NullOut:
 
     def reserve_packet(self, length: int, *_: int) -> int:
         self.space -= length
+        self.packet_bytes += length
         return 0
 
     def send_packet(self, buf: bytearray, start: int, end: int, *_: int) -> None:
         self.space -= end - start
+        self.packet_bytes += end - start
 
 
 class World:
@@ -284,11 +287,12 @@ def udp_down(world: World, joined: int) -> Case:
     datagrams = world.outward.datagrams
     datagrams.joined = joined
     datagrams.handler.ready(READABLE, world.now)
+    mapping = next(iter(world.peer.mappings.values()))
     while True:
         world.out.space = 1 << 17
-        before = world.peer.to_tunnel_bytes
+        before = mapping.to_tunnel_bytes
         world.peer.pull(world.now)
-        yield (world.peer.to_tunnel_bytes - before) // 1200
+        yield (mapping.to_tunnel_bytes - before) // 1200
 
 
 def connections(world: World) -> Case:

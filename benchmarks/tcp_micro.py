@@ -36,6 +36,7 @@ class Sink:
         self.mtu = 1500
         self.buffer = bytearray(70_000)
         self.packets = 0
+        self.packet_bytes = 0
         self.conn: TcpConnection | None = None
 
     @property

@@ -15,6 +15,7 @@ import logging
 import os
 import resource
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from eventloop.poller import NEVER, running_poller
 from gateway.admission import Admission
+from gateway.books import Books
 from gateway.destinations import Destinations
 from gateway.dns.forwarder import DnsConfig, DnsForwarder, RecentQuestion, Reply
 from gateway.dns.shared import SharedResolver
@@ -224,6 +226,7 @@ class Gateway:
             wireguard_link.close(CloseReason.SHUTDOWN, now)
         for tunnel in self._tunnels.all():
             self._tunnels.end(tunnel, now)
+        self.books.save()
         self._wireguard.close()
         await self._close()
 
@@ -393,6 +396,11 @@ class Gateway:
     def tunnels(self) -> list[Tunnel]:
         """Leases in use, with what carries them."""
         return self._tunnels.all()
+
+    @property
+    def books(self) -> Books:
+        """What each device has used; the figures are IP bytes."""
+        return self.registry.books
 
     def totals(self) -> tuple[int, int]:
         """Bytes from and to all tunnels since the start, ended ones included."""
@@ -689,7 +697,7 @@ class Gateway:
         if other is not None and other < at:
             at = other
         if self._usage_at is None:
-            if not self._tunnels.connected():
+            if not self._tunnels.connected() and not self.books.unsaved:
                 return at
             self._usage_at = self._loop.time() + USAGE_SECONDS
         return min(at, self._usage_at)
@@ -707,8 +715,8 @@ class Gateway:
         if self._usage_at is not None and self._usage_at <= now:
             hurry = self._sharing.prove(now)
             self._usage_at = None if hurry is None else now + hurry
-            for tunnel in self._tunnels.all():
-                self._tunnels.save_usage(tunnel)
+            self.books.collect(time.time())
+            self.books.save()
             self.on_usage()
         if changed:
             self.on_change()

@@ -7,10 +7,12 @@ gateway's parts pass to each other; none of them does anything by itself.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from gateway.books import BookRow, BookSpan, BookStore
 from rules.value import NO_RULES, Rules
 
 
@@ -78,8 +80,6 @@ class PeerDevice:
     first_seen: float
     last_seen: float
     revoked: bool = False
-    from_tunnel_bytes: int = 0
-    to_tunnel_bytes: int = 0
     kind: Kind = Kind.VSHP
 
     @property
@@ -159,7 +159,7 @@ class PairingRequest:
     invited) its key, shortened. None where it holds what the owner gave it."""
 
 
-class GatewayStore(Protocol):
+class GatewayStore(BookStore, Protocol):
     """What the gateway needs kept. The services' store is one; `MemoryStore` another.
 
     What is saved counts at once for all that is asked afterwards. No method raises because
@@ -179,11 +179,6 @@ class GatewayStore(Protocol):
 
     def lease_number(self, public_key: bytes) -> int:
         """The stable host number (2 and up) of a peer, given out once and kept."""
-
-    def add_usage(self, public_key: bytes, day: str, from_tunnel: int, to_tunnel: int) -> None:
-        """Add bytes to a peer's usage of a day (`YYYY-MM-DD`) and in all."""
-
-    def usage(self, public_key: bytes, day: str) -> tuple[int, int]: ...
 
     def secret(self, name: str) -> bytes | None:
         """A named key of the gateway's own (the tickets' key, for one)."""
@@ -221,7 +216,7 @@ class MemoryStore:
     _identity: bytes | None = None
     _peers: dict[bytes, PeerDevice] = field(default_factory=dict)
     _numbers: dict[bytes, int] = field(default_factory=dict)
-    _usage: dict[tuple[bytes, str], tuple[int, int]] = field(default_factory=dict)
+    _books: dict[tuple[bytes, BookSpan, int], BookRow] = field(default_factory=dict)
     _secrets: dict[str, bytes] = field(default_factory=dict)
     _sightings: dict[bytes, Sighting] = field(default_factory=dict)
     _offers: dict[bytes, Offer] = field(default_factory=dict)
@@ -272,12 +267,15 @@ class MemoryStore:
         if rules == NO_RULES:
             del self._rules[public_key]
 
-    def add_usage(self, public_key: bytes, day: str, from_tunnel: int, to_tunnel: int) -> None:
-        up, down = self._usage.get((public_key, day), (0, 0))
-        self._usage[(public_key, day)] = (up + from_tunnel, down + to_tunnel)
+    def books(self, everything: Callable[[], Iterable[BookRow]]) -> list[BookRow]:
+        return list(self._books.values())
 
-    def usage(self, public_key: bytes, day: str) -> tuple[int, int]:
-        return self._usage.get((public_key, day), (0, 0))
+    def write_books(self, rows: list[BookRow]) -> None:
+        for row in rows:
+            key = row.public_key, row.span, row.at
+            self._books.pop(key, None)
+            if row.used is not None:
+                self._books[key] = row
 
     def secret(self, name: str) -> bytes | None:
         return self._secrets.get(name)

@@ -2,8 +2,7 @@
 
 A thin registry in front of the store. A change takes effect here first and is then
 given to the store, which keeps what it cannot write (`gateway.model.GatewayStore`):
-who may come in never waits for a disk. Usage is collected in memory and given to the
-store at intervals by the gateway.
+who may come in never waits for a disk. What they have used is in `books`.
 
 What the owner allows a device is kept by its public key, as long as there is one: rules may
 be given before the device is approved, so that it has them from its first packet; they go over
@@ -17,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from gateway.books import Books
 from gateway.model import GatewayStore, Kind, PeerDevice
 from rules.value import NO_RULES, Rules
 
@@ -30,6 +30,8 @@ class PeerRegistry:
 
     def __init__(self, store: GatewayStore) -> None:
         self._store = store
+        self.books = Books(store)
+        """What each device has used, those that are not trusted any more included."""
         self._peers = {peer.public_key: peer for peer in store.peers()}
         self._rules = store.rules()
         self.on_rules: list[Callable[[bytes, Rules], None]] = []
@@ -106,6 +108,8 @@ class PeerRegistry:
         device = self._peers[old]
         peer = self._save(replace(device, public_key=new))
         self._store.move_lease_number(old, new)
+        self.books.succeed(old, new, time.time())
+        self.books.save()
         if new not in self._rules:  # else they were given with the approval of the new key
             self.set_rules(new, self.rules(old))
         self.set_rules(old, NO_RULES)
@@ -126,18 +130,6 @@ class PeerRegistry:
         self._store.save_rules(public_key, rules)
         for told in self.on_rules:
             told(public_key, rules)
-
-    def add_usage(self, public_key: bytes, from_tunnel: int, to_tunnel: int) -> None:
-        """Add bytes to a device's usage, in the store and here."""
-        peer = self._peers.get(public_key)
-        if peer is not None:
-            peer.from_tunnel_bytes += from_tunnel
-            peer.to_tunnel_bytes += to_tunnel
-        day = time.strftime("%Y-%m-%d")
-        self._store.add_usage(public_key, day, from_tunnel, to_tunnel)
-
-    def usage_today(self, public_key: bytes) -> tuple[int, int]:
-        return self._store.usage(public_key, time.strftime("%Y-%m-%d"))
 
     def lease_number(self, public_key: bytes) -> int:
         return self._store.lease_number(public_key)

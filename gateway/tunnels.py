@@ -71,9 +71,6 @@ class Tunnel:
     """Seconds, smoothed."""
     asked_at: float = float("-inf")
     """When the round trip was asked for, because somebody looked."""
-    saved_up: int = 0
-    """Bytes already added to the device's usage; likewise the other."""
-    saved_down: int = 0
 
     @property
     def connected(self) -> bool:
@@ -97,7 +94,7 @@ class _Granted:
 
 
 class Tunnels:
-    """All tunnels: gives leases, resumes, counts usage."""
+    """All tunnels: gives leases, resumes, opens and closes accounts in the books."""
 
     def __init__(
         self,
@@ -367,6 +364,7 @@ class Tunnels:
         tunnel = Tunnel(peer, lease, config, nat_peer, RateMeter(now), RateMeter(now))
         self._by_key[peer.public_key] = tunnel
         self._by_peer[id(nat_peer)] = tunnel
+        self._registry.books.open(peer.public_key, nat_peer)
         self._counters.counts["session__opened"] += 1
         for told in self.on_enter:
             told(tunnel, now)
@@ -389,24 +387,23 @@ class Tunnels:
         tunnel.link = None
         tunnel.waits_until = now + self.grace
         tunnel.nat_peer.set_out(None, now)
-        self.save_usage(tunnel)
         return True
 
     def end(self, tunnel: Tunnel, now: float) -> None:
         """Close the flows and forget the tunnel; its link, if any, is the caller's to close."""
-        self._ended_up += tunnel.nat_peer.from_tunnel_bytes
-        self._ended_down += tunnel.nat_peer.to_tunnel_bytes
         if tunnel.link is not None:
             tunnel.link.detach()
             tunnel.link = None
         self._nat.remove_peer(tunnel.nat_peer, now)
+        self._ended_up += tunnel.nat_peer.from_tunnel_bytes
+        self._ended_down += tunnel.nat_peer.to_tunnel_bytes
+        self._registry.books.close(tunnel.peer.public_key, time.time())
         if tunnel.session_id is not None:
             self._tickets.forget(tunnel.session_id)
         del self._by_key[tunnel.peer.public_key]
         del self._by_peer[id(tunnel.nat_peer)]
         for told in self.on_leave:
             told(tunnel)
-        self.save_usage(tunnel)
 
     def get_timer(self) -> float | None:
         """When the next waiting tunnel's grace time is over, or a lease is to be renewed."""
@@ -425,11 +422,3 @@ class Tunnels:
             self.end(tunnel, now)
             self._journal.given_up(tunnel.peer, now)
         return bool(over)
-
-    def save_usage(self, tunnel: Tunnel) -> None:
-        """Write the bytes since the last time to the device's usage."""
-        up, down = tunnel.nat_peer.from_tunnel_bytes, tunnel.nat_peer.to_tunnel_bytes
-        fresh_up, fresh_down = up - tunnel.saved_up, down - tunnel.saved_down
-        if fresh_up or fresh_down:
-            tunnel.saved_up, tunnel.saved_down = up, down
-            self._registry.add_usage(tunnel.peer.public_key, fresh_up, fresh_down)

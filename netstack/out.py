@@ -20,6 +20,12 @@ GSO_TCPV6 = 4
 GSO_UDP_L4 = 5
 
 
+def repeated(length: int, header: int, size: int) -> int:
+    """Bytes that a packet of `length` bytes grows by when it is cut into packets with `size` bytes
+    of payload each: its `header` bytes once more for each but the first."""
+    return header * ((length - header - 1) // size) if length > header else 0
+
+
 class PacketOut(Protocol):
     """The tunnel toward one client."""
 
@@ -43,6 +49,11 @@ class PacketOut(Protocol):
     @property
     def waiting(self) -> bool:
         """Whether anything was emitted that the transport has not taken."""
+
+    @property
+    def packet_bytes(self) -> int:
+        """Bytes of the IP packets taken so far: of those that a super-segment is cut into, and
+        none of a packet that was dropped because it has no way."""
 
     def room(self) -> int:
         """Bytes that may still be queued before the queue to the link is long enough (may be < 0).

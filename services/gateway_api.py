@@ -250,11 +250,9 @@ class GatewayApi:
         return [self._peer(peer, tunnels.get(peer.public_key)) for peer in self._gateway.peers()]
 
     def _peer(self, peer: PeerDevice, tunnel: Tunnel | None) -> s.Peer:
-        up_today, down_today = self._gateway.registry.usage_today(peer.public_key)
-        up = down = 0  # what the store does not know yet
-        if tunnel is not None:
-            up = tunnel.nat_peer.from_tunnel_bytes - tunnel.saved_up
-            down = tunnel.nat_peer.to_tunnel_bytes - tunnel.saved_down
+        books = self._gateway.books
+        up, down = books.total(peer.public_key)
+        up_today, down_today = books.today(peer.public_key, time.time())
         return s.Peer(
             id=peer.id,
             label=peer.label,
@@ -264,10 +262,10 @@ class GatewayApi:
             last_seen_at=peer.last_seen,
             revoked=peer.revoked,
             connected=tunnel is not None and tunnel.connected,
-            from_tunnel_bytes=peer.from_tunnel_bytes + up,
-            to_tunnel_bytes=peer.to_tunnel_bytes + down,
-            from_tunnel_today=up_today + up,
-            to_tunnel_today=down_today + down,
+            from_tunnel_bytes=up,
+            to_tunnel_bytes=down,
+            from_tunnel_today=up_today,
+            to_tunnel_today=down_today,
             kind=str(peer.kind),
             rules=self._rules.line(peer.public_key),
         )

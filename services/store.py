@@ -11,7 +11,7 @@ The one exception is what must not be forgotten: a revocation that the file did 
 is recorded on a slate (`services.slate`), and counts at the next start. Where even that
 fails it is told as `unrecorded`; where a slate was lost, `held` keeps sharing off.
 
-Usage counters are written often and matter less: their transactions may lose the last
+What devices have used is written often and matters less: its transactions may lose the last
 seconds at a power cut.
 """
 
@@ -20,11 +20,13 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, replace
+from itertools import islice
 from pathlib import Path
 
 from client.model import MAX_KNOWN_GATEWAYS, EndpointKind, KnownGateway, TransportEndpoint
+from gateway.books import BookRow, BookSpan, Pair
 from gateway.model import Kind, Offer, PeerDevice, Sighting, peer_id
 from rules.encoding import from_json, to_json
 from rules.spelling import RuleRefused
@@ -40,6 +42,11 @@ _log = logging.getLogger(__name__)
 
 FIRST_LEASE_NUMBER = 2
 """Host numbers 0 and 1 of the pool are the network's and the gateway's own."""
+
+MAX_BOOK_ROWS = 10_000
+"""Rows of the books that may wait for a file; where more do, all are written anew."""
+
+_SPANS = frozenset(BookSpan)
 
 _COMMON = """
 CREATE TABLE secret (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -95,6 +102,37 @@ CREATE TABLE offer (
 """,
         """
 CREATE TABLE rules (public_key BLOB PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+""",
+        # Days become numbers (`date.toordinal`), and the devices' sums go to where days are.
+        """
+CREATE TABLE book (
+    public_key BLOB NOT NULL,
+    span TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    from_tunnel INTEGER NOT NULL,
+    to_tunnel INTEGER NOT NULL,
+    PRIMARY KEY (public_key, span, at)
+) STRICT, WITHOUT ROWID;
+INSERT INTO book
+    SELECT public_key, 'day', CAST(julianday(day) - 1721424.5 AS INTEGER), from_tunnel, to_tunnel
+    FROM usage WHERE julianday(day) IS NOT NULL;
+INSERT INTO book
+    SELECT public_key, 'total', 0, from_tunnel, to_tunnel FROM peer
+    WHERE from_tunnel > 0 OR to_tunnel > 0;
+DROP TABLE usage;
+CREATE TABLE device (
+    public_key BLOB PRIMARY KEY,
+    label TEXT NOT NULL,
+    platform TEXT NOT NULL,
+    first_seen REAL NOT NULL,
+    last_seen REAL NOT NULL,
+    revoked INTEGER NOT NULL,
+    kind TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO device
+    SELECT public_key, label, platform, first_seen, last_seen, revoked, kind FROM peer;
+DROP TABLE peer;
+ALTER TABLE device RENAME TO peer;
 """,
     ],
     "client": [
@@ -217,8 +255,10 @@ class GatewayDatabase(Store):
         self._sightings: dict[bytes, Sighting] = {}
         self._offers: dict[bytes, Offer] = {}
         self._rules: dict[bytes, Rules] = {}
-        self._usage: dict[tuple[bytes, str], list[int]] = {}
-        """Bytes of a device and day that are not in the file yet: from and to its tunnel."""
+        self._book_rows: dict[tuple[bytes, BookSpan, int], Pair | None] = {}
+        """Rows of the books that are not in the file as they are."""
+        self._books: Callable[[], Iterable[BookRow]] | None = None
+        """Tells all of their rows, once somebody has asked for them."""
         self._slates = [Slate(slate) for slate in dict.fromkeys(slates)]
         self._recorded: frozenset[bytes] = frozenset()
         """What stands on a slate now."""
@@ -333,33 +373,33 @@ class GatewayDatabase(Store):
         of = peer_id(public_key) if peer is None else f"{peer.label} ({peer.id})"
         self.ledger.put(self._key("rules", public_key), f"the rules of {of}", self.path, write)
 
-    def add_usage(self, public_key: bytes, day: str, from_tunnel: int, to_tunnel: int) -> None:
-        fresh = self._usage.setdefault((public_key, day), [0, 0])
-        fresh[0] += from_tunnel
-        fresh[1] += to_tunnel
-        peer = self._peers.get(public_key)
-        if peer is not None:
-            peer.from_tunnel_bytes += from_tunnel
-            peer.to_tunnel_bytes += to_tunnel
+    def books(self, everything: Callable[[], Iterable[BookRow]]) -> list[BookRow]:
+        self._books = everything
+        rows = self._file.rows("SELECT public_key, span, at, from_tunnel, to_tunnel FROM book")
+        return [
+            BookRow(bytes(key), BookSpan(span), at, (up, down))
+            for key, span, at, up, down in rows
+            if span in _SPANS
+        ]
+
+    def write_books(self, rows: list[BookRow]) -> None:
+        for row in rows:
+            self._book_rows[row.public_key, row.span, row.at] = row.used
 
         def write() -> None:
             with self._file.transaction(durable=False) as db:
-                self._write_usage(db, public_key, day)
-            self._usage.pop((public_key, day), None)
+                if len(self._book_rows) > MAX_BOOK_ROWS:
+                    self._write_books(db)
+                else:
+                    for (key, span, at), used in self._book_rows.items():
+                        _write_book_row(db, BookRow(key, span, at, used))
+            self._book_rows.clear()
 
-        key = self._key("usage", public_key, day)
-        self.ledger.put(key, f"the usage of {day}", self.path, write, lesser=True)
-
-    def usage(self, public_key: bytes, day: str) -> tuple[int, int]:
-        fresh = self._usage.get((public_key, day), (0, 0))
-        try:
-            ((up, down),) = self._file.rows(
-                "SELECT from_tunnel, to_tunnel FROM usage WHERE public_key = ? AND day = ?",
-                (public_key, day),
-            ) or [(0, 0)]
-        except StoreError:
-            up, down = 0, 0
-        return int(up) + fresh[0], int(down) + fresh[1]
+        what = "what devices have used lately"
+        self.ledger.put(self._key("books"), what, self.path, write, lesser=True)
+        if len(self._book_rows) > MAX_BOOK_ROWS:
+            # Which ones does not matter any more: all will be written.
+            self._book_rows = dict(islice(self._book_rows.items(), MAX_BOOK_ROWS + 1))
 
     # --- revocations -------------------------------------------------------------------------
 
@@ -448,12 +488,11 @@ class GatewayDatabase(Store):
     # --- rows --------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        for key, label, platform, first, last, revoked, up, down, kind in self._file.rows(
-            "SELECT public_key, label, platform, first_seen, last_seen, revoked,"
-            " from_tunnel, to_tunnel, kind FROM peer"
+        for key, label, platform, first, last, revoked, kind in self._file.rows(
+            "SELECT public_key, label, platform, first_seen, last_seen, revoked, kind FROM peer"
         ):
             self._peers[bytes(key)] = peer = PeerDevice(
-                bytes(key), label, platform, first, last, bool(revoked), up, down, Kind(kind)
+                bytes(key), label, platform, first, last, bool(revoked), Kind(kind)
             )
             self._stored[peer.public_key] = replace(peer)
         for number, key in self._file.rows("SELECT number, public_key FROM lease_number"):
@@ -493,11 +532,12 @@ class GatewayDatabase(Store):
             self._write_offer(db, key)
         for key in self._rules:
             self._write_rules(db, key)
+        self._write_books(db)
 
     def _write_peer(self, db: sqlite3.Connection, key: bytes) -> None:
         peer = self._peers[key]
         db.execute(
-            "INSERT OR REPLACE INTO peer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO peer VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 peer.public_key,
                 peer.label,
@@ -505,8 +545,6 @@ class GatewayDatabase(Store):
                 peer.first_seen,
                 peer.last_seen,
                 int(peer.revoked),
-                peer.from_tunnel_bytes,
-                peer.to_tunnel_bytes,
                 str(peer.kind),
             ),
         )
@@ -534,21 +572,20 @@ class GatewayDatabase(Store):
     def _write_number(self, db: sqlite3.Connection, key: bytes) -> None:
         db.execute("INSERT OR REPLACE INTO lease_number VALUES (?, ?)", (self._numbers[key], key))
 
-    def _write_usage(self, db: sqlite3.Connection, key: bytes, day: str) -> None:
-        """Add what is new of the day, and bring the device's sums up to it."""
-        up, down = self._usage.get((key, day), (0, 0))
-        db.execute(
-            "INSERT INTO usage VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-            " from_tunnel = from_tunnel + excluded.from_tunnel,"
-            " to_tunnel = to_tunnel + excluded.to_tunnel",
-            (key, day, up, down),
-        )
-        peer = self._peers.get(key)
-        if peer is not None:
-            db.execute(
-                "UPDATE peer SET from_tunnel = ?, to_tunnel = ? WHERE public_key = ?",
-                (peer.from_tunnel_bytes, peer.to_tunnel_bytes, key),
-            )
+    def _write_books(self, db: sqlite3.Connection) -> None:
+        """All rows that there are, and no others."""
+        if self._books is not None:
+            db.execute("DELETE FROM book")
+            for row in self._books():
+                _write_book_row(db, row)
+
+
+def _write_book_row(db: sqlite3.Connection, row: BookRow) -> None:
+    place = (row.public_key, str(row.span), row.at)
+    if row.used is None:
+        db.execute("DELETE FROM book WHERE public_key = ? AND span = ? AND at = ?", place)
+    else:
+        db.execute("INSERT OR REPLACE INTO book VALUES (?, ?, ?, ?, ?)", (*place, *row.used))
 
 
 class ClientDatabase(Store):

@@ -50,6 +50,8 @@ class LinkPeer:
     """
 
     __slots__ = (
+        "_carried",
+        "_carried_before",
         "_dirty",
         "_pace",
         "_pulls_at",
@@ -79,7 +81,6 @@ class LinkPeer:
         "throttle_down",
         "timer",
         "timers",
-        "to_tunnel_bytes",
         "windows",
     )
 
@@ -106,8 +107,10 @@ class LinkPeer:
         self.reliable = reliable
         """Whether the link neither loses nor reorders (a stream)."""
         self.removed = False
-        self.to_tunnel_bytes = 0
-        """Payload bytes that went into the tunnel."""
+        self._carried = 0
+        """Bytes of packets that links took before this one; and how many this one had taken when
+        it became ours."""
+        self._carried_before = 0 if out is None else out.packet_bytes
         self.tcp: dict[bytes, Splice] = {}
         """Connections by their key."""
         self.draining: set[Splice] = set()
@@ -327,7 +330,7 @@ class LinkPeer:
     def set_out(self, out: PacketOut | None, now: float, reliable: bool = True) -> None:
         """The link broke (None) or is back: TCP then resends what is unacknowledged."""
         self.timers.now = now
-        self.out = out
+        self._take(out)
         self.reliable = reliable
         self._tcp_configs.clear()
         self._pace = QueuePace()
@@ -345,6 +348,20 @@ class LinkPeer:
             self._dirty = False
         else:
             self.wake()
+
+    def _take(self, out: PacketOut | None) -> None:
+        self._carried = self.to_tunnel_bytes
+        self._carried_before = 0 if out is None else out.packet_bytes
+        self.out = out
+
+    @property
+    def to_tunnel_bytes(self) -> int:
+        """Bytes of the IP packets that were put into the tunnel, as many as segments are cut into
+        on the way; what the way then lost, and what is sent for it again, included."""
+        out = self.out
+        if out is None:
+            return self._carried
+        return self._carried + out.packet_bytes - self._carried_before
 
     def set_mtu(self, mtu: int) -> None:
         """The lease's MTU changed: connections from now on offer the MSS that fits it."""
@@ -474,7 +491,7 @@ class LinkPeer:
 
     def close_all(self, now: float) -> None:
         """The other end has gone for good: not a word to it, RST to the sockets."""
-        self.out = None
+        self._take(None)
         for tcp in [*self.tcp.values(), *self.draining]:
             tcp.vanish()
         self.batch.clear()

@@ -239,7 +239,6 @@ class Splice(Flow):
             return 0
         conn.send(buf, n, now)
         self.to_tunnel_bytes += n
-        self.peer.to_tunnel_bytes += n
         self.last_used = now
         if n < limit and not self.certain and not self.mark:
             self.readable = False

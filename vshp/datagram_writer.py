@@ -85,6 +85,7 @@ class DatagramWriter:
         "mtu",
         "offload",
         "offload_udp",
+        "packet_bytes",
         "records",
     )
 
@@ -93,6 +94,8 @@ class DatagramWriter:
         self.offload_udp = False
         self.mtu = 1280
         self.counters = counters
+        self.packet_bytes = 0
+        """See `PacketOut`; packets that `read_packets` took are its caller's to count."""
         self.records = 0
         """Datagrams sealed so far: the counter of the next one."""
         self.epoch = 0
@@ -156,6 +159,7 @@ class DatagramWriter:
             self.flush()
             at = self._fill
             stop = at + FRAME_HEADER_SIZE + length
+        self.packet_bytes += length
         _pack_u32(self.buffer, at, _IP_PACKET | length << 8)
         self._fill = stop
         at += FRAME_HEADER_SIZE
@@ -168,6 +172,7 @@ class DatagramWriter:
         self.flush()
         if FRAME_HEADER_SIZE + header + mss > self._limit or length > len(self.buffer):
             return self._too_long()
+        self.packet_bytes += length + header * ((length - header - 1) // mss)
         self._large = (0, length, mss, header, ip_header)
         self._fill = max(length, self._limit)
         return 0
@@ -186,6 +191,8 @@ class DatagramWriter:
         """Queue `buf[start:end]`; `buf` may be reused on return."""
         if gso_size and FRAME_HEADER_SIZE + hdr_len + gso_size <= self._limit:
             # Cut where it lies.
+            length = end - start
+            self.packet_bytes += length + hdr_len * ((length - hdr_len - 1) // gso_size)
             self.flush()
             self._cut(memoryview(buf)[start:end], gso_size, hdr_len, csum_start)
             return

@@ -75,6 +75,7 @@ class FrameWriter:
         "mtu",
         "offload",
         "offload_udp",
+        "packet_bytes",
         "records",
     )
 
@@ -83,6 +84,8 @@ class FrameWriter:
         self.offload_udp = False
         self.mtu = 1500
         self.counters = counters
+        self.packet_bytes = 0
+        """See `PacketOut`; packets that `read_packets` took are its caller's to count."""
         self.records = 0
         """Records sealed so far: the counter of the next one."""
         self._key: RecordKey | None = None
@@ -125,6 +128,9 @@ class FrameWriter:
         csum_offset: int = 0,
     ) -> int:
         """Queue a packet of `length` bytes; its bytes are packed at the offset returned."""
+        self.packet_bytes += length
+        if gso_size:
+            self.packet_bytes += hdr_len * ((length - hdr_len - 1) // gso_size)
         at = self._fill
         if self.offload:
             stop = at + _OFFLOAD_FRAME + length
@@ -172,6 +178,9 @@ class FrameWriter:
             at = self.reserve_packet(length, gso_type, gso_size, hdr_len, csum_start, csum_offset)
             self.buffer[at : at + length] = memoryview(buf)[start:end]
             return
+        self.packet_bytes += length
+        if gso_size:
+            self.packet_bytes += hdr_len * ((length - hdr_len - 1) // gso_size)
         if self._fill:
             self.flush()
         if self.offload:

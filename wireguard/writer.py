@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from netstack.cut import complete, cut
+from netstack.out import repeated
 from sealing.runs import SealedRuns
 from wireguard.constants import MAX_QUEUED, PADDING
 from wireguard.keypairs import KeyPair
@@ -34,6 +35,7 @@ class TunnelWriter:
         "mtu",
         "offload",
         "offload_udp",
+        "packet_bytes",
         "pair",
     )
 
@@ -42,6 +44,8 @@ class TunnelWriter:
         self.offload_udp = False
         self.mtu = mtu
         self.counters = counters
+        self.packet_bytes = 0
+        """See `PacketOut`; without the padding."""
         self.pair: KeyPair | None = None
         """What everything is sealed under; None while there is no session."""
         self.buffer = bytearray(4 * mtu)
@@ -73,6 +77,9 @@ class TunnelWriter:
     ) -> int:
         if (hdr_len + gso_size if gso_size else length) > self.mtu:
             return self._too_long(length)
+        self.packet_bytes += length
+        if gso_size:
+            self.packet_bytes += repeated(length, hdr_len, gso_size)
         size = length if gso_size else self._padded(length)
         at = self._fill
         if at + size > len(self.buffer):
@@ -97,6 +104,7 @@ class TunnelWriter:
     ) -> None:
         if gso_size and hdr_len + gso_size <= self.mtu:
             # Cut where it lies.
+            self.packet_bytes += end - start + repeated(end - start, hdr_len, gso_size)
             self.flush()
             whole = memoryview(buf)[start:end]
             self._seal(cut(whole, gso_size, hdr_len, csum_start, self._piece, self._framed))
@@ -163,7 +171,8 @@ class TunnelWriter:
         """Seal padded packets, a datagram each: the way of all that leaves."""
         pair = self.pair
         if pair is None:
-            for _ in packets:
+            for packet in packets:
+                self.packet_bytes -= _unpadded(packet)
                 self._count("writer__no_session__dropped")
             return
         dropped = self._runs.seal(pair.sealing, packets)
@@ -172,3 +181,12 @@ class TunnelWriter:
 
     def _count(self, name: str, times: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + times
+
+
+def _unpadded(packet: memoryview) -> int:
+    """The length of the IP packet in front of the padding; 0 where there is none (a keepalive)."""
+    if not packet:
+        return 0
+    if packet[0] >> 4 == 4:
+        return packet[2] << 8 | packet[3]
+    return 40 + (packet[4] << 8 | packet[5])

@@ -114,7 +114,6 @@ def _dns_reply(
         path = UdpPath(server, DNS_PORT, client, port)
         emit_udp(peer, out, path, buf, BUFFER, len(answer), 0)
         peer.counts["dns__answer__to_tunnel"] += 1
-        peer.to_tunnel_bytes += len(answer)
         peer.wake()
 
     return reply

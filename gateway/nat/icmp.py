@@ -105,7 +105,6 @@ class EchoSession(DatagramFlow):
             self.peer.counts["icmp__from_network__speed_limit"] += 1
             return n
         self.to_tunnel_bytes += n - ICMP_HEADER
-        self.peer.to_tunnel_bytes += n - ICMP_HEADER
         self.peer.counts["icmp__echo_reply__to_tunnel"] += 1
         self._emit(out, nat.datagram_buffer, n, host, max(1, ttl - 1))
         return n

@@ -42,10 +42,11 @@ from netstack.heads import (
     words4,
 )
 from netstack.ip import PROTO_TCP, PROTO_UDP
-from netstack.out import GSO_UDP_L4
+from netstack.out import GSO_UDP_L4, repeated
 from netstack.tcp.errors import MalformedSegment
 from netstack.tcp.states import State
 from netstack.tcp_segment import ACK, SYN, parse_tcp
+from netstack.udp import UDP_HEADER
 from sealing.buckets import TokenBucket
 from splice.flow import Flow
 from splice.peer import LinkPeer
@@ -59,6 +60,10 @@ if TYPE_CHECKING:
     from rules.destinations import AddressRules
 
 Buffer = bytearray | memoryview
+
+_TCP_OFFSET = 12
+"""Where a TCP header says how long it is, in words of 4 bytes, in the upper half of a byte (RFC
+9293, 3.1)."""
 
 
 class TunnelPeer(LinkPeer):
@@ -108,7 +113,8 @@ class TunnelPeer(LinkPeer):
         self.gateway_ipv4 = gateway_ipv4
         self.gateway_ipv6 = gateway_ipv6
         self.from_tunnel_bytes = 0
-        """IP packets' bytes from the client; payload bytes toward it in `to_tunnel_bytes`."""
+        """Bytes of the IP packets from the client, whatever became of them: of as many as it sent,
+        where several came joined, or as many as a network card would have cut."""
         self.destinations: AddressRules | None = None
         """What the device's rules say of what it may reach; None: no more than the policy. Set,
         like the next one, by `Nat.set_rules`."""
@@ -146,6 +152,10 @@ class TunnelPeer(LinkPeer):
             )
             if flags & NEEDS_CSUM:
                 csum = csum_start << 16 | csum_offset
+            if 0 < gso_size < size:
+                self.from_tunnel_bytes += _repeated(
+                    buf, start, size, gso_type, gso_size, csum_start
+                )
         if size >= 28:
             first = buf[start]
             if first == 0x45:
@@ -325,3 +335,17 @@ class TunnelPeer(LinkPeer):
         for flow in [*self.mappings.values(), *self.echo.values()]:
             flow.shut(now)
         self.reassembler.clear()
+
+
+def _repeated(
+    buf: Buffer, start: int, size: int, gso_type: int, gso_size: int, transport: int
+) -> int:
+    """Bytes of the headers that a packet of `size` bytes has once, and those that it is cut into
+    each. `transport` is where its offload header says that its transport's begins."""
+    if gso_type == GSO_UDP_L4:
+        header = transport + UDP_HEADER
+    elif transport + _TCP_OFFSET < size:
+        header = transport + (buf[start + transport + _TCP_OFFSET] >> 4 << 2)
+    else:
+        return 0
+    return repeated(size, header, gso_size)

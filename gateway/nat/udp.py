@@ -361,7 +361,6 @@ class UdpMapping(DatagramFlow):
             if n < 0:
                 return read or 1
         self.to_tunnel_bytes += n
-        self.peer.to_tunnel_bytes += n
         emit_udp(self.peer, out, path, nat.datagram_buffer, BUFFER, n, size)
         if 0 < size < n:
             counts["udp__to_tunnel__datagrams"] += -(-n // size)

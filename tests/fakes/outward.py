@@ -318,6 +318,7 @@ class PacketLog:
         self.mtu = mtu
         self.buffer = bytearray()
         self.space = room
+        self.packet_bytes = 0
         self._meta: list[tuple[int, int, int, tuple[int, int, int, int, int]]] = []
 
     @property
@@ -336,6 +337,8 @@ class PacketLog:
         csum_start: int = 0,
         csum_offset: int = 0,
     ) -> int:
+        pieces = -(-(length - hdr_len) // gso_size) if gso_size else 1
+        self.packet_bytes += length + (pieces - 1) * hdr_len
         at = len(self.buffer)
         self.buffer += bytes(length)
         fields = (gso_type, gso_size, hdr_len, csum_start, csum_offset)

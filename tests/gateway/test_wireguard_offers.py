@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -44,7 +45,8 @@ def brought(offer: WireguardOffer, private: bytes) -> App:
 async def test_a_new_key_takes_over_when_it_is_used_and_not_before(gateway: Gateway) -> None:
     old = await let_in(gateway, "phone")
     (before,) = gateway.peers()
-    gateway.registry.add_usage(before.public_key, 5_000, 7_000)
+    used = gateway.books.total(before.public_key)
+    assert min(used) > 20
     offer = gateway.wireguard_renew("phone")
     assert offer.profile.private_key not in (None, old.profile.private_key)
     assert (offer.profile.ipv4, offer.profile.ipv6) == (old.profile.ipv4, old.profile.ipv6)
@@ -65,7 +67,10 @@ async def test_a_new_key_takes_over_when_it_is_used_and_not_before(gateway: Gate
     (peer,) = [peer for peer in gateway.peers() if not peer.revoked]
     assert peer.public_key == offer.public_key != before.public_key
     assert (peer.label, peer.first_seen) == ("phone", before.first_seen)
-    assert peer.from_tunnel_bytes >= 5_000 and peer.to_tunnel_bytes >= 7_000
+    after = gateway.books.total(peer.public_key)
+    assert after[0] > used[0] and after[1] > used[1], "what the device had is the new key's"
+    assert gateway.books.total(before.public_key) == (0, 0)
+    assert after == gateway.totals() == gateway.books.today(peer.public_key, time.time())
     (tunnel,) = gateway.tunnels()
     assert tunnel.peer.public_key == offer.public_key
     assert tunnel.lease.ipv4 == old.profile.ipv4

@@ -29,6 +29,7 @@ class PacketLog:
         self.mtu = mtu
         self.buffer = bytearray()
         self.left = room
+        self.packet_bytes = 0
         self.listener: Callable[[Packet], None] | None = None
         """Called with every packet that is taken."""
         self._packets: list[Packet] = []
@@ -53,6 +54,7 @@ class PacketLog:
         self._settle()
         assert gso_type or length <= self.mtu
         self.left -= length
+        self._count(length, gso_size, hdr_len)
         self.buffer = bytearray(b"\xee" * (length + 7))
         self._open = gso_type, gso_size, hdr_len, csum_start, csum_offset
         return 7
@@ -72,11 +74,16 @@ class PacketLog:
         assert start >= HEADROOM
         assert gso_type or end - start <= self.mtu
         self.left -= end - start
+        self._count(end - start, gso_size, hdr_len)
         self._packets.append(
             Packet(bytes(buf[start:end]), gso_type, gso_size, hdr_len, csum_start, csum_offset)
         )
         # The real writer puts its own header there.
         buf[start - HEADROOM : start] = b"\xdd" * HEADROOM
+
+    def _count(self, length: int, size: int, header: int) -> None:
+        pieces = -(-(length - header) // size) if size else 1
+        self.packet_bytes += length + (pieces - 1) * header
 
     def _settle(self) -> None:
         if self._open is not None:

@@ -15,17 +15,20 @@ from pathlib import Path
 
 import pytest
 
+from gateway.books import BookRow, BookSpan
 from gateway.model import PeerDevice
 from services.slate import Slate
 from services.store import GatewayDatabase, StoreError
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts a file system")
 ROOT = Path(__file__).resolve().parents[2]
-DAY = "2026-01-31"
 
 
 def a_peer(number: int, revoked: bool = False) -> PeerDevice:
     return PeerDevice(bytes([number]) * 32, f"device {number}", "linux", 1.0, 2.0, revoked)
+
+
+USED = BookRow(a_peer(2).public_key, BookSpan.DAY, 739_000, (5, 6))
 
 
 def opened(folder: Path) -> GatewayDatabase:
@@ -107,9 +110,8 @@ def test_a_start_on_a_disk_that_takes_nothing_knows_all_that_was_written(
         assert store.peers() == [a_peer(1), a_peer(2)]
         assert ("no space is left" if how == "full" else "read-only") in told(store)
         store.save_peer(a_peer(1, revoked=True))
-        store.add_usage(a_peer(2).public_key, DAY, 5, 6)
+        store.write_books([USED])
         assert "the revocation of device 1" in told(store)
-        assert store.usage(a_peer(2).public_key, DAY) == (5, 6)
         assert store.unrecorded == {a_peer(1).public_key}, "there is no slate, nor room for one"
         ((found, _),) = store.alarms()
         if how == "full":
@@ -125,7 +127,7 @@ def test_a_start_on_a_disk_that_takes_nothing_knows_all_that_was_written(
     store.close()
     again = opened(disk)
     assert [peer.revoked for peer in again.peers()] == [True, False]
-    assert again.usage(a_peer(2).public_key, DAY) == (5, 6)
+    assert again.books(list) == [USED]
     again.close()
 
 

@@ -361,10 +361,10 @@ async def test_a_clock_behind_what_was_seen(subject: Machine) -> None:
     path = subject.paths.store("gateway")
     GatewayDatabase(path).close()
     with sqlite3.connect(path) as db:
-        row = (b"k", "TV", "linux", 0.0, time.time() + 10 * 86400, 0, 0, 0)
+        row = (b"k", "TV", "linux", 0.0, time.time() + 10 * 86400, 0, "vshp")
         db.execute(
             "INSERT INTO peer (public_key, label, platform, first_seen, last_seen, revoked,"
-            " from_tunnel, to_tunnel) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            " kind) VALUES (?, ?, ?, ?, ?, ?, ?)",
             row,
         )
     finding = await machine.CHECKS.run_one("clock", subject)

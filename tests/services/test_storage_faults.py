@@ -11,6 +11,7 @@ import contextlib
 import errno
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -155,10 +156,12 @@ class Phone:
 
 
 async def use(device: Device, gateway: Gateway) -> None:
-    """Send a packet, so that there is usage to be written."""
+    """Send a packet, so that there is usage to be written, and have it written."""
     device.session.writer.send_packet(bytearray(64) + PACKET, 64, 64 + len(PACKET))
     device.session.writer.flush()
     await device.alive()
+    gateway.books.collect(time.time())
+    gateway.books.save()
 
 
 async def resumed(device: Device, lease: LeaseConfig, gateway: Gateway) -> Device:
@@ -221,6 +224,7 @@ async def a_day_of_a_gateway(phone: Phone, faults: Faults, folder: Path) -> None
     examined = Machine("gateway", phone.paths, told=phone.service._books.told)
     finding = await machine.CHECKS.run_one("unwritten", examined)
     assert finding.status == ("broken" if phone.told else "ok")
+    await use(tv, gateway)
     tv.leave()
     laptop.leave()
 
@@ -237,7 +241,8 @@ async def live_a_gateway(folder: Path, faults: Faults) -> None:
     assert sorted(peer.revoked for peer in known.values()) == [False, True]
     assert {key: store.lease_number(key) for key in known} == numbers
     assert store.identity() == phone.gateway._identity and store.secret("ticket_key")
-    assert all(peer.from_tunnel_bytes for peer in known.values())
+    sums = {row.public_key: row.used for row in store.books(list) if row.span == "total"}
+    assert all((sums[key] or (0, 0))[0] for key in known)
     assert load(phone.paths.config)["gateway", "name"] == "attic"
     assert store.held is None and all(not Slate(p).read() for p in phone.paths.slates("gateway"))
     store.close()

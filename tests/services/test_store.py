@@ -10,18 +10,33 @@ import stat
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 import client.model as cm
 import gateway.model as gm
+from gateway.books import BookRow, Books, BookSpan
 from rules.spelling import read_destination
 from rules.value import NO_RULES, Period, Quota, Rules, Span
-from services.store import ClientDatabase, GatewayDatabase, StoreError
+from services.database import APPLICATION_IDS
+from services.store import (
+    _MIGRATIONS,
+    MAX_BOOK_ROWS,
+    ClientDatabase,
+    GatewayDatabase,
+    StoreError,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Meter:
+    from_tunnel_bytes: int = 0
+    to_tunnel_bytes: int = 0
 
 
 def a_peer(number: int) -> gm.PeerDevice:
@@ -74,11 +89,14 @@ def test_gateway_contract(gateway_store: gm.GatewayStore) -> None:
         store.save_rules(bytes([key]) * 32, given)
     store.save_rules(b"unknown", NO_RULES)
     assert store.rules() == {b"\x08" * 32: Rules(max_flows=9)}
-    assert store.usage(b"\x01" * 32, "2026-01-31") == (0, 0)
-    for _ in range(2):
-        store.add_usage(b"\x01" * 32, "2026-01-31", 5, 1 << 40)
-    store.add_usage(b"\x01" * 32, "2026-02-01", 1, 1)
-    assert store.usage(b"\x01" * 32, "2026-01-31") == (10, 1 << 41)
+    assert list(store.books(list)) == []
+    row = BookRow(b"\x01" * 32, BookSpan.DAY, 739_000, (5, 1 << 40))
+    total = BookRow(b"\x01" * 32, BookSpan.TOTAL, 0, (6, 7))
+    store.write_books([row, total, replace(row, public_key=b"\x02" * 32)])
+    store.write_books([replace(row, used=(10, 1 << 41)), replace(row, public_key=b"\x02" * 32,
+                       used=None), replace(row, at=1, used=None)])  # fmt: skip
+    kept = sorted(store.books(list), key=lambda row: row.at)
+    assert kept == [total, replace(row, used=(10, 1 << 41))]
 
 
 def test_client_contract(client_store: cm.ClientStore) -> None:
@@ -106,13 +124,15 @@ def test_it_is_there_after_reopening_and_private(tmp_path: Path) -> None:
     store = GatewayDatabase(path)
     store.save_identity(b"\x01" * 32)
     store.save_peer(a_peer(1))
-    store.add_usage(a_peer(1).public_key, "2026-01-31", 7, 8)
+    used = BookRow(a_peer(1).public_key, BookSpan.HOUR, 5, (7, 8))
+    store.write_books([used])
     modes = {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
     assert modes == {0o600}
     store.close()
     store = GatewayDatabase(path)
     assert store.identity() == b"\x01" * 32
-    assert store.peers() == [replace(a_peer(1), from_tunnel_bytes=7, to_tunnel_bytes=8)]
+    assert store.peers() == [a_peer(1)]
+    assert store.books(list) == [used]
 
 
 def test_an_existing_file_is_made_private(tmp_path: Path) -> None:
@@ -175,29 +195,82 @@ def test_rules_outlive_a_restart_and_those_that_nobody_can_read_pause(tmp_path: 
     again.close()
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_a_file_of_an_earlier_version_is_brought_up(tmp_path: Path, version: int) -> None:
     path = tmp_path / "g.db"
-    store = GatewayDatabase(path)
-    store.save_peer(a_peer(1))
-    store.close()
+    key, other = b"\x01" * 32, b"\x02" * 32
     with sqlite3.connect(path) as db:
-        db.execute("DROP TABLE rules")
-        if version < 3:
-            db.execute("DROP TABLE offer")
-        if version == 1:
-            db.execute("ALTER TABLE peer DROP COLUMN kind")
-            db.execute("DROP TABLE sighting")
+        for script in _MIGRATIONS["gateway"][:version]:
+            db.executescript(script)
+        kind = ", 'vshp'" if version > 1 else ""
+        for public, up, down in ((key, 70, 80), (other, 0, 0)):
+            row = f"(?, 'device 1', 'linux', 1.0, 2.0, 0, ?, ?{kind})"
+            db.execute(f"INSERT INTO peer VALUES {row}", (public, up, down))
+        days = [("2024-02-29", 1, 2), ("2026-01-31", 3, 1 << 50), ("1970-01-01", 5, 6)]
+        db.executemany("INSERT INTO usage VALUES (?, ?, ?, ?)", [(key, *day) for day in days])
+        db.execute("INSERT INTO usage VALUES (?, 'no day', 1, 1)", (key,))
+        db.execute(f"PRAGMA application_id={APPLICATION_IDS['gateway']}")
         db.execute(f"PRAGMA user_version={version}")
     db.close()
     again = GatewayDatabase(path)
-    assert again.peers() == [a_peer(1)] and again.sightings() == {}
-    again.save_sighting(b"\x01" * 32, gm.Sighting("a:1"))
-    again.save_offer(gm.Offer(b"\x01" * 32, "phone", "10.0.0.1", 51820, 5.0))
-    again.save_rules(b"\x01" * 32, Rules(max_flows=5))
+    device = gm.PeerDevice(key, "device 1", "linux", 1.0, 2.0)
+    assert again.peers() == [device, replace(device, public_key=other)]
+    assert again.sightings() == {}
+    books = Books(again)
+    assert books.total(key) == (70, 80) and books.total(other) == (0, 0)
+    assert books.history(key, BookSpan.DAY) == {
+        date.fromisoformat(day).toordinal(): (up, down) for day, up, down in sorted(days)
+    }
+    again.save_sighting(key, gm.Sighting("a:1"))
+    again.save_offer(gm.Offer(key, "phone", "10.0.0.1", 51820, 5.0))
+    again.save_rules(key, Rules(max_flows=5))
     again.close()
     newest = GatewayDatabase(path)
     assert len(newest.offers()) == 1 and newest.rules() == {b"\x01" * 32: Rules(max_flows=5)}
+
+
+def test_books_that_waited_for_long_are_written_whole(tmp_path: Path) -> None:
+    """Rows that wait are bounded; beyond that the file is made what memory is."""
+    store = GatewayDatabase(tmp_path / "g.db")
+    key = b"\x01" * 32
+    stale = BookRow(key, BookSpan.HOUR, 5, (1, 1))
+    everything = [BookRow(key, BookSpan.DAY, 7, (5, 6))]
+    store.books(lambda: everything)
+    store.write_books([stale])
+    blocker = sqlite3.connect(tmp_path / "g.db")
+    blocker.execute("BEGIN EXCLUSIVE")
+    store.write_books(
+        [BookRow(key, BookSpan.HOUR, 6 + n, (n, n)) for n in range(MAX_BOOK_ROWS + 9)]
+    )
+    store.write_books([replace(stale, used=(2, 2))])
+    assert len(store._book_rows) == MAX_BOOK_ROWS + 1 and store.ledger.unwritten
+    blocker.rollback()
+    blocker.close()
+    assert store.ledger.flush()
+    assert store.books(list) == everything
+    store.close()
+
+
+def test_books_are_whole_in_a_file_that_was_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "g.db"
+    store = GatewayDatabase(path)
+    key, meter = b"\x01" * 32, Meter(3, 4)
+    books = Books(store)
+    books.open(key, meter)
+    books.collect(5000.0)
+    books.save()
+    store.close()
+    again = GatewayDatabase(path)
+    kept = Books(again)
+    for name in tmp_path.iterdir():
+        name.unlink()
+    again.save_identity(b"i" * 32)
+    assert not again.ledger.unwritten
+    again.close()
+    anew = GatewayDatabase(path)
+    assert sorted(anew.books(list), key=repr) == sorted(kept.rows(), key=repr)
+    assert Books(anew).total(key) == (3, 4)
+    anew.close()
 
 
 def foreign(path: Path) -> None:
@@ -254,13 +327,14 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
+from gateway.books import BookRow, BookSpan
 from gateway.model import PeerDevice
 from services.store import GatewayDatabase
 store = GatewayDatabase(Path(sys.argv[1]))
 for n in range(int(sys.argv[2]), 1 << 30):
     key = n.to_bytes(32, "big")
     store.save_peer(PeerDevice(key, "d", "linux", float(n), 0.0))
-    store.add_usage(key, "2026-01-31", 1, 1)
+    store.write_books([BookRow(key, BookSpan.DAY, 739000, (1, 1))])
     print(n, store.lease_number(key), flush=True)
 """
 

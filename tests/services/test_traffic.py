@@ -248,8 +248,9 @@ async def test_a_gateway_tells_the_history_of_all_and_of_each_device(
     second, _ = await paired(gateway)
     one, other = gateway.tunnels()
     one.nat_peer.from_tunnel_bytes += 100
-    one.nat_peer.to_tunnel_bytes += 7_000
-    other.nat_peer.to_tunnel_bytes += 50
+    for tunnel, sent in ((one, 7_000), (other, 50)):
+        assert tunnel.nat_peer.out is not None
+        tunnel.nat_peer.out.reserve_packet(sent)
     now += INTERVAL
     whole = api.traffic(PeerTrafficParams())
     now += INTERVAL

@@ -127,6 +127,7 @@ def test_the_device_gets_each_packet_whole_and_in_order(
     world.gateway.writer.flush()
     world.run(0.1)
     assert world.at_client == expected
+    assert world.gateway.writer.packet_bytes == sum(map(len, expected))
 
 
 @pytest.mark.parametrize("sent", [False, True])
@@ -139,6 +140,7 @@ def test_pieces_that_exceed_the_path_are_dropped(sent: bool) -> None:
     world.run(0.1)
     assert world.at_client == [segment(4, 7, "A", b"fits")]
     assert world.gateway.counters["writer__packet_too_long__dropped"] == 1
+    assert world.gateway.writer.packet_bytes == len(segment(4, 7, "A", b"fits"))
 
 
 def test_the_key_changes_between_super_segments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -416,6 +416,8 @@ def test_offload_header_travels_as_linux_lays_it_out() -> None:
     big = bytearray(64) + packet(60000)
     writer.send_packet(big, 64, 60064, 4, 1428, 72, 40, 16)
     writer.send_packet(bytearray(64) + packet(100), 64, 164)
+    pieces = -(-(60_000 - 72) // 1428)
+    assert writer.packet_bytes == 60 + 60_000 + (pieces - 1) * 72 + 100
     writer.flush()
     both.exchange()
     headers = [data[:10].hex() for data in both.at_client]

@@ -59,6 +59,7 @@ def test_order_is_kept_between_small_large_and_control() -> None:
     writer.flush()
     both.exchange()
     assert [len(packet) for packet in both.at_gateway] == sizes
+    assert writer.packet_bytes == sum(sizes)
 
 
 def test_a_held_view_outlives_growth() -> None:

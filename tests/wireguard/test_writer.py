@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
 from netstack.out import GSO_TCPV4, HEADROOM
@@ -66,10 +67,12 @@ def test_the_device_gets_each_packet_whole_and_in_order(pieces: list[int | Large
             segment(1000 + at, "PA" if at + MSS >= len(data) else "A", data[at : at + MSS])
             for at in range(0, len(data), MSS)
         ]
+    assert pair.gateway.peer.writer.packet_bytes == sum(map(len, expected))
     pair.log.clear()
     pair.transmit(pair.gateway)
     pair.run(0.1)
     assert pair.client.packets == expected
+    assert pair.gateway.peer.writer.packet_bytes == sum(map(len, expected))
     for datagram in pair.sent("gateway", 4):
         size = len(datagram) - DATA_OVERHEAD
         assert size == MTU or not size % 16
@@ -102,6 +105,27 @@ def test_pieces_that_exceed_the_mtu_are_dropped(sent: bool) -> None:
     pair.run(0.1)
     assert pair.client.packets == []
     assert pair.gateway.device.counters["writer__packet_too_long__dropped"] == 1
+    assert pair.gateway.peer.writer.packet_bytes == 0
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_what_has_no_session_to_go_by_is_not_counted(sent: bool) -> None:
+    """TCP goes on sending again to a device that has gone; some of it waits for it."""
+    pair = Pair()
+    pair.connect()
+    writer = pair.gateway.peer.writer
+    writer.pair = None
+    small = packet(1, b"abc")
+    for _ in range(300):
+        put(pair, small, sent)
+        put(pair, segment(0, "A", bytes(3000)), sent, GSO_TCPV4, MSS, 40, 20, 16)
+    writer.flush()
+    assert writer.packet_bytes == 0
+    six = bytes(IPv6(src="fd00::1", dst="fd00::2") / UDP() / Raw(b"xyz"))
+    put(pair, six, sent)
+    assert writer.packet_bytes == len(six)
+    writer.keepalive()
+    assert writer.packet_bytes == 0
 
 
 def test_what_a_full_room_takes_is_bounded() -> None:

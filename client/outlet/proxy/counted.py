@@ -38,6 +38,10 @@ class CountedOut:
     def waiting(self) -> bool:
         return self._out.waiting
 
+    @property
+    def packet_bytes(self) -> int:
+        return self._out.packet_bytes
+
     def reserve_packet(self, length: int, *offload: int) -> int:
         self._link.sent_packets_bytes += length
         return self._reserve(length, *offload)

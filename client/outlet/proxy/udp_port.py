@@ -89,7 +89,6 @@ class UdpPort:
         else:
             emit_udp(stack, out, path, buf, BUFFER, n, 0)
         self.to_tunnel_bytes += n
-        stack.to_tunnel_bytes += n
         counts["udp__to_tunnel__datagrams"] += 1
         stack.wake()
         return True
