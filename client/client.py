@@ -752,10 +752,11 @@ class Client:
         self._events.moves()
 
     def status_received(self, status: GatewayStatus) -> None:
-        before = self._report.sharing
+        before, shut_out = self._report.sharing, self._report.shut_out
         if self._report.status(status):
             now = time.monotonic()
             self._events.sharing(self._report.gateway, before, self._report.sharing, now)
+            self._events.gate(self._report.gateway, shut_out, self._report.shut_out, now)
             self._changed()
 
     def rtt(self, seconds: float) -> None:

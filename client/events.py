@@ -40,6 +40,8 @@ class EventKind(StrEnum):
     LINK_LOST = "link_lost"
     DISCONNECTED = "disconnected"
     FAILED = "failed"
+    GATE_CLOSED = "gate_closed"
+    GATE_OPENED = "gate_opened"
     SHARING_ON = "sharing_on"
     SHARING_OFF = "sharing_off"
     VPN_UP = "vpn_up"
@@ -105,6 +107,14 @@ class Events:
             self._tell(EventKind.VPN_UP, gateway, "the VPN of {} is back", now)
         elif before == "off":
             self._tell(EventKind.SHARING_ON, gateway, "{} shares again", now)
+
+    def gate(self, gateway: str, before: str, after: str, now: float) -> None:
+        """Why the gateway's owner does not let this device use the tunnel; empty: he does."""
+        if after and after != before:
+            text = "{} lets nothing of this device through"
+            self._tell(EventKind.GATE_CLOSED, gateway, text, now, after)
+        elif before and not after:
+            self._tell(EventKind.GATE_OPENED, gateway, "{} lets this device through again", now)
 
     def guard(self, state: GuardState, now: float) -> None:
         """What the block does at this moment."""

@@ -257,6 +257,11 @@ class ClientSnapshot:
     lease: LeaseSnapshot | None = None
     sharing: str | None = None
     """As the gateway's STATUS said last: `on`, `off`, `unavailable`."""
+    shut_out: str = ""
+    """Why the gateway's owner does not let this device use the tunnel now, a sentence of the
+    gateway's, cleaned; empty when it may."""
+    quota_left: int | None = None
+    """Bytes left of what the owner gives this device; None without such a bound."""
     connected_for: float | None = None
     reconnects: int = 0
     rtt_ms: float | None = None

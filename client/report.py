@@ -28,6 +28,8 @@ class Report:
         self._leased_at = 0.0
         self._connected_at: float | None = None
         self._sharing: str | None = None
+        self._shut_out = ""
+        self._quota_left: int | None = None
         self._reconnects = 0
         self._from_tunnel = 0
         self._to_tunnel = 0
@@ -58,12 +60,13 @@ class Report:
 
     def status(self, status: GatewayStatus) -> bool:
         """The gateway spoke of itself; whether it said something new."""
-        before = self._sharing
+        before = (self._sharing, self._shut_out, self._quota_left)
         if not status.sharing:
             self._sharing = "off"
         else:
             self._sharing = "on" if status.vpn_up else "unavailable"
-        return self._sharing != before
+        self._shut_out, self._quota_left = status.shut_out, status.quota_left
+        return (self._sharing, self._shut_out, self._quota_left) != before
 
     def broken(self) -> None:
         """The link broke; the lease stays for the next one."""
@@ -74,6 +77,7 @@ class Report:
     def end(self) -> None:
         """The run is over; counters stay for reading."""
         self._lease = self._interface = self._sharing = self._connected_at = None
+        self._shut_out, self._quota_left = "", None
         self.error = self.reason = self.code = self.rtt = None
 
     def count(self, name: str) -> None:
@@ -98,6 +102,11 @@ class Report:
     def sharing(self) -> str | None:
         """As the gateway's STATUS said last; None without one."""
         return self._sharing
+
+    @property
+    def shut_out(self) -> str:
+        """Why the gateway's owner does not let this device use the tunnel now; empty if he does."""
+        return self._shut_out
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -133,6 +142,8 @@ class Report:
             interface=self._interface,
             lease=self._lease_snapshot(now),
             sharing=self._sharing,
+            shut_out=self._shut_out,
+            quota_left=self._quota_left,
             connected_for=None if self._connected_at is None else now - self._connected_at,
             reconnects=self._reconnects,
             rtt_ms=None if self.rtt is None else self.rtt * 1000,

@@ -5,4 +5,6 @@ A rule that nothing carries out is taken by nobody: it would be a promise that i
 
 from __future__ import annotations
 
-ENFORCED: frozenset[str] = frozenset({"limit_up", "limit_down", "destinations", "max_flows"})
+ENFORCED: frozenset[str] = frozenset(
+    {"limit_up", "limit_down", "destinations", "max_flows", "until", "hours", "paused"}
+)

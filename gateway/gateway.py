@@ -28,6 +28,7 @@ from gateway.destinations import Destinations
 from gateway.dns.forwarder import DnsConfig, DnsForwarder, RecentQuestion, Reply
 from gateway.dns.shared import SharedResolver
 from gateway.entrance import Entrance
+from gateway.gates import Gates
 from gateway.journal import Journal
 from gateway.leases import choose_pool
 from gateway.link import Link, SessionLink
@@ -174,6 +175,9 @@ class Gateway:
         try:
             await self.detector.start()
             attached = self.detector.attached()
+            self.gates = Gates(self._nat, self.registry, self._journal)
+            self.gates.on_change = self._gate_changed
+            self.registry.on_rules.append(self._rules_changed)
             self._tunnels = Tunnels(
                 self._nat,
                 choose_pool(
@@ -183,6 +187,7 @@ class Gateway:
                 self._tickets,
                 self.counters,
                 self._journal,
+                self.gates,
                 self.config.name,
                 self.config.mtu,
                 self.config.grace,
@@ -546,11 +551,28 @@ class Gateway:
         self._changed()
 
     def _tell_status(self, link: Link, now: float) -> None:
-        link.tell_status(self._sharing.client_status(), now)
+        status = self._sharing.client_status()
+        tunnel = self._tunnels.of_link(link)
+        if tunnel is not None:
+            gate = self.gates.of(tunnel)
+            status = replace(
+                status,
+                quota_left=gate.verdict.left,
+                shut_out=f"This device {gate.why}." if gate.why else "",
+            )
+        link.tell_status(status, now)
         self._pulse.mark(link)
 
     def _limits_changed(self, public_key: bytes, rules: Rules) -> None:
         self._tunnels.limit(public_key, rules, self._loop.time())
+
+    def _gate_changed(self, tunnel: Tunnel, now: float) -> None:
+        if tunnel.link is not None:
+            self._tell_status(tunnel.link, now)
+        self._changed()
+
+    def _rules_changed(self, public_key: bytes, rules: Rules) -> None:
+        self.gates.rules_changed(public_key, self._loop.time())
 
     def _attached_changed(self, attached: Attached) -> None:
         self.policy.set_networks(
@@ -690,6 +712,9 @@ class Gateway:
         other = self._tunnels.get_timer()
         if other is not None and other < at:
             at = other
+        other = self.gates.get_timer()
+        if other is not None and other < at:
+            at = other
         other = self._wireguard.get_timer()
         if other is not None and other < at:
             at = other
@@ -712,6 +737,7 @@ class Gateway:
         changed |= self._admission.expire(now)
         changed |= self._tunnels.expire(now)
         self._tunnels.renew(now)
+        self.gates.handle_timer(now)
         if self._usage_at is not None and self._usage_at <= now:
             hurry = self._sharing.prove(now)
             self._usage_at = None if hurry is None else now + hurry

@@ -61,6 +61,8 @@ class EventKind(StrEnum):
     LINK_LOST = "link_lost"
     GIVEN_UP = "given_up"
     DISCONNECTED = "disconnected"
+    GATE_CLOSED = "gate_closed"
+    GATE_OPENED = "gate_opened"
     SHARING_ON = "sharing_on"
     SHARING_OFF = "sharing_off"
     VPN_UP = "vpn_up"
@@ -115,6 +117,10 @@ class Journal:
     def given_up(self, peer: PeerDevice, now: float) -> None:
         """Its grace time is over."""
         self._device(EventKind.GIVEN_UP, peer, "did not come back: its connections are closed", now)
+
+    def gate(self, peer: PeerDevice, open: bool, what: str, now: float) -> None:
+        """By the owner's rules it may use the tunnel again, or not now; `what` says why."""
+        self._device(EventKind.GATE_OPENED if open else EventKind.GATE_CLOSED, peer, what, now)
 
     def refused(self, key: bytes, label: str, link: Link, why: str, now: float) -> None:
         """Somebody with a key of his own was turned away without the owner."""

@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from eventloop.poller import NEVER
+from gateway.gates import Gates
 from gateway.journal import Journal
 from gateway.leases import LEASE_SECONDS, AddressPool, PoolError
 from gateway.link import Link, SessionLink
@@ -104,6 +105,7 @@ class Tunnels:
         tickets: TicketBook,
         counters: Counters,
         journal: Journal,
+        gates: Gates,
         name: str,
         mtu: int,
         grace: float,
@@ -120,6 +122,7 @@ class Tunnels:
         self._tickets = tickets
         self._counters = counters
         self._journal = journal
+        self.gates = gates
         self._epoch = time.time() - time.monotonic()
         """Unix time when the monotonic clock began, as it looked when this process did."""
         self.name = name
@@ -283,6 +286,8 @@ class Tunnels:
             self._journal.resumed(tunnel.peer, link, now)
         elif before is not link:
             self._journal.moved(tunnel.peer, link, now)
+        if not tunnel.connected_at:
+            self.gates.enter(tunnel, now)
         tunnel.link = link
         tunnel.connected_at = now
         link.attach(tunnel.nat_peer)
@@ -404,6 +409,7 @@ class Tunnels:
         del self._by_peer[id(tunnel.nat_peer)]
         for told in self.on_leave:
             told(tunnel)
+        self.gates.leave(tunnel)
 
     def get_timer(self) -> float | None:
         """When the next waiting tunnel's grace time is over, or a lease is to be renewed."""

@@ -66,6 +66,8 @@ BLOCKED = 15
 """Its code for a name that whoever runs the resolver refuses (RFC 8914 4.16)."""
 FILTERED = 17
 """Its code for an answer that policy withholds (RFC 8914 4.18)."""
+PROHIBITED = 18
+"""Its code for a client who may ask nothing (RFC 8914 4.19)."""
 
 EDNS_DO = 0x8000
 EDNS_VERSION = 0x00FF0000

@@ -299,6 +299,8 @@ def _status(now: ClientSnapshot) -> s.ClientStatus:
             expires_in=lease.expires_in,
         ),
         sharing=now.sharing,
+        shut_out=now.shut_out,
+        quota_left=now.quota_left,
         connected_for=now.connected_for,
         reconnects=now.reconnects,
         rtt_ms=now.rtt_ms,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from gateway.gates import Gate
 from gateway.gateway import Gateway
 from gateway.listeners import ListenError
 from gateway.model import PairingRequest, PeerDevice, VpnNetwork, fingerprint
@@ -314,7 +315,10 @@ class GatewayApi:
     def leases(self, _: m.NoParams) -> list[s.Lease]:
         now = _now()
         self._gateway.ask_round_trips()
-        return [_lease(tunnel, now) for tunnel in self._gateway.tunnels()]
+        return [
+            _lease(tunnel, self._gateway.gates.of(tunnel), now)
+            for tunnel in self._gateway.tunnels()
+        ]
 
     # Flows
 
@@ -455,7 +459,7 @@ def _request(request: PairingRequest, now: float) -> s.Request:
     )
 
 
-def _lease(tunnel: Tunnel, now: float) -> s.Lease:
+def _lease(tunnel: Tunnel, gate: Gate, now: float) -> s.Lease:
     lease, link, nat_peer = tunnel.lease, tunnel.link, tunnel.nat_peer
     resolvers = (lease.gateway_ipv4, lease.gateway_ipv6)
     up, down = nat_peer.from_tunnel_bytes, nat_peer.to_tunnel_bytes
@@ -479,6 +483,10 @@ def _lease(tunnel: Tunnel, now: float) -> s.Lease:
         from_tunnel_rate=tunnel.up_rate.read(up, now),
         to_tunnel_rate=tunnel.down_rate.read(down, now),
         flows=nat_peer.flow_count,
+        gate=gate.verdict.state,
+        shut_out=gate.why,
+        opens_at=gate.verdict.opens,
+        quota_left=gate.verdict.left,
     )
 
 

@@ -40,6 +40,8 @@ class Rule:
     until: float = float("inf")
     """Seconds from the event, between which it is shown."""
     good: bool = False
+    said: bool = False
+    """The event's own text says more: it is shown in the place of `what` where there is room."""
 
 
 _BACK = frozenset({"connected", "resumed", "moved"})
@@ -54,6 +56,8 @@ RULES: dict[str, dict[str, Rule]] = {
                          _BACK | {"revoked"}, until=3600.0),
         "link_lost": Rule(3, "{} lost its link", "peers", "it is waited for",
                           _BACK | {"disconnected", "given_up", "revoked"}, after=MOMENT),
+        "gate_closed": Rule(5, "{} shut out", "peers", said=True, ended_by=frozenset(
+            {"gate_opened", "revoked", "disconnected", "given_up"})),
         "refused": Rule(4, "{} turned away", "log", until=NOTED),
         "strangers": Rule(4, "Strangers turned away", "log", until=NOTED),
         "vpn_up": Rule(9, "VPN is back", "overview", "", frozenset({"vpn_lost"}),
@@ -64,6 +68,8 @@ RULES: dict[str, dict[str, Rule]] = {
                        _BACK | {"disconnected", "asked", "code_shown"}),
         "vpn_lost": Rule(1, "Gateway's VPN lost", "tunnel", "nothing is forwarded",
                          _BACK | _END | {"vpn_up", "sharing_off", "link_lost"}),
+        "gate_closed": Rule(4, "Shut out", "tunnel", said=True,
+                            ended_by=_END | {"gate_opened"}),
         "held": Rule(2, "Traffic is held", "links", "no link",
                      _BACK | _END | {"opened"}, after=MOMENT),
         "link_lost": Rule(3, "Link lost", "links", "it is tried again", _BACK | _END,

@@ -195,3 +195,6 @@ class GatewayStatus:
     ipv6_internet: bool = True
     quota_left: int | None = None
     """Bytes left to this client, None when unlimited."""
+    shut_out: str = ""
+    """Why the gateway's owner does not let this client use the tunnel now, a sentence; empty when
+    it may."""

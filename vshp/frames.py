@@ -334,7 +334,8 @@ def decode_ping(body: bytes) -> tuple[bytes, int, int, int]:
 
 
 _STATUS_FLAGS, _STATUS_QUOTA = 1, 2
-_STATUS_TAGS = frozenset({_STATUS_FLAGS, _STATUS_QUOTA})
+_STATUS_SHUT_OUT = 3 | FRAME_OPTIONAL
+_STATUS_TAGS = frozenset({_STATUS_FLAGS, _STATUS_QUOTA, _STATUS_SHUT_OUT})
 
 
 def encode_status(status: GatewayStatus) -> bytes:
@@ -342,6 +343,8 @@ def encode_status(status: GatewayStatus) -> bytes:
     fields = [(_STATUS_FLAGS, bytes((flags,)))]
     if status.quota_left is not None:
         fields.append((_STATUS_QUOTA, status.quota_left.to_bytes(8, "little")))
+    if status.shut_out:
+        fields.append((_STATUS_SHUT_OUT, clip_utf8(status.shut_out, MAX_DETAIL)))
     return encode_fields(fields)
 
 
@@ -356,6 +359,7 @@ def decode_status(body: bytes) -> GatewayStatus:
         sharing=bool(flags & 2),
         ipv6_internet=bool(flags & 4),
         quota_left=None if quota is None else number(quota, 8),
+        shut_out=text(fields.get(_STATUS_SHUT_OUT, b""), MAX_DETAIL),
     )
 
 

@@ -78,7 +78,7 @@ def _no_connection(
     flow = TcpFlow(peer, ip.version, key, source, ip.dst, seg.destination_port, now)
     peer.tcp[key] = flow
     if to_gateway:
-        stream = DnsStream(peer.nat.dns, peer)
+        stream = DnsStream(peer)
         stream.attach(flow)
         return flow.begin_local(stream, seg, DNS_IDLE_TIMEOUT, now)
     flow.hold(seg, errors.quote_packet(buf, ip.start, ip.end), now)

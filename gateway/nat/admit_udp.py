@@ -98,7 +98,7 @@ def _udp_to_gateway(
         return "dns__too_many__dropped"
     wire = bytes(buf[datagram.payload : datagram.end])
     reply = _dns_reply(peer, place, ip.src, datagram.src_port, ip.dst)
-    peer.nat.dns.query(wire, False, peer.id, reply)
+    peer.ask(wire, False, reply)
     return "dns__question__forwarded"
 
 

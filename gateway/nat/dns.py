@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gateway.nat.ports import DnsPort
 from splice.ports import PEER_CLOSED, READABLE, WRITABLE, ReadyHandler
 
 if TYPE_CHECKING:
@@ -64,7 +63,6 @@ class DnsStream:
     __slots__ = (
         "_answers",
         "_closed",
-        "_dns",
         "_finished",
         "_handler",
         "_input",
@@ -75,8 +73,7 @@ class DnsStream:
 
     device: str | None = None
 
-    def __init__(self, dns: DnsPort, peer: TunnelPeer) -> None:
-        self._dns = dns
+    def __init__(self, peer: TunnelPeer) -> None:
         self._peer = peer
         self._handler: ReadyHandler | None = None
         self._input = bytearray()
@@ -147,7 +144,7 @@ class DnsStream:
             raise ConnectionResetError("too many questions")
         self._open += 1
         self._peer.counts["dns__tcp__asked"] += 1
-        self._dns.query(wire, True, self._peer.id, self._reply_to(place))
+        self._peer.ask(wire, True, self._reply_to(place))
 
     def _reply_to(self, place: int) -> Callable[[bytes], None]:
         def reply(answer: bytes) -> None:

@@ -14,7 +14,7 @@ are which outcome.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from gateway.nat.limits import Limits
 from gateway.nat.shares import Spares
 from gateway.nat.udp import Remote, UdpMapping
 from netstack import checksum
+from netstack.dns import PROHIBITED, REFUSED, error_reply
 from netstack.fragments import Reassembler
 from netstack.heads import (
     NEEDS_CSUM,
@@ -59,6 +60,9 @@ if TYPE_CHECKING:
     from netstack.out import PacketOut
     from rules.destinations import AddressRules
 
+GATE_CLOSED = "this device may not use the tunnel now"
+"""What a resolver's refusal says to people (RFC 8914)."""
+
 Buffer = bytearray | memoryview
 
 _TCP_OFFSET = 12
@@ -84,6 +88,7 @@ class TunnelPeer(LinkPeer):
         "nat",
         "questions",
         "reassembler",
+        "shut_out",
         "spare_mappings",
         "spares",
         "udp_remotes",
@@ -120,6 +125,8 @@ class TunnelPeer(LinkPeer):
         like the next one, by `Nat.set_rules`."""
         self.max_flows: int | None = None
         """Sockets that the owner allows it at a time; None: as many as there are."""
+        self.shut_out = False
+        """Nothing of it may go anywhere: its gate is closed (`Nat.shut_out`)."""
         self.connects = Connects(self)
         self.udp_remotes: dict[bytes, Remote] = {}
         self.mappings: dict[tuple[int, int], UdpMapping] = {}
@@ -270,6 +277,26 @@ class TunnelPeer(LinkPeer):
         client = self.ipv4 if version == 4 else self.ipv6
         packet = errors.unreachable(self.gateway(version), client, code, quote)
         return name + ("__icmp_sent" if self.send_error(packet, now) else "__dropped")
+
+    def ask(self, wire: bytes, over_tcp: bool, reply: Callable[[bytes], None]) -> None:
+        """Have a DNS question of the client's answered; refused, if it is shut out by then."""
+        if self.shut_out:
+            self._refuse_question(wire, reply)
+            return
+
+        def answered(answer: bytes) -> None:
+            if self.shut_out:
+                self._refuse_question(wire, reply)
+            else:
+                reply(answer)
+
+        self.nat.dns.query(wire, over_tcp, self.id, answered)
+
+    def _refuse_question(self, wire: bytes, reply: Callable[[bytes], None]) -> None:
+        self.counts["dns__gate_closed__refused"] += 1
+        refusal = error_reply(wire, REFUSED, PROHIBITED, GATE_CLOSED)
+        if refusal is not None:
+            reply(refusal)
 
     def next_flow_id(self) -> int:
         return self.nat.next_flow_id()

@@ -113,6 +113,22 @@ class Nat:
             del self.peers[peer.id]
         peer.close_all(now)
 
+    def shut_out(self, peer: TunnelPeer, now: float) -> None:
+        """Its gate closes: RST both ways, all sockets closed, and what it tries is answered by
+        ICMP. It goes on asking the resolver at its gateway's address, which refuses."""
+        self.timers.now = now
+        peer.shut_out = True
+        own = (peer.gateway_ipv4, peer.gateway_ipv6)
+        for flow in peer.all_flows():
+            if not (isinstance(flow, TcpFlow) and flow.host in own):
+                self.counters.counts["flows__closed__gate"] += 1
+                flow.shut(now)
+        peer.wake()
+
+    def let_in(self, peer: TunnelPeer) -> None:
+        """Its gate is open again."""
+        peer.shut_out = False
+
     def share(self) -> int:
         """Sockets that one peer may have now."""
         limits = self.config.limits

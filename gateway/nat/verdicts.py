@@ -1,5 +1,5 @@
-"""May something new be opened? Policy, the device's rules, the VPN's families, TTL: asked by all
-protocols.
+"""May something new be opened? Policy, the device's rules and gate, the VPN's families, TTL: asked
+by all protocols.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ def barred(peer: TunnelPeer, ip: IpPacket, buf: Buffer, kind: str, port: int, no
         code = icmp.ADMIN_PROHIBITED if version == 4 else icmp.ADMIN_PROHIBITED6
         quote = errors.quote_packet(buf, ip.start, ip.end)
         return peer.refuse(f"{kind}__refused_{verdict}", version, code, quote, now)
+    if peer.shut_out:
+        code = icmp.ADMIN_PROHIBITED if version == 4 else icmp.ADMIN_PROHIBITED6
+        quote = errors.quote_packet(buf, ip.start, ip.end)
+        return peer.refuse(f"{kind}__gate_closed", version, code, quote, now)
     if not peer.nat.available(version):
         code = icmp.NET_UNREACHABLE if version == 4 else icmp.NO_ROUTE6
         quote = errors.quote_packet(buf, ip.start, ip.end)

@@ -228,6 +228,10 @@ def outcome(status: ClientStatus, args: argparse.Namespace, verb: str = "connect
             lease = status.lease
             addresses = f", {lease.ipv4} and {lease.ipv6}" if lease else ""
             print(f"Connected to {gateway}: {words.outlet(status)}{addresses}.")
+            if status.shut_out:
+                complain(
+                    status.shut_out, "What this device may do is the gateway's owner's to change."
+                )
             if status.sharing is not None and status.sharing != "on":
                 word, _ = words.SHARING.get(status.sharing, (status.sharing, "warn"))
                 complain(

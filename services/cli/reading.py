@@ -151,6 +151,7 @@ def _print_client(status: ClientStatus) -> None:
                 if lease
                 else None,
             ),
+            ("quota left ", None if status.quota_left is None else size(status.quota_left)),
             ("round trip ", f"{status.rtt_ms:.1f} ms" if status.rtt_ms is not None else None),
             (
                 "connected  ",
@@ -163,6 +164,8 @@ def _print_client(status: ClientStatus) -> None:
             ("running    ", f"pid {status.pid}"),
         ]
     )
+    if status.shut_out:
+        print(paint(f"▲ {printable(status.shut_out)}", "yellow"))
     _print_unwritten(status.unwritten)
 
 
@@ -287,6 +290,9 @@ def leases(args: argparse.Namespace) -> int:
         ),
         "No device holds a lease.",
     )
+    for lease in given:
+        if lease.shut_out:
+            print(paint(f"▲ {printable(lease.label)} {printable(lease.shut_out)}.", "yellow"))
     return Exit.OK
 
 

@@ -42,6 +42,15 @@ KINDS: dict[str, Kind] = {
     "disconnected": Kind("info", "a device has said goodbye", "this device's user disconnected"),
     "failed": Kind("error", client="it is not tried again by itself"),
     "code_shown": Kind("info", client="digits wait to be compared with the gateway's"),
+    "gate_closed": Kind(
+        "warning", "by its rules a device may not use the tunnel now: paused, ended, outside its "
+        "hours, or its quota is used",
+        "the gateway's owner does not let this device use the tunnel now",
+    ),
+    "gate_opened": Kind(
+        "info", "by its rules a device may use the tunnel again",
+        "this device may use the tunnel again",
+    ),
     "sharing_on": Kind("info", "sharing was turned on", "the gateway shares again"),
     "sharing_off": Kind("info", "sharing was turned off", "the gateway does not share"),
     "vpn_up": Kind("info", "the VPN can be used", "the gateway's VPN is back"),

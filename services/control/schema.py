@@ -223,6 +223,15 @@ class Lease:
     from_tunnel_rate: float = 0.0
     to_tunnel_rate: float = 0.0
     flows: int = 0
+    gate: str = "open"
+    """Whether it may use the tunnel now: `open`, or why not: `paused`, `ended`, `outside_hours`,
+    `quota_spent`."""
+    shut_out: str = ""
+    """What is said of it while it may not: `is paused by the owner`."""
+    opens_at: float | None = None
+    """Unix time at which the gate opens by itself; None: it is open, or does not."""
+    quota_left: int | None = None
+    """Bytes that are left of its quota; None without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,6 +413,11 @@ class ClientStatus:
     lease: ClientLease | None = None
     sharing: str | None = None
     """As the gateway's STATUS said last: `on`, `off`, `unavailable`."""
+    shut_out: str = ""
+    """Why the gateway's owner does not let this device use the tunnel now, a sentence; empty when
+    it may."""
+    quota_left: int | None = None
+    """Bytes that are left of this device's quota; None without one."""
     connected_for: float | None = None
     reconnects: int = 0
     rtt_ms: float | None = None

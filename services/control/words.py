@@ -45,6 +45,8 @@ def vpn(status: GatewayStatus) -> tuple[str, Tone]:
 
 def client(status: ClientStatus) -> tuple[str, Tone]:
     """What the client does; a link to a gateway that forwards nothing is no more than that."""
+    if status.state == "connected" and status.shut_out:
+        return "connected, shut out", "warn"
     if status.state == "connected" and status.sharing == "unavailable":
         return "connected, no VPN there", "warn"
     if status.state == "connected" and status.sharing == "off":

@@ -195,6 +195,8 @@ def gateway_sharing(facts: ClientFacts) -> Outcome:
     now = facts.now
     if not facts.connected or now is None:
         return skipped("Not connected.")
+    if now.shut_out:
+        return warn(now.shut_out, "What this device may do is the gateway's owner's to change.")
     if now.sharing == "off":
         return warn("The gateway does not share now.", "On the gateway: vpnshare share")
     if now.sharing == "unavailable":

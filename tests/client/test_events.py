@@ -40,6 +40,17 @@ def test_only_changes_are_told() -> None:
     assert seen[2].text == "Pixel has no VPN: nothing is forwarded" and seen[2].label == "Pixel"
 
 
+def test_a_gate_is_told_when_it_changes_and_when_its_reason_does() -> None:
+    events, seen = told()
+    for before, after in itertools.pairwise(["", "", "Paused.", "Paused.", "Over.", "", ""]):
+        events.gate("Pixel", before, after, 100.0)
+    assert [(event.kind, event.text) for event in seen] == [
+        ("gate_closed", "Pixel lets nothing of this device through: Paused."),
+        ("gate_closed", "Pixel lets nothing of this device through: Over."),
+        ("gate_opened", "Pixel lets this device through again"),
+    ]
+
+
 def test_a_gateway_that_changes_its_mind_all_the_time_is_bounded() -> None:
     events, seen = told()
     for _ in range(500):

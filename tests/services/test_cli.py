@@ -334,6 +334,18 @@ def test_connected_says_beside_it_when_the_gateway_forwards_nothing(
         assert told in capsys.readouterr().err
 
 
+def test_status_says_what_the_owner_allows(client: PretendClient, capsys: Capture) -> None:
+    sentence = "This device has used its quota of 1GB a day; it begins again tomorrow at 00:00."
+    client.status = replace(client.status, state="connected", quota_left=0, shut_out=sentence)
+    assert main(["status"]) == Exit.OK
+    out = capsys.readouterr().out
+    assert re.search(r"^state +▲ connected, shut out$", out, re.M)
+    assert re.search(r"^quota left +0 B$", out, re.M) and f"▲ {sentence}" in out
+    args = commands.parser_for(next(c for c in COMMANDS if c.name == "connect")).parse_args([])
+    assert connecting.outcome(client.status, args) == Exit.OK
+    assert sentence in capsys.readouterr().err
+
+
 def test_a_setting_by_its_name_and_a_section(home: Path, capsys: Capture) -> None:
     (home / "config.toml").write_text(
         '[gateway]\nlisten = ["0.0.0.0:1", "[::]:1"]\n[console.keys]\nquit = "x"\n'

@@ -51,6 +51,14 @@ def test_the_gravest_first_and_the_newest_of_equals() -> None:
     ) == ["alarm", "vpn_lost", "link_lost b", "link_lost a", "refused r1"]  # fmt: skip
 
 
+def test_a_gate_stands_until_it_opens_or_its_device_has_gone() -> None:
+    assert shown(event(1, "gate_closed", "a"), event(2, "gate_opened", "b")) == ["gate_closed a"]
+    for end in ("gate_opened", "revoked", "disconnected", "given_up"):
+        left = shown(event(1, "gate_closed", "a"), event(2, end, "a"))
+        assert "gate_closed a" not in left
+    assert shown(event(1, "gate_closed"), event(2, "gate_opened"), role="client") == []
+
+
 def test_what_is_well_again_is_gone() -> None:
     assert shown(event(1, "vpn_lost"), event(2, "vpn_up")) == ["vpn_up"]
     assert shown(event(1, "vpn_up")) == [], "the first VPN is no news"

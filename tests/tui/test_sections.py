@@ -121,6 +121,17 @@ async def test_connected_says_beside_it_when_the_gateway_forwards_nothing(
         assert any(each in head for each in (words, *short)) and "●" not in head
 
 
+@pytest.mark.parametrize("width", [45, 80, 120])
+async def test_a_device_that_is_shut_out_sees_why(console: OpenConsole, width: int) -> None:
+    async with console("client", size=(width, 24)) as c:
+        sentence = "This device is paused by the owner."
+        c.client.status = replace(c.client.status, shut_out=sentence)
+        c.client.changed()
+        await c.settle()
+        assert "State    ▲ connected, shut out " in c.text
+        assert sentence in " ".join(c.text.replace("│", " ").split())
+
+
 @pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])
 async def test_what_to_do_next(console: OpenConsole, size: tuple[int, int]) -> None:
     async with console(size=size) as c:

@@ -56,6 +56,12 @@ CASES: list[tuple[str, Callable[[Any], bytes], Callable[[bytes], Any], Any]] = [
     ),
     ("status", frames.encode_status, frames.decode_status, GatewayStatus(False, True, False, 9)),
     (
+        "status_shut_out",
+        frames.encode_status,
+        frames.decode_status,
+        GatewayStatus(quota_left=0, shut_out="This device is paused by the owner."),
+    ),
+    (
         "close",
         lambda v: frames.encode_close(*v),
         frames.decode_close,

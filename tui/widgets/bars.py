@@ -211,6 +211,7 @@ _SHORT = {
     "connected": ("connected", "on"),
     "connected, no VPN there": ("no VPN", "VPN"),
     "connected, not sharing": ("off", "off"),
+    "connected, shut out": ("shut out", "out"),
     "reconnecting": ("reconnecting", "retry"),
     "failed": ("failed", "fail"),
 }
@@ -312,6 +313,8 @@ class Notices(Painted):
         clock = time.strftime("%H:%M:%S", time.localtime(event.at))
         glyph = glyphs.ok if rule.good else glyphs.bad if rule.rank <= 1 else glyphs.warn
         what = rule.what.replace("{}", formats.clean(event.label, 24) or "A device")
+        if rule.said and width >= NARROW:
+            what = formats.clean(event.text.replace(f" ({event.device})", ""), 200)
         tail = f" {clock}{where}{more}"
         if width >= NARROW:
             so = f" {dot} {rule.so}" if rule.so else ""

@@ -111,6 +111,8 @@ def client_hints(app: ConsoleApp) -> list[tuple[str, str]]:
     if status.state == "waiting":
         words = "Approve this device on the gateway"
         return [("", f"{words}: compare the code first." if status.code else f"{words}.")]
+    if status.state == "connected" and status.shut_out:
+        return [("", formats.clean(status.shut_out, 160))]
     if status.state == "connected" and status.sharing in ("off", "unavailable"):
         why = "is not sharing" if status.sharing == "off" else "has no VPN at present"
         return [("", f"The gateway {why}: the tunnel stands, the Internet is not there.")]

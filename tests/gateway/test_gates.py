@@ -1,0 +1,239 @@
+"""Gates at a composed gateway, over loopback: who is shut out, when, and what it is told.
+
+The gateway has no VPN, so what is not shut out is answered "net unreachable", and what is by
+"administratively prohibited".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from scapy.layers.inet import ICMP, IP, UDP
+from scapy.packet import Raw
+
+from gateway.gates import LOOK_SECONDS
+from gateway.gateway import Gateway
+from gateway.model import MemoryStore
+from rules.gate import State
+from rules.value import NO_RULES, Rules, Span
+from sealing.happenings import Event
+from tests.fakes.ports import free_port
+from tests.gateway.devices import CONFIG, Device, paired, public
+from tests.gateway.wireguard_app import let_in
+from vshp.config import GatewayStatus, LeaseConfig
+from vshp.events import LeaseGranted, StatusReceived
+
+ZONE = ZoneInfo("Europe/Berlin")
+NOON = datetime(2026, 11, 27, 12, tzinfo=ZONE).timestamp()
+HOURS = (Span((4,), 12 * 60, 13 * 60),)
+NET_UNREACHABLE, PROHIBITED = 0, 13
+
+
+class Wall:
+    """A wall clock that stands where a test sets it, until it is let go."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self._unix, self._since = NOON, 0.0
+        gateway.gates.wall = self.read
+        gateway.gates.zone = ZONE
+
+    def set(self, unix: float) -> None:
+        self._unix, self._since = unix, 0.0
+
+    def go(self, unix: float) -> None:
+        """On from there, and somebody has looked at it."""
+        self._unix, self._since = unix, self.gateway.now()
+        for tunnel in self.gateway.tunnels():
+            self.gateway.gates.rules_changed(tunnel.peer.public_key, self.gateway.now())
+
+    def read(self) -> float:
+        return self._unix + (self.gateway.now() - self._since if self._since else 0.0)
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    told: list[Event] = []
+    gateway = Gateway(replace(CONFIG, wireguard=free_port()), MemoryStore(), told.append)
+    await gateway.start()
+    Wall(gateway)
+    gateway_told[gateway] = told
+    yield gateway
+    del gateway_told[gateway]
+    await gateway.stop()
+
+
+gateway_told: dict[Gateway, list[Event]] = {}
+
+
+def gate_events(gateway: Gateway) -> list[tuple[str, str]]:
+    """Kind, and what is said of the device, of all events of gates so far."""
+    found = [event for event in gateway_told[gateway] if event.kind.startswith("gate_")]
+    return [(event.kind, event.text.split(") ", 1)[1]) for event in found]
+
+
+def packet(source: bytes) -> bytes:
+    return bytes(
+        IP(src=socket.inet_ntoa(source), dst="203.0.113.9") / UDP(sport=4000, dport=7) / Raw(b"x")
+    )
+
+
+async def answer(device: Device, lease: LeaseConfig) -> int:
+    """The ICMP code with which a device's datagram is answered."""
+    found: list[bytes] = []
+    device.session.on_packet = lambda buf, at, end, offload: found.append(bytes(buf[at:end]))
+    data = packet(lease.ipv4)
+    writer = device.session.writer
+    at = writer.reserve_packet(len(data))
+    writer.buffer[at : at + len(data)] = data
+    writer.flush()
+    await device.flush()
+    while not found:
+        await device.alive()
+    return int(IP(found[0])[ICMP].code)
+
+
+async def told(device: Device, fits: Callable[[GatewayStatus], bool]) -> GatewayStatus:
+    """The first STATUS from now on that fits."""
+    while True:
+        status = (await device.until(StatusReceived)).status
+        if fits(status):
+            return status
+
+
+def set_rules(gateway: Gateway, device: Device, rules: Rules) -> None:
+    gateway.registry.set_rules(public(device.identity), rules)
+
+
+@pytest.mark.parametrize("udp", [False, True])
+async def test_a_pause_is_told_and_over_at_once(gateway: Gateway, udp: bool) -> None:
+    device, lease = await paired(gateway, udp=udp)
+    other, other_lease = await paired(gateway, udp=udp)
+    assert await answer(device, lease) == NET_UNREACHABLE
+    set_rules(gateway, device, Rules(paused=True))
+    status = await told(device, lambda status: bool(status.shut_out))
+    assert status.shut_out == "This device is paused by the owner."
+    assert await answer(device, lease) == PROHIBITED
+    assert await answer(other, other_lease) == NET_UNREACHABLE
+    set_rules(gateway, device, NO_RULES)
+    await told(device, lambda status: not status.shut_out)
+    assert await answer(device, lease) == NET_UNREACHABLE
+    assert gate_events(gateway) == [
+        ("gate_closed", "is paused by the owner"), ("gate_opened", "may use the tunnel again"),
+    ]  # fmt: skip
+    device.leave()
+    other.leave()
+
+
+async def test_an_end_comes_by_itself(gateway: Gateway) -> None:
+    device, lease = await paired(gateway)
+    set_rules(gateway, device, Rules(until=NOON + 1.0))
+    assert await answer(device, lease) == NET_UNREACHABLE
+    Wall(gateway).go(NOON + 0.9)
+    status = await told(device, lambda status: bool(status.shut_out))
+    assert status.shut_out == (
+        "This device may not use the tunnel any more: its time has ended today at 12:00."
+    )
+    assert gateway.gates.wall() >= NOON + 1.0
+    assert await answer(device, lease) == PROHIBITED
+    (tunnel,) = gateway.tunnels()
+    assert gateway.gates.of(tunnel).verdict.opens is None
+    set_rules(gateway, device, Rules(until=NOON + 3600))
+    await told(device, lambda status: not status.shut_out)
+    device.leave()
+
+
+async def test_hours_end_and_begin_by_themselves(gateway: Gateway) -> None:
+    device, lease = await paired(gateway)
+    wall = Wall(gateway)
+    set_rules(gateway, device, Rules(hours=HOURS))
+    assert await answer(device, lease) == NET_UNREACHABLE
+    wall.go(NOON + 3599.9)
+    status = await told(device, lambda status: bool(status.shut_out))
+    assert status.shut_out == (
+        "This device is outside its hours; they begin again on 4 December at 12:00."
+    )
+    assert await answer(device, lease) == PROHIBITED
+    wall.go(NOON + 7 * 86400 - 0.1)
+    await told(device, lambda status: not status.shut_out)
+    assert wall.read() >= NOON + 7 * 86400
+    assert await answer(device, lease) == NET_UNREACHABLE
+    device.leave()
+
+
+async def test_a_clock_that_is_set_is_noticed(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.gates.LOOK_SECONDS", 0.1)
+    assert LOOK_SECONDS <= 60, "what is shortened here"
+    device, _ = await paired(gateway)
+    wall = Wall(gateway)
+    set_rules(gateway, device, Rules(hours=HOURS))
+    wall.set(NOON - 86400)
+    await told(device, lambda status: bool(status.shut_out))
+    wall.set(NOON)
+    await told(device, lambda status: not status.shut_out)
+    device.leave()
+
+
+@pytest.mark.parametrize("udp", [False, True])
+async def test_who_comes_while_its_gate_is_closed_is_told(gateway: Gateway, udp: bool) -> None:
+    device, _ = await paired(gateway, udp=udp)
+    device.leave()
+    set_rules(gateway, device, Rules(paused=True))
+    before = len(gate_events(gateway))
+    back = Device(gateway, device.identity, udp=udp)
+    lease = (await back.until(LeaseGranted)).lease
+    await told(back, lambda status: bool(status.shut_out))
+    assert await answer(back, lease) == PROHIBITED
+    assert gate_events(gateway)[before:] == [("gate_closed", "is paused by the owner")]
+    back.leave()
+
+
+async def test_a_wireguard_device_is_shut_out_alike(gateway: Gateway) -> None:
+    app = await let_in(gateway)
+
+    async def code() -> int:
+        async with asyncio.timeout(10):
+            while True:
+                app.packets.clear()
+                app.send(packet(app.profile.ipv4))
+                await app.listen(0.05)
+                for found in app.packets:
+                    if found[9] == 1:
+                        return int(IP(found)[ICMP].code)
+
+    assert await code() == NET_UNREACHABLE
+    key = gateway.peers()[0].public_key
+    gateway.registry.set_rules(key, Rules(paused=True))
+    assert await code() == PROHIBITED
+    refused = await app.asks()
+    assert refused is not None and refused[28 + 3] & 15 == 5
+    assert gateway.gates.of(gateway.tunnels()[0]).verdict.state is State.PAUSED
+    gateway.registry.set_rules(key, NO_RULES)
+    assert await code() == NET_UNREACHABLE
+    app.close()
+
+
+async def test_a_revoked_device_has_no_gate(gateway: Gateway) -> None:
+    device, _ = await paired(gateway)
+    set_rules(gateway, device, Rules(until=NOON + 3600))
+    assert gateway.gates.get_timer() is not None
+    gateway.revoke(gateway.peers()[0].id)
+    gateway.gates.handle_timer(gateway.now() + LOOK_SECONDS)
+    assert gateway.gates.get_timer() is None
+    device.leave()
+
+
+async def test_a_look_costs_an_idle_gateway_nothing(gateway: Gateway) -> None:
+    device, _ = await paired(gateway)
+    assert gateway.gates.get_timer() is None
+    set_rules(gateway, device, Rules(paused=True))
+    assert gateway.gates.get_timer() is None
+    device.leave()
