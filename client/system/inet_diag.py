@@ -29,14 +29,12 @@ _ATTR_BYTECODE = 1
 _BC_JMP, _BC_S_COND = 1, 7
 _HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBxI48x")
-_ONE = struct.Struct("=BBxxI")
-_MESSAGE = struct.Struct("=BBBB")
+_ONE = struct.Struct("=IHHIIBBxxI4s16s16sIQ")
+"""A header; family, protocol, states; ports and addresses, interface index and cookie."""
 _PORTS = struct.Struct("!HH")
-_REST = struct.Struct("=IQ")
-"""Interface index and cookie, after the addresses."""
-_TAIL = struct.Struct("=IIIII")
-"""Expires, receive queue, send queue, uid, inode."""
-_SIZE = 72
+_MESSAGE = struct.Struct("=BBxx4s16s16s4xQ12xII")
+"""Family, state; ports and addresses, cookie; uid and inode."""
+_SIZE = _MESSAGE.size
 _ATTR = struct.Struct("=HH")
 _TCP_TIMES = struct.Struct("=IIII")
 _TCP_U32 = struct.Struct("=I")
@@ -51,6 +49,7 @@ LIVE_STATES = sum(1 << state for state in range(1, 12) if state not in (TIME_WAI
 """TCP connections that something holds. A bit for each state."""
 UDP_STATES = 1 << ESTABLISHED | 1 << CLOSE
 """Connected, and bound only."""
+_ASKED = LIVE_STATES | UDP_STATES
 
 
 class DiagError(Exception):
@@ -114,13 +113,11 @@ def request_one(
     """
     (near, near_port), (far, far_port) = source, destination
     family = socket.AF_INET if len(near) == 4 else socket.AF_INET6
-    body = _ONE.pack(family, protocol, LIVE_STATES | UDP_STATES)
-    body += _PORTS.pack(near_port, far_port) + near.ljust(16, b"\0") + far.ljust(16, b"\0")
     # Any interface; no cookie known.
-    body += _REST.pack(0, 0xFFFFFFFF_FFFFFFFF)
-    return (
-        _HEADER.pack(_HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, _REQUEST_FLAG, number, 0) + body
-    )
+    return _ONE.pack(
+        _ONE.size, SOCK_DIAG_BY_FAMILY, _REQUEST_FLAG, number, 0, family, protocol, _ASKED,
+        _PORTS.pack(near_port, far_port), near, far, 0, 0xFFFFFFFF_FFFFFFFF,
+    )  # fmt: skip
 
 
 def _bound_to_any(addresses: Sequence[bytes]) -> bytes:
@@ -173,17 +170,14 @@ def parse(datagram: bytes, protocol: int) -> tuple[list[DiagSocket], bool]:
 def _socket(data: bytes, at: int, end: int, protocol: int) -> DiagSocket:
     if end - at < _SIZE:
         raise DiagError("a socket is cut off")
-    family, state, _, _ = _MESSAGE.unpack_from(data, at)
-    source_port, destination_port = _PORTS.unpack_from(data, at + 4)
-    source, destination = data[at + 8 : at + 24], data[at + 24 : at + 40]
+    family, state, ports, source, destination, cookie, uid, inode = _MESSAGE.unpack_from(data, at)
+    source_port, destination_port = _PORTS.unpack(ports)
     if family == socket.AF_INET:
         source, destination = source[:4], destination[:4]
     elif family == socket.AF_INET6:
         source, destination = _unmapped(source), _unmapped(destination)
     else:
         raise DiagError(f"a socket of the family {family}")
-    _, cookie = _REST.unpack_from(data, at + 40)
-    _, _, _, uid, inode = _TAIL.unpack_from(data, at + 52)
     figures = _figures(data, at + _SIZE, end)
     return DiagSocket(
         protocol, state, source, source_port, destination, destination_port, cookie, uid, inode,

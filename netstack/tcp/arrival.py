@@ -87,7 +87,10 @@ def _syn_sent(conn: TcpConnection, seg: TcpSegment, now: float) -> None:
         return
     snd.advance(ack, seg, now)
     conn.move(Event.SYN_ACK, now)
-    conn.send_ack(now)
+    if conn.config.open_lazily:
+        conn.rcv.ack_pending = True
+    else:
+        conn.send_ack(now)
     conn.after_ack(now)
 
 

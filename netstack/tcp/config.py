@@ -102,6 +102,9 @@ class TcpConfig:
     """Ceiling of the retransmission and persist time-outs (RFC 6298, 2.5)."""
     handshake_timeout: float = 30.0
     """From our SYN or SYN-ACK until the handshake is complete."""
+    open_lazily: bool = False
+    """The ACK of a SYN-ACK is pending as any other, so that the first data may take it along
+    (RFC 9293, 3.8.6.3); else it goes out at once."""
     hold_timeout: float = 150.0
     """Longest time a SYN is held unanswered; beyond every system's connect time-out."""
     user_timeout: float = 300.0

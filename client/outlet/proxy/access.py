@@ -100,16 +100,19 @@ class Access:
         same = hmac.compare_digest(name, USER)
         return hmac.compare_digest(password, self._password) and same
 
-    def caller(self, sock: socket.socket) -> Caller:
-        """Whose program is at the other end of a connection that has just come in."""
+    def caller(self, sock: socket.socket, address: object) -> Caller:
+        """Whose program is at the other end of a connection that has just come in from `address`,
+        as `accept` says it."""
         if sock.family == socket.AF_UNIX:
             with contextlib.suppress(OSError):
                 raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
                 _, uid, _ = _PEER.unpack(raw)
                 return Caller(uid, known=uid in self._trusted)
             return Caller()
+        if not isinstance(address, tuple):
+            return Caller()
         try:
-            there, here = end_of(sock.getpeername()), end_of(sock.getsockname())
+            there, here = end_of(address), end_of(sock.getsockname())
         except OSError:
             return Caller()
         if not _here(there, here):

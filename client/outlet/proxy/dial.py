@@ -181,9 +181,11 @@ class Dial:
 
     def _attempt(self, now: float) -> None:
         """Try the next address, if there is one that may be tried; without any it is over."""
-        if self._on_dialled is None or self._begin_next(now):
+        if self._on_dialled is None:
             return
-        if not self._flows and not self._asked and self._v4_at < 0:
+        if self._begin_next(now):
+            self._arm()
+        elif not self._flows and not self._asked and self._v4_at < 0:
             self._over(self._failure or Outcome.NO_SUCH_NAME, None, now)
 
     def _begin_next(self, now: float) -> bool:
@@ -200,7 +202,6 @@ class Dial:
                 continue
             self._flows.append(flow)
             self._next_at = now + ATTEMPT_DELAY
-            self._arm()
             return True
         return False
 

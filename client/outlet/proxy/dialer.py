@@ -472,7 +472,8 @@ class Dialer:
         """Splice an open connection to the local socket."""
         stream = PolledStream(sock, self._poller) if not early else EarlyStream(
             sock, self._poller, early)  # fmt: skip
-        flow.begin(stream, now)
+        # Of the rest the poller tells, beginning with what is there.
+        flow.begin(stream, now, holds=bool(early))
         if flow.sock is stream:
             self._poller.watch(sock.fileno(), flow, EVERYTHING | URGENT)
 

@@ -19,7 +19,6 @@ READ_SIZE = 16 * 1024
 """Bytes of one read before there is a request."""
 RELAY_SIZE = 64 * 1024
 """Bytes of one read of a message that is passed on."""
-ACCEPTS_PER_TURN = 32
 REST = 0.1
 """Without accepting, when there are no descriptors left."""
 

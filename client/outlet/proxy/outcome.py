@@ -29,4 +29,5 @@ class Outcome(Enum):
     @property
     def label(self) -> str:
         """For counters and logs."""
-        return self.value
+        # `value` looks for it in the class each time.
+        return self._value_

@@ -86,14 +86,15 @@ class Outgoing(Splice):
         self.dispose(abort=False)
         self._tell(outcome, now)
 
-    def begin(self, stream: StreamSocket, now: float) -> None:
+    def begin(self, stream: StreamSocket, now: float, holds: bool = True) -> None:
         """Splice the open connection to `stream`, whose readiness `ready` is told from now on.
 
-        What the stream holds already is read without being told.
+        What the stream `holds` already is read without being told.
         """
         self.take_socket(stream)
         self.blocked = False
-        self.ready(READABLE, now)
+        if holds:
+            self.ready(READABLE, now)
         if self.stage == OPEN and (self.backlog or self.fin_waits):
             self._flush(now)
             self.settle(now)

@@ -105,6 +105,8 @@ def _listen_tcp(place: ProxyPlace) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # What is let in inherits it.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind((place.host, place.port))
         sock.listen(BACKLOG)
         sock.setblocking(False)

@@ -12,7 +12,6 @@ gives way; the time that a request may take. What is refused has a counter with 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import select
 import socket
@@ -25,7 +24,6 @@ from client.outlet.proxy.asking import Destination
 from client.outlet.proxy.associations import UdpAssociation
 from client.outlet.proxy.flows import Entry, ProxyFlows
 from client.outlet.proxy.limits import (
-    ACCEPTS_PER_TURN,
     LINGER_TIME,
     MAX_CONNECTIONS,
     MAX_SPEAKING,
@@ -129,18 +127,18 @@ class ProxyServer:
     # Coming in.
 
     def ready(self, mask: int, now: float) -> None:
+        """Let one in: what it asks for leaves before the next, of whom the poller tells again."""
         del mask
-        for _ in range(ACCEPTS_PER_TURN):
-            if self._listener is None:
-                return
-            try:
-                sock, _ = self._listener.accept()
-            except OSError as error:
-                if error.errno in _FULL:
-                    self.count("proxy__no_descriptors__waits")
-                    self._rest_a_while()
-                return
-            self._come_in(sock, now)
+        if self._listener is None:
+            return
+        try:
+            sock, there = self._listener.accept()
+        except OSError as error:
+            if error.errno in _FULL:
+                self.count("proxy__no_descriptors__waits")
+                self._rest_a_while()
+            return
+        self._come_in(sock, there, now)
 
     def _rest_a_while(self) -> None:
         """Who knocks waits in the backlog, instead of waking us again and again."""
@@ -153,7 +151,7 @@ class ProxyServer:
         if self._listener is not None:
             self.poller.watch(self._listener.fileno(), self, select.EPOLLIN)
 
-    def _come_in(self, sock: socket.socket, now: float) -> None:
+    def _come_in(self, sock: socket.socket, there: object, now: float) -> None:
         if len(self._visitors) + len(self._joined) >= MAX_CONNECTIONS:
             self.count("proxy__full__closed")
             sock.close()
@@ -163,14 +161,12 @@ class ProxyServer:
             self.count("proxy__speaking__oldest_closed")
             oldest.close(now)
         sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.count("proxy__connections")
-        visitor = Visitor(self, sock, self.access.caller(sock))
+        visitor = Visitor(self, sock, self.access.caller(sock, there))
         self._visitors.add(visitor)
         self._speaking[visitor] = now + SPEAKING_TIME
-        self._set_alarm()
+        if self.alarm_at == NEVER:
+            self._set_alarm()
         self.poller.watch(sock.fileno(), visitor, EVENTS)
         # Its first words are mostly there already.
         visitor.ready(select.EPOLLIN, now)

@@ -127,7 +127,8 @@ class Stack(LinkPeer):
         """`on_output` is called when there is something to send and `pull` is due."""
         LinkPeer.__init__(
             self, "tunnel", Timers(), counts, limits or LinkLimits(), 1500, None, True,
-            TcpConfig(handshake_timeout=CONNECT_TIMEOUT),
+            # Who has a proxy dial mostly speaks first, as soon as it is told that it may.
+            TcpConfig(handshake_timeout=CONNECT_TIMEOUT, open_lazily=True),
         )  # fmt: skip
         self.timers.now = now
         self.addresses = _NONE
@@ -382,7 +383,7 @@ class Stack(LinkPeer):
         else:
             self.counts["tcp__connect__no_port"] += 1
             return None
-        iss = int.from_bytes(self._random_bytes(4), "big")
+        iss = int.from_bytes(drawn[2:], "big")
         flow = Outgoing(self, version, key, (own, ours), host, port, iss, on_result, now)
         self.tcp[key] = flow
         flow.open(now)

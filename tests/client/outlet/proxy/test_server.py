@@ -265,6 +265,8 @@ async def test_who_speaks_slowly_is_closed_in_time() -> None:
             writer.write(b"\x05" if number else b"GET http://site.test/ HTTP/1.1\r\n")
         await settle(lambda: len(home.server._speaking) == 3)
         assert home.server.alarm_at != NEVER
+        for visitor in home.server._speaking:
+            assert visitor.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         home.server.alarm(home.server.alarm_at - 1)
         assert len(home.server._speaking) == 3
         # A byte now and then does not help.

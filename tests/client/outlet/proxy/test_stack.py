@@ -17,12 +17,14 @@ from netstack.ip import PROTO_TCP, pack_ip
 from netstack.tcp_segment import ACK, FIN, SYN
 from netstack.udp import UdpPath
 from splice.limits import LinkLimits
+from splice.peer import ACK_DELAY
 from tests.client.outlet.proxy.tunnel import (
     CLIENT4,
     CLIENT6,
     GATEWAY4,
     GATEWAY6,
     HOST4,
+    Link,
     Tunnel,
     host,
 )
@@ -128,6 +130,36 @@ def test_an_address_is_asked_at_once_and_its_outcome_told_later() -> None:
     assert dialled.told == 0, "whoever asks has no dialling to be told of yet"
     assert tunnel.run(1, lambda: dialled.outcome is Outcome.NET_UNREACHABLE)
     assert dialled.told == 1
+
+
+def test_a_programs_first_words_take_the_ack_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    tunnel = Tunnel()
+    payloads: list[int] = []
+    arrive = tunnel._into_nat
+
+    def see(link: Link, data: memoryview, start: int, offload: bool) -> None:
+        header = start + 20
+        payloads.append(len(data) - header - (data[header + 12] >> 4) * 4)
+        arrive(link, data, start, offload)
+
+    monkeypatch.setattr(tunnel, "_into_nat", see)
+    tunnel.open()
+    local, far = tunnel.opened()
+    local.receive(b"question", tunnel.now)
+    assert tunnel.run(1, lambda: far.sent == b"question")
+    assert payloads == [0, 8], "the SYN, and the words"
+
+
+def test_a_host_that_speaks_first_waits_no_longer_than_an_ack_does() -> None:
+    tunnel = Tunnel()
+    tunnel.open()
+    local, far = tunnel.opened()
+    far.receive(b"220 ready", tunnel.now)
+    began = tunnel.now
+    assert tunnel.run(1, lambda: local.sent == b"220 ready")
+    assert tunnel.now - began <= tunnel.up.delay + ACK_DELAY + tunnel.down.delay + 1e-6
+    tunnel.run(1)
+    assert tunnel.stack.tcp and not local.closed
 
 
 def test_a_dial_that_is_cancelled_leaves_nothing() -> None:
