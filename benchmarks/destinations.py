@@ -1,0 +1,36 @@
+"""What an owner's destinations cost in the NAT, by bursts in turns (`turns.py`).
+
+Two processes of this checkout: one has a device without rules, the other one whose list of
+destinations is full, with the entry that decides near its end. Prints microseconds of processor
+time without rules, and what the list takes more, with the standard error.
+
+    python -m benchmarks.destinations [--entries 1000] [--bursts 60] [--pairs 8]
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+
+from benchmarks.destinations_worker import KINDS
+from benchmarks.turns import TREE, Worker, compare
+from rules.value import MAX_DESTINATIONS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--entries", type=int, default=MAX_DESTINATIONS, help="of the list")
+    parser.add_argument("--bursts", type=int, default=60, help="of each case and pair")
+    parser.add_argument("--pairs", type=int, default=8, help="of processes")
+    options = parser.parse_args()
+    compare(
+        partial(Worker, TREE, "destinations_worker.py", str(options.entries)),
+        partial(Worker, TREE, "destinations_worker.py", "0"),
+        KINDS,
+        options.bursts,
+        options.pairs,
+    )
+
+
+if __name__ == "__main__":
+    main()
