@@ -372,6 +372,7 @@ DNS_RECORDS = [
     f"--address=/server.test/{SERVER6}",
     f"--host-record=only4.test,{SERVER}",
     f"--host-record=only6.test,{SERVER6}",
+    "--cname=alias.test,only4.test",
     "--txt-record=text.test,first string,second string",
     f"--txt-record=long.test,{','.join('x' * 200 for _ in range(10))}",
     "--mx-host=mail.test,mx.mail.test,10",
