@@ -119,6 +119,8 @@ ACTIONS: tuple[Action, ...] = (
     # A device that waits is more urgent than anything else
     Action("request.approve", "a", "Approve", "Approve the waiting device", roles=GATEWAY,
            write=True),
+    Action("request.rules", "A", "", "Approve the waiting device with rules of a template",
+           roles=GATEWAY, write=True),
     Action("request.deny", "d", "Deny", "Deny the waiting device", roles=GATEWAY, write=True),
     Action("change.undo", "u", "Undo", "Take the last change back, while that is offered",
            write=True, priority=True),
@@ -143,6 +145,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("peer.renew", "n", "New key",
            "Give the device with a WireGuard app another key and config", "peers", GATEWAY,
            write=True),
+    Action("peer.rules", "l", "Rules",
+           "Pause the device, choose a template for it, write or take away its rules", "peers",
+           GATEWAY, write=True),
     Action("peer.flows", "f,enter", "Its flows", "Show the device's flows", "peers", GATEWAY),
     # Flows
     Action("flow.details", "enter", "Details", "Show or hide one flow's details", "flows"),

@@ -43,6 +43,7 @@ from tui.screens.dialog import Palette
 from tui.screens.flows import FlowsScreen
 from tui.screens.listing import ListScreen
 from tui.screens.modals import ConfirmScreen, HelpScreen, ThemeScreen
+from tui.screens.rules import approve_with_rules
 from tui.screens.section import ALWAYS, MAX_COPIED, Copied, SectionScreen, redraw_all
 from tui.screens.sections import SCREENS
 from tui.store import LinkState, Store
@@ -454,7 +455,7 @@ class ConsoleApp(SureTimers, App[int]):
         store = self.store
         if self.role not in known.roles or (known.write and store.link.read_only):
             return False
-        if known.id in ("request.approve", "request.deny"):
+        if known.id in ("request.approve", "request.rules", "request.deny"):
             return self.current_request is not None
         if known.id in ("code.agree", "code.refuse"):
             return self.shown_code is not None
@@ -504,6 +505,10 @@ class ConsoleApp(SureTimers, App[int]):
         if (request := self._waiting[self.role].approvable(self.now)) is not None:
             label = formats.clean(request.label) or "The device"
             self.start("approve", f"{label} is approved.", id=request.id)
+
+    def action_request_rules(self) -> None:
+        if (request := self._waiting[self.role].approvable(self.now)) is not None:
+            self.run_worker(approve_with_rules(self, request), group="ask", exclusive=True)
 
     def action_request_deny(self) -> None:
         if (request := self.current_request) is not None:

@@ -27,6 +27,7 @@ from tests.fakes.services import (
     peer,
     request,
 )
+from tests.tui.conftest import Clock
 from tests.tui.rest import at_rest
 from tui.app import ConsoleApp
 
@@ -235,6 +236,33 @@ def test_requests_in_the_pair_section(
 ) -> None:
     gateway.waiting = [request(), request("r2", "Work tablet", "111222")]
     app = make_app(section="pair")
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_template_is_chosen_while_approving(
+    snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, size: str
+) -> None:
+    gateway.waiting = [request()]
+    clock = Clock()
+
+    async def choose(pilot: Pilot[Any]) -> None:
+        await at_rest(pilot.app)
+        clock.now += 1.0
+        await pilot.press("A")
+        await at_rest(pilot.app)
+
+    app = make_app(section="flows", clock=clock)
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=choose)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_device_with_rules(
+    snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, size: str
+) -> None:
+    line = "paused; 1GB/day; down 20mbit; mon-fri 07:00-20:00, sat,sun 09:00-21:00"
+    gateway.peers = [replace(each, rules=line) for each in gateway.peers]
+    app = make_app(section="peers")
     assert snap_compare(app, terminal_size=SIZES[size], run_before=after())
 
 

@@ -15,6 +15,7 @@ from services.control.methods import MAX_TEXT
 from tui import actions, formats
 from tui.screens.listing import FilterLine, ListScreen
 from tui.screens.modals import ConfirmScreen, PromptScreen
+from tui.screens.rules import change_rules
 from tui.screens.section import Copied
 from tui.screens.wireguard import ConfigMaker
 from tui.widgets.columns import Cell, Column
@@ -207,6 +208,8 @@ def peer_lines(
                        f"{glyphs.up} {formats.size(peer.from_tunnel_bytes)}"),
         fact("Paired", formats.ago(row.wall - peer.first_seen_at)),
     ]  # fmt: skip
+    if peer.rules:
+        made.insert(1, fact("Rules", formats.clean(peer.rules, 400)))
     # What is wrong comes first: a phone has no room for all of it.
     made[1:1] = _trouble(card, row, app, width)
     device = row.wireguard
@@ -309,7 +312,8 @@ class PeersScreen(ListScreen, ConfigMaker):
         row = self.current
         if action.id == "peer.renew" and (row is None or row.peer.kind != "wireguard"):
             return False
-        if row is None or (action.id in ("peer.revoke", "peer.renew") and row.peer.revoked):
+        of_trusted = action.id in ("peer.revoke", "peer.renew", "peer.rules")
+        if row is None or (of_trusted and row.peer.revoked):
             return None
         return True
 
@@ -346,6 +350,11 @@ class PeersScreen(ListScreen, ConfigMaker):
             # Its name would do, unless two have the same.
             renewing = self.make_config("renew", id=self.current.peer.id)
             self.run_worker(renewing, group="make", exclusive=True)
+
+    def action_peer_rules(self) -> None:
+        if self.current is not None:
+            ruling = change_rules(self.console_app, self.current.peer)
+            self.run_worker(ruling, group="ask", exclusive=True)
 
     def action_peer_rename(self) -> None:
         if self.current is not None:

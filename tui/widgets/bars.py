@@ -336,10 +336,13 @@ class Notices(Painted):
             first = formats.shorten(who + " wants in", width - 8) + others
             return [first, f"   {proof} {glyphs.dot} {left}  {keys}"]
         via = formats.clean(request.via, 6)
-        second = f"{proof} {glyphs.dot} by {via} {glyphs.dot} {left}{others}   {keys}"
-        if width >= 100:
-            return [f"{who} wants to join: {second}"]
-        return [f"{who} wants to join", f"   {second}"]
+        head = f"{who} wants to join: " if width >= 100 else "   "
+        second = f"{proof} {glyphs.dot} by {via} {glyphs.dot} {left}{others}   "
+        more_keys = keys.replace("  d", "  A with rules  d")
+        if cell_len(head + second + more_keys) <= width:
+            keys = more_keys
+        lines = [] if width >= 100 else [f"{who} wants to join"]
+        return [*lines, f"{head}{second}{keys}"]
 
 
 def _filled(line: str, style: Style, width: int) -> Text:
