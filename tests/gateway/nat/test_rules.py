@@ -9,6 +9,7 @@ from scapy.layers.inet import ICMP, TCP, UDP, TCPerror
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest
 from scapy.packet import Packet, Raw
 
+from gateway.nat.limits import Limits
 from gateway.nat.shares import OWN_IDLE
 from rules.destinations import compile_addresses
 from rules.value import Destination, Protocol, Target, Verdict
@@ -192,6 +193,17 @@ def test_a_running_connection_that_new_rules_refuse_is_reset_both_ways(version: 
     kept.send("PA", b"still here")
     assert bytes(world.outward.streams[1].sent) == b"still here"
     world.balanced()
+
+
+def test_a_connection_whose_turn_has_not_come_is_told_too() -> None:
+    world = World(limits=Limits(half_open_per_peer=1))
+    Client(world).send("S")
+    Client(world, dport=25, sport=40001).send("S")
+    assert world.count("tcp__syn__held") == 1
+    rule(world, deny(None, Protocol.TCP, (25, 25)))
+    assert world.one()[TCP].dport == 40001
+    assert [stream.port for stream in world.outward.streams] == [80]
+    assert not world.peer.connects.waiting
 
 
 def test_a_port_keeps_the_destinations_that_are_allowed() -> None:
