@@ -28,7 +28,7 @@ ASKED = {
     ("rename", "id"): "devices",
     ("rules", "id"): "devices", ("rules", "template"): "templates",
     ("approve", "template"): "templates", ("templates", "name"): "templates",
-    ("flows", "peer"): "devices", ("logs", "device"): "devices",
+    ("usage", "id"): "devices", ("flows", "peer"): "devices", ("logs", "device"): "devices",
     ("wireguard", "name"): "devices", ("connect", "target"): "gateways",
     ("join", "target"): "gateways", ("forget", "id"): "gateways",
 }  # fmt: skip
@@ -41,8 +41,15 @@ LISTED = {
     ("settings", "key"): [*SECTIONS, *(each.name for each in SETTINGS)],
 }
 """The words that there are, where the parser takes more than it knows."""
-FILES = {("wireguard", "conf"), ("wireguard", "png"), ("bundle", "file"), ("metrics", "token_file"),
-         ("rules", "file"), ("approve", "file"), ("templates", "file")}
+FILES = {
+    ("wireguard", "conf"),
+    ("wireguard", "png"),
+    ("bundle", "file"),
+    ("metrics", "token_file"),
+    ("rules", "file"),
+    ("approve", "file"),
+    ("templates", "file"),
+}
 FOLDERS = {("service", "root")}
 
 

@@ -35,6 +35,7 @@ from services.rules_api import RulesApi
 from services.sampling import Sampler
 from services.settings import Settings
 from services.traffic import INTERVAL, Counts, Reading
+from services.usage_api import usage
 from services.version import running
 from services.wake import WakeLock
 from services.wireguard_api import add_device, invite_device, renew_device, wireguard_state
@@ -102,6 +103,7 @@ class GatewayApi:
             "close_flow": self.close_flow,
             "dns": lambda _: self.dns(),
             "traffic": self.traffic,
+            "usage": self.usage,
             "wireguard": lambda _: wireguard_state(self._gateway),
             "wireguard_add": self.wireguard_add,
             "wireguard_invite": self.wireguard_invite,
@@ -348,6 +350,12 @@ class GatewayApi:
         return s.Traffic(
             INTERVAL, newest, [up for up, _ in samples], [down for _, down in samples], device
         )
+
+    def usage(self, params: m.UsageParams) -> s.Usage:
+        try:
+            return usage(self._gateway.registry, params, time.time())
+        except NoSuchPeer:
+            raise self._no_peer(params.peer or "") from None
 
     def _counts(self) -> Reading:
         tunnels = self._gateway.tunnels()

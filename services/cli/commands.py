@@ -130,6 +130,18 @@ def _rule_options(parser: argparse.ArgumentParser, until: bool = True) -> None:
                         help="stop it for now")  # fmt: skip
 
 
+def _usage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", nargs="?", metavar="NAME|ID",
+                        help="the device's name, its id, or the beginning of that "
+                        "(default: all)")  # fmt: skip
+    parser.add_argument("--by", choices=("hour", "day", "month"), help="a line for each of these")
+    parser.add_argument("--since", metavar="WHEN",
+                        help="how far back: 6h, 7d, 4w, or a day: 2026-11-01")  # fmt: skip
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    how.add_argument("--csv", action="store_true", help="print CSV, for a spreadsheet")
+
+
 def _denied(text: str) -> str:
     return f"deny {text}"
 
@@ -662,6 +674,16 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "peers", "Share", "devices that were approved", f"{_READ}:peers", _view,
         ("vpnshare peers", "vpnshare peers --json"),
+    ),
+    Command(
+        "usage", "Share", "what devices have used, by hour, day or month",
+        "services.cli.usage:usage", _usage,
+        ("vpnshare usage", "vpnshare usage --since 7d", "vpnshare usage tablet",
+         "vpnshare usage tablet --by hour --since 6h", "vpnshare usage --by month --csv",
+         "vpnshare usage --by day --since 2026-11-01 --json"),
+        "Bytes of IP packets, up to now. Without --by: a line for each device, of all that it\n"
+        "ever used; for one device its last 30 days. 48 hours and 400 days are kept. What counts\n"
+        "is in docs/usage.md.",
     ),
     Command(
         "rules", "Share", "what a device may do: quota, speed, hours, destinations",

@@ -31,7 +31,7 @@ RECEIVING = frozenset({
 """Commands that talk to the client service; `join` and `leave` ask for rights by themselves."""
 SHARING = frozenset({
     "approve", "deny", "gateway", "leases", "pair", "peers", "relisten", "rename", "requests",
-    "revoke", "rules", "share", "templates", "unshare", "up", "wireguard",
+    "revoke", "rules", "share", "templates", "unshare", "up", "usage", "wireguard",
 })  # fmt: skip
 EITHER = frozenset({
     "api", "bundle", "completion", "console", "demo", "discover", "doctor", "down", "flows",

@@ -31,6 +31,10 @@ FLOW_SORTS = (
     "age", "idle", "label", "protocol", "state", "source", "destination",
     "from_tunnel_bytes", "to_tunnel_bytes", "from_tunnel_rate", "to_tunnel_rate", "rate", "bytes",
 )  # fmt: skip
+USAGE_SPANS = ("device", "hour", "day", "month")
+MAX_USAGE_ROWS = 5000
+MAX_TIME = 4_102_444_800
+"""Unix time of the end of the century."""
 LEVELS = ("debug", "info", "warning", "error", "critical")
 TRANSPORTS = ("auto", "tcp", "udp", "usb")
 
@@ -287,6 +291,28 @@ class PeerTrafficParams:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageParams:
+    """Whose usage, since when, and cut how."""
+
+    peer: str | None = None
+    """Its name, its id or the beginning of one; null: all devices, each by itself."""
+    by: str = "device"
+    """`device`: one row each. `hour`, `day`, `month`: a row for each in which it used something."""
+    since: float | None = None
+    """Unix time; the hour or day in which it lies is the first. Null: as far back as there is."""
+    limit: int = MAX_USAGE_ROWS
+    """Rows at most: the latest."""
+
+    def __post_init__(self) -> None:
+        _check_choice("by", self.by, USAGE_SPANS)
+        _check_range("limit", self.limit, 0, MAX_USAGE_ROWS)
+        if self.peer is not None:
+            _check_text("peer", self.peer)
+        if self.since is not None and not 0 <= self.since <= MAX_TIME:
+            raise ValueError(f"since must be 0 to {MAX_TIME}")
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectParams:
     """Whom to connect to: a pairing URI, a known gateway, or (neither) the last one."""
 
@@ -445,6 +471,8 @@ GATEWAY = COMMON | _table(
     Method("dns", "the leases' resolver", NoParams, schema.Dns, topic=True),
     Method("traffic", "what went through in the last minutes",
            PeerTrafficParams, schema.Traffic, topic=True),
+    Method("usage", "what devices have used, by hour, day or month",
+           UsageParams, schema.Usage, topic=True),
     Method("wireguard", "the WireGuard side, its devices and what is wrong with them",
            NoParams, schema.Wireguard, topic=True),
     Method("wireguard_add", "make a device for a WireGuard app",

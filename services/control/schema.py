@@ -549,6 +549,40 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageRow:
+    """What one device used in one stretch of time, in bytes of IP packets with their headers."""
+
+    peer_id: str
+    label: str
+    period: str
+    """`2026-11-27T14:00+01:00` (an hour), `2026-11-27`, `2026-11`, by the gateway's calendar; empty
+    in a row for all of the time."""
+    begins_at: float
+    """Unix time; 0 in a row for all that there ever was."""
+    from_tunnel_bytes: int
+    """What the device sent, whatever became of it."""
+    to_tunnel_bytes: int
+    """What was sent to it, also what it did not get and was sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What devices have used, up to now."""
+
+    by: str
+    """`device`, `hour`, `day` or `month`."""
+    since: float
+    """When the first hour or day begins that counts, Unix time; 0: all that there ever was."""
+    rows: list[UsageRow]
+    """The latest last; by device, who used most first."""
+    from_tunnel_bytes: int
+    """The sum of all rows, also of those that are left out; likewise the next."""
+    to_tunnel_bytes: int
+    left_out: int = 0
+    """Earlier rows that the limit left no room for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Suggestion:
     """Something that a setting may be, where it may be other things, too."""
 
