@@ -9,15 +9,31 @@ from pathlib import Path
 import pytest
 
 from gateway.enforced import ENFORCED
+from gateway.gateway import Gateway
 from gateway.model import MemoryStore, PeerDevice
 from gateway.peers import PeerRegistry
 from rules.encoding import FIELDS
 from rules.value import NO_RULES, Quota, Rules
 from services.config import load
 from services.control.errors import Code, ControlError
-from services.control.methods import ApproveParams, SetParams, SetRulesParams, SetTemplateParams
+from services.control.methods import (
+    ApproveParams,
+    IdParams,
+    NoParams,
+    SetParams,
+    SetRulesParams,
+    SetTemplateParams,
+)
+from services.control.schema import Finding
+from services.doctor.doctor import Doctor
+from services.gateway_api import GatewayApi
+from services.logs import Ring
 from services.rules_api import RulesApi
 from services.settings import Settings
+from services.wake import WakeLock
+from tests.fakes.waiting import settle
+from tests.gateway.devices import CONFIG, Device, key, offer
+from vshp.events import ApprovalPending, LeaseGranted
 
 
 class Place:
@@ -138,6 +154,49 @@ def test_a_template_of_the_file_is_a_table_and_is_checked_like_a_rule(place: Pla
     many = {f"t{number}": {"for": "1h"} for number in range(33)}
     with pytest.raises(ControlError, match="at most 32"):
         place.settings.set(SetParams("gateway.templates", many))
+
+
+def test_every_shipped_template_is_carried_out(place: Place) -> None:
+    place.api.enforced = ENFORCED
+    assert [each.reason for each in place.api.templates()] == ["", ""]
+    assert place.set(template="guest").destinations != ()
+
+
+async def test_a_device_has_its_rules_from_its_first_packet(place: Place) -> None:
+    gateway = Gateway(CONFIG, MemoryStore())
+    await gateway.start()
+    api = GatewayApi(
+        gateway, Ring(), lambda: None, place.settings, WakeLock(False), Doctor(nobody_is_ill)
+    )
+    device = Device(gateway, key(), secret=offer(gateway))
+    await device.until(ApprovalPending)
+    (request,) = gateway.requests()
+    with refused("hours_overlap"):
+        api.approve(ApproveParams(request.id, change={"hours": ["mon", "mon"]}))
+    assert gateway.requests() == [request] and gateway.peers() == []
+    with pytest.raises(ControlError, match="No request"):
+        api.approve(ApproveParams("nobody", change={"max_flows": 5}))
+    api.approve(ApproveParams(request.id, "guest", {"limit_down": "1mbit"}))
+    await device.until(LeaseGranted)
+    await device.flush()
+    await settle(lambda: gateway.status().connected)
+    (tunnel,) = gateway.tunnels()
+    rules = gateway.registry.rules(request.public_key)
+    assert rules.limit_down == 1_000_000 and rules.limit_up == 5_000_000
+    throttle = tunnel.nat_peer.throttle_down
+    assert throttle is not None and throttle.bits == 1_000_000
+    (shown,) = api.peers(NoParams())
+    assert shown.rules == api.rules(IdParams(shown.id)).line and "down 1mbit" in shown.rules
+    changed = api.set_rules(SetRulesParams(shown.id, clear=True))
+    assert (changed.rules, changed.line) == ({}, "") and tunnel.nat_peer.throttle_down is None
+    with pytest.raises(ControlError, match="No device"):
+        api.set_rules(SetRulesParams("nobody", {"max_flows": 5}))
+    device.leave()
+    await gateway.stop()
+
+
+async def nobody_is_ill() -> list[Finding]:
+    return []
 
 
 def test_a_device_that_is_shown_is_named(place: Place) -> None:
