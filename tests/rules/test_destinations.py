@@ -109,7 +109,7 @@ def port_ranges(draw: st.DrawFn) -> tuple[tuple[int, int], ...]:
 def address_entries(draw: st.DrawFn) -> Destination:
     verdict = draw(st.sampled_from(Verdict))
     if not draw(st.integers(0, 8)):
-        return Destination(verdict, shipped=draw(st.sampled_from(sorted(SETS))))
+        return Destination(verdict, shipped=draw(st.sampled_from(("private", "mail"))))
     ports = draw(port_ranges())
     protocols = [Protocol.ANY, Protocol.TCP, Protocol.UDP] + ([] if ports else [Protocol.ICMP])
     where = draw(st.none() | networks())
@@ -124,7 +124,7 @@ def hosts(draw: st.DrawFn) -> bytes:
     return (value if anywhere is None else anywhere).to_bytes(bits // 8, "big")
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(
     st.lists(address_entries(), max_size=12),
     st.lists(st.tuples(hosts(), st.sampled_from((TCP, UDP, ICMP)), PORT), min_size=1, max_size=30),
