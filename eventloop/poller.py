@@ -107,6 +107,15 @@ class Poller(selectors.BaseSelector):
         if self.in_batch:
             self._fresh.add(fd)
 
+    def watch_instead(self, fd: int, handler: Handler, mask: int = EVERYTHING) -> None:
+        """As `watch`, of a descriptor that may be watched: its handler until now hears no more."""
+        if fd not in self._handlers:
+            self.watch(fd, handler, mask)
+            return
+        # This reports the present state as well (epoll_ctl(2): the edge is armed anew).
+        self._epoll.modify(fd, mask)
+        self._handlers[fd] = handler
+
     def change(self, fd: int, mask: int) -> None:
         """Report other events of `fd` from now on."""
         self._epoll.modify(fd, mask)

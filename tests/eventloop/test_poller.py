@@ -165,6 +165,23 @@ def test_other_masks_and_no_events_at_all(poller: Poller, pair: Pair) -> None:
     assert poller.watched() == 0
 
 
+def test_another_handler_hears_the_present_state_and_the_one_before_no_more(
+    poller: Poller, pair: Pair
+) -> None:
+    near, far = pair
+    first, second = Watcher(), Watcher()
+    far.send(b"x")
+    poller.watch_instead(near.fileno(), first)
+    poller.select(0)
+    assert first.masks == [select.EPOLLIN | select.EPOLLOUT]
+    poller.watch_instead(near.fileno(), second, select.EPOLLIN | select.EPOLLET)
+    far.send(b"y")
+    poller.select(0)
+    poller.select(0)
+    assert (len(first.masks), second.masks) == (1, [select.EPOLLIN])
+    assert poller.watched() == 1
+
+
 def test_unwatching_what_was_closed_first_is_no_error(poller: Poller) -> None:
     near, far = socket.socketpair()
     number = near.fileno()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from client.outlet.proxy.outcome import Outcome
+from eventloop.poller import running_poller
 
 _LINGER_NONE = struct.pack("ii", 1, 0)
 _OUTCOMES = {
@@ -150,6 +151,7 @@ class KernelDialer:
         dialing.local = socket.inet_pton(far.family, own[0]), own[1]
         dialing.state = "established"
         on_outcome(Outcome.OPENED, dialing.local)
+        running_poller().unwatch(sock.fileno())
         try:
             await loop.sock_sendall(far, early)
             dialing.to_tunnel_bytes += len(early)

@@ -2,9 +2,10 @@
 
 Theory of operation. Packets come in by `port` (the client's link calls it), local sockets by
 `connect`. Both only mark that the stack has something to send: it is pulled once, after the
-poller's batch or in the loop's next turn, and the link seals and sends all of it together. When the
-link has no room the stack waits (`room_again`), so local sockets are not read and their programs
-feel it. The stack's deadlines are the poller's alarm: while nothing is open nothing runs.
+poller's batch or in the loop's next turn, and the link seals and sends all of it together; a first
+SYN alone goes out at once, as a program waits for its answer. When the link has no room the stack
+waits (`room_again`), so local sockets are not read and their programs feel it. The stack's
+deadlines are the poller's alarm: while nothing is open nothing runs.
 """
 
 from __future__ import annotations
@@ -153,6 +154,7 @@ class Dialing:
         self.host = flow.host
         flow.on_over = self._over
         if not self._dialer.tell(told, outcome, flow.local) or sock.fileno() < 0:
+            self._dialer.let_go(sock)
             flow.abandon(now)
             return
         self._dialer.join(flow, sock, early, now)
@@ -246,7 +248,7 @@ class Dialer:
         """Open a connection through the tunnel for a connected local stream socket.
 
         Args:
-            sock: non-blocking, and not watched by the poller when `on_outcome` has returned.
+            sock: non-blocking. If the poller watches it, it does so for the dialer from OPENED on.
             host: a packed address, or a name, which is asked at the lease's resolver.
             on_outcome: called once, never from within this call, unless it is cancelled. With
                 OPENED it is given our address and port in the tunnel, and may write its reply to
@@ -273,6 +275,9 @@ class Dialer:
         dialing.dial(dial)
         self._dials.add(dialing)
         dial.begin(address, name, self._resolver, now)
+        if self._link is not None and not self._waiting:
+            # Not behind what else the batch brings: the program waits for it.
+            self._link.push()
         self.settle_soon()
         return dialing
 
@@ -468,6 +473,11 @@ class Dialer:
         """It is dialled no more."""
         self._dials.discard(dialing)
 
+    def let_go(self, sock: socket.socket) -> None:
+        """Nothing of what the socket has to say is heard any more."""
+        if sock.fileno() >= 0:
+            self._poller.unwatch(sock.fileno())
+
     def join(self, flow: Outgoing, sock: socket.socket, early: bytes, now: float) -> None:
         """Splice an open connection to the local socket."""
         stream = PolledStream(sock, self._poller) if not early else EarlyStream(
@@ -475,7 +485,7 @@ class Dialer:
         # Of the rest the poller tells, beginning with what is there.
         flow.begin(stream, now, holds=bool(early))
         if flow.sock is stream:
-            self._poller.watch(sock.fileno(), flow, EVERYTHING | URGENT)
+            self._poller.watch_instead(sock.fileno(), flow, EVERYTHING | URGENT)
 
 
 class EarlyStream(PolledStream):

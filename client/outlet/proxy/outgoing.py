@@ -73,7 +73,7 @@ class Outgoing(Splice):
         """A segment came while it opens."""
         if self.stage == CONNECTING and self.conn.state >= State.ESTABLISHED:
             self.stage = OPEN
-            self.settle(now)
+            # Sums and timers are settled when the batch ends, as of all that got a segment.
             self._tell(Outcome.OPENED, now)
 
     def sent(self, seq: int) -> bool:

@@ -88,7 +88,8 @@ class Dialer(Protocol):
 
         `sock` is a connected, non-blocking stream socket. `on_outcome` is called
         once, later, unless cancelled; with OPENED it is told our own end in the
-        tunnel, may write to `sock`, and when it returns `sock` is the dialer's:
+        tunnel, may write to `sock`, and when it returns `sock` is the dialer's, as
+        the poller's handler too where it is watched:
         half-close, reset and close are carried over each way. With anything else
         it stays the caller's. `early` goes before what comes from `sock`.
         """

@@ -167,10 +167,10 @@ class Visitor:
         server.spoken(self)
         self.stage = Stage.DIALLING
         self._destination = destination
-        self._entry = server.flows.enter("tcp", destination, self._caller, now)
         self._dialing = server.dialer.connect(
             self.sock, destination.host, destination.port, self._outcome, early
         )
+        self._entry = server.flows.enter("tcp", destination, self._caller, now)
         self._entry.figures = self._dialing
 
     def _outcome(self, outcome: Outcome, local: tuple[bytes, int] | None) -> None:
@@ -189,7 +189,6 @@ class Visitor:
             self._say(self._socks.answer(Reply.SUCCEEDED, host, port))
         elif self._http is not None:
             self._say(self._http.accept_stream())
-        server.poller.unwatch(self.sock.fileno())
         self.stage = Stage.OVER
         assert self._entry is not None
         server.handed_over(self, self._dialing, self._entry)

@@ -66,6 +66,7 @@ class Link:
         self.offload = True
         self.received_packets_bytes = 0
         self.sent_packets_bytes = 0
+        self.pushed = 0
         self.intake: Intake | None = None
         self.poller.watch(descriptor, self, select.EPOLLIN)
 
@@ -84,6 +85,7 @@ class Link:
     def push(self) -> None:
         self.writer.left = ROOM
         for packet in self.writer.take():
+            self.pushed += 1
             os.write(self.descriptor, _header(packet) + packet.data)
 
     def count(self, name: str) -> None:
@@ -154,8 +156,10 @@ class World:
             else:
                 accepted.close()
 
+        before = self.link.pushed
         dialing = self.dialer.connect(accepted, packed(host), port, on_outcome, early)
         assert told == [], "never from within"
+        assert self.link.pushed == before + 1, "the SYN is on its way"
         await settle(lambda: told)
         ((outcome, bound),) = told
         if outcome is Outcome.OPENED:
