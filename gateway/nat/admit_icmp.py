@@ -31,11 +31,12 @@ def take_icmp(peer: TunnelPeer, ip: IpPacket, buf: Buffer, fragment: bool, now: 
         packet = icmp.echo_packet(ip.dst, ip.src, True, echo.ident, echo.sequence, data)
         sent = peer.send_error(packet, now)
         return "icmp__gateway_echo__" + ("answered" if sent else "dropped")
-    reason = barred(peer, ip, buf, "icmp", 0, now)
+    session = peer.echo.get((ip.version, echo.ident))
+    known = session is not None and session.knows(ip.dst, 0)
+    reason = barred(peer, ip, buf, "icmp", 0, known, now)
     if reason:
         return reason
     quote = errors.quote_packet(buf, ip.start, ip.end)
-    session = peer.echo.get((ip.version, echo.ident))
     if session is None:
         if len(peer.echo) >= peer.limits.echo_per_peer:
             min(peer.echo.values(), key=lambda other: other.last_used).give_way(now)

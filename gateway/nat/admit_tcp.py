@@ -60,7 +60,7 @@ def _no_connection(
         if seg.destination_port != DNS_PORT:
             return _reset(peer, ip, seg, "tcp__gateway_port", now)
     else:
-        reason = barred(peer, ip, buf, "tcp", seg.destination_port, now)
+        reason = barred(peer, ip, buf, "tcp", seg.destination_port, False, now)
         if reason:
             return reason
     # A bound of ours is no answer of the host's: the SYN is dropped, and comes again. One that

@@ -36,7 +36,9 @@ def take_udp(
         return "udp__bad_checksum__dropped"
     if ip.dst == peer.gateway(ip.version):
         return _udp_to_gateway(peer, ip, buf, datagram, now)
-    reason = barred(peer, ip, buf, "udp", datagram.dst_port, now)
+    key = ip.src + ip.dst + bytes(buf[ip.payload : ip.payload + 4])
+    remote = peer.udp_remotes.get(key)
+    reason = barred(peer, ip, buf, "udp", datagram.dst_port, remote is not None, now)
     if reason:
         return reason
     mapping = peer.mappings.get((ip.version, datagram.src_port))
@@ -45,8 +47,6 @@ def take_udp(
         if isinstance(opened, str):
             return opened
         mapping = opened
-    key = ip.src + ip.dst + bytes(buf[ip.payload : ip.payload + 4])
-    remote = peer.udp_remotes.get(key)
     if remote is None:
         remote = mapping.remote(key, ip.dst, datagram.dst_port)
     if gso_size:

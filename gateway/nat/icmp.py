@@ -10,6 +10,7 @@ and a traceroute shows them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gateway.nat import errors
@@ -130,6 +131,10 @@ class EchoSession(DatagramFlow):
 
     def knows(self, host: bytes, port: int) -> bool:
         return host in self._hosts
+
+    def forget_verdicts(self, allowed: Callable[[bytes], bool]) -> None:
+        """What is allowed has changed: drop the hosts that are not."""
+        self._hosts = {host: to for host, to in self._hosts.items() if allowed(host)}
 
     def due(self) -> float:
         return NEVER if self.sock is None else self.last_used + TIMEOUT

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.nat.counters import Counters
+from gateway.nat.icmp import EchoSession
 from gateway.nat.limits import Limits
 from gateway.nat.peer import TunnelPeer
 from gateway.nat.policy import EgressPolicy
@@ -189,7 +190,7 @@ class Nat:
         """What a client's owner allows it from now on; what runs and is forbidden ends.
 
         TCP is reset both ways. Of a UDP port only the destinations that are refused end, and the
-        next datagram to them is answered by ICMP; pings are judged one by one. Above `max_flows`
+        next datagram to them is answered by ICMP; likewise of a ping session. Above `max_flows`
         the longest idle give way.
         """
         self.timers.now = now
@@ -204,6 +205,8 @@ class Nat:
                     counts["udp__remotes__refused_rules"] += flow.forget_verdicts(
                         lambda host, port: not forbidden(rules, host, "udp", port)
                     )
+                elif isinstance(flow, EchoSession):
+                    flow.forget_verdicts(lambda host: not forbidden(rules, host, "icmp", 0))
                 elif (
                     isinstance(flow, TcpFlow)
                     and flow.host not in own

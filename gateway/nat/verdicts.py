@@ -30,11 +30,16 @@ def forbidden(rules: AddressRules, host: bytes, kind: str, port: int) -> bool:
     return len(host) == 16 and any(rules.refuse(inner, kind, port) for inner in spelled_ipv4(host))
 
 
-def barred(peer: TunnelPeer, ip: IpPacket, buf: Buffer, kind: str, port: int, now: float) -> str:
-    """Why nothing new may go to the packet's destination: a counter's name, or empty."""
+def barred(
+    peer: TunnelPeer, ip: IpPacket, buf: Buffer, kind: str, port: int, known: bool, now: float
+) -> str:
+    """Why nothing new may go to the packet's destination: a counter's name, or empty.
+
+    `known`: a flow has it as a destination, so that the device's rules allow it.
+    """
     version = ip.version
     verdict = peer.nat.policy.verdict(ip.dst)
-    rules = peer.destinations
+    rules = None if known else peer.destinations
     if not verdict and rules is not None and forbidden(rules, ip.dst, kind, port):
         verdict = RULES
     if verdict:

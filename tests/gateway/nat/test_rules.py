@@ -238,6 +238,34 @@ def test_nobody_is_let_in_whom_the_rules_refuse_where_filtering_is_off() -> None
     assert world.one().src == "203.0.113.9"
 
 
+class Unasked:
+    """Rules that must not be asked."""
+
+    def refuse(self, host: bytes, protocol: str, port: int) -> bool:
+        raise AssertionError((host, protocol, port))
+
+
+@VERSIONS
+def test_what_runs_is_compared_with_nothing(version: int) -> None:
+    world = World()
+    rule(world, deny(None, Protocol.TCP, (25, 25)))
+    client = Client(world, version).connect()
+    # The second datagram goes the slow way: it is for a traceroute.
+    near = world.ip(version, **{4: {"ttl": 1}, 6: {"hlim": 1}}[version])
+    datagrams = datagram(world, version), near / UDP(sport=5000, dport=7)
+    world.put(datagrams[0])
+    world.put(ping(world, version))
+    world.peer.destinations = Unasked()
+    client.send("PA", b"hello")
+    for packet in (*datagrams, ping(world, version)):
+        world.put(packet)
+    world.outward.datagrams[0].receive(b"back", world.outward.datagrams[0].sent[0].host, 7)
+    assert bytes(world.outward.streams[0].sent) == b"hello"
+    assert (len(world.outward.datagrams[0].sent), len(world.outward.echoes[0].sent)) == (2, 2)
+    with pytest.raises(AssertionError):
+        world.put(datagram(world, version, dport=8))
+
+
 def test_a_running_ping_is_refused() -> None:
     world = World()
     world.put(ping(world, 6))
