@@ -222,6 +222,13 @@ class Books:
             self._put(public_key, account, BookSpan.MARK, since, mark)
         return _less(total, mark)
 
+    def begin(self, public_key: bytes, since: int) -> None:
+        """A period begins at `since`, and that is now: nothing was used in it yet. Nothing happens
+        if it was asked for before."""
+        account = self._account(public_key)
+        if since > 0 and since not in account.marks:
+            self._put(public_key, account, BookSpan.MARK, since, self.total(public_key))
+
     def today(self, public_key: bytes, unix: float) -> Pair:
         """On this day of the calendar here."""
         account = self._accounts.get(public_key)

@@ -6,5 +6,5 @@ A rule that nothing carries out is taken by nobody: it would be a promise that i
 from __future__ import annotations
 
 ENFORCED: frozenset[str] = frozenset(
-    {"limit_up", "limit_down", "destinations", "max_flows", "until", "hours", "paused"}
+    {"limit_up", "limit_down", "destinations", "max_flows", "until", "hours", "paused", "quota"}
 )

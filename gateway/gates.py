@@ -7,44 +7,57 @@ Theory of operation. A tunnel has a gate from its first link to its end. What ho
     a time came: an end, hours, a new   the gate's own look, at the latest after LOOK_SECONDS,
     period of a quota; or the wall      since a wall clock that is set tells nobody
     clock was set
+    the quota may be spent              `metered`, told by the NAT at a count of bytes
 
 Closed, the NAT shuts the device out (`Nat.shut_out`): its flows end truthfully, what it tries is
 answered by ICMP and its questions are refused. Its session stays, so that it can be told why:
 by STATUS where it speaks VSHP. The journal tells the owner. Rules are in local time, by the
 wall clock and zone of this machine; looks are timed by the monotonic one.
+
+*The meter.* The packet path knows no quota. It compares its count of bytes with a stop, which is
+put where the quota could be spent at the earliest: up and down share what is left of a quota for
+both, so that each gets half, and then half of what is left then; the last FINE bytes are put at
+both stops at once. So a quota ends within FINE and a packet of its figure, after some twenty
+looks however large it is.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import TYPE_CHECKING
 
 from eventloop.poller import NEVER
 from gateway.journal import Journal
-from gateway.nat.router import Nat
+from gateway.nat.router import Nat, TunnelPeer
 from gateway.peers import PeerRegistry
 from gateway.zone import LOCAL, LocalZone
-from rules.gate import OPEN, Verdict, judge, predicate
-from rules.value import Rules
+from rules.gate import OPEN, Term, Verdict, judge, predicate, renewed
+from rules.value import NO_RULES, Direction, Rules
+from splice.peer import UNMETERED
 
 if TYPE_CHECKING:
     from gateway.tunnels import Tunnel
 
 LOOK_SECONDS = 60.0
 """How long a wall clock that was set, or a journey to another zone, may go unnoticed."""
+FINE = 16 * 1024
+"""Bytes of a quota by which it may be exceeded where both ways count."""
 
 
 @dataclass(slots=True)
 class Gate:
-    """One tunnel's gate. Times are monotonic seconds but for those in the verdict."""
+    """One tunnel's gate. Times are monotonic seconds but for those in the verdict and term."""
 
     tunnel: Tunnel
     verdict: Verdict = OPEN
     why: str = ""
     """What is said of the device while it is closed: `is paused by the owner`."""
+    term: Term | None = None
+    rules: Rules = field(default=NO_RULES)
+    """As the term is for them."""
     looks_at: float = NEVER
 
 
@@ -69,6 +82,7 @@ class Gates:
         self._gates: dict[int, Gate] = {}
         """By the id of the tunnel's side of the NAT."""
         self._looks_at = NEVER
+        nat.on_metered = self.metered
 
     def enter(self, tunnel: Tunnel, now: float) -> None:
         """A tunnel begins: its gate is in force when this returns."""
@@ -88,6 +102,12 @@ class Gates:
         for gate in list(self._gates.values()):
             if gate.tunnel.peer.public_key == public_key:
                 self._look(gate, now)
+
+    def metered(self, nat_peer: TunnelPeer, now: float) -> None:
+        """The peer has come to a stop (`Nat.on_metered`)."""
+        gate = self._gates.get(id(nat_peer))
+        if gate is not None:
+            self._look(gate, now)
 
     def get_timer(self) -> float | None:
         """When `handle_timer` wants to be called."""
@@ -109,23 +129,43 @@ class Gates:
     def _look(self, gate: Gate, now: float) -> None:
         wall = self.wall()
         key = gate.tunnel.peer.public_key
-        # A quota is given to nobody as long as nothing counts for it (`gateway/enforced.py`).
-        rules = replace(self._registry.rules(key), quota=None)
+        rules = self._registry.rules(key)
+        used = self._used(gate, rules, wall)
+        ends = None if gate.term is None else gate.term.ends
         before, why = gate.verdict, gate.why
-        gate.verdict = verdict = judge(rules, (0, 0), None, wall, self.zone)
+        gate.verdict = verdict = judge(rules, used, ends, wall, self.zone)
         said = predicate(verdict, rules, wall, self.zone)
         gate.why = "" if verdict.open else said
         self._time(gate, rules, wall, now)
         if verdict.state is not before.state:
             self._carry_out(gate, before, said, now)
+        self._set_stops(gate, rules)
         if gate.why != why or verdict.left != before.left:
             self.on_change(gate.tunnel, now)
+
+    def _used(self, gate: Gate, rules: Rules, wall: float) -> tuple[int, int]:
+        """Bytes of the term that runs, which is another one if it is over, or the quota is."""
+        quota, former = rules.quota, gate.rules.quota
+        gate.rules = rules
+        if quota is None:
+            gate.term = None
+            return 0, 0
+        if former is None or (quota.period, quota.begins, quota.weekday, quota.day) != (
+            former.period, former.begins, former.weekday, former.day,
+        ):  # fmt: skip
+            gate.term = None
+        before, books, key = gate.term, self._registry.books, gate.tunnel.peer.public_key
+        gate.term = renewed(before, quota, wall, self.zone)
+        since = int(gate.term.since)
+        if before is not None and before.since != gate.term.since:
+            books.begin(key, since)
+        return books.used(key, since, wall)
 
     def _time(self, gate: Gate, rules: Rules, wall: float, now: float) -> None:
         """When to look again."""
         changes = gate.verdict.changes
         gate.looks_at = NEVER
-        if rules.hours or rules.until is not None:
+        if rules.quota is not None or rules.hours or rules.until is not None:
             gate.looks_at = now + LOOK_SECONDS
         if changes is not None:
             gate.looks_at = min(gate.looks_at, now + max(changes - wall, 0.01))
@@ -138,3 +178,16 @@ class Gates:
         elif before.open:
             self._nat.shut_out(tunnel.nat_peer, now)
         self._journal.gate(tunnel.peer, verdict.open, said, now)
+
+    def _set_stops(self, gate: Gate, rules: Rules) -> None:
+        """Where the quota can be spent at the earliest."""
+        peer, quota, left = gate.tunnel.nat_peer, rules.quota, gate.verdict.left
+        peer.up_stop = peer.down_stop = UNMETERED
+        if quota is None or not gate.verdict.open or left is None:
+            return
+        if quota.direction is Direction.BOTH:
+            left = left if left <= FINE else left // 2
+        if quota.direction is not Direction.DOWN:
+            peer.up_stop = peer.from_tunnel_bytes + left
+        if quota.direction is not Direction.UP:
+            peer.down_stop = peer.to_tunnel_bytes + left

@@ -573,6 +573,8 @@ class Gateway:
 
     def _rules_changed(self, public_key: bytes, rules: Rules) -> None:
         self.gates.rules_changed(public_key, self._loop.time())
+        # It may be another moment now at which the gate is to be looked at.
+        self._pulse.settle_soon()
 
     def _attached_changed(self, attached: Attached) -> None:
         self.policy.set_networks(

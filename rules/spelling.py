@@ -455,9 +455,7 @@ def summary(rules: Rules, local_of: Callable[[float], datetime], length: str = "
     )
 
 
-def texts(
-    rules: Rules, local_of: Callable[[float], datetime], length: str = ""
-) -> dict[str, str]:
+def texts(rules: Rules, local_of: Callable[[float], datetime], length: str = "") -> dict[str, str]:
     """The rules that are there, by field, each as people write it; destinations are counted."""
     count = len(rules.destinations)
     until = "" if rules.until is None else f"{local_of(rules.until):%Y-%m-%d %H:%M}"

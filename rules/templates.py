@@ -46,7 +46,7 @@ def check_template(name: str, template: object) -> Rules:
     rest = {key: value for key, value in template.items() if key != "for"}
     if rest.get("until") is not None:
         raise RuleRefused(
-            "template_until", "A template has a length: write for = \"2h\" in place of until."
+            "template_until", 'A template has a length: write for = "2h" in place of until.'
         )
     length = template.get("for")
     if length is not None:

@@ -131,6 +131,4 @@ class RulesApi:
 
 
 def _refused(refusal: RuleRefused) -> ControlError:
-    return ControlError(
-        Code.INVALID_PARAMS, str(refusal), "Nothing was changed.", refusal.name
-    )
+    return ControlError(Code.INVALID_PARAMS, str(refusal), "Nothing was changed.", refusal.name)

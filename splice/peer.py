@@ -36,6 +36,8 @@ ACK_DELAY = 0.002
 answered by then, and a client notices nothing (RFC 9293 section 3.8.6.3 allows half a second)."""
 MAX_READS = 256
 """Socket reads in one `pull`, so that reads that give nothing to send cannot hold the loop."""
+UNMETERED = 1 << 62
+"""A count of bytes that nothing reaches."""
 FREE_BUFFERS = 16
 """Send buffers of 64 KiB that a peer keeps for its next reads."""
 
@@ -62,6 +64,7 @@ class LinkPeer:
         "buffers",
         "counts",
         "datagrams",
+        "down_stop",
         "draining",
         "held",
         "held_until",
@@ -114,6 +117,8 @@ class LinkPeer:
         self.tcp: dict[bytes, Splice] = {}
         """Connections by their key."""
         self.draining: set[Splice] = set()
+        self.down_stop = UNMETERED
+        """The `to_tunnel_bytes` beyond which nothing is pulled before `meter` was asked."""
         self.queue = FairQueue()
         self.datagrams = self.queue
         """The same queue while there is no speed limit toward the peer; then one of their own."""
@@ -154,6 +159,14 @@ class LinkPeer:
         """
         raise NotImplementedError
 
+    def meter(self, allowance: int, now: float) -> int:
+        """How much of the allowance may be pulled now that the stop is near: all but the last
+        piece, whose size is then that of what is left."""
+        left = self.down_stop - self.to_tunnel_bytes
+        if left > CAPACITY:
+            left -= CAPACITY
+        return max(0, min(allowance, left))
+
     def next_flow_id(self) -> int:
         raise NotImplementedError
 
@@ -191,11 +204,18 @@ class LinkPeer:
         self.timers.now = now
         room = out.room()
         allowance = self._pace.allowance(room, now)
+        metered = (
+            self.down_stop is not UNMETERED and self.to_tunnel_bytes + allowance > self.down_stop
+        )
+        if metered:
+            allowance = self.meter(allowance, now)
         if self.throttle_down is None:
             more = self._fill(out, room - allowance, allowance, now)
         else:
             more = self._fill_limited(out, self.throttle_down, room - allowance, allowance, now)
         self._pace.filled(out.room())
+        if metered:
+            self.meter(0, now)
         return more
 
     def _fill(self, out: PacketOut, least_room: int, allowance: int, now: float) -> bool:

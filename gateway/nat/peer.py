@@ -50,7 +50,7 @@ from netstack.tcp_segment import ACK, SYN, parse_tcp
 from netstack.udp import UDP_HEADER
 from sealing.buckets import TokenBucket
 from splice.flow import Flow
-from splice.peer import LinkPeer
+from splice.peer import UNMETERED, LinkPeer
 from splice.scheduler import FairQueue
 from splice.splice import Splice
 from splice.timers import NEVER
@@ -92,6 +92,7 @@ class TunnelPeer(LinkPeer):
         "spare_mappings",
         "spares",
         "udp_remotes",
+        "up_stop",
     )
 
     limits: Limits
@@ -125,6 +126,8 @@ class TunnelPeer(LinkPeer):
         like the next one, by `Nat.set_rules`."""
         self.max_flows: int | None = None
         """Sockets that the owner allows it at a time; None: as many as there are."""
+        self.up_stop = UNMETERED
+        """The `from_tunnel_bytes` beyond which its quota is looked at (`Nat.on_metered`)."""
         self.shut_out = False
         """Nothing of it may go anywhere: its gate is closed (`Nat.shut_out`)."""
         self.connects = Connects(self)
@@ -163,6 +166,8 @@ class TunnelPeer(LinkPeer):
                 self.from_tunnel_bytes += _repeated(
                     buf, start, size, gso_type, gso_size, csum_start
                 )
+        if self.from_tunnel_bytes > self.up_stop:
+            self.nat.on_metered(self, now)
         if size >= 28:
             first = buf[start]
             if first == 0x45:
@@ -297,6 +302,10 @@ class TunnelPeer(LinkPeer):
         refusal = error_reply(wire, REFUSED, PROHIBITED, GATE_CLOSED)
         if refusal is not None:
             reply(refusal)
+
+    def meter(self, allowance: int, now: float) -> int:
+        self.nat.on_metered(self, now)
+        return super().meter(allowance, now)
 
     def next_flow_id(self) -> int:
         return self.nat.next_flow_id()

@@ -47,12 +47,20 @@ def _nobody(_peer: TunnelPeer) -> None:
     """Output before anyone has asked for it."""
 
 
+def _no_meter(_peer: TunnelPeer, _now: float) -> None:
+    """A stop that nobody has set."""
+
+
 class Nat:
     """All peers. Pure: sockets through `Outward`, time as a parameter."""
 
     on_output: Callable[[TunnelPeer], None]
     """Called when a peer that had nothing to send gets something: a packet was queued on its
     `out`, or a socket became readable. Not again before its `pull` was called."""
+
+    on_metered: Callable[[TunnelPeer, float], None]
+    """Called with the time when a peer has come to its `up_stop`, or near its `down_stop`, before
+    it goes on: to move them, or to shut it out. It may come again while neither is done."""
 
     def __init__(
         self,
@@ -69,6 +77,7 @@ class Nat:
         self.policy = policy
         self.counters = counters
         self.on_output = _nobody
+        self.on_metered = _no_meter
         self.timers = Timers()
         self.peers: dict[str, TunnelPeer] = {}
         self.sockets = 0

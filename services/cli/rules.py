@@ -56,9 +56,7 @@ def rules(args: argparse.Namespace) -> int:
 def templates(args: argparse.Namespace) -> int:
     change = change_of(args)
     if args.name is None and (change or args.remove):
-        raise ControlError(
-            Code.INVALID_PARAMS, "Which template?", "See: vpnshare templates"
-        )
+        raise ControlError(Code.INVALID_PARAMS, "Which template?", "See: vpnshare templates")
     with dial("gateway") as service:
         if args.name is None:
             found = service.call("templates")

@@ -17,20 +17,22 @@ import pytest
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.packet import Raw
 
-from gateway.gates import LOOK_SECONDS
+from gateway.gates import FINE, LOOK_SECONDS
 from gateway.gateway import Gateway
 from gateway.model import MemoryStore
-from rules.gate import State
-from rules.value import NO_RULES, Rules, Span
+from rules.gate import State, counted
+from rules.value import NO_RULES, Direction, Period, Quota, Rules, Span
 from sealing.happenings import Event
 from tests.fakes.ports import free_port
 from tests.gateway.devices import CONFIG, Device, paired, public
 from tests.gateway.wireguard_app import let_in
 from vshp.config import GatewayStatus, LeaseConfig
+from vshp.events import Event as VshpEvent
 from vshp.events import LeaseGranted, StatusReceived
 
 ZONE = ZoneInfo("Europe/Berlin")
 NOON = datetime(2026, 11, 27, 12, tzinfo=ZONE).timestamp()
+MIDNIGHT = datetime(2026, 11, 28, tzinfo=ZONE).timestamp()
 HOURS = (Span((4,), 12 * 60, 13 * 60),)
 NET_UNREACHABLE, PROHIBITED = 0, 13
 
@@ -51,7 +53,9 @@ class Wall:
         """On from there, and somebody has looked at it."""
         self._unix, self._since = unix, self.gateway.now()
         for tunnel in self.gateway.tunnels():
-            self.gateway.gates.rules_changed(tunnel.peer.public_key, self.gateway.now())
+            key = tunnel.peer.public_key
+            for rules_changed in self.gateway.registry.on_rules:
+                rules_changed(key, self.gateway.registry.rules(key))
 
     def read(self) -> float:
         return self._unix + (self.gateway.now() - self._since if self._since else 0.0)
@@ -78,10 +82,9 @@ def gate_events(gateway: Gateway) -> list[tuple[str, str]]:
     return [(event.kind, event.text.split(") ", 1)[1]) for event in found]
 
 
-def packet(source: bytes) -> bytes:
-    return bytes(
-        IP(src=socket.inet_ntoa(source), dst="203.0.113.9") / UDP(sport=4000, dport=7) / Raw(b"x")
-    )
+def packet(source: bytes, size: int = 1) -> bytes:
+    header = IP(src=socket.inet_ntoa(source), dst="203.0.113.9")
+    return bytes(header / UDP(sport=4000, dport=7) / Raw(bytes(size)))
 
 
 async def answer(device: Device, lease: LeaseConfig) -> int:
@@ -179,6 +182,74 @@ async def test_a_clock_that_is_set_is_noticed(
     await told(device, lambda status: bool(status.shut_out))
     wall.set(NOON)
     await told(device, lambda status: not status.shut_out)
+    device.leave()
+
+
+class Statuses(list[VshpEvent]):
+    """A device's events, which are taken away as they are waited for; its STATUS stay here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[GatewayStatus] = []
+
+    def append(self, event: VshpEvent) -> None:
+        super().append(event)
+        if isinstance(event, StatusReceived):
+            self.seen.append(event.status)
+
+
+async def use(device: Device, lease: LeaseConfig) -> GatewayStatus:
+    """Send until it is said that there is no more."""
+    data = packet(lease.ipv4, 1000)
+    device.events = events = Statuses()
+    async with asyncio.timeout(20):
+        while not events.seen or not events.seen[-1].shut_out:
+            writer = device.session.writer
+            at = writer.reserve_packet(len(data))
+            writer.buffer[at : at + len(data)] = data
+            writer.flush()
+            await device.alive()
+    return events.seen[-1]
+
+
+@pytest.mark.parametrize("udp", [False, True])
+@pytest.mark.parametrize("direction", list(Direction))
+async def test_a_quota_is_spent_told_and_begins_again(
+    gateway: Gateway, direction: Direction, udp: bool
+) -> None:
+    wall = Wall(gateway)
+    device, lease = await paired(gateway, udp=udp)
+    quota = Quota(3_000 if direction is Direction.DOWN else 30_000, direction, Period.DAY)
+    set_rules(gateway, device, Rules(quota=quota))
+    status = await use(device, lease)
+    assert status.quota_left == 0
+    assert "This device has used its quota of 3" in status.shut_out
+    assert status.shut_out.endswith(" a day; it begins again tomorrow at 00:00.")
+    used = counted(quota, *gateway.books.total(public(device.identity)))
+    assert quota.bytes <= used < quota.bytes + FINE + 3_000
+    assert await answer(device, lease) == PROHIBITED
+    # A clock that is set back gives nothing, and the period's end comes for all that.
+    wall.go(NOON - 86400)
+    assert await answer(device, lease) == PROHIBITED
+    wall.go(NOON)
+    assert await answer(device, lease) == PROHIBITED
+    wall.go(MIDNIGHT - 0.1)
+    status = await told(device, lambda status: not status.shut_out)
+    assert status.quota_left == quota.bytes
+    assert await answer(device, lease) == NET_UNREACHABLE
+    device.leave()
+
+
+async def test_a_quota_below_what_was_used_is_spent_at_once(gateway: Gateway) -> None:
+    device, lease = await paired(gateway)
+    for _ in range(5):
+        await answer(device, lease)
+    set_rules(gateway, device, Rules(quota=Quota(100, Direction.BOTH, Period.TOTAL)))
+    status = await told(device, lambda status: bool(status.shut_out))
+    assert "it does not begin again by itself" in status.shut_out
+    set_rules(gateway, device, Rules(quota=Quota(10**6, Direction.BOTH, Period.TOTAL)))
+    status = await told(device, lambda status: not status.shut_out)
+    assert status.quota_left is not None and 0 < status.quota_left < 10**6
     device.leave()
 
 

@@ -58,9 +58,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def refused(name: str, code: Code = Code.INVALID_PARAMS):
-    return pytest.raises(
-        ControlError, check=lambda error: (error.code, error.name) == (code, name)
-    )
+    return pytest.raises(ControlError, check=lambda error: (error.code, error.name) == (code, name))
 
 
 def test_a_change_is_made_and_shown(place: Place) -> None:

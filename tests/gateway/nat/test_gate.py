@@ -7,7 +7,9 @@ from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest
 from scapy.packet import Packet, Raw
 
+from gateway.nat.router import TunnelPeer
 from netstack.dns import PROHIBITED, REFUSED, TYPE_A, address_question, edns_record, wire_name
+from splice.peer import UNMETERED
 from tests.fakes.outward import PacketLog
 from tests.gateway.nat.test_dns import GATEWAY, DnsClient
 from tests.gateway.nat.world import HOST4, HOST6, Client, World, packed
@@ -108,6 +110,81 @@ def test_it_goes_on_when_the_gate_opens(version: int) -> None:
     assert world.outward.open_sockets() == 3
     assert world.outward.datagrams[-1].sent[-1].host == packed(HOST[version])
     assert len(world.dns.questions) == 1
+
+
+# --- the meter ---------------------------------------------------------------------------------
+
+
+def metered(world: World, up: int | None = None, down: int | None = None) -> list[tuple[int, int]]:
+    """Shut the client out when so many bytes have gone either way; each look's two counts."""
+    looks: list[tuple[int, int]] = []
+    peer = world.peer
+    if up is not None:
+        peer.up_stop = peer.from_tunnel_bytes + up
+    if down is not None:
+        peer.down_stop = peer.to_tunnel_bytes + down
+
+    def look(peer: TunnelPeer, now: float) -> None:
+        looks.append((peer.from_tunnel_bytes, peer.to_tunnel_bytes))
+        if peer.from_tunnel_bytes > peer.up_stop or peer.to_tunnel_bytes >= peer.down_stop:
+            peer.up_stop = peer.down_stop = UNMETERED
+            world.nat.shut_out(peer, now)
+
+    world.nat.on_metered = look
+    return looks
+
+
+@VERSIONS
+def test_a_download_ends_near_its_stop(version: int) -> None:
+    world = World()
+    client = Client(world, version).connect()
+    before = world.peer.to_tunnel_bytes
+    metered(world, down=300_000)
+    world.outward.streams[0].receive(bytes(2_000_000), world.now)
+    while not world.peer.shut_out:
+        packets = world.got()
+        client.take(packets)
+        client.send("A")
+    assert world.outward.streams[0].closed == "abort"
+    assert 300_000 <= world.peer.to_tunnel_bytes - before < 300_000 + 10_000
+    assert "R" in str(world.got()[-1][TCP].flags)
+
+
+def test_datagrams_to_the_client_end_near_their_stop() -> None:
+    world = World()
+    world.put(world.ip(4) / UDP(sport=5000, dport=7) / Raw(b"x"))
+    (sock,) = world.outward.datagrams
+    metered(world, down=50_000)
+    for _ in range(100):
+        if not world.peer.shut_out:
+            sock.receive(bytes(1000), packed(HOST4), 7, now=world.now)
+            world.got()
+    assert 50_000 <= world.peer.to_tunnel_bytes < 52_000
+    assert sock.closed
+
+
+@VERSIONS
+def test_an_upload_ends_with_the_packet_that_is_too_much(version: int) -> None:
+    world = World()
+    metered(world, up=20_000)
+    datagram = world.ip(version) / UDP(sport=5000, dport=7) / Raw(bytes(1000))
+    for _ in range(20_000 // len(bytes(datagram))):
+        world.put(datagram)
+    assert world.got() == [] and not world.peer.shut_out
+    sent = len(world.outward.datagrams[0].sent)
+    assert prohibited(world.exchange(datagram), version)
+    assert len(world.outward.datagrams[0].sent) == sent
+    world.balanced()
+
+
+def test_who_has_no_quota_is_never_looked_at() -> None:
+    world = World()
+    looks = metered(world)
+    client = Client(world).connect()
+    world.outward.streams[0].receive(bytes(500_000), world.now)
+    client.take(world.got())
+    client.send("A", bytes(1000))
+    assert looks == []
 
 
 def test_another_device_is_not_concerned() -> None:
