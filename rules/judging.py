@@ -34,7 +34,10 @@ _CARRIERS = {
     Protocol.UDP: frozenset({Protocol.UDP}),
     Protocol.ICMP: frozenset({Protocol.ICMP}),
 }
-_ALL_PORTS = ((0, 65535),)
+_PORTED = {protocol: found - {Protocol.ICMP} for protocol, found in _CARRIERS.items()}
+"""The same beside ports, which pings have none of."""
+_Ranges = tuple[tuple[int, int], ...]
+_ALL_PORTS: _Ranges = ((0, 65535),)
 
 
 def judge(rules: Rules, now: float, local: datetime, before: Rules = NO_RULES) -> None:
@@ -165,12 +168,44 @@ class _Key(NamedTuple):
     length: int
 
 
+class _Alike:
+    """Entries for the same addresses: which of them has all protocols and ports of a target?
+
+    Most have one port, and are found by it; the others are looked through.
+    """
+
+    __slots__ = ("_others", "_ported")
+
+    def __init__(self) -> None:
+        self._ported: dict[tuple[Protocol, int], Destination] = {}
+        self._others: list[tuple[frozenset[Protocol], _Ranges, Destination]] = []
+
+    def add(self, target: Target, entry: Destination) -> None:
+        port = _only_port(target)
+        if port is not None:
+            self._ported.setdefault((target.protocol, port), entry)
+        else:
+            self._others.append((_carriers(target), target.ports or _ALL_PORTS, entry))
+
+    def find(self, target: Target) -> Destination | None:
+        port = _only_port(target)
+        if port is not None:
+            for protocol in {target.protocol, Protocol.ANY}:
+                if (protocol, port) in self._ported:
+                    return self._ported[protocol, port]
+        carriers, ports = _carriers(target), target.ports or _ALL_PORTS
+        for theirs, ranges, entry in self._others:
+            if carriers <= theirs and _within(ports, ranges):
+                return entry
+        return None
+
+
 class _Seen:
     """The entries so far: is a target within one of them?"""
 
     def __init__(self) -> None:
-        self._everywhere: list[tuple[Target, Destination]] = []
-        self._networks: dict[_Key, dict[int, list[tuple[Target, Destination]]]] = {}
+        self._everywhere = _Alike()
+        self._networks: dict[_Key, dict[int, _Alike]] = {}
         self._names: dict[str, Destination] = {}
 
     def add(self, entry: Destination) -> None:
@@ -178,11 +213,11 @@ class _Seen:
             if target.name:
                 self._names.setdefault(target.name, entry)
             elif target.network is None:
-                self._everywhere.append((target, entry))
+                self._everywhere.add(target, entry)
             else:
                 network = target.network
                 alike = self._networks.setdefault(_Key(network.version, network.prefixlen), {})
-                alike.setdefault(int(network.network_address), []).append((target, entry))
+                alike.setdefault(int(network.network_address), _Alike()).add(target, entry)
 
     def covers(self, target: Target) -> bool:
         return self._find(target) is not None
@@ -199,32 +234,34 @@ class _Seen:
             labels = target.name.split(".")
             above = [".".join(labels[step:]) for step in range(len(labels))] + [ALL_NAMES]
             return next((self._names[name] for name in above if name in self._names), None)
-        for other, entry in self._everywhere:
-            if _within(target, other):
-                return entry
+        found = self._everywhere.find(target)
         network = target.network
-        if network is None:
-            return None
+        if found is not None or network is None:
+            return found
+        first = int(network.network_address)
         for (version, length), alike in self._networks.items():
             if version == network.version and length <= network.prefixlen:
                 rest = network.max_prefixlen - length
-                place = int(network.network_address) >> rest << rest
-                for other, entry in alike.get(place, ()):
-                    if _within(target, other):
-                        return entry
+                there = alike.get(first >> rest << rest)
+                if there is not None and (found := there.find(target)) is not None:
+                    return found
         return None
 
 
-def _within(inner: Target, outer: Target) -> bool:
-    """As protocols and ports go."""
-    if not _carriers(inner) <= _carriers(outer):
-        return False
-    return all(
-        any(low <= begin and end <= high for low, high in outer.ports or _ALL_PORTS)
-        for begin, end in inner.ports or _ALL_PORTS
-    )
+def _only_port(target: Target) -> int | None:
+    ports = target.ports
+    return ports[0][0] if len(ports) == 1 and ports[0][0] == ports[0][1] else None
+
+
+def _within(inner: _Ranges, outer: _Ranges) -> bool:
+    for begin, end in inner:
+        for low, high in outer:
+            if low <= begin and end <= high:
+                break
+        else:
+            return False
+    return True
 
 
 def _carriers(target: Target) -> frozenset[Protocol]:
-    found = _CARRIERS[target.protocol]
-    return found - {Protocol.ICMP} if target.ports else found
+    return (_PORTED if target.ports else _CARRIERS)[target.protocol]

@@ -17,6 +17,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
 
 SHIPPED: dict[str, dict[str, Any]] = {
     "guest": {
+        "quota": "2GB/day",
         "limit_up": "5mbit",
         "limit_down": "20mbit",
         "for": "1d",
