@@ -41,7 +41,8 @@ class World:
         self.resolv_conf.write_text(RESOLV_CONF)
         _ip("netns add", self.client)
         _ip("netns add", self.router)
-        _ip(f"-n {self.client} link add c0 type veth peer name r0 netns {self.router}")
+        # With two numbers its carrier is taken up at once (tests/netns/world.py says why).
+        _ip(f"-n {self.client} link add c0 type veth peer name r0 index 1000 netns {self.router}")
         for line in (
             "link set lo up",
             "link set c0 addrgenmode none",

@@ -9,7 +9,6 @@ without a new byte after each cut is known.
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -18,8 +17,7 @@ from pathlib import Path
 
 from tests.netns.processes import Failed, wait_for
 from tests.netns.product import PORT, Client, Gateway
-from tests.netns.servers import FILE_NAME
-from tests.netns.world import GATEWAY_LAN, SERVER, World
+from tests.netns.world import GATEWAY_LAN, SERVER, World, provide_content
 
 WATCH_SECONDS = 0.01
 FLOWING_BYTES = 256 * 1024
@@ -89,7 +87,7 @@ class Download:
             # Over UDP a new address or a port that is open again leaves the session as it is.
             if cut.breaks and not (cut in (ADDRESS, REFUSED) and before["transport"] == "udp"):
                 wait_for(
-                    lambda: client.status()["reconnects"] > before["reconnects"],
+                    lambda: client.peek()["reconnects"] > before["reconnects"],
                     f"the link to break by {cut.name}",
                     15.0,
                 )
@@ -120,13 +118,8 @@ class Download:
 
 def content(world: World, size: int) -> str:
     """The SHA-256 of the first `size` bytes that the server has, which are made if need be."""
-    path = world.directory / FILE_NAME
-    if not path.exists():
-        with path.open("wb") as file:
-            for _ in range(0, size, 1 << 22):
-                file.write(os.urandom(1 << 22))
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with provide_content(world.directory, size).open("rb") as file:
         while size:
             piece = file.read(min(size, 1 << 22))
             digest.update(piece)
@@ -223,7 +216,7 @@ def _back_to_tcp(world: World, gateway: Gateway, client: Client) -> None:
     """TCP is let through again; the client is told by its network, as when a Wi-Fi changes."""
     _no_rules(world, gateway, client)
     world.client.ip("addr add 10.1.0.99/32 dev lan0", "addr del 10.1.0.99/32 dev lan0")
-    wait_for(lambda: client.status()["transport"] == "tcp", "the move back to TCP", 30.0)
+    wait_for(lambda: client.peek()["transport"] == "tcp", "the move back to TCP", 30.0)
 
 
 def _refuse_port(world: World, gateway: Gateway, client: Client) -> None:
@@ -263,7 +256,7 @@ def _move_back(world: World, gateway: Gateway, client: Client) -> None:
 
 def _wait_for_endpoint(client: Client, port: int) -> None:
     def there() -> bool:
-        status = client.status()
+        status = client.peek()
         connected = status["state"] == "connected"
         return connected and str(status["endpoint"]).endswith(f":{port}")
 

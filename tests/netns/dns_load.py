@@ -133,7 +133,7 @@ def main() -> int:
         # Another VPN: what the last one's resolver said is forgotten.
         world.vpn_down()
         world.vpn_up()
-        wait_for(lambda: gateway.status()["sharing"] == "on", "the VPN")
+        wait_for(lambda: gateway.peek()["sharing"] == "on", "the VPN")
         with resolver(world):
             near = both(client, names)
     for where, (misses, hits) in (("30 ms away", far), ("no way away", near)):

@@ -270,10 +270,10 @@ def serve_udp(address: str, port: int, handler: Handler) -> None:
     threading.Thread(target=handler, args=(listener,), daemon=True).start()
 
 
-def make_file(path: Path) -> None:
-    """Random content: no part of it can stand for another unnoticed."""
+def make_file(path: Path, size: int) -> None:
+    """Random content, rounded up: no part of it can stand for another unnoticed."""
     with open(path, "wb") as file:
-        for _ in range(0, FILE_SIZE, 1 << 22):
+        for _ in range(0, size, 1 << 22):
             file.write(os.urandom(1 << 22))
 
 
@@ -284,7 +284,7 @@ def main() -> None:
     parser.add_argument("--certificate", type=Path)
     options = parser.parse_args()
     if not (options.directory / FILE_NAME).exists():
-        make_file(options.directory / FILE_NAME)
+        make_file(options.directory / FILE_NAME, FILE_SIZE)
     end_first = EndFirst(options.directory)
     http = Http(options.directory, end_first)
     services: dict[int, Handler] = {

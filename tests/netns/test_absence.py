@@ -119,7 +119,7 @@ def test_who_is_away_for_long_costs_little_and_is_found_at_once(world: World) ->
         world.client.nft(DEAF)
         world.gateway.nft(AWAY)
         world.gateway.run(["ss", "-K", "-H", "-n", "-t", "sport", "=", f":{PORT}"])
-        wait_for(lambda: client.status()["state"] == "reconnecting", "the link to break")
+        wait_for(lambda: client.peek()["state"] == "reconnecting", "the link to break")
         if LONG:
             time.sleep(60.0)
             before, began = switches(client.pid), time.monotonic()
@@ -135,7 +135,7 @@ def test_who_is_away_for_long_costs_little_and_is_found_at_once(world: World) ->
         world.gateway.run(["nft", "delete", "table", "inet", "away"])
         world.client.ip("link add other0 type veth peer other1", "link set other0 up")
         changed = time.monotonic()
-        wait_for(lambda: client.status()["state"] == "connected", "it to be found", 30.0)
+        wait_for(lambda: client.peek()["state"] == "connected", "it to be found", 30.0)
         took = time.monotonic() - changed
         print(f"found {took:.2f} s after the change")
         assert took < FOUND_SECONDS

@@ -53,7 +53,7 @@ def test_a_client_that_is_not_approved_gets_nothing(
     before = addresses(second)
     attempt = stranger.begin_connect(tunnel.gateway.pair())
     request = tunnel.gateway.wait_for_request()
-    assert stranger.status()["state"] == "waiting"
+    wait_for(lambda: stranger.peek()["state"] == "waiting", "the stranger to be told")
     assert stranger.status()["lease"] is None
     assert len(tunnel.gateway.leases()) == 1
     assert addresses(second) == before
@@ -125,7 +125,7 @@ def test_garbage_on_the_port_changes_nothing(tunnel: Tunnel, second: Host) -> No
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.close()
     wait_for(
-        lambda: {key: tunnel.gateway.status()[key] for key in before} == before,
+        lambda: {key: tunnel.gateway.peek()[key] for key in before} == before,
         "the gateway to be as it was",
     )
     still_works(tunnel)

@@ -84,7 +84,7 @@ def test_a_transfer_survives(
     for _ in range(2):
         time.sleep(1.0)
         cut(world)
-        wait_for(lambda: pair.client.status()["state"] == "connected", "the link to be back", 30.0)
+        wait_for(lambda: pair.client.peek()["state"] == "connected", "the link to be back", 30.0)
     assert transfer.popen.wait(90) == 0, transfer.tail()
     with file.open("rb") as content:
         expected = hashlib.file_digest(content, "sha256").hexdigest()

@@ -134,7 +134,7 @@ def test_deny_from_wherever_one_is(desk: Desk) -> None:
     desk.console.wait_for_text(f"{code[:3]} {code[3:]}")
     desk.console.press("d")
     assert attempt.popen.wait(20) == Exit.UNCONFIRMED
-    wait_for(lambda: desk.stranger.status()["error"] == "denied", "the stranger to be told")
+    wait_for(lambda: desk.stranger.peek()["error"] == "denied", "the stranger to be told")
     desk.console.wait_for_text(f"{STRANGER} is denied.")
     assert desk.gateway.requests() == []
     assert [peer["label"] for peer in desk.gateway.ask("peers")] == [LABEL]
@@ -320,6 +320,6 @@ def test_revoke_after_a_question(desk: Desk) -> None:
     desk.console.wait_for_text(f"Revoke “{LABEL}”?")
     desk.console.press("y")
     desk.console.wait_for_text("✗ revoked")
-    wait_for(lambda: desk.client.status()["state"] == "failed", "the client to notice")
+    wait_for(lambda: desk.client.peek()["state"] == "failed", "the client to notice")
     desk.client_console.wait_for_text("✗ failed")
     assert desk.gateway.leases() == []

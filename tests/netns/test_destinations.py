@@ -84,20 +84,20 @@ def nothing_moves(tunnel: Tunnel) -> Iterator[None]:
 
 
 def counter(tunnel: Tunnel, name: str) -> int:
-    counters: dict[str, int] = tunnel.gateway.status()["counters"]
+    counters: dict[str, int] = tunnel.gateway.peek()["counters"]
     return counters.get(name, 0)
 
 
 def refused(tunnel: Tunnel, nic: RawNic, why: str, port: int, *destinations: str) -> None:
     """Each protocol is told at once, and counted by its own name."""
-    before = tunnel.gateway.status()["counters"]
+    before = tunnel.gateway.peek()["counters"]
     for destination in destinations:
         for protocol in PROTOCOLS:
             packet = nic.packet(protocol, destination, port)
             nic.send(packet)
             told = nic.answer(packet, PATIENCE)
             assert told == PROHIBITED[6 if ":" in destination else 4], (protocol, destination)
-    after = tunnel.gateway.status()["counters"]
+    after = tunnel.gateway.peek()["counters"]
     for protocol in PROTOCOLS:
         name = f"{protocol}__refused_{why}__icmp_sent"
         assert after.get(name, 0) == before.get(name, 0) + len(destinations), name
@@ -106,12 +106,12 @@ def refused(tunnel: Tunnel, nic: RawNic, why: str, port: int, *destinations: str
 def dropped(tunnel: Tunnel, nic: RawNic, destination: str, why: str) -> None:
     """No error may be sent, so each protocol is dropped and counted."""
     names = [f"{protocol}__refused_{why}__dropped" for protocol in PROTOCOLS]
-    before = tunnel.gateway.status()["counters"]
+    before = tunnel.gateway.peek()["counters"]
     for protocol in PROTOCOLS:
         nic.send(nic.packet(protocol, destination, ELSEWHERE_PORT))
 
     def counted() -> bool:
-        after = tunnel.gateway.status()["counters"]
+        after = tunnel.gateway.peek()["counters"]
         return all(after.get(name, 0) > before.get(name, 0) for name in names)
 
     wait_for(counted, f"{names} to be counted for {destination}")
@@ -164,7 +164,7 @@ def test_the_vpns_broadcast_address_is_refused(tunnel: Tunnel, nic: RawNic) -> N
         packet = nic.packet(protocol, "10.8.0.255", ELSEWHERE_PORT)
         nic.send(packet)
         assert nic.answer(packet, PATIENCE).startswith("icmp 3/"), protocol
-    counters = tunnel.gateway.status()["counters"]
+    counters = tunnel.gateway.peek()["counters"]
     assert any("prohibited" in name or "net_unreachable" in name for name in counters)
 
 

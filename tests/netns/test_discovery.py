@@ -57,7 +57,7 @@ def test_a_gateway_is_found_while_it_shares_and_met_by_its_code(fresh_world: Wor
         # As the console's key does.
         with OneShot(str(client.home / "client.sock"), "client") as service:
             assert service.call("confirm", code=code).state in ("waiting", "connected")
-        wait_for(lambda: client.status()["state"] == "connected", "the lease")
+        wait_for(lambda: client.peek()["state"] == "connected", "the lease")
         client.command("disconnect")
         again = client.begin_connect("Kitchen")
         assert again.popen.wait(20) == 0

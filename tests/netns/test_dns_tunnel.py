@@ -37,7 +37,7 @@ class Names:
 
     def dig(self, *words: str, server: int = 4) -> str:
         """What dig prints; it asks the lease's resolver, by its address of a family."""
-        lease = self.client.status()["lease"]
+        lease = self.client.peek()["lease"]
         argv = ["dig", f"@{lease[f'gateway_ipv{server}']}", "+tries=1", "+time=8", *words]
         return self.world.client.run(argv, check=False).stdout
 

@@ -105,7 +105,7 @@ class Desk:
         return int(found[-1]) if found else 0
 
     def state(self) -> str:
-        return str(self.client.status()["state"])
+        return str(self.client.peek()["state"])
 
     def until(self, state: str, seconds: float = BACK_SECONDS) -> None:
         wait_for(lambda: self.state() == state, f"the client to be {state}", seconds)
@@ -310,7 +310,7 @@ def test_the_gateway_speaks_another_version_after_an_update(desk: Desk) -> None:
         )  # fmt: skip
         try:
             wait_for(
-                lambda: desk.client.status()["error"] == "version_unsupported",
+                lambda: desk.client.peek()["error"] == "version_unsupported",
                 "the version to be told", BACK_SECONDS,
             )  # fmt: skip
             # Nobody has proven to be the gateway who says so: it is asked again.
@@ -337,7 +337,7 @@ def test_the_host_does_not_take_a_lease(desk: Desk) -> None:
         try:
             desk.gateway.share(listen="0.0.0.0")
             wait_for(
-                lambda: desk.client.status()["error"] == "tool_failed", "the error", BACK_SECONDS
+                lambda: desk.client.peek()["error"] == "tool_failed", "the error", BACK_SECONDS
             )
             assert desk.state() != "connected"
             assert desk.client.status()["kill_switch"]["state"] == "holding"

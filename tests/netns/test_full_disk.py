@@ -90,7 +90,7 @@ def reaches(client: Client) -> bool:
 
 
 def state(client: Client) -> str:
-    return str(client.status()["state"])
+    return str(client.peek()["state"])
 
 
 def cut(pair: Tunnel, client: Client) -> None:

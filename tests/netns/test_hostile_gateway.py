@@ -221,7 +221,7 @@ def test_a_lease_that_takes_what_is_the_devices_own_changes_nothing(
     before = addresses_and_resolver(device)
     device.gateway.grants(lying)
     device.client.command("connect", device.gateway.uri(), "--wait", "1", check=False)
-    wait_for(lambda: device.client.status()["error"] == name, f"{name} to be said", 10)
+    wait_for(lambda: device.client.peek()["error"] == name, f"{name} to be said", 10)
     assert device.client.status()["reason"]
     assert addresses_and_resolver(device) == before
     device.client.command("disconnect")
@@ -238,7 +238,7 @@ def addresses_and_resolver(device: Device) -> list[str]:
 def test_nor_by_a_delta(connected: Device, lie: str) -> None:
     lying, name = LIES[lie]
     connected.gateway.change(lying)
-    wait_for(lambda: connected.client.status()["error"] == name, f"{name} to be said", 10)
+    wait_for(lambda: connected.client.peek()["error"] == name, f"{name} to be said", 10)
     for address in (lying.gateway_ipv4, lying.gateway_ipv6, lying.ipv4, lying.ipv6):
         if address not in (HONEST.gateway_ipv4, HONEST.gateway_ipv6, HONEST.ipv4, HONEST.ipv6):
             assert str(ipaddress.ip_address(address)) not in connected.picture().split()
@@ -254,14 +254,14 @@ def test_a_network_that_comes_later_is_the_devices_own(connected: Device) -> Non
     )
     try:
         wait_for(
-            lambda: connected.client.status()["error"] == "lease_clashes",
+            lambda: connected.client.peek()["error"] == "lease_clashes",
             "the clash to be said",
             10,
         )
         assert "late0" in connected.client.status()["reason"]
     finally:
         connected.host.ip("link delete late0")
-    wait_for(lambda: connected.client.status()["state"] == "connected", "the way back", 15)
+    wait_for(lambda: connected.client.peek()["state"] == "connected", "the way back", 15)
 
 
 def test_places_of_the_devices_own_are_neither_kept_nor_dialled(connected: Device) -> None:
@@ -274,7 +274,7 @@ def test_places_of_the_devices_own_are_neither_kept_nor_dialled(connected: Devic
         places = tuple(Endpoint.of("tcp", host, 4444) for host in told)
         connected.gateway.change(replace(HONEST, endpoints=places))
         wait_for(
-            lambda: connected.client.status()["counters"].get("endpoint__here__refused", 0) >= 4,
+            lambda: connected.client.peek()["counters"].get("endpoint__here__refused", 0) >= 4,
             "the places to be judged", 5,
         )  # fmt: skip
         hellos = connected.gateway.hellos()

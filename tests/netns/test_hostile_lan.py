@@ -229,7 +229,7 @@ def test_a_man_in_the_middle_shows_other_codes(world: World) -> None:
         man = middle(world)
         attempt = client.begin_connect("10.1.0.1:47800", "--transport", "tcp")
         request = gateway.wait_for_request()
-        wait_for(lambda: client.status()["code"], "the client to show a code")
+        wait_for(lambda: client.peek()["code"], "the client to show a code")
         shown = client.status()["code"]
         assert request["code"] == man.code_of_gateway
         assert shown == man.code_of_client
@@ -253,7 +253,7 @@ def test_whoever_answers_and_grants_by_himself_takes_nothing(world: World) -> No
             attempt = client.begin_connect("10.1.0.1:47800", "--transport", "tcp")
             assert attempt.popen.wait(20) in (Exit.FAILED, Exit.UNCONFIRMED), attempt.tail()
             assert mallory.granted.wait(10), moment
-            wait_for(lambda: client.status()["state"] == "failed", "the client to leave him")
+            wait_for(lambda: client.peek()["state"] == "failed", "the client to leave him")
             after = client.status()
             assert after["lease"] is None
             assert after["error"] == "config_before_consent", moment

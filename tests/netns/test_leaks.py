@@ -90,7 +90,7 @@ def test_nothing_leaves_outside_a_vpn_that_is_lost(
             time.sleep(1.0)
             lose(world)
             wait_for(
-                lambda: fragile.gateway.status()["sharing"] == "unavailable",
+                lambda: fragile.gateway.peek()["sharing"] == "unavailable",
                 "the gateway to notice that the VPN is lost",
             )
             with pytest.raises(OSError):

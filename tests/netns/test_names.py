@@ -82,10 +82,10 @@ def test_a_gateway_that_moves_is_found_by_its_name(world: World, names: Names) -
         (known,) = client.ask("gateways")
         assert f"tcp:phone.lan:{PORT}" in known["endpoints"]
         gateway.stop()
-        wait_for(lambda: client.status()["state"] == "reconnecting", "the loss", 20.0)
+        wait_for(lambda: client.peek()["state"] == "reconnecting", "the loss", 20.0)
         names.say(phone=MOVED)
         gateway.share(listen=MOVED)
-        wait_for(lambda: client.status()["state"] == "connected", "the gateway's new place", 60.0)
+        wait_for(lambda: client.peek()["state"] == "connected", "the gateway's new place", 60.0)
         assert client.status()["endpoint"] == f"tcp:{MOVED}:{PORT}"
         client.command("disconnect")
 

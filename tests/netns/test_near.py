@@ -154,7 +154,7 @@ def test_at_a_terminal_it_is_chosen_compared_and_approved(world: World, gateway:
 
                 wait_for(connected, "the approval", 30.0, every=0.5)
                 owner.press("q")
-        wait_for(lambda: client.status()["state"] == "connected", "the connection")
+        wait_for(lambda: client.peek()["state"] == "connected", "the connection")
         client.command("disconnect")
 
 

@@ -136,7 +136,7 @@ def test_a_wireguard_device_is_served_and_all_goes_by_the_vpn() -> None:
                     netd.vpn_down(phone)
                     try:
                         wait_for(
-                            lambda: gateway.status()["sharing"] == "unavailable", "the VPN's loss"
+                            lambda: gateway.peek()["sharing"] == "unavailable", "the VPN's loss"
                         )
                         old.settimeout(5)
                         with pytest.raises(ConnectionResetError):
@@ -145,7 +145,7 @@ def test_a_wireguard_device_is_served_and_all_goes_by_the_vpn() -> None:
                             phone.client.connect(SERVER, 7, timeout=5).close()
                     finally:
                         netd.vpn_up(phone)
-                wait_for(lambda: gateway.status()["sharing"] == "on", "the VPN's return", 20.0)
+                wait_for(lambda: gateway.peek()["sharing"] == "on", "the VPN's return", 20.0)
                 with phone.client.connect(SERVER, 7) as new:
                     ask(new)
                 assert outside.packets() == []

@@ -63,7 +63,7 @@ def test_the_gateway_chooses_other_addresses(world: World, qr: bool) -> None:
                 name="connect", env=client.environment(),
             )  # fmt: skip
             gateway.approve_next()
-            wait_for(lambda: client.status()["state"] == "connected", "the connection", 20)
+            wait_for(lambda: client.peek()["state"] == "connected", "the connection", 20)
         assert lease_network(client) == IPV4_CANDIDATES[1]
         works(world)
 
@@ -89,7 +89,7 @@ def test_a_pool_that_the_owner_has_set_is_said_to_clash(world: World) -> None:
         client.start()
         client.begin_connect(gateway.pair())
         gateway.approve_next()
-        wait_for(lambda: client.status()["error"] == "lease_clashes", "the clash to be said", 15)
+        wait_for(lambda: client.peek()["error"] == "lease_clashes", "the clash to be said", 15)
         reason = client.status()["reason"]
         assert "own0" in reason and "pool_ipv4" in reason
         world.client.run(["ping", "-c", "1", "-W", "5", NEIGHBOUR])

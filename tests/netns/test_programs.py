@@ -56,8 +56,16 @@ def iperf(tunnel: Tunnel) -> Iterator[None]:
 @pytest.mark.parametrize("reverse", [False, True], ids=["up", "down"])
 class TestIperf:
     def run(self, tunnel: Tunnel, server: str, *options: str) -> Any:
-        got = tunnel.world.client.run(["iperf3", "-c", server, "-t", "2", "--json", *options])
-        report = json.loads(got.stdout)
+        argv = ["iperf3", "-c", server, "-t", "2", "--json", *options]
+        reports: list[Any] = []
+
+        def ran() -> bool:
+            # Its server may not have seen the end of the run before.
+            reports.append(json.loads(tunnel.world.client.run(argv).stdout))
+            return "server is busy" not in reports[-1].get("error", "")
+
+        wait_for(ran, "iperf3's server to be free", 20.0, 0.2)
+        report = reports[-1]
         assert "error" not in report, report["error"]
         return report["end"]
 

@@ -64,5 +64,5 @@ def test_memory_settles_and_nothing_stays(fresh_world: World) -> None:
             load.kill()
         client.command("disconnect")
         client.stop()
-        wait_for(lambda: gateway.status()["flows"] == 0, "every flow to be closed", 30.0)
+        wait_for(lambda: gateway.peek()["flows"] == 0, "every flow to be closed", 30.0)
         wait_for(lambda: service.descriptors() <= idle, "every descriptor", 10.0)

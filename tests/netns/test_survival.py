@@ -51,7 +51,7 @@ def start_again(service: Gateway | Client) -> None:
 
 
 def is_connected(client: Client) -> bool:
-    state: str = client.status()["state"]
+    state: str = client.peek()["state"]
     return state == "connected"
 
 
@@ -115,7 +115,7 @@ def test_revocation_ends_session_and_flows_at_once(pair: Tunnel) -> None:
         gateway.command("revoke", peer["id"])
         assert gateway.ask("flows")["total"] == 0
         assert gateway.leases() == []
-        wait_for(lambda: client.status()["state"] == "failed", "the client to be told", 5.0)
+        wait_for(lambda: client.peek()["state"] == "failed", "the client to be told", 5.0)
         assert client.status()["error"] == "revoked"
     refused = client.begin_connect(client.ask("gateways")[0]["name"])
     assert refused.popen.wait(20) != 0

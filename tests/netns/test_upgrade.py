@@ -97,7 +97,7 @@ def test_the_gateway_and_then_the_device_change_over(world: World, before: Path)
         [same] = gateway.ask("peers")
         for name in ("id", "label", "fingerprint", "first_seen_at"):
             assert same[name] == peer[name], name
-        wait_for(lambda: client.status()["state"] == "connected", "it to be back", BACK_SECONDS)
+        wait_for(lambda: client.peek()["state"] == "connected", "it to be back", BACK_SECONDS)
         assert client.status()["lease"]["ipv4"] == lease["ipv4"]
         assert download(client, 100_000) == 100_000
 
@@ -137,7 +137,7 @@ def begin_download(client: Client) -> Process:
          f"http://{SERVER}:8000/bytes/30000000"],
         name="download",
     )  # fmt: skip
-    wait_for(lambda: client.status()["from_tunnel_bytes"] > before + 1_000_000, "it to run")
+    wait_for(lambda: client.peek()["from_tunnel_bytes"] > before + 1_000_000, "it to run")
     assert loading.running()
     return loading
 

@@ -104,11 +104,11 @@ def test_a_phone_on_the_cable_carries_it_all_and_a_killed_client_finds_it_again(
         ["curl", "-s", "-o", "/dev/null", f"http://{SERVER}:8000/bytes/200000000"], name="bulk"
     )
     before = desk.client.status()["from_tunnel_bytes"]
-    wait_for(lambda: desk.client.status()["from_tunnel_bytes"] > before + 1_000_000, "a download")
+    wait_for(lambda: desk.client.peek()["from_tunnel_bytes"] > before + 1_000_000, "a download")
     assert desk.client.process is not None
     desk.client.process.kill()
     desk.client.start()
-    wait_for(lambda: desk.client.status()["state"] == "connected", "the link to be back", 60)
+    wait_for(lambda: desk.client.peek()["state"] == "connected", "the link to be back", 60)
     assert desk.client.status()["transport"] == "usb"
     download.stop()
     moved(desk, tmp_path)
@@ -118,4 +118,4 @@ def test_a_phone_on_the_cable_carries_it_all_and_a_killed_client_finds_it_again(
     key = file.read_bytes()
     desk.client.command("usb", "forget")
     wait_for(lambda: file.exists() and file.read_bytes() != key, "another key")
-    wait_for(lambda: desk.client.status()["state"] == "connected", "the link to be back", 60)
+    wait_for(lambda: desk.client.peek()["state"] == "connected", "the link to be back", 60)

@@ -116,7 +116,7 @@ def place() -> Iterator[Place]:
 
 
 def carried_by(client: Client, link: Link) -> bool:
-    status = client.status()
+    status = client.peek()
     return status["state"] == "connected" and status["endpoint"] == link.endpoint
 
 
@@ -134,7 +134,7 @@ def test_a_hotspot_comes_back_with_another_subnet(place: Place, tmp_path: Path) 
         took = []
         for subnet in ("192.168.77", "10.205.16", "192.168.43"):
             hotspot.down()
-            wait_for(lambda: client.status()["state"] == "reconnecting", "the link to break")
+            wait_for(lambda: client.peek()["state"] == "reconnecting", "the link to break")
             had = download.got()
             hotspot.up(subnet)
             back = time.monotonic()
@@ -199,7 +199,7 @@ def test_on_a_lan_it_is_found_by_its_announcement(place: Place) -> None:
         for subnet, hears in (("10.1.60", True), ("10.1.61", False)):
             lan.down()
             world.gateway.run(["ss", "-K", "-H", "-n", "-t", "sport", "=", f":{PORT}"])
-            wait_for(lambda: client.status()["state"] == "reconnecting", "the link to break")
+            wait_for(lambda: client.peek()["state"] == "reconnecting", "the link to break")
             wait_for(lambda: not gateway.leases()[0]["connected"], "the gateway to know")
             world.gateway.ip(f"address add {subnet}.9/24 dev lan0", "link set lan0 up")
             if not hears:

@@ -337,13 +337,13 @@ def test_the_vpn_goes_and_comes_back(connected: Connected) -> None:
     assert fetch(host) == 100_000
     world.vpn_down()
     try:
-        wait_for(lambda: connected.gateway.status()["sharing"] == "unavailable", "the loss")
+        wait_for(lambda: connected.gateway.peek()["sharing"] == "unavailable", "the loss")
         failed = host.run(["curl", "-s", "-m", "3", url(SERVER, "bytes/10")], check=False)
         assert failed.returncode != 0
     finally:
         with world.vpn_setting_up():
             world.vpn_up()
-    wait_for(lambda: connected.gateway.status()["sharing"] == "on", "the VPN", 20.0)
+    wait_for(lambda: connected.gateway.peek()["sharing"] == "on", "the VPN", 20.0)
     assert fetch(host) == 100_000
 
 

@@ -180,7 +180,7 @@ class Bench:
 
     def sharing(self) -> tuple[str, str]:
         """How the gateway and how the client's STATUS see it."""
-        return self.gateway.status()["sharing"], self.client.status()["sharing"]
+        return self.gateway.peek()["sharing"], self.client.peek()["sharing"]
 
     def serves(self, server: str) -> bool:
         """Whether a new connection is served."""

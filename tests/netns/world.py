@@ -41,6 +41,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
+import itertools
 import os
 import re
 import secrets
@@ -290,6 +292,7 @@ class World:
     @contextlib.contextmanager
     def serving(self, secure: bool = True, records: Sequence[str] = ()) -> Iterator[Process]:
         """Run the servers of `s` (see servers.py) and its DNS, which knows `records`, too."""
+        provide_content(self.directory, servers.FILE_SIZE)
         argv = [sys.executable, str(Path(servers.__file__)), "--directory", str(self.directory)]
         if secure:
             key, certificate = self.certificate()
@@ -362,6 +365,27 @@ class World:
         return "\n".join(parts)
 
 
+@functools.cache
+def _content() -> tempfile.TemporaryDirectory[str]:
+    """Where the file is that the servers of all worlds of this process have, until it ends."""
+    directory = tempfile.TemporaryDirectory(prefix="vpnshare-content-")
+    servers.make_file(Path(directory.name) / servers.FILE_NAME, servers.FILE_SIZE)
+    return directory
+
+
+def provide_content(directory: Path, size: int) -> Path:
+    """The file of at least so many random bytes that servers of `directory` have."""
+    path = directory / servers.FILE_NAME
+    if not path.exists():
+        if size <= servers.FILE_SIZE:
+            path.hardlink_to(Path(_content().name) / servers.FILE_NAME)
+        else:
+            servers.make_file(path, size)
+    return path
+
+
+_indices = itertools.count(1000)
+
 HOLD = """table inet hold {
     chain forwarded { type filter hook forward priority 0; policy drop; }
 }
@@ -382,9 +406,14 @@ DNS_RECORDS = [
 
 
 def _link(one: Host, one_name: str, other: Host, other_name: str) -> None:
+    """A cable, whose other end has a number that the kernel gives to no device by itself.
+
+    News of a carrier is taken up at once where a device's number is not that of the device below
+    it, which a veth's other end is, and else once a second at most (net/core/link_watch.c).
+    """
     command(
-        ["ip", "link", "add", one_name, "netns", one.namespace, "type", "veth",
-         "peer", "name", other_name, "netns", other.namespace]
+        ["ip", "link", "add", one_name, "netns", one.namespace, "type", "veth", "peer", "name",
+         other_name, "index", str(next(_indices)), "netns", other.namespace]
     )  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def router() -> Iterator[None]:
     try:
         run(
             "ip", "-n", PHONE, "link", "add", "lan0", "type", "veth",
-            "peer", "name", "lan1", "netns", ROUTER,
+            "peer", "name", "lan1", "index", "1000", "netns", ROUTER,
         )  # fmt: skip
         for name, link, address in ((PHONE, "lan0", "7"), (ROUTER, "lan1", "1")):
             run("ip", "-n", name, "address", "add", f"192.168.77.{address}/24", "dev", link)
