@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from eventloop.poller import PolledLoop
-from tests.order import spread
+from tests.order import ALONE, may_weigh, spread
 
 # Each run tries the same examples, and how long one takes on a busy machine is no error of the
 # code. To look for others: `pytest --hypothesis-profile=search`.
@@ -37,6 +39,30 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             continue
         if name.startswith(_PREFIXES) or name in _NAMES:
             monkeypatch.delenv(name)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Who asks for the tests that weigh the machine has the others' files not even imported."""
+    if config.getoption("markexpr") != ALONE or collection_path.suffix != ".py":
+        return None
+    return None if may_weigh(collection_path.read_text(encoding="utf-8")) else True
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported and collected stays: it is not gone through again for garbage.
+
+    And what the console's tests leave behind is looked for less often, which else is a third of
+    what they take. A test that asks for a collection by name has it as ever.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """And so a file says of itself that it holds some."""
+    if item.get_closest_marker(ALONE) and not may_weigh(item.path.read_text(encoding="utf-8")):
+        raise pytest.UsageError(f"{item.nodeid}: say pytest.mark.{ALONE} in that file itself")
 
 
 @pytest.hookimpl(trylast=True)

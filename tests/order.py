@@ -14,6 +14,13 @@ from pathlib import PurePath
 
 WAIT = ("tests", "netns")
 RECKON = ("tests", "tui")
+ALONE = "alone"
+"""The mark of tests that weigh the machine; they run by themselves, after all others."""
+
+
+def may_weigh(text: str) -> bool:
+    """Whether a file with tests, of which this is the text, may hold some that are marked so."""
+    return f"mark.{ALONE}" in text
 
 
 def spread(files: Sequence[PurePath]) -> list[PurePath]:

@@ -39,10 +39,20 @@ class Hint:
 
 
 def sentences(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Each text of a file that is no docstring: line, text, and the call that takes it."""
-    tree = ast.parse(path.read_text())
-    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
-    for node in ast.walk(tree):
+    """Each text of a file that is no docstring: line, text, and the call that takes it.
+
+    None of a file that does not name the program, in which there can be no command of it.
+    """
+    source = path.read_text()
+    if "vpnshare" not in source:
+        return
+    nodes: list[ast.AST] = [ast.parse(source)]
+    parents: dict[ast.AST, ast.AST] = {}
+    for node in nodes:
+        children = list(ast.iter_child_nodes(node))
+        parents.update(dict.fromkeys(children, node))
+        nodes += children
+    for node in nodes:
         if isinstance(parents.get(node), ast.JoinedStr | ast.Expr):
             continue
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
