@@ -1,9 +1,9 @@
 """What the services say of themselves, as metrics in the conventions of Prometheus.
 
 Each metric is one entry of `METRICS`: name, type, labels, help, and how it is read from what
-the control API answers. `docs/metrics.md` is made from that table. Counters of the product all
-come under one name, `vpnshare_outcomes_total`, by what was gone through (`path`) and what became
-of it (`outcome`), as in `status --json`: so none can be left out.
+the control API answers. The product's own counters, as `status --json` has them, are metrics by
+the registry that says what each of them counts (`services.counted`); what is in no pattern of it
+comes as `vpnshare_other_total`, so none can be left out. `docs/metrics.md` is made from all that.
 
 prometheus_client is imported where it is used: who wants no metrics needs no package.
 """
@@ -11,11 +11,13 @@ prometheus_client is imported where it is used: who wants no metrics needs no pa
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from services.control.schema import ClientStatus, Dns, GatewayStatus, Lease, Peer
+from services.counted import REGISTRY, counted
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as Family
@@ -25,6 +27,11 @@ MAX_DEVICES = 100
 """Devices with metrics of their own: those that were there last. A label is a series for ever."""
 MAX_LABEL = 64
 """Characters of a device's name."""
+
+MAX_KINDS = 100
+"""Values of the label `what`, of one metric and role; those beyond come together as `OTHER`.
+They are names from the code: this bounds what a service of another version may hold."""
+OTHER = "other"
 
 Sample = tuple[tuple[str, ...], float]
 """The labels' values and the metric's."""
@@ -39,12 +46,24 @@ class State:
     peers: list[Peer] = field(default_factory=list)
     leases: list[Lease] = field(default_factory=list)
     dns: Dns | None = None
+    _counters: dict[str | None, list[tuple[str, str, int]]] = field(default_factory=dict)
 
     def services(self) -> Iterator[tuple[str, GatewayStatus | ClientStatus]]:
         """Those that run, each with its role."""
         for role, status in (("gateway", self.gateway), ("client", self.client)):
             if status is not None:
                 yield role, status
+
+    def counters(self, pattern: str | None) -> Iterator[tuple[str, str, int]]:
+        """Role, what stands for `*`, and count of those of one pattern; None: of none."""
+        if not self._counters:
+            self._counters[None] = []
+            for role, status in self.services():
+                for name, count in status.counters.items():
+                    found = counted(name)
+                    key, what = (found[0].pattern, found[1]) if found else (None, name)
+                    self._counters.setdefault(key, []).append((role, what, count))
+        yield from self._counters.get(pattern, ())
 
     def shown(self) -> list[Peer]:
         """The devices that have metrics."""
@@ -98,11 +117,29 @@ def _bytes(state: State) -> Iterator[Sample]:
         yield ("client", "down"), state.client.from_tunnel_bytes
 
 
-def _outcomes(state: State) -> Iterator[Sample]:
-    for role, status in state.services():
-        for name, count in status.counters.items():
-            path, _, outcome = name.rpartition("__")
-            yield (role, path, outcome), count
+def _plain(pattern: str) -> Callable[[State], Iterable[Sample]]:
+    return lambda state: [((role,), n) for role, _, n in state.counters(pattern)]
+
+
+def _by_kind(pattern: str | None) -> Callable[[State], Iterable[Sample]]:
+    def read(state: State) -> Iterable[Sample]:
+        found: dict[tuple[str, ...], float] = {}
+        kinds: Counter[str] = Counter()
+        for role, what, count in state.counters(pattern):
+            if (role, label(what)) not in found:
+                kinds[role] += 1
+            key = (role, label(what) if kinds[role] <= MAX_KINDS else OTHER)
+            found[key] = found.get(key, 0) + count
+        return list(found.items())
+
+    return read
+
+
+def _of_registry() -> Iterator[Metric]:
+    for each in REGISTRY:
+        labels = ("role", "what") if each.labelled else ("role",)
+        read = _by_kind(each.pattern) if each.labelled else _plain(each.pattern)
+        yield Metric(each.metric, "counter", labels, each.help, read)
 
 
 def _device_bytes(state: State) -> Iterator[Sample]:
@@ -173,9 +210,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("vpnshare_client_round_trip_seconds", "gauge", (), "Round trip of the client's link.",
            lambda s: [((), s.client.rtt_ms / 1000)]
            if s.client is not None and s.client.rtt_ms is not None else []),
-    Metric("vpnshare_outcomes_total", "counter", ("role", "path", "outcome"),
-           "What was gone through and what became of it, of packets, connections and links.",
-           _outcomes),
+    *_of_registry(),
+    Metric("vpnshare_other_total", "counter", ("role", "what"),
+           "Counters that are in none of the other metrics.", _by_kind(None)),
 )  # fmt: skip
 
 
@@ -204,7 +241,8 @@ class _Once:
             )(metric.name, metric.help, labels=metric.labels)
             for labels, value in metric.read(self._state):
                 family.add_metric(labels, value)
-            yield family
+            if family.samples:
+                yield family
 
 
 def table() -> str:

@@ -255,6 +255,13 @@ def _flows(parser: argparse.ArgumentParser) -> None:
     _view(parser)
 
 
+def _counters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("part", nargs="?", default="", metavar="PART",
+                        help="those with this in their name only")  # fmt: skip
+    _role(parser)
+    _json(parser)
+
+
 def _connect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "target",
@@ -724,6 +731,10 @@ COMMANDS: tuple[Command, ...] = (
          "vpnshare flows --role client --peer firefox"),
         "Those of the devices, when a gateway runs here; else this device's own, by the word of\n"
         "its kernel, which does not count the bytes of UDP (shown as -).",
+    ),
+    Command(
+        "counters", "Look", "what was counted, and what that means", f"{_READ}:counters",
+        _counters, ("vpnshare counters", "vpnshare counters dropped --role gateway"),
     ),
     Command(
         "connect", "Receive", "connect to a gateway", "services.cli.connecting:connect", _connect,

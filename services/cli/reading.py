@@ -35,6 +35,7 @@ from services.control.schema import (
     Unwritten,
 )
 from services.control.versions import differ
+from services.counted import meaning
 from services.version import running as own_version
 
 _LOOKS: dict[words.Tone, tuple[str, str]] = {
@@ -350,6 +351,32 @@ def flows(args: argparse.Namespace) -> int:
 
 def _biggest_first(sort: str) -> bool:
     return sort.endswith(("_bytes", "_rate")) or sort in ("rate", "bytes")
+
+
+def counters(args: argparse.Namespace) -> int:
+    found = []
+    for service in running(args.role):
+        with service:
+            counts = service.call("status").counters
+        found += [
+            {"role": service.role, "name": name, "count": count, "help": meaning(name)}
+            for name, count in sorted(counts.items())
+            if args.part in name
+        ]
+    if args.json:
+        print_json(found)
+        return Exit.OK
+    print_table(
+        [
+            Column("ROLE", 1),
+            Column("COUNTER"),
+            Column("COUNT", right=True),
+            Column("WHAT IT COUNTS", 2, shrink=True),
+        ],
+        ((str(c["role"]), str(c["name"]), str(c["count"]), str(c["help"])) for c in found),
+        "No counter of such a name has counted anything yet.",
+    )
+    return Exit.OK
 
 
 def gateways(args: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ from services.cli import metrics as command
 from services.cli.exits import Exit
 from services.cli.main import main
 from services.control import schema
+from services.counted import REGISTRY, meaning
 from tests.fakes import services as fakes
 from tests.fakes.services import PretendClient, PretendGateway
 from tests.services.conftest import serve
@@ -54,23 +55,25 @@ def value(found: Series, name: str, **labels: str) -> float:
 def test_what_the_services_say_is_read_by_prometheus(
     gateway: PretendGateway, client: PretendClient, capsys: Capture
 ) -> None:
-    counters = {"tcp__connect__refused": 7, "udp__forwarded": 2**40, "odd": 1}
+    counters = {"tcp__connect__refused": 7, "udp__datagram__forwarded": 2**40, "odd": 1}
     gateway.status = replace(gateway.status, counters=counters, from_tunnel_bytes=123)
-    client.status = replace(client.status, counters={"link__lost": 3}, from_tunnel_bytes=9)
+    client.status = replace(client.status, counters={"link__reset": 3}, from_tunnel_bytes=9)
     assert main(["metrics"]) == Exit.OK
-    found = parsed(capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    found = parsed(printed)
     names = {name for name, _ in found}
-    assert names == {metric.name for metric in metrics.METRICS}
+    own = {f"vpnshare_{name}_total" for name in ("tcp_connect", "udp_datagram_forwarded", "link")}
+    ours = {each.metric for each in REGISTRY}
+    assert names == {metric.name for metric in metrics.METRICS} - ours | own
     assert value(found, "vpnshare_up", role="gateway") == 1
     assert value(found, "vpnshare_bytes_total", role="gateway", direction="up") == 123
     assert value(found, "vpnshare_bytes_total", role="client", direction="down") == 9
-    outcomes = [labels for name, labels in found if name == "vpnshare_outcomes_total"]
-    assert len(outcomes) == len(counters) + 1, "every counter of both"
-    told = "vpnshare_outcomes_total"
-    assert value(found, told, role="gateway", path="tcp__connect", outcome="refused") == 7
-    assert value(found, told, role="gateway", path="udp", outcome="forwarded") == 2**40
-    assert value(found, told, role="gateway", path="", outcome="odd") == 1
-    assert value(found, told, role="client", path="link", outcome="lost") == 3
+    told = "vpnshare_tcp_connect_total"
+    assert value(found, told, role="gateway", what="refused") == 7
+    assert value(found, "vpnshare_udp_datagram_forwarded_total", role="gateway") == 2**40
+    assert value(found, "vpnshare_other_total", role="gateway", what="odd") == 1
+    assert value(found, "vpnshare_link_total", role="client", what="reset") == 3
+    assert f"# HELP {told} {meaning('tcp__connect__refused')}" in printed
     first = gateway.peers[0]
     used = value(found, "vpnshare_device_bytes_total", id=first.id, device=first.label,
                  direction="up")  # fmt: skip
@@ -253,6 +256,7 @@ def test_the_document_has_the_table_and_the_bounds() -> None:
     assert metrics.table() in text, "run: python -m services.metrics"
     assert f"the {metrics.MAX_DEVICES} that were there last" in text
     assert f"cut at {metrics.MAX_LABEL} characters" in text
+    assert f"at most {metrics.MAX_KINDS} values" in text
     many = f"at most {command.MAX_SCRAPERS} are served at a time, {command.SECONDS:g} seconds"
     assert many in text
     assert command.FRESH == 1.0 and "within a second" in text

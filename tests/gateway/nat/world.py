@@ -20,6 +20,7 @@ from gateway.nat.limits import Limits
 from gateway.nat.policy import EgressPolicy
 from gateway.nat.router import Nat, NatConfig, TunnelPeer
 from netstack.checksum import add, finish
+from services.counted import counted
 from tests.fakes.outward import FakeDns, FakeOutward, PacketLog
 
 CLIENT4, CLIENT6 = "10.9.0.2", "fd00:9::2"
@@ -105,9 +106,10 @@ class World:
         self.now = end
 
     def balanced(self) -> None:
-        """Every packet from the tunnel is accounted for."""
+        """Every packet from the tunnel is accounted for, and each count is explained."""
         total, forwarded, answered, dropped = self.counters.balance()
         assert total == forwarded + answered + dropped, self.counters.snapshot()
+        assert [name for name in self.counters.snapshot() if counted(name) is None] == []
 
 
 class Client:
