@@ -75,9 +75,10 @@ class FairQueue:
             # too, as nobody waited for them.
             self._forget()
             return None
-        newcomer = self.newcomer()
-        if newcomer is not None:
-            return newcomer
+        if self._new:
+            newcomer = self.newcomer()
+            if newcomer is not None:
+                return newcomer
         while True:
             member = self._old[0]
             if not member.backlogged:

@@ -328,23 +328,24 @@ class UdpMapping(DatagramFlow):
 
     def pull_some(self, out: PacketOut, now: float) -> int:
         sock = self.sock
+        peer = self.peer
         if sock is None:
-            self.peer.datagrams.idle(self)
+            peer.datagrams.idle(self)
             return 0
-        nat = self.peer.nat
+        nat = peer.nat
         try:
             n, size, address = sock.recv_into(nat.datagram_view)
         except BlockingIOError:
-            self.peer.datagrams.idle(self)
+            peer.datagrams.idle(self)
             return 0
         except OSError:
             self.drain_errors(now)
             return 0
         remote = self.remotes.get(address)
-        counts = self.peer.counts
+        counts = peer.counts
         if remote is None:
             host, port = sock.host(address)
-            rules = self.peer.destinations
+            rules = peer.destinations
             if rules is not None and forbidden(rules, host, "udp", port):
                 counts["udp__from_network__refused_rules"] += 1
                 return 0
@@ -355,18 +356,17 @@ class UdpMapping(DatagramFlow):
         else:
             path = remote.path
             self._both_ways = True
-        read = n
-        if self.peer.throttle_down is not None:
+        if peer.throttle_down is not None:
             n = self._limited(n, size, path.header, now)
             if n < 0:
-                return read or 1
+                return 1
         self.to_tunnel_bytes += n
-        emit_udp(self.peer, out, path, nat.datagram_buffer, BUFFER, n, size)
+        emit_udp(peer, out, path, nat.datagram_buffer, BUFFER, n, size)
         if 0 < size < n:
             counts["udp__to_tunnel__datagrams"] += -(-n // size)
         else:
             counts["udp__to_tunnel__datagrams"] += 1
-        return read or 1
+        return n or 1
 
     def _limited(self, n: int, size: int, header: int, now: float) -> int:
         """How many of the `n` bytes read, in datagrams of `size`, the speed limit lets pass; -1:
