@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING
 
 from eventloop.poller import NEVER
 from gateway.journal import Journal
-from gateway.nat.router import Nat, TunnelPeer
+from gateway.nat.router import Nat
+from gateway.nat.side import ClientSide
 from gateway.peers import PeerRegistry
 from gateway.zone import LOCAL, LocalZone
 from rules.gate import OPEN, Term, Verdict, judge, predicate, renewed
@@ -103,7 +104,7 @@ class Gates:
             if gate.tunnel.peer.public_key == public_key:
                 self._look(gate, now)
 
-    def metered(self, nat_peer: TunnelPeer, now: float) -> None:
+    def metered(self, nat_peer: ClientSide, now: float) -> None:
         """The peer has come to a stop (`Nat.on_metered`)."""
         gate = self._gates.get(id(nat_peer))
         if gate is not None:

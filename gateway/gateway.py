@@ -37,7 +37,8 @@ from gateway.model import GatewayStore, PairingRequest, PeerDevice, Via, fingerp
 from gateway.nat.counters import Counters
 from gateway.nat.limits import limits_for
 from gateway.nat.policy import EgressPolicy
-from gateway.nat.router import Nat, NatConfig, TunnelPeer
+from gateway.nat.router import Nat, NatConfig
+from gateway.nat.side import ClientSide
 from gateway.offers import OfferBook
 from gateway.peers import PeerRegistry
 from gateway.proof import EgressProof
@@ -695,7 +696,7 @@ class Gateway:
 
     # --- time --------------------------------------------------------------------------------
 
-    def _output(self, nat_peer: TunnelPeer) -> None:
+    def _output(self, nat_peer: ClientSide) -> None:
         """The NAT has something for this peer."""
         link = self._tunnels.link_of(nat_peer)
         if link is not None:

@@ -37,6 +37,7 @@ from gateway.link import Link, SessionLink
 from gateway.model import PeerDevice, TunnelLease
 from gateway.nat.counters import Counters
 from gateway.nat.router import Nat, TunnelPeer
+from gateway.nat.side import ClientSide
 from gateway.peers import PeerRegistry
 from gateway.rates import RateMeter
 from rules.value import Rules
@@ -153,7 +154,7 @@ class Tunnels:
         tunnel = None if key is None else self._by_key.get(key)
         return tunnel if tunnel is not None and tunnel.link is link else None
 
-    def link_of(self, nat_peer: TunnelPeer) -> Link | None:
+    def link_of(self, nat_peer: ClientSide) -> Link | None:
         tunnel = self._by_peer.get(id(nat_peer))
         return None if tunnel is None else tunnel.link
 

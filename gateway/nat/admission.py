@@ -37,7 +37,8 @@ from netstack.ip import (
 from netstack.out import GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4
 
 if TYPE_CHECKING:
-    from gateway.nat.peer import Buffer, TunnelPeer
+    from gateway.nat.peer import TunnelPeer
+    from gateway.nat.side import Buffer
 
 _NEEDS_CSUM = 1
 _KNOWN_FLAGS = 3

@@ -13,7 +13,8 @@ from netstack.ip import IPV4_HEADER, IPV6_HEADER, PROTO_UDP, IpPacket, PacketErr
 from splice.outcomes import outcome_of
 
 if TYPE_CHECKING:
-    from gateway.nat.peer import Buffer, TunnelPeer
+    from gateway.nat.peer import TunnelPeer
+    from gateway.nat.side import Buffer
 
 
 def take_icmp(peer: TunnelPeer, ip: IpPacket, buf: Buffer, fragment: bool, now: float) -> str:
@@ -45,14 +46,13 @@ def take_icmp(peer: TunnelPeer, ip: IpPacket, buf: Buffer, fragment: bool, now: 
         if bound:
             code = icmp.ADMIN_PROHIBITED if ip.version == 4 else icmp.ADMIN_PROHIBITED6
             return peer.refuse(f"icmp__{bound}", ip.version, code, quote, now)
-        session = EchoSession(peer, ip.src, echo.ident, now)
+        session = EchoSession(peer, peer.echo, ip.src, echo.ident, now)
         try:
             session.open()
         except OSError as error:
             outcome = outcome_of(error)
             code = outcome.code(ip.version)
             return peer.refuse(f"icmp__{outcome.label}", ip.version, code, quote, now)
-        peer.echo[(ip.version, echo.ident)] = session
     message = bytes(buf[ip.payload : ip.end])
     return session.from_tunnel(ip.dst, message, ip.ttl - 1, fragment, now)
 

@@ -17,7 +17,8 @@ from netstack.tcp.reset import reset_packet
 from netstack.tcp_segment import ACK, RST, SYN, TcpSegment, parse_tcp
 
 if TYPE_CHECKING:
-    from gateway.nat.peer import Buffer, TunnelPeer
+    from gateway.nat.peer import TunnelPeer
+    from gateway.nat.side import Buffer
     from splice.splice import Splice
 
 DNS_IDLE_TIMEOUT = 30.0

@@ -16,7 +16,8 @@ from netstack.udp import UdpDatagram, UdpPath, parse_udp, sum_ok
 from splice.outcomes import outcome_of
 
 if TYPE_CHECKING:
-    from gateway.nat.peer import Buffer, TunnelPeer
+    from gateway.nat.peer import TunnelPeer
+    from gateway.nat.side import Buffer
 
 
 def take_udp(
@@ -72,7 +73,7 @@ def _open_mapping(
         code = icmp.ADMIN_PROHIBITED if ip.version == 4 else icmp.ADMIN_PROHIBITED6
         quote = errors.quote_packet(buf, ip.start, ip.end)
         return peer.refuse(f"udp__{bound}", ip.version, code, quote, now)
-    mapping = UdpMapping(peer, ip.src, port, now)
+    mapping = UdpMapping(peer, peer.udp, ip.src, port, now)
     try:
         mapping.open()
     except OSError as error:
@@ -80,8 +81,6 @@ def _open_mapping(
         quote = errors.quote_packet(buf, ip.start, ip.end)
         code = outcome.code(ip.version)
         return peer.refuse(f"udp__{outcome.label}", ip.version, code, quote, now)
-    peer.mappings[(ip.version, port)] = mapping
-    peer.timers.arm(mapping, mapping.due())
     return mapping
 
 

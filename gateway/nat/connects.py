@@ -18,7 +18,7 @@ from gateway.nat.shares import PATIENCE, RULES_LIMIT, claim
 from splice.timers import NEVER
 
 if TYPE_CHECKING:
-    from gateway.nat.peer import TunnelPeer
+    from gateway.nat.side import ClientSide
     from gateway.nat.tcp import TcpFlow
     from splice.splice import Splice
 
@@ -28,7 +28,7 @@ class Connects:
 
     __slots__ = ("_peer", "under_way", "waiting")
 
-    def __init__(self, peer: TunnelPeer) -> None:
+    def __init__(self, peer: ClientSide) -> None:
         self._peer = peer
         self.under_way: dict[bytes, TcpFlow] = {}
         self.waiting: dict[bytes, TcpFlow] = {}

@@ -24,8 +24,8 @@ from splice.throttle import Meter
 from splice.timers import NEVER
 
 if TYPE_CHECKING:
-    from gateway.nat.peer import TunnelPeer
     from gateway.nat.ports import DatagramSocket, EchoSocket
+    from gateway.nat.side import ClientSide
 
 
 class DatagramFlow(Flow):
@@ -35,10 +35,10 @@ class DatagramFlow(Flow):
 
     protocol: str
     """The first part of its counters' names."""
-    peer: TunnelPeer
+    peer: ClientSide
     sock: DatagramSocket | EchoSocket | None
 
-    def __init__(self, peer: TunnelPeer, client: bytes, port: int, now: float) -> None:
+    def __init__(self, peer: ClientSide, client: bytes, port: int, now: float) -> None:
         Flow.__init__(self, peer, 4 if len(client) == 4 else 6, now)
         self.client = client
         self.port = port

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from splice.ports import PEER_CLOSED, READABLE, WRITABLE, ReadyHandler
 
 if TYPE_CHECKING:
-    from gateway.nat.peer import TunnelPeer
+    from gateway.nat.side import ClientSide
 
 DNS_HEADER = 12
 MAX_PIPELINED = 16
@@ -73,7 +73,7 @@ class DnsStream:
 
     device: str | None = None
 
-    def __init__(self, peer: TunnelPeer) -> None:
+    def __init__(self, peer: ClientSide) -> None:
         self._peer = peer
         self._handler: ReadyHandler | None = None
         self._input = bytearray()

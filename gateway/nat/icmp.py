@@ -24,7 +24,7 @@ from splice.flow import FlowInfo
 from splice.timers import NEVER
 
 if TYPE_CHECKING:
-    from gateway.nat.peer import TunnelPeer
+    from gateway.nat.side import ClientSide
     from netstack.out import PacketOut
 
 TIMEOUT = 60.0
@@ -33,16 +33,24 @@ MAX_HOSTS = 1024
 """Hosts remembered of one session, for the check of errors; beyond, the oldest is forgotten."""
 
 
+Table = dict[tuple[int, int], "EchoSession"]
+
+
 class EchoSession(DatagramFlow):
     """One identifier of a client's (`port`), and its ping socket."""
 
-    __slots__ = ("_hosts",)
+    __slots__ = ("_hosts", "_table")
 
     protocol = "icmp"
     sock: EchoSocket | None
 
-    def __init__(self, peer: TunnelPeer, client: bytes, ident: int, now: float) -> None:
+    def __init__(
+        self, peer: ClientSide, table: Table, client: bytes, ident: int, now: float
+    ) -> None:
+        """`table` holds the client's open sessions, by version and identifier; they alone write
+        it."""
         DatagramFlow.__init__(self, peer, client, ident, now)
+        self._table = table
         self._hosts: dict[bytes, object] = {}
 
     @property
@@ -54,9 +62,10 @@ class EchoSession(DatagramFlow):
         return self.to_tunnel_bytes > 0
 
     def open(self) -> None:
-        """Open the socket; OSError when that fails."""
+        """Open the socket and enter the table; OSError when that fails."""
         self.sock = self.peer.nat.outward.open_echo(self.version, self)
         self.peer.opened()
+        self._table[(self.version, self.port)] = self
 
     def from_tunnel(self, host: bytes, message: bytes, ttl: int, fragment: bool, now: float) -> str:
         """Send an echo request; returns what became of it, a counter's name."""
@@ -140,7 +149,7 @@ class EchoSession(DatagramFlow):
         return NEVER if self.sock is None else self.last_used + TIMEOUT
 
     def close(self) -> None:
-        self.peer.echo.pop((self.version, self.port), None)
+        self._table.pop((self.version, self.port), None)
 
     def info(self) -> FlowInfo:
         only = next(iter(self._hosts)) if len(self._hosts) == 1 else None

@@ -7,7 +7,7 @@ its share, so that a second one always finds room; `shares.py` sees to it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from splice.limits import LinkLimits
 
@@ -43,6 +43,15 @@ class Limits(LinkLimits):
     def reserve(self) -> int:
         """Sockets of `flows` that are for peers with few only."""
         return self.flows // 16
+
+
+@dataclass(frozen=True, slots=True)
+class NatConfig:
+    """Settings of the whole NAT."""
+
+    limits: Limits = field(default_factory=Limits)
+    address_dependent_filtering: bool = True
+    """UDP: take datagrams only from hosts that the client has sent to (RFC 4787 5)."""
 
 
 def limits_for(max_descriptors: int) -> Limits:

@@ -16,17 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from gateway.nat import admission, errors
-from gateway.nat.admit_tcp import syn_in_time_wait
+from gateway.nat import errors
 from gateway.nat.connects import Connects
 from gateway.nat.counters import FROM_TUNNEL
 from gateway.nat.dns import Questions
 from gateway.nat.icmp import EchoSession
-from gateway.nat.limits import Limits
 from gateway.nat.shares import Spares
-from gateway.nat.udp import Remote, UdpMapping
+from gateway.nat.side import Buffer, ClientSide, Surroundings
+from gateway.nat.udp import Tables
 from netstack import checksum
 from netstack.dns import PROHIBITED, REFUSED, error_reply
 from netstack.fragments import Reassembler
@@ -50,31 +49,57 @@ from netstack.tcp_segment import ACK, SYN, parse_tcp
 from netstack.udp import UDP_HEADER
 from sealing.buckets import TokenBucket
 from splice.flow import Flow
-from splice.peer import UNMETERED, LinkPeer
+from splice.peer import UNMETERED
 from splice.scheduler import FairQueue
 from splice.splice import Splice
 from splice.timers import NEVER
 
 if TYPE_CHECKING:
-    from gateway.nat.router import Nat
+    from gateway.nat.counters import Counters
     from netstack.out import PacketOut
+    from netstack.tcp_segment import TcpSegment
     from rules.destinations import AddressRules
+    from splice.timers import Timers
 
 GATE_CLOSED = "this device may not use the tunnel now"
 """What a resolver's refusal says to people (RFC 8914)."""
 
-Buffer = bytearray | memoryview
+SlowPath = Callable[["TunnelPeer", Buffer, int, int, int, int, int, int, float], str]
+"""Takes any packet `buf[start:end]`, with four numbers of its offload header: `admission.py`."""
+LateSyn = Callable[["TunnelPeer", Splice, "TcpSegment", Buffer, int, int, float], str]
+"""Takes a SYN for a connection in TIME-WAIT: `admit_tcp.py`."""
 
 _TCP_OFFSET = 12
 """Where a TCP header says how long it is, in words of 4 bytes, in the upper half of a byte (RFC
 9293, 3.1)."""
 
 
-class TunnelPeer(LinkPeer):
+class Nat(Surroundings, Protocol):
+    """What a client's own state needs of the NAT besides."""
+
+    counters: Counters
+    timers: Timers
+    segment: TcpSegment
+    """Scratch: the segment being taken in."""
+
+    @property
+    def on_output(self) -> Callable[[ClientSide], None]: ...
+
+    @property
+    def on_metered(self) -> Callable[[ClientSide, float], None]: ...
+
+    def next_flow_id(self) -> int: ...
+
+    def next_ident(self) -> int: ...
+
+
+class TunnelPeer(ClientSide):
     """A client: its addresses, its flows, its way back."""
 
     __slots__ = (
         "_errors",
+        "_late_syn",
+        "_slow_path",
         "connects",
         "destinations",
         "echo",
@@ -91,15 +116,18 @@ class TunnelPeer(LinkPeer):
         "shut_out",
         "spare_mappings",
         "spares",
+        "udp",
         "udp_remotes",
         "up_stop",
     )
 
-    limits: Limits
+    nat: Nat
 
     def __init__(
         self,
         nat: Nat,
+        slow_path: SlowPath,
+        late_syn: LateSyn,
         peer_id: str,
         ipv4: bytes,
         ipv6: bytes,
@@ -112,27 +140,24 @@ class TunnelPeer(LinkPeer):
     ) -> None:
         limits = nat.config.limits
         counts = nat.counters.counts
-        LinkPeer.__init__(self, peer_id, nat.timers, counts, limits, mtu, out, reliable)
+        ClientSide.__init__(self, peer_id, nat.timers, counts, limits, mtu, out, reliable)
         self.nat = nat
+        self._slow_path = slow_path
+        self._late_syn = late_syn
         self.ipv4 = ipv4
         self.ipv6 = ipv6
         self.gateway_ipv4 = gateway_ipv4
         self.gateway_ipv6 = gateway_ipv6
         self.from_tunnel_bytes = 0
-        """Bytes of the IP packets from the client, whatever became of them: of as many as it sent,
-        where several came joined, or as many as a network card would have cut."""
         self.destinations: AddressRules | None = None
-        """What the device's rules say of what it may reach; None: no more than the policy. Set,
-        like the next one, by `Nat.set_rules`."""
         self.max_flows: int | None = None
-        """Sockets that the owner allows it at a time; None: as many as there are."""
         self.up_stop = UNMETERED
         """The `from_tunnel_bytes` beyond which its quota is looked at (`Nat.on_metered`)."""
         self.shut_out = False
-        """Nothing of it may go anywhere: its gate is closed (`Nat.shut_out`)."""
         self.connects = Connects(self)
-        self.udp_remotes: dict[bytes, Remote] = {}
-        self.mappings: dict[tuple[int, int], UdpMapping] = {}
+        self.udp = Tables()
+        self.udp_remotes = self.udp.remotes
+        self.mappings = self.udp.mappings
         self.echo: dict[tuple[int, int], EchoSession] = {}
         self.spares = Spares(self._flows)
         self.spare_mappings = Spares(self.mappings.values)
@@ -221,7 +246,7 @@ class TunnelPeer(LinkPeer):
                                 remote, buf, data, stop, gso_size, ttl - 1, now
                             )
                             return
-        name = admission.slow_path(self, buf, start, end, flags, gso_type, gso_size, csum, now)
+        name = self._slow_path(self, buf, start, end, flags, gso_type, gso_size, csum, now)
         if name:
             counts[name] += 1
 
@@ -243,7 +268,7 @@ class TunnelPeer(LinkPeer):
         except MalformedSegment as error:
             return f"tcp__{error.reason}__dropped"
         if seg.flags & (SYN | ACK) == SYN and flow.conn.state == State.TIME_WAIT:
-            return syn_in_time_wait(self, flow, seg, buf, start, start + total, now)
+            return self._late_syn(self, flow, seg, buf, start, start + total, now)
         flow.conn.segment_arrived(seg, now)
         if not flow.batched:
             flow.batched = True
@@ -328,6 +353,9 @@ class TunnelPeer(LinkPeer):
     def released(self) -> None:
         super().released()
         self.nat.sockets -= 1
+
+    def connected(self, flow: Splice) -> None:
+        self.connects.leave(flow)
 
     def leave(self, flow: Splice) -> None:
         super().leave(flow)

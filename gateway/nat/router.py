@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from gateway.nat.admission import slow_path
+from gateway.nat.admit_tcp import syn_in_time_wait
 from gateway.nat.counters import Counters
 from gateway.nat.icmp import EchoSession
-from gateway.nat.limits import Limits
+from gateway.nat.limits import NatConfig
 from gateway.nat.peer import TunnelPeer
 from gateway.nat.policy import EgressPolicy
 from gateway.nat.ports import DnsPort, Outward
 from gateway.nat.shares import LITTLE
+from gateway.nat.side import ClientSide
 from gateway.nat.tcp import TcpFlow
 from gateway.nat.udp import UdpMapping
 from gateway.nat.verdicts import forbidden
@@ -34,31 +36,22 @@ from splice.timers import Timers
 __all__ = ["FlowInfo", "Nat", "NatConfig", "TunnelPeer"]
 
 
-@dataclass(frozen=True, slots=True)
-class NatConfig:
-    """Settings of the whole NAT."""
-
-    limits: Limits = field(default_factory=Limits)
-    address_dependent_filtering: bool = True
-    """UDP: take datagrams only from hosts that the client has sent to (RFC 4787 5)."""
-
-
-def _nobody(_peer: TunnelPeer) -> None:
+def _nobody(_peer: ClientSide) -> None:
     """Output before anyone has asked for it."""
 
 
-def _no_meter(_peer: TunnelPeer, _now: float) -> None:
+def _no_meter(_peer: ClientSide, _now: float) -> None:
     """A stop that nobody has set."""
 
 
 class Nat:
     """All peers. Pure: sockets through `Outward`, time as a parameter."""
 
-    on_output: Callable[[TunnelPeer], None]
+    on_output: Callable[[ClientSide], None]
     """Called when a peer that had nothing to send gets something: a packet was queued on its
     `out`, or a socket became readable. Not again before its `pull` was called."""
 
-    on_metered: Callable[[TunnelPeer, float], None]
+    on_metered: Callable[[ClientSide, float], None]
     """Called with the time when a peer has come to its `up_stop`, or near its `down_stop`, before
     it goes on: to move them, or to shut it out. It may come again while neither is done."""
 
@@ -111,7 +104,18 @@ class Nat:
             raise ValueError(f"peer {peer_id} is there already")
         self.timers.now = now
         peer = TunnelPeer(
-            self, peer_id, ipv4, ipv6, gateway_ipv4, gateway_ipv6, mtu, out, reliable, now
+            self,
+            slow_path,
+            syn_in_time_wait,
+            peer_id,
+            ipv4,
+            ipv6,
+            gateway_ipv4,
+            gateway_ipv6,
+            mtu,
+            out,
+            reliable,
+            now,
         )
         self.peers[peer_id] = peer
         return peer

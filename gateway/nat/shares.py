@@ -27,7 +27,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.nat.peer import TunnelPeer
+    from gateway.nat.side import ClientSide
     from splice.flow import Flow
 
 LITTLE = 32
@@ -56,7 +56,7 @@ RULES_LIMIT = "rules_flow_limit"
 passes, so who meets it is told."""
 
 
-def claim(peer: TunnelPeer, now: float) -> str:
+def claim(peer: ClientSide, now: float) -> str:
     """See to it that `peer` may open one more socket: empty, or the bound that forbids it."""
     nat = peer.nat
     limits = peer.limits
@@ -78,7 +78,7 @@ def claim(peer: TunnelPeer, now: float) -> str:
     return ""
 
 
-def _give_own(peer: TunnelPeer, bound: str, now: float) -> str:
+def _give_own(peer: ClientSide, bound: str, now: float) -> str:
     flow = peer.spares.take(now, OWN_IDLE)
     if flow is None:
         return bound

@@ -20,8 +20,8 @@ from splice.ports import READABLE, WRITABLE, StreamSocket
 from splice.splice import CONNECTING, INPUT, OPEN, STAGES, Splice
 
 if TYPE_CHECKING:
-    from gateway.nat.peer import TunnelPeer
     from gateway.nat.ports import Outward
+    from gateway.nat.side import ClientSide
     from netstack.tcp_segment import TcpSegment
 
 
@@ -30,11 +30,11 @@ class TcpFlow(Splice):
 
     __slots__ = ("host", "port", "quote", "source")
 
-    peer: TunnelPeer
+    peer: ClientSide
 
     def __init__(
         self,
-        peer: TunnelPeer,
+        peer: ClientSide,
         version: int,
         key: bytes,
         source: tuple[bytes, int],
@@ -88,7 +88,7 @@ class TcpFlow(Splice):
             self.peer.wake()
 
     def _connected(self, now: float) -> None:
-        self.peer.connects.leave(self)
+        self.peer.connected(self)
         self.stage = OPEN
         self.last_used = now
         self.quote = b""

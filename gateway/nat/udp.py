@@ -41,7 +41,7 @@ from splice.flow import FlowInfo
 from splice.timers import NEVER
 
 if TYPE_CHECKING:
-    from gateway.nat.peer import TunnelPeer
+    from gateway.nat.side import ClientSide
     from netstack.out import PacketOut
 
 DNS_PORT = 53
@@ -81,6 +81,17 @@ class Remote:
         self.path = UdpPath(host, port, mapping.client, mapping.port)
 
 
+class Tables:
+    """A client's mappings, by version and port, and their destinations by the packets' key
+    (addresses and ports, as they lie in a packet). Mappings are their only writers."""
+
+    __slots__ = ("mappings", "remotes")
+
+    def __init__(self) -> None:
+        self.mappings: dict[tuple[int, int], UdpMapping] = {}
+        self.remotes: dict[bytes, Remote] = {}
+
+
 class UdpMapping(DatagramFlow):
     """A client's port, and the socket it is mapped to."""
 
@@ -92,14 +103,18 @@ class UdpMapping(DatagramFlow):
         "_pending",
         "_pending_remote",
         "_pending_size",
+        "_tables",
         "remotes",
     )
 
     protocol = "udp"
     sock: DatagramSocket | None
 
-    def __init__(self, peer: TunnelPeer, client: bytes, client_port: int, now: float) -> None:
+    def __init__(
+        self, peer: ClientSide, tables: Tables, client: bytes, client_port: int, now: float
+    ) -> None:
         DatagramFlow.__init__(self, peer, client, client_port, now)
+        self._tables = tables
         self.remotes: dict[Address, Remote] = {}
         self._hosts: dict[bytes, int] = {}
         """Hosts that the client has sent to, and how many of `remotes` each has."""
@@ -115,9 +130,11 @@ class UdpMapping(DatagramFlow):
         return self._both_ways
 
     def open(self) -> None:
-        """Open the socket; OSError when that fails."""
+        """Open the socket and enter the table; OSError when that fails."""
         self.sock = self.peer.nat.outward.open_datagram(self.version, self)
         self.peer.opened()
+        self._tables.mappings[(self.version, self.port)] = self
+        self.peer.timers.arm(self, self.due())
 
     # From the tunnel.
 
@@ -130,7 +147,7 @@ class UdpMapping(DatagramFlow):
         address = self.sock.address(host, port)
         remote = Remote(self, key, host, port, address)
         self.remotes[address] = remote
-        self.peer.udp_remotes[key] = remote
+        self._tables.remotes[key] = remote
         self._hosts[host] = self._hosts.get(host, 0) + 1
         if port != DNS_PORT:
             self._only_dns = False
@@ -396,17 +413,17 @@ class UdpMapping(DatagramFlow):
         return self.sock is not None and self.sock.address(host, port) in self.remotes
 
     def close(self) -> None:
-        udp_remotes = self.peer.udp_remotes
+        by_key = self._tables.remotes
         for remote in self.remotes.values():
-            udp_remotes.pop(remote.key, None)
+            by_key.pop(remote.key, None)
         self.remotes.clear()
         self._hosts.clear()
-        self.peer.mappings.pop((self.version, self.port), None)
+        self._tables.mappings.pop((self.version, self.port), None)
 
     def forget(self, remote: Remote) -> None:
         """Drop a destination; its host is a stranger again, if it was the last of that host."""
         del self.remotes[remote.address]
-        self.peer.udp_remotes.pop(remote.key, None)
+        self._tables.remotes.pop(remote.key, None)
         left = self._hosts[remote.host] - 1
         if left:
             self._hosts[remote.host] = left

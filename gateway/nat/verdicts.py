@@ -13,7 +13,7 @@ from netstack.ip import IpPacket, is_unicast
 from rules.destinations import AddressRules
 
 if TYPE_CHECKING:
-    from gateway.nat.peer import Buffer, TunnelPeer
+    from gateway.nat.side import Buffer, ClientSide
 
 
 RULES = "rules"
@@ -31,7 +31,7 @@ def forbidden(rules: AddressRules, host: bytes, kind: str, port: int) -> bool:
 
 
 def barred(
-    peer: TunnelPeer, ip: IpPacket, buf: Buffer, kind: str, port: int, known: bool, now: float
+    peer: ClientSide, ip: IpPacket, buf: Buffer, kind: str, port: int, known: bool, now: float
 ) -> str:
     """Why nothing new may go to the packet's destination: a counter's name, or empty.
 
@@ -59,7 +59,7 @@ def barred(
     return expired(peer, ip, buf, kind, now)
 
 
-def expired(peer: TunnelPeer, ip: IpPacket, buf: Buffer, kind: str, now: float) -> str:
+def expired(peer: ClientSide, ip: IpPacket, buf: Buffer, kind: str, now: float) -> str:
     if ip.ttl > 1:
         return ""
     quote = errors.quote_packet(buf, ip.start, ip.end)

@@ -13,6 +13,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.packet import Raw
 
 import gateway
+from gateway.gates import Gates
 from gateway.journal import Journal
 from gateway.leases import AddressPool
 from gateway.link import Link
@@ -65,13 +66,15 @@ class Loft:
         registry = PeerRegistry(MemoryStore())
         self.device: PeerDevice = registry.approve(KEY, "loft", "pigeon")
         self.events: list[str] = []
+        journal = Journal(lambda event: self.events.append(event.kind))
         self.tunnels = Tunnels(
             self.world.nat,
             AddressPool(IPv4Network("10.9.0.0/24"), IPv6Network("fd00:9::/64")),
             registry,
             TicketBook(bytes(32)),
             self.world.counters,
-            Journal(lambda event: self.events.append(event.kind)),
+            journal,
+            Gates(self.world.nat, registry, journal),
             "gateway",
             1500,
             grace=300.0,
