@@ -148,7 +148,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("peer.rules", "l", "Rules",
            "Pause the device, choose a template for it, write or take away its rules", "peers",
            GATEWAY, write=True),
-    Action("peer.flows", "f,enter", "Its flows", "Show the device's flows", "peers", GATEWAY),
+    Action("peer.flows", "f", "Its flows", "Show the device's flows", "peers", GATEWAY),
+    Action("peer.page", "enter", "Its page", "Show what the device has used, and all about it",
+           "peers", GATEWAY),
     # Flows
     Action("flow.details", "enter", "Details", "Show or hide one flow's details", "flows"),
     Action("flow.follow", "f", "Follow", "Keep the selected flow in view as the order changes",

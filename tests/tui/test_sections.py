@@ -354,7 +354,7 @@ async def test_rename_can_be_left(console: OpenConsole) -> None:
 
 async def test_flows_of_a_device(console: OpenConsole) -> None:
     async with console(section="peers") as c:
-        await c.press("j", "enter")
+        await c.press("j", "f")
         assert c.app.section == "flows"
         assert c.gateway.asked[-1]["flows"]["peer"] == "p2"
         assert "only Work laptop" in c.text

@@ -98,6 +98,16 @@ def test_looking_after_the_gateway_in_mono(
 
 
 @pytest.mark.parametrize("size", SIZES)
+def test_a_devices_page(
+    snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, size: str
+) -> None:
+    said = "1GB/day from 04:00; down 20mbit; mon-fri 07:00-20:00; deny set mail"
+    gateway.peers = [replace(each, rules=said) for each in gateway.peers]
+    app = make_app(section="peers")
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after("enter"))
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_a_setting_that_is_refused(snap_compare: Compare, make_app: MakeApp, size: str) -> None:
     app = make_app("client", section="settings")
     keys = ("slash", *"client.mtu", "enter", "e", "end", "9", "9", "enter")

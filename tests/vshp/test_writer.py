@@ -122,3 +122,12 @@ def test_misuse_is_named() -> None:
     with pytest.raises(LocalMisuse, match="frame_too_long"):
         both.client.writer.frame(FrameType.PADDING, bytes(200_000))
     assert both.client.lease == LEASE
+
+
+def test_a_super_segment_counts_as_the_packets_that_a_card_makes_of_it() -> None:
+    writer = connected().client.writer
+    writer.offload = True
+    writer.reserve_packet(52 + 2 * 1448 + 1, 1, 1448, 52, 20, 16)
+    assert writer.packet_bytes == 3 * 52 + 2 * 1448 + 1
+    writer.reserve_packet(52 + 1448, 1, 1448, 52, 20, 16)
+    assert writer.packet_bytes == 4 * 52 + 3 * 1448 + 1

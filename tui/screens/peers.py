@@ -11,8 +11,10 @@ from textual.app import ComposeResult
 from textual.containers import Container
 
 from services.control import schema
+from services.control.errors import ControlError
 from services.control.methods import MAX_TEXT
 from tui import actions, formats
+from tui.screens.device import DAYS, DeviceScreen
 from tui.screens.listing import FilterLine, ListScreen
 from tui.screens.modals import ConfirmScreen, PromptScreen
 from tui.screens.rules import change_rules
@@ -306,7 +308,7 @@ class PeersScreen(ListScreen, ConfigMaker):
 
     @on(RowTable.Selected, "#peers")
     def _entered(self) -> None:
-        self.action_peer_flows()
+        self.action_peer_page()
 
     def may_here(self, action: actions.Action) -> bool | None:
         row = self.current
@@ -324,6 +326,21 @@ class PeersScreen(ListScreen, ConfigMaker):
         if row.lease is not None:
             return Copied("the device's address", row.lease.ipv4)
         return Copied("the device's key", row.peer.fingerprint)
+
+    def action_peer_page(self) -> None:
+        if self.current is not None:
+            self.run_worker(self._page(self.current), group="ask", exclusive=True)
+
+    async def _page(self, row: PeerRow) -> None:
+        app, peer = self.console_app, row.peer
+        try:
+            hours = await app.link.call("usage", peer=peer.id, by="hour")
+            days = await app.link.call("usage", peer=peer.id, by="day", limit=DAYS)
+        except ControlError as error:
+            app.tell(" ".join(filter(None, (error.message, error.hint))), "error")
+            return
+        if await app.push_screen_wait(DeviceScreen(row, hours, days, app.glyphs)):
+            app.show_flows(peer.id, formats.clean(peer.label))
 
     def action_peer_flows(self) -> None:
         if self.current is not None:

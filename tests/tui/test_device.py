@@ -1,0 +1,79 @@
+"""A device's page: which hour and day each row of the books is drawn in, and how one gets there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from services.control.errors import Code, ControlError
+from services.control.schema import UsageRow
+from tests.fakes.services import WALL, peer
+from tests.tui.conftest import OpenConsole
+from tui.screens.device import DAYS, HOURS, DevicePage, DeviceScreen, by_day, by_hour
+from tui.screens.flows import FlowsScreen
+from tui.screens.peers import PeersScreen
+
+
+def used(begins: float, down: int, period: str = "") -> UsageRow:
+    return UsageRow("p1", "tablet", period, begins, 1, down)
+
+
+def test_each_hour_has_its_column() -> None:
+    this = WALL // 3600 * 3600
+    rows = [used(this - 3600 * ago, ago + 10) for ago in (48, 47, 3, 0)]
+    rows.append(used(this + 7200, 99))
+    slots = by_hour(rows, WALL)
+    assert len(slots) == HOURS and slots[0] == (57, 1) and slots[-1] == (10, 1)
+    assert slots[-4] == (13, 1) and sum(down for down, _ in slots) == 80
+
+
+def test_each_day_has_its_column_whatever_the_clocks_do() -> None:
+    today = date(2026, 3, 31)
+    rows = [used(0.0, 5, "2026-03-31"), used(0.0, 6, "2026-03-02"), used(0.0, 7, "2026-03-01"),
+            used(0.0, 8, "2026-04-01"), used(0.0, 9, "2026-03-29")]  # fmt: skip
+    slots = by_day(rows, today)
+    assert len(slots) == DAYS and slots[0] == (6, 1) and slots[-1] == (5, 1)
+    assert slots[-3] == (9, 1) and sum(down for down, _ in slots) == 20
+
+
+@pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])
+async def test_enter_shows_it_and_f_goes_on_to_the_flows(
+    console: OpenConsole, size: tuple[int, int]
+) -> None:
+    async with console(section="peers", size=size) as c:
+        await c.press("enter")
+        assert isinstance(c.app.screen, DeviceScreen)
+        page = c.app.screen.query_one(DevicePage)
+        lines = [line.plain for line in page.lines(page.size.width)]
+        assert all(len(line) <= page.size.width for line in lines), lines
+        text = "\n".join(lines)
+        for part in ("Rules", "Today", "In all", "Link", "Flows", "48 hours", "30 days", "now"):
+            assert part in text
+        await c.press("escape")
+        assert isinstance(c.app.screen, PeersScreen)
+        await c.press("enter", "f")
+        assert isinstance(c.app.screen, FlowsScreen)
+
+
+async def test_what_a_device_calls_itself_and_a_gateway_that_cannot_tell(
+    console: OpenConsole,
+) -> None:
+    async with console(section="peers") as c:
+        c.gateway.peers = [
+            replace(peer("p9", "a\x1b[31m\n[b]b", "linux", connected=False), rules="paused")
+        ]
+        c.gateway.leases = []
+        c.gateway.changed("peers", "leases")
+        await c.settle()
+        await c.press("enter")
+        assert isinstance(c.app.screen, DeviceScreen)
+        page = c.app.screen.query_one(DevicePage)
+        text = "\n".join(line.plain for line in page.lines(40))
+        assert "paused" in text and "\x1b" not in text + c.app.screen._heading
+        await c.press("escape")
+        refusal = ControlError(Code.METHOD_NOT_FOUND, "This gateway keeps no books.")
+        c.gateway.errors["usage"] = refusal
+        await c.press("enter")
+        assert isinstance(c.app.screen, PeersScreen)

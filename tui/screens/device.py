@@ -1,0 +1,159 @@
+"""A device's page: what it may do, what it has used by hour and by day, where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from services.control import schema
+from tui import formats
+from tui.screens.dialog import Dialog
+from tui.widgets.painted import Painted, Tone
+
+if TYPE_CHECKING:
+    from tui.screens.peers import PeerRow
+
+HOURS = 48
+DAYS = 30
+_HOUR = 3600
+_NAME = 8
+_CHART_ROWS = 3
+
+
+class DevicePage(Painted):
+    """The page's lines, for whatever width there is."""
+
+    def __init__(
+        self, row: PeerRow, hours: schema.Usage, days: schema.Usage, glyphs: formats.Glyphs
+    ) -> None:
+        super().__init__()
+        self._row = row
+        self._glyphs = glyphs
+        self._hours = by_hour(hours.rows, row.wall)
+        self._days = by_day(days.rows, _today(row.wall))
+
+    def lines(self, width: int) -> list[Text]:
+        row, peer, lease = self._row, self._row.peer, self._row.lease
+        made = [
+            *self._fact("Rules", formats.clean(peer.rules, 400) or "none: it may do everything",
+                        width, "plain" if peer.rules else "quiet"),
+            *self._fact("Today", self._both(peer.to_tunnel_today, peer.from_tunnel_today), width),
+            *self._fact("In all", self._both(peer.to_tunnel_bytes, peer.from_tunnel_bytes), width),
+            *self._fact("Seen", "now" if peer.connected else
+                        formats.ago(row.wall - peer.last_seen_at), width),
+            *self._fact("Link", self._link(), width, "plain" if lease else "quiet"),
+            *self._fact("Flows", formats.count(lease.flows, "flow") if lease else "none", width),
+        ]  # fmt: skip
+        made += self._chart("48 hours", self._hours, width, ("-48h", "-24h", "now"))
+        made += self._chart("30 days", self._days, width, ("-30d", "-15d", "today"))
+        return [*made, Text()]
+
+    def _fact(self, name: str, value: str, width: int, tone: Tone = "plain") -> list[Text]:
+        """A fact, on as many lines as it needs."""
+        folded = Text(value).wrap(self.app.console, max(10, width - _NAME))
+        return [
+            Text.assemble(
+                self.span(f"{'' if number else name:<{_NAME}}", "quiet"),
+                self.span(line.plain.rstrip(), tone),
+            )
+            for number, line in enumerate(folded)
+        ]
+
+    def _both(self, down: int, up: int) -> str:
+        glyphs = self._glyphs
+        return f"{glyphs.down} {formats.size(down)}  {glyphs.up} {formats.size(up)}"
+
+    def _link(self) -> str:
+        lease = self._row.lease
+        if lease is None:
+            return "none"
+        if not lease.connected:
+            return "lost; its session waits for it"
+        words = (self._row.transport, self._row.rtt, formats.clean(lease.endpoint or "", 60))
+        return "  ".join(filter(None, words))
+
+    def _chart(
+        self, title: str, used: Sequence[tuple[int, int]], width: int, marks: tuple[str, str, str]
+    ) -> list[Text]:
+        """What was used, both ways together: a column or more for each hour or day."""
+        down, up = sum(each for each, _ in used), sum(each for _, each in used)
+        values = [float(sum(each)) for each in used]
+        wide = width // len(values)
+        if wide:
+            columns = [value for value in values for _ in range(wide)]
+        else:
+            # Two share a column, the latest two the last.
+            columns = [sum(values[at : at + 2]) for at in range(0, len(values), 2)]
+        room = min(width, len(columns))
+        bars = formats.chart(columns, room, _CHART_ROWS, self._glyphs.bars)
+        first, middle, last = marks
+        # Each mark begins at its column, and the last one ends with the last.
+        axis = f"{f'{first:<{room // 2}}{middle}':<{max(0, room - len(last))}}{last}"
+        style = self.tone("down")
+        return [
+            Text(),
+            Text.assemble(self.span(f"{title:<10}", "strong"), self.span(self._both(down, up))),
+            *(Text(line, style) for line in bars),
+            Text.assemble(self.span(axis, "quiet")),
+        ]
+
+
+class DeviceScreen(Dialog[bool]):
+    """The page in front of the section; its answer is whether to go on to the device's flows."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter,q", "close", "Close"),
+        Binding("f", "flows", "Its flows"),
+    ]
+
+    def __init__(
+        self, row: PeerRow, hours: schema.Usage, days: schema.Usage, glyphs: formats.Glyphs
+    ) -> None:
+        super().__init__()
+        self._heading = formats.clean(row.peer.label) or "(no name)"
+        self._page = DevicePage(row, hours, days, glyphs)
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog wide"):
+            yield Static(Text(self._heading), classes="question", markup=False)
+            yield self._page
+            yield Static(Text("f: its flows   esc: close"), classes="quiet", markup=False)
+
+    def on_click(self, event: events.Click) -> None:
+        if event.widget is self:
+            self.leave(False)
+
+    def action_close(self) -> None:
+        self.leave(False)
+
+    def action_flows(self) -> None:
+        self.leave(True)
+
+
+def by_hour(rows: Sequence[schema.UsageRow], wall: float) -> list[tuple[int, int]]:
+    """Bytes down and up in each of the last 48 hours, this one last. `wall`: Unix time."""
+    this = wall // _HOUR
+    return _slots({int(this - row.begins_at // _HOUR): row for row in rows}, HOURS)
+
+
+def by_day(rows: Sequence[schema.UsageRow], today: date) -> list[tuple[int, int]]:
+    """Bytes down and up on each of the last 30 days, today last."""
+    return _slots({(today - date.fromisoformat(row.period)).days: row for row in rows}, DAYS)
+
+
+def _slots(rows: Mapping[int, schema.UsageRow], count: int) -> list[tuple[int, int]]:
+    """By how long ago; what the service's clock calls later than now is not shown."""
+    found = [rows.get(ago) for ago in range(count - 1, -1, -1)]
+    return [(row.to_tunnel_bytes, row.from_tunnel_bytes) if row else (0, 0) for row in found]
+
+
+def _today(wall: float) -> date:
+    return datetime.fromtimestamp(wall).astimezone().date()
