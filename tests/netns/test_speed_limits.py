@@ -31,6 +31,13 @@ LIMIT = 20
 WINDOW = 1.0
 """Seconds over which a rate is taken."""
 DEADLINE = 20.0
+PORTS = {
+    ("ours", "up"): "5201",
+    ("ours", "down"): "5202",
+    ("app", "up"): "5203",
+    ("app", "down"): "5204",
+}
+"""A server for each transfer: one whose client was ended is busy for a while."""
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
@@ -53,13 +60,20 @@ class Device:
     def begin(self, way: str, flows: int) -> Process:
         options = ["-R"] if way == "down" else []
         return self.host.start(
-            ["iperf3", "-c", SERVER, "-t", "0", "-P", str(flows), *options, "-p", self.port],
+            [
+                "iperf3",
+                "-c",
+                SERVER,
+                "-t",
+                "0",
+                "-P",
+                str(flows),
+                *options,
+                "-p",
+                PORTS[self.name, way],
+            ],
             name=f"iperf-{self.name}-{way}",
         )
-
-    @property
-    def port(self) -> str:
-        return "5201" if self.name == "ours" else "5202"
 
     def echo(self) -> float:
         """Seconds of a connect, a question and its answer."""
@@ -90,7 +104,7 @@ def home() -> Iterator[Home]:
         Gateway(world) as gateway,
         Client(world) as client,
     ):
-        for port in ("5201", "5202"):
+        for port in PORTS.values():
             served = world.server.start(["iperf3", "-s", "-p", port, "--forceflush"], name=port)
             served.wait_for_log("Server listening")
         gateway.share()
