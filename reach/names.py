@@ -26,7 +26,7 @@ import errno
 import ipaddress
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -47,6 +47,8 @@ MAX_QUESTIONS = 64
 """Datagrams passed on for one name: two families, some search domains, tries at each server."""
 MAX_DATAGRAM = 4096
 """Bytes of an answer: more than any that fits EDNS's usual size (RFC 9715: 1400)."""
+RECORD_TYPES = ("TXT", "A", "AAAA")
+"""Which records of a name `records` asks for."""
 MDNS_DOMAIN = "local"
 DNS_PORT = 53
 _LOOPBACK = "127.0.0.1"
@@ -123,6 +125,33 @@ async def ask(
     raise NameProblem("name_unanswered", "no server of this network's is known")
 
 
+async def records(
+    host: str, servers: Sequence[str], open_socket: Opener
+) -> tuple[bytes | str, ...]:
+    """What the name's TXT, A and AAAA records say, texts and addresses in one, as they came.
+
+    Asked by `aiodns` of `servers` (addresses), within ANSWER_SECONDS. Raises NameProblem as `ask`.
+    """
+    library = await asyncio.to_thread(_load)
+    if library is None:
+        raise NameProblem("name_unaskable", "the package aiodns is not installed")
+    try:
+        async with (
+            asyncio.timeout(ANSWER_SECONDS),
+            _asking(library, host, servers[:MAX_SERVERS], open_socket) as resolver,
+        ):
+            answers = await asyncio.gather(*(_of_type(resolver, host, t) for t in RECORD_TYPES))
+    except TimeoutError:
+        why = f"nobody has answered within {ANSWER_SECONDS:.0f} s"
+        raise NameProblem("name_unanswered", why) from None
+    found = tuple(chain.from_iterable(said for said, _ in answers))
+    problems = [problem for _, problem in answers if problem is not None]
+    # A name has seldom all types: that one is not there is a problem only where none is.
+    if not found and problems:
+        raise next((p for p in problems if p.name == "name_unanswered"), problems[0])
+    return found
+
+
 def _load() -> Any:
     """aiodns, which is native code and not everywhere; None where it is not."""
     try:
@@ -135,9 +164,11 @@ def _load() -> Any:
 # --- by aiodns -----------------------------------------------------------------------------------
 
 
-async def _ask_servers(
+@contextlib.asynccontextmanager
+async def _asking(
     library: Any, host: str, servers: Sequence[str], open_socket: Opener
-) -> tuple[str, ...]:
+) -> AsyncIterator[Any]:
+    """A resolver for questions about one name. Raises NameProblem."""
     with contextlib.ExitStack() as open_relays:
         budget = _Budget(host)
         ports = [
@@ -158,9 +189,16 @@ async def _ask_servers(
             flags=pycares.ARES_FLAG_IGNTC | pycares.ARES_FLAG_EDNS,
         )
         try:
-            return await _both_families(resolver, host)
+            yield resolver
         finally:
             await resolver.close()
+
+
+async def _ask_servers(
+    library: Any, host: str, servers: Sequence[str], open_socket: Opener
+) -> tuple[str, ...]:
+    async with _asking(library, host, servers, open_socket) as resolver:
+        return await _both_families(resolver, host)
 
 
 async def _both_families(resolver: Any, host: str) -> tuple[str, ...]:
@@ -191,18 +229,40 @@ async def _both_families(resolver: Any, host: str) -> tuple[str, ...]:
 async def _family(
     resolver: Any, host: str, family: socket.AddressFamily
 ) -> tuple[list[str], NameProblem | None]:
-    import pycares.errno as codes
     from aiodns.error import DNSError
 
     try:
         answer = await resolver.getaddrinfo(host, family=family, type=socket.SOCK_STREAM)
     except (DNSError, UnicodeError) as error:
-        code = error.args[0] if error.args else None
-        if code in (codes.ARES_ENOTFOUND, codes.ARES_ENODATA):
-            return [], NameProblem("name_unknown", "no host has that name")
-        text = _text(codes.strerror(code)) if isinstance(code, int) else type(error).__name__
-        return [], NameProblem("name_unanswered", text[:1].lower() + text[1:])
+        return [], _problem(error)
     return [_text(node.addr[0]) for node in answer.nodes], None
+
+
+async def _of_type(
+    resolver: Any, host: str, kind: str
+) -> tuple[list[bytes | str], NameProblem | None]:
+    """The texts or addresses of the records of one type."""
+    from aiodns.error import DNSError
+
+    try:
+        answer = await resolver.query_dns(host, kind)
+    except (DNSError, UnicodeError) as error:
+        return [], _problem(error)
+    field = "data" if kind == "TXT" else "addr"
+    # A CNAME on the way is in the answer, too.
+    said = [getattr(each.data, field, None) for each in answer.answer]
+    return [each for each in said if isinstance(each, bytes | str)][:MAX_ADDRESSES], None
+
+
+def _problem(error: Exception) -> NameProblem:
+    """What c-ares has to say."""
+    import pycares.errno as codes
+
+    code = error.args[0] if error.args else None
+    if code in (codes.ARES_ENOTFOUND, codes.ARES_ENODATA):
+        return NameProblem("name_unknown", "no host has that name")
+    text = _text(codes.strerror(code)) if isinstance(code, int) else type(error).__name__
+    return NameProblem("name_unanswered", text[:1].lower() + text[1:])
 
 
 def _text(address: str | bytes) -> str:

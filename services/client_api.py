@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from client.client import Client
 from client.endpoints import EndpointRecord
@@ -13,6 +14,7 @@ from client.guard import GuardState
 from client.history import LinkRecord
 from client.model import ClientError, ClientSnapshot, ClientState, ClientStore, KnownGateway
 from reach.cable import Phone, advice
+from services.check.check import Checker, of_client
 from services.client_flows import page
 from services.control import methods as m
 from services.control import schema as s
@@ -63,6 +65,7 @@ class ClientApi:
         self._events = events or EventBook(None, "client")
         self._settings = settings
         self._doctor = doctor
+        self._checker = Checker(partial(of_client, client, settings))
         self._store = store
         self._ring = ring
         self._shut_down = shut_down
@@ -88,6 +91,7 @@ class ClientApi:
             "settings": lambda _: self._settings.read(),
             "set": self._settings.set,
             "doctor": lambda _: self._doctor.run(),
+            "check": self._checker.run,
             "logs": lambda p: self._ring.page(p).lines,
             "log": self._ring.page,
             "events": self._events.page,

@@ -28,6 +28,14 @@ MAX_FILE = 256 * 1024
 MAX_RESOLVERS = 6
 MAX_EXEMPT = 100
 """Names that may have private addresses."""
+MAX_ASKED = 4
+"""STUN servers, and names, that a check asks: each costs some datagrams and some of the time."""
+STUN = ("stun.cloudflare.com:3478", "stun.l.google.com:19302")
+WHOAMI = (
+    "whoami.akamai.net@ns1-1.akamaitech.net",
+    "o-o.myaddr.l.google.com@ns1.google.com",
+)
+"""Two of each, of different owners, so that one that lies is contradicted."""
 MAX_KEYS = 200
 """Actions of the console that have keys of the owner's."""
 MAX_PATH = 1024
@@ -224,6 +232,30 @@ def _exempt(value: list[Any]) -> list[str]:
     return value
 
 
+def _few(value: list[Any], what: str) -> list[str]:
+    if not all(isinstance(item, str) for item in value):
+        raise ValueError(f"must be a list of {what}")
+    if len(value) > MAX_ASKED:
+        raise ValueError(f"must name at most {MAX_ASKED}")
+    return value
+
+
+def _stun(value: list[Any]) -> list[str]:
+    from services.check.places import parse_stun
+
+    for item in _few(value, 'STUN servers like "stun.example.com:3478"'):
+        parse_stun(item)
+    return value
+
+
+def _whoami(value: list[Any]) -> list[str]:
+    from services.check.places import parse_whoami
+
+    for item in _few(value, 'names like "whoami.example.com@ns.example.com"'):
+        parse_whoami(item)
+    return value
+
+
 def _keys(value: dict[str, Any]) -> dict[str, str]:
     """Actions have dots in their names, which TOML may spell as tables in tables."""
     found = dict(_flat(value, ""))
@@ -326,6 +358,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("client", "proxy_pac", bool, False, "the proxy hands out a proxy file to browsers"),
     Setting("client", "hook", str, "",
             "program run for each event, with JSON on its input; empty: none", _program, live=True),
+    Setting("check", "stun", list, list(STUN),
+            "STUN servers that a check asks for the address of the exit; two at least",
+            _stun, live=True),
+    Setting("check", "whoami", list, list(WHOAMI),
+            "names whose servers tell a check who asks names, as NAME@SERVER; may be none",
+            _whoami, live=True),
     Setting("logs", "level", str, "info", "least level", OneOf(LEVELS), live=True),
     Setting("logs", "format", str, "human", "human or json", OneOf(("human", "json"))),
     Setting("notify", "enabled", bool, True, "a notification while sharing", live=True),
@@ -342,8 +380,8 @@ SETTINGS: tuple[Setting, ...] = (
 )  # fmt: skip
 
 SECTIONS = {
-    "gateway": ("gateway", "dns", "privacy", "notify", "logs", "console"),
-    "client": ("client", "logs", "console"),
+    "gateway": ("gateway", "dns", "privacy", "check", "notify", "logs", "console"),
+    "client": ("client", "check", "logs", "console"),
 }
 """Which sections concern which service. One file may serve both."""
 

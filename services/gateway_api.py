@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from gateway.gates import Gate
 from gateway.gateway import Gateway
@@ -23,6 +24,7 @@ from gateway.proof import EgressReport
 from gateway.tunnels import Tunnel
 from gateway.vpn.snapshot import Interface
 from services import interfaces
+from services.check.check import Checker, of_gateway
 from services.control import methods as m
 from services.control import schema as s
 from services.control.errors import Code, ControlError
@@ -72,6 +74,7 @@ class GatewayApi:
         self._settings = settings
         self._wake = wake
         self._doctor = doctor
+        self._checker = Checker(partial(of_gateway, gateway, settings))
         self._ring = ring
         self._shut_down = shut_down
         self._pages = FlowPages(gateway.name_of)
@@ -111,6 +114,7 @@ class GatewayApi:
             "settings": lambda _: self._settings.read(),
             "set": self._settings.set,
             "doctor": lambda _: self._doctor.run(),
+            "check": self._checker.run,
             "logs": lambda p: self._ring.page(p).lines,
             "log": self._ring.page,
             "events": self._events.page,

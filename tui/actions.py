@@ -172,6 +172,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("log.line", "enter", "Line", "Show the whole line", "log"),
     # Doctor
     Action("doctor.run", "e", "Examine", "Examine the service again", "doctor"),
+    Action("doctor.check", "v", "VPN?", "Ask servers outside whether traffic leaves by the VPN",
+           "doctor"),
     Action("doctor.details", "enter", "Details", "Show the whole finding", "doctor"),
     # Settings
     Action("setting.change", "e,enter", "Change",

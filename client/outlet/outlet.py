@@ -18,6 +18,7 @@ from client.guard import Guards
 from client.judgement import HostFacts
 from client.model import TransportEndpoint
 from client.outlet.flows import Flows
+from client.outlet.passage import Passage
 from client.outlet.port import Port
 from vshp.config import LeaseConfig
 
@@ -147,6 +148,10 @@ class Outlet(Protocol):
 
     async def renew(self) -> None:
         """The port ended (`Carrier.end`): another takes its place. Raises ClientError."""
+
+    async def passage(self) -> Passage:
+        """A way into the tunnel for a few datagrams of this process's own, while there is a lease.
+        Raises OSError, ClientError."""
 
     async def stop(self) -> None:
         """No more calls. What is in force stays."""

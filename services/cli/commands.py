@@ -194,6 +194,14 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _check(parser: argparse.ArgumentParser) -> None:
+    family = parser.add_mutually_exclusive_group()
+    family.add_argument("--ipv4", action="store_true", help="look at IPv4 only")
+    family.add_argument("--ipv6", action="store_true", help="look at IPv6 only")
+    _role(parser)
+    _json(parser)
+
+
 def _relisten(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drop", action="store_true", help="close all links, too: every device reconnects"
@@ -836,6 +844,14 @@ COMMANDS: tuple[Command, ...] = (
         _doctor, ("vpnshare doctor", "vpnshare doctor --role client --json"),
         "Services that run examine themselves; otherwise this machine is looked at. Exits with\n"
         "1 when something is broken.",
+    ),
+    Command(
+        "check", "Look", "ask servers outside whether traffic leaves by the VPN",
+        "services.cli.checking:check", _check,
+        ("vpnshare check", "vpnshare check --ipv6", "vpnshare check --role client --json"),
+        "Asks the STUN servers in check.stun for the address that they see, and the names in\n"
+        "check.whoami for who asks names, through the VPN only. Takes up to ten seconds. Exits\n"
+        "with 1 when something leaves outside the VPN, with 10 when it cannot be told.",
     ),
     Command(
         "api", "Look", "call a method of the control API", "services.cli.calls:api", _api,

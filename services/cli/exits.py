@@ -18,6 +18,7 @@ class Exit(IntEnum):
     CONFLICT = 7
     UNCONFIRMED = 8
     FORBIDDEN = 9
+    UNTOLD = 10
     NOT_EXECUTABLE = 126
     NO_COMMAND = 127
     INTERRUPTED = 130
@@ -34,6 +35,7 @@ MEANINGS = {
     Exit.CONFLICT: "ambiguous, or impossible in this state",
     Exit.UNCONFIRMED: "first contact: nobody has said here that both sides show the same digits",
     Exit.FORBIDDEN: "run: this system lets no user make a network of one's own",
+    Exit.UNTOLD: "check: whether traffic leaves by the VPN cannot be told",
     Exit.NOT_EXECUTABLE: "run: the command is there, and cannot be executed",
     Exit.NO_COMMAND: "run: there is no such command",
     Exit.INTERRUPTED: "interrupted by Ctrl-C",

@@ -35,18 +35,19 @@ def socket_of(role: str) -> str:
     return str(paths.find().socket(role))
 
 
-def running(role: str | None = None) -> list[OneShot]:
-    """Connections to the services that run (of `role` only, if given).
+def running(role: str | None = None, timeout: float = TIMEOUT) -> list[OneShot]:
+    """Connections to the services that run (of `role` only, if given), for calls of at most
+    `timeout` seconds.
 
     Raises `ServiceUnavailable` when there is none, and whatever else is in the
     way (another user's service) when nothing better is found.
     """
     if role is not None:
-        return [dial(role)]
+        return [dial(role, timeout)]
     found = []
     for each in paths.ROLES:
         try:
-            found.append(dial(each))
+            found.append(dial(each, timeout))
         except ServiceUnavailable:
             continue
     if not found:

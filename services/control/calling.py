@@ -34,9 +34,9 @@ SHARING = frozenset({
     "revoke", "rules", "share", "templates", "unshare", "up", "usage", "wireguard",
 })  # fmt: skip
 EITHER = frozenset({
-    "api", "bundle", "completion", "console", "counters", "demo", "discover", "doctor", "down",
-    "flows", "get", "join", "leave", "logs", "manual", "metrics", "restart", "run", "service",
-    "set", "settings", "shell", "status", "version", "watch",
+    "api", "bundle", "check", "completion", "console", "counters", "demo", "discover", "doctor",
+    "down", "flows", "get", "join", "leave", "logs", "manual", "metrics", "restart", "run",
+    "service", "set", "settings", "shell", "status", "version", "watch",
 })  # fmt: skip
 
 _VERBS = "|".join(sorted(RECEIVING | SHARING | EITHER))

@@ -266,6 +266,22 @@ class EventsParams:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckParams:
+    """Which families to look at."""
+
+    ipv4: bool = True
+    ipv6: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.families():
+            raise ValueError("one of ipv4 and ipv6 must be true")
+
+    def families(self) -> tuple[int, ...]:
+        """4, 6 or both."""
+        return tuple(family for family, wanted in ((4, self.ipv4), (6, self.ipv6)) if wanted)
+
+
+@dataclass(frozen=True, slots=True)
 class TrafficParams:
     """How much of the traffic's history."""
 
@@ -439,6 +455,8 @@ COMMON = _table(
     Method("settings", "all settings of this service", NoParams, list[schema.Setting], topic=True),
     Method("set", "change a setting", SetParams, schema.Setting, _WRITE),
     Method("doctor", "examine everything that this service needs", NoParams, list[schema.Finding]),
+    Method("check", "ask servers outside whether traffic leaves by the VPN; takes some seconds",
+           CheckParams, schema.Check),
     Method("shutdown", "end the service", NoParams, Done, _WRITE),
 )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from services.control.schema import ClientStatus, Flow, GatewayStatus, KillSwitch
+from services.control.schema import Check, ClientStatus, Flow, GatewayStatus, KillSwitch
 
 Tone = Literal["ok", "busy", "warn", "danger", "bad", "off"]
 """How well it is; `busy`: under way; `danger`: it works, and should not be like this."""
@@ -92,3 +92,32 @@ def kill_switch(switch: KillSwitch) -> tuple[str, Tone]:
 def held_by(strict: bool) -> str:
     """What the kill switch holds with: routes always, the firewall with `client.kill_switch`."""
     return "routes and firewall" if strict else "routes"
+
+
+CHECK: dict[str, tuple[str, Tone]] = {
+    "good": ("good", "ok"),
+    "broken": ("broken", "bad"),
+    "unknown": ("cannot tell", "warn"),
+}
+"""Verdicts of a check, by their names in the control API."""
+
+
+def check_facts(check: Check) -> list[tuple[str, str]]:
+    """What each server has said, by whom and about what."""
+    family = {"ipv4": "IPv4", "ipv6": "IPv6"}
+    facts = [
+        (
+            f"{family.get(each.family, each.family)} exit",
+            _said(each.server, each.address or "", each.problem),
+        )
+        for each in check.exits
+    ]
+    for asker in check.askers:
+        how = f"{asker.name} at {asker.server}" if asker.server else asker.name
+        title = "Asked directly" if asker.server else "Asks names"
+        facts.append((title, _said(how, ", ".join(asker.addresses), asker.problem)))
+    return facts
+
+
+def _said(who: str, seen: str, problem: str) -> str:
+    return f"{seen or problem} ({who})"

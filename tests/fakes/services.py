@@ -107,6 +107,19 @@ class Pretend:
                 "vpnshare set dns.servers 9.9.9.9",
             ),
         ]  # fmt: skip
+        self.check = schema.Check(
+            self.role, "good", "inside",
+            "Traffic leaves by the VPN: the Internet sees 203.0.113.7.",
+            notes=[schema.CheckNote("Names are asked from the same address.")],
+            exits=[
+                schema.CheckExit("stun.example.com:3478", "ipv4", "203.0.113.7", ""),
+                schema.CheckExit("stun.example.com:3478", "ipv6", None, "no answer"),
+            ],
+            askers=[
+                schema.CheckAsker("whoami.example.com", "", ["203.0.113.7"], ""),
+                schema.CheckAsker("whoami.example.com", "ns.example.com", [], "no answer"),
+            ],
+        )  # fmt: skip
         self.settings = [
             told(record(each, each.default, "default"), lambda: INTERFACES)
             for each in SETTINGS
@@ -131,6 +144,7 @@ class Pretend:
             "settings": lambda _: self.settings,
             "set": self._set,
             "doctor": lambda _: self.findings,
+            "check": lambda _: self.check,
             "shutdown": lambda _: Done(),
         }
 

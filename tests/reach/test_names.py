@@ -15,7 +15,7 @@ import pytest
 
 from reach import names
 from reach.names import MAX_ADDRESSES, MAX_QUESTIONS, NameProblem
-from tests.netstack.wires import AAAA, A, question, record, reply
+from tests.netstack.wires import AAAA, TXT, A, question, record, reply
 
 pytest.importorskip("aiodns")
 
@@ -292,3 +292,42 @@ async def test_local_names_need_zeroconf_and_a_network(monkeypatch: pytest.Monke
         name, why = await problem("phone.local.", server)
         assert name == "name_unaskable" and "zeroconf" in why
         assert not server.heard, "RFC 6762: never asked of a server"
+
+
+def whoami(wire: bytes) -> list[bytes]:
+    """A name with a TXT and an A record, and no AAAA."""
+    kind = type_of(wire)
+    if kind == A:
+        return [reply(wire, [record(A, V4)])]
+    if kind == TXT:
+        return [reply(wire, [record(TXT, b"\x07198.x.y"), record(TXT, b"\x041.2.")])]
+    return [reply(wire)]
+
+
+async def test_records_are_texts_and_addresses_as_they_came() -> None:
+    async with serving(whoami) as server:
+        found = await names.records("whoami.test", ["192.0.2.53"], server.open)
+    assert set(found) == {b"198.x.y", b"1.2.", "192.0.2.7"}
+    assert {type_of(wire) for wire in server.heard} == {A, AAAA, TXT}
+
+
+async def test_records_that_nobody_has_or_tells() -> None:
+    async def why(script: Script) -> str:
+        async with serving(script) as server:
+            with pytest.raises(NameProblem) as caught:
+                await names.records("whoami.test", ["192.0.2.53"], server.open)
+        return caught.value.name
+
+    assert await why(lambda wire: [reply(wire)]) == "name_unknown"
+    assert await why(lambda wire: [reply(wire, rcode=3)]) == "name_unknown"
+    assert await why(lambda wire: [reply(wire, rcode=5)]) == "name_unanswered"
+    # One type that is refused says more than others that are not there.
+    assert await why(lambda w: [reply(w, rcode=2 * (type_of(w) == TXT))]) == "name_unanswered"
+
+
+async def test_records_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "_load", lambda: None)
+    async with serving(whoami) as server:
+        with pytest.raises(NameProblem) as caught:
+            await names.records("whoami.test", ["192.0.2.53"], server.open)
+        assert caught.value.name == "name_unaskable" and not server.heard

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 from services.control import schema
 from services.control.errors import Code, ControlError
 from tests.fakes.services import QUESTIONS, Pretend
+from tests.fakes.waiting import settle
 from tests.tui.conftest import Console, OpenConsole
 from tui import formats
 from tui.screens.dns import counters
 from tui.screens.dns import rows as questions
-from tui.screens.doctor import ranked
+from tui.screens.doctor import check_text, ranked
 from tui.screens.settings import SettingsScreen, bounds, spelled
 from tui.screens.settings import rows as settings
 
@@ -163,6 +165,80 @@ async def test_the_clients_doctor(console: OpenConsole) -> None:
     async with console("client", section="doctor", size=(45, 24)) as c:
         assert len(called(c.client, "doctor")) == 1
         assert "● ok" in c.text
+
+
+@pytest.mark.parametrize("role", ["gateway", "client"])
+async def test_a_check_is_made_when_it_is_asked_for(console: OpenConsole, role: str) -> None:
+    async with console(role, section="doctor") as c:
+        service = c.gateway if role == "gateway" else c.client
+        assert not called(service, "check")
+        await c.press("v")
+        assert len(called(service, "check")) == 1
+        for words in (
+            "Does it leave by the VPN?", "● good", "the Internet sees 203.0.113.7.",
+            "Names are asked from the same address.",
+            "IPv4 exit: 203.0.113.7 (stun.example.com:3478)",
+            "Asked directly: no answer (whoami.example.com at ns.example.com)",
+        ):  # fmt: skip
+            assert words in c.text
+        await c.press("escape")
+        assert "Does it leave by the VPN?" not in c.text
+        await c.press("v")
+        assert len(called(service, "check")) == 2
+
+
+async def test_a_check_that_is_not_good_says_what_to_do(console: OpenConsole) -> None:
+    async with console(section="doctor", size=(45, 24)) as c:
+        c.gateway.check = replace(
+            c.gateway.check, state="broken", sentence="IPv6 leaves by wlan0.", advice="Turn it off."
+        )
+        await c.press("v")
+        assert "✗ broken" in c.text and "Do this: Turn it off." in c.text
+        await c.press("escape")
+        c.gateway.check = replace(c.gateway.check, state="unknown")
+        await c.press("v")
+        assert "▲ cannot tell" in c.text
+
+
+async def test_a_check_that_fails_says_why(console: OpenConsole) -> None:
+    async with console(section="doctor") as c:
+        c.gateway.errors["check"] = ControlError(Code.TIMED_OUT, "It took too long.")
+        await c.press("v")
+        assert "Not checked" in c.text and "It took too long." in c.text
+        await c.press("escape", "v")
+        assert "● good" in c.text
+
+
+async def test_a_check_comes_to_who_has_gone_on_as_a_line(
+    console: OpenConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with console(section="doctor") as c:
+        go = asyncio.Event()
+        ask = c.app.link.call_apart
+
+        async def later(method: str, **params: Any) -> Any:
+            await go.wait()
+            return await ask(method, **params)
+
+        monkeypatch.setattr(c.app.link, "call_apart", later)
+        await c.press("v")
+        assert "Asking servers outside" in c.text
+        await c.press("v", "1")
+        go.set()
+        await settle(lambda: any("the Internet sees" in line for line in c.told))
+        assert "Names are asked" not in c.text
+        assert len(called(c.gateway, "check")) == 1
+
+
+def test_a_check_in_full_is_cleaned() -> None:
+    check = schema.Check(
+        "gateway",
+        "good\x1b[1m",
+        "inside",
+        "a\x1b[2J",
+        exits=[schema.CheckExit("s\x07", "", "", "")],
+    )
+    assert not {"\x1b", "\x07"} & set(check_text(check, {}))
 
 
 def test_the_worst_findings_come_first() -> None:

@@ -3,10 +3,13 @@
 An examination costs the service a few seconds and asks the resolver, so it is
 made when the section is opened for the first time and when the user wants one,
 not by a subscription. It has a connection of its own, so that no key waits for it.
+So has a check, which asks servers outside the VPN what they see: only when the user
+wants it. Its answer comes in a window, its verdict first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.text import Text
@@ -14,7 +17,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from services.control import schema
+from services.control import schema, words
 from services.control.errors import ControlError
 from tui import actions, formats
 from tui.screens.listing import ListScreen, filtered
@@ -67,6 +70,18 @@ def whole(finding: schema.Finding) -> str:
     return text
 
 
+def check_text(check: schema.Check, glyphs: Mapping[str, str]) -> str:
+    """A check in full, the verdict first; `glyphs` by tone."""
+    word, tone = words.CHECK.get(check.state, (formats.clean(check.state, 20), "warn"))
+    lines = [f"{glyphs.get(tone, '')} {word}".strip(), "", formats.clean(check.sentence, 600)]
+    if check.advice:
+        lines += ["", f"Do this: {formats.clean(check.advice, 400)}"]
+    lines += ["", *(formats.clean(note.sentence, 600) for note in check.notes)]
+    facts = words.check_facts(check)
+    lines += ["", *(formats.clean(f"{name}: {value}", 300) for name, value in facts)]
+    return "\n".join(lines).rstrip()
+
+
 def _state(finding: schema.Finding) -> Cell:
     symbol, word, tone = state(finding)
     return f"{symbol} {word}", tone
@@ -89,6 +104,8 @@ class DoctorHead(Painted):
         app = cast("ConsoleApp", self.app)
         if screen.examining:
             return [Text(" Examining…", self.tone("accent"))]
+        if screen.checking:
+            return [Text(" Asking servers outside; some seconds…", self.tone("accent"))]
         if screen.error:
             return [Text(f" {app.glyphs.bad} {screen.error}", self.tone("bad"))]
         if screen.at is None:
@@ -140,6 +157,7 @@ class DoctorScreen(ListScreen):
         self.at: float | None = None
         """When they were found; None: never."""
         self.examining = False
+        self.checking = False
         self.error = ""
 
     def body(self) -> ComposeResult:
@@ -170,6 +188,8 @@ class DoctorScreen(ListScreen):
     def may_here(self, action: actions.Action) -> bool | None:
         if action.id == "doctor.run":
             return None if self.examining else True
+        if action.id == "doctor.check":
+            return None if self.checking else True
         return True if self.table.current is not None else None
 
     def action_doctor_run(self) -> None:
@@ -194,6 +214,35 @@ class DoctorScreen(ListScreen):
         self.query_one(DoctorHead).redraw()
         self.query_one(FindingDetails).redraw()
         self.refresh_bindings()
+
+    def action_doctor_check(self) -> None:
+        if self.checking:
+            return
+        self.checking = True
+        self.refresh_bindings()
+        self.query_one(DoctorHead).redraw()
+        self.run_worker(self._check(), group="check", exclusive=True)
+
+    async def _check(self) -> None:
+        app = self.console_app
+        try:
+            check: schema.Check = await app.link.call_apart("check")
+        except ControlError as error:
+            told = " ".join(filter(None, (error.message, error.hint)))
+            heading, text = "Not checked", formats.clean(told, 400)
+            said = text
+        else:
+            marks = {"ok": app.glyphs.ok, "bad": app.glyphs.bad, "warn": app.glyphs.warn}
+            heading, text = "Does it leave by the VPN?", check_text(check, marks)
+            said = formats.clean(check.sentence, 200)
+        finally:
+            self.checking = False
+        self.query_one(DoctorHead).redraw()
+        self.refresh_bindings()
+        if self.is_current:
+            app.push_screen(TextScreen(heading, Text(text)))
+        else:  # Whoever has gone on to something else is not taken away from it.
+            app.tell(f"{heading} {said}")
 
     @on(RowTable.Highlighted, "#findings")
     def _moved(self) -> None:

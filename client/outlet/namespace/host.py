@@ -23,9 +23,11 @@ from client.model import ClientConfig, ClientError, TransportEndpoint
 from client.outlet.namespace import rtnetlink
 from client.outlet.namespace.maker import Order
 from client.outlet.namespace.network import PrivateNetwork, PrivateNic
+from client.outlet.namespace.passage import NamespacePassage
 from client.outlet.namespace.rtnetlink import RouteKind
 from client.outlet.nic.nic import Nic
 from client.outlet.outlet import OutletKind
+from client.outlet.passage import Passage
 from client.system.facts import FactsReader
 from client.system.routes import TunnelAddresses
 from client.system.run import Runner, SystemRunner
@@ -127,6 +129,10 @@ class NamespaceHost:
 
     def undo(self) -> None:
         """There is nothing: the NIC goes, and the network with its last program."""
+
+    def passage(self, nic: Nic, held: Sequence[str]) -> Passage:
+        """See `Host`. Raises ClientError `namespace_refused`."""
+        return NamespacePassage(self.network.open_datagrams())
 
     def guards(self) -> Guards:
         """None are needed: there is no other way out."""

@@ -3,10 +3,10 @@
 Theory of operation. Only a process without threads may enter a user namespace, so the client's
 service does not do it itself. This program gets a socket as standard input. With no descriptors in
 the first message it makes a user and a network namespace; with two it enters those. It opens a
-NIC there, and sends back what stands for all of it: descriptors of the NIC, of sockets by which
-the network is set up from outside (the kernel lets the user who made the user namespace do that),
+NIC there, and sends back what stands for all of it: descriptors of the NIC, of sockets by which the
+network is set up from outside (the kernel lets the user who made the user namespace do that),
 and of the two namespaces. They are alive as long as a descriptor or a process is in them, and so
-there is nothing to undo.
+there is nothing to undo. Asked for datagram sockets, it enters, and opens those alone.
 
 The user keeps the own uid and gid: files are read and written as ever, and nobody is root.
 
@@ -33,15 +33,18 @@ NAMESPACES = 2
 """Descriptors in a request to open another NIC: of the user and of the network namespace."""
 DESCRIPTORS = 6
 """In an answer: NIC, rtnetlink, ioctl, sock_diag, user namespace, network namespace."""
+MAX_DATAGRAMS = 48
+"""UDP sockets of each family in an answer to who wants those (SCM_RIGHTS carries 253)."""
 _NETLINK_SOCK_DIAG = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What NIC is wanted."""
+    """What NIC is wanted; or, in namespaces that are there, how many UDP sockets of each family."""
 
     name: str
     offload: bool
+    datagrams: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,9 @@ def _make(order: Order, namespaces: list[int]) -> tuple[Made, list[int]]:
                 linux.setns(descriptor, kind)
     else:
         _make_namespaces()
+    if order.datagrams:
+        with _step("network"):
+            return Made(), _datagrams(min(order.datagrams, MAX_DATAGRAMS))
     nic = TunDevice(order.name, order.offload)
     with _step("network"):
         route = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -105,6 +111,14 @@ def _make(order: Order, namespaces: list[int]) -> tuple[Made, list[int]]:
         user, network = (os.open(f"/proc/self/ns/{name}", os.O_RDONLY) for name in ("user", "net"))
     sockets = [each.detach() for each in (route, control, diag)]
     return Made(nic.name, nic.offload_udp), [os.dup(nic.fileno()), *sockets, user, network]
+
+
+def _datagrams(number: int) -> list[int]:
+    """As many UDP sockets of each family; where there is no IPv6, of IPv4 alone."""
+    opened = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(number)]
+    with contextlib.suppress(OSError):
+        opened += [socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) for _ in range(number)]
+    return [each.detach() for each in opened]
 
 
 def _make_namespaces() -> None:

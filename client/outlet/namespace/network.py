@@ -23,7 +23,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from client.model import ClientError
-from client.outlet.namespace.maker import DESCRIPTORS, MAX_MESSAGE, Made, Order
+from client.outlet.namespace.maker import (
+    DESCRIPTORS,
+    MAX_DATAGRAMS,
+    MAX_MESSAGE,
+    Made,
+    Order,
+)
 from client.outlet.nic.nic import OFFLOAD_TCP, OFFLOAD_UDP, SIOCSIFMTU, TUNSETOFFLOAD
 from client.outlet.outlet import MAX_MTU, MIN_MTU
 
@@ -141,6 +147,18 @@ class PrivateNetwork:
                 sock.close()
         return PrivateNic(made, order.offload, nic, self._sockets[1])
 
+    def open_datagrams(self) -> list[socket.socket]:
+        """UDP sockets in there, as many of each family as a request may want.
+
+        Raises ClientError `namespace_refused`, or `nic_lost` while there is no network.
+        """
+        if self.namespaces is None:
+            raise ClientError("nic_lost", "The network of its own is gone.")
+        made, descriptors = self._order(Order("", False, MAX_DATAGRAMS))
+        if made.refused:
+            raise explain(made)
+        return [socket.socket(fileno=each) for each in descriptors]
+
     def _order(self, order: Order) -> tuple[Made, list[int]]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
@@ -155,7 +173,9 @@ class PrivateNetwork:
                 try:
                     ours.settimeout(_MAKER_SECONDS)
                     socket.send_fds(ours, [json.dumps(asdict(order)).encode()], self._handed())
-                    answer, descriptors, _, _ = socket.recv_fds(ours, MAX_MESSAGE, DESCRIPTORS)
+                    answer, descriptors, _, _ = socket.recv_fds(
+                        ours, MAX_MESSAGE, max(DESCRIPTORS, 2 * MAX_DATAGRAMS)
+                    )
                 except OSError as error:
                     process.kill()
                     answer, descriptors = b"", []

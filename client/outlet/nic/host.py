@@ -21,7 +21,9 @@ from client.guard import Guards
 from client.judgement import HostFacts
 from client.model import ClientConfig, ClientError, TransportEndpoint
 from client.outlet.nic.nic import Nic, TunDevice
+from client.outlet.nic.passage import NicPassage
 from client.outlet.outlet import OutletKind
+from client.outlet.passage import Passage
 from client.system.facts import FactsReader
 from client.system.fence import Fence, inside
 from client.system.journal import Journal
@@ -83,6 +85,10 @@ class Host(Protocol):
     def undo(self) -> None:
         """Reverse every change. What fails is logged, and stays to be undone."""
 
+    def passage(self, nic: Nic, held: Sequence[str]) -> Passage:
+        """A way into the tunnel by `nic`, where this host has the addresses `held`. Raises
+        OSError, ClientError."""
+
     def guards(self) -> Guards:
         """What is in force that keeps traffic from leaving outside the tunnel.
 
@@ -114,6 +120,10 @@ class LinuxHost:
         self._facts = FactsReader(runner, resolv_conf or config.resolv_conf)
         self._mark = 0
         self._guards = Guards()
+
+    def passage(self, nic: Nic, held: Sequence[str]) -> Passage:
+        """See `Host`."""
+        return NicPassage(nic.name, held)
 
     def guards(self) -> Guards:
         return self._guards

@@ -28,6 +28,7 @@ from client.outlet.nic.ingress import Ingress
 from client.outlet.nic.nic import Nic
 from client.outlet.nic.pump import NicPort
 from client.outlet.outlet import MAX_MTU, MIN_MTU, Terms
+from client.outlet.passage import Passage
 from client.system.files import FileWatch
 from client.system.routes import TunnelAddresses
 from client.tasks import cancel, create_task
@@ -230,6 +231,10 @@ class NicOutlet:
         """See `Outlet`: without a moment outside."""
         await self._do(self._renew, self._block.force)
 
+    async def passage(self) -> Passage:
+        """See `Outlet`. Raises ClientError `nic_lost`."""
+        return await self._do(self._passage)
+
     async def stop(self) -> None:
         """See `Outlet`."""
         self._resolver_watch.stop()
@@ -259,6 +264,11 @@ class NicOutlet:
         return max(MIN_MTU, min(lease.mtu, self._config.mtu or lease.mtu))
 
     # --- in the worker ---------------------------------------------------------------------------
+
+    def _passage(self) -> Passage:
+        if self._nic is None:
+            raise ClientError("nic_lost", "The virtual network interface was removed.")
+        return self._host.passage(self._nic, self._held())
 
     def _look(self) -> None:
         self.facts = self._host.look(self._nic)

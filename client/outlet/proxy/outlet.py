@@ -23,7 +23,10 @@ from client.judgement import HostFacts
 from client.model import ClientConfig, TransportEndpoint
 from client.outlet.flows import Flows
 from client.outlet.outlet import MAX_MTU, MIN_MTU, OutletKind, Terms
+from client.outlet.passage import Passage
 from client.outlet.port import Port
+from client.outlet.proxy.outcome import Outcome
+from client.outlet.proxy.passage import ProxyPassage, Sender
 from vshp.config import LeaseConfig
 
 
@@ -32,6 +35,14 @@ class TunnelDialer(Port, Protocol):
 
     @property
     def counters(self) -> Mapping[str, int]: ...
+
+    def associate(
+        self,
+        on_datagram: Callable[[bytes, int, memoryview], None],
+        on_error: Callable[[bytes, int, Outcome], None],
+        /,
+    ) -> Sender | None:
+        """A UDP port of the tunnel's; None when a bound is reached."""
 
     def lease_over(self) -> None:
         """There will be no link for this lease any more: its connections are over."""
@@ -121,6 +132,10 @@ class ProxyOutlet:
     async def start(self) -> None:
         """See `Outlet`. Raises ClientError where the proxy cannot listen."""
         self._listener.start()
+
+    async def passage(self) -> Passage:
+        """See `Outlet`."""
+        return ProxyPassage(self._dialer.associate)
 
     async def stop(self) -> None:
         """See `Outlet`."""
