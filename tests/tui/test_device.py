@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,27 @@ async def test_enter_shows_it_and_f_goes_on_to_the_flows(
         assert isinstance(c.app.screen, PeersScreen)
         await c.press("enter", "f")
         assert isinstance(c.app.screen, FlowsScreen)
+
+
+async def test_what_its_rules_leave_it_stands_there(console: OpenConsole) -> None:
+    async with console(section="peers") as c:
+        spent = {"quota_left": 0, "shut_out": "has used its quota\x1b[2J"}
+        for told, shown in (
+            ({"quota_left": 3_000_000}, ["Quota   3.0 MB left"]),
+            (spent, ["Quota   0 B left", "Access  has used its quota"]),
+            ({}, []),
+        ):
+            now: dict[str, Any] = {"quota_left": None, "shut_out": "", **told}
+            c.gateway.leases = [replace(each, **now) for each in c.gateway.leases]
+            c.gateway.changed("leases")
+            await c.settle()
+            await c.press("enter")
+            assert isinstance(c.app.screen, DeviceScreen)
+            lines = [line.plain for line in c.app.screen.query_one(DevicePage).lines(60)]
+            found = [line for line in lines if line.startswith(("Quota", "Access"))]
+            assert [line.replace("[2J", "").rstrip() for line in found] == shown
+            assert not any("\x1b" in line for line in lines)
+            await c.press("escape")
 
 
 async def test_what_a_device_calls_itself_and_a_gateway_that_cannot_tell(

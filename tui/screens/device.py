@@ -45,6 +45,7 @@ class DevicePage(Painted):
         made = [
             *self._fact("Rules", formats.clean(peer.rules, 400) or "none: it may do everything",
                         width, "plain" if peer.rules else "quiet"),
+            *self._allowed(width),
             *self._fact("Today", self._both(peer.to_tunnel_today, peer.from_tunnel_today), width),
             *self._fact("In all", self._both(peer.to_tunnel_bytes, peer.from_tunnel_bytes), width),
             *self._fact("Seen", "now" if peer.connected else
@@ -66,6 +67,16 @@ class DevicePage(Painted):
             )
             for number, line in enumerate(folded)
         ]
+
+    def _allowed(self, width: int) -> list[Text]:
+        """What its rules leave it now; nothing is known of a device without a lease."""
+        lease = self._row.lease
+        made: list[Text] = []
+        if lease is not None and lease.quota_left is not None:
+            made += self._fact("Quota", f"{formats.size(lease.quota_left)} left", width)
+        if lease is not None and lease.shut_out:
+            made += self._fact("Access", formats.clean(lease.shut_out, 200), width, "warn")
+        return made
 
     def _both(self, down: int, up: int) -> str:
         glyphs = self._glyphs
