@@ -10,8 +10,11 @@ from typing import Any
 from gateway.enforced import ENFORCED
 from gateway.model import PeerDevice
 from gateway.peers import PeerRegistry
+from gateway.zone import LOCAL
+from rules.calendar import period_began
 from rules.encoding import Moment, changed, to_json
-from rules.spelling import RuleRefused, summary, texts
+from rules.gate import counted
+from rules.spelling import RuleRefused, spell_quota, spell_size, summary, texts
 from rules.templates import SHIPPED, check_template
 from rules.value import NO_RULES, Rules
 from services.control import methods as m
@@ -56,7 +59,7 @@ class RulesApi:
         change: Mapping[str, Any] = params.change
         if params.template is not None:
             before, change = NO_RULES, self._merged(params.template, change)
-        self._registry.set_rules(public_key, self._judged(before, change))
+        self._registry.set_rules(public_key, self._judged(public_key, before, change))
 
     def approving(self, public_key: bytes, params: m.ApproveParams) -> None:
         """Rules for a device that is about to be let in: those that are given, and no others."""
@@ -103,11 +106,13 @@ class RulesApi:
         ends = {"for", "until"} if {"for", "until"} & change.keys() else set()
         return {key: value for key, value in template.items() if key not in ends} | dict(change)
 
-    def _judged(self, before: Rules, change: Mapping[str, Any]) -> Rules:
+    def _judged(self, public_key: bytes, before: Rules, change: Mapping[str, Any]) -> Rules:
         moment = Moment(time.time(), datetime.fromtimestamp, datetime.timestamp)
         try:
             rules = changed(before, change, moment)
             self._enforceable(rules)
+            if rules.quota != before.quota:
+                self._not_used_up(public_key, rules, moment.unix)
         except RuleRefused as refusal:
             raise _refused(refusal) from None
         return rules
@@ -119,6 +124,22 @@ class RulesApi:
                     "rule_not_enforced",
                     f"{_WORDS[field]} are not carried out by this gateway, so it takes none.",
                 )
+
+    def _not_used_up(self, public_key: bytes, rules: Rules, now: float) -> None:
+        """A quota of which nothing is left would be a pause by another name."""
+        quota = rules.quota
+        if quota is None:
+            return
+        since = int(period_began(quota, now, LOCAL) or 0)
+        used = counted(quota, *self._registry.books.used(public_key, since, now))
+        if used >= quota.bytes:
+            # What is said is rounded to three figures, down, so as not to say more than it was.
+            unit = 10 ** max(0, len(str(used)) - 3)
+            raise RuleRefused(
+                "quota_used_up",
+                f"It has used {spell_size(used // unit * unit)} in that time already, and "
+                f"{spell_quota(quota)} is no more: give it more, or pause it.",
+            )
 
     def _no_template(self, name: str, whose: str = "") -> ControlError:
         there = ", ".join(sorted(self._all()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,14 @@ from tests.gateway.devices import CONFIG, Device, key, offer
 from vshp.events import ApprovalPending, LeaseGranted
 
 
+@dataclass
+class Meter:
+    """A tunnel, as far as the books are concerned."""
+
+    from_tunnel_bytes: int
+    to_tunnel_bytes: int
+
+
 class Place:
     """Everything is enforced here, whatever this gateway carries out."""
 
@@ -59,6 +68,25 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 def refused(name: str, code: Code = Code.INVALID_PARAMS):
     return pytest.raises(ControlError, check=lambda error: (error.code, error.name) == (code, name))
+
+
+def test_a_quota_that_is_used_up_already_is_refused(place: Place) -> None:
+    key = place.tablet.public_key
+    meter = Meter(3_456_789, 7_000_000)
+    place.registry.books.open(key, meter)
+    with refused("quota_used_up") as caught:
+        place.set(quota="10MB/day", limit_down="20mbit")
+    assert str(caught.value) == (
+        "It has used 10.4MB in that time already, and 10MB/day is no more: "
+        "give it more, or pause it."
+    )
+    assert place.registry.rules(key) == NO_RULES
+    place.set(quota="8MB/day down")
+    with refused("quota_used_up"):
+        place.set(quota="3MB/day up")
+    # Others of its rules may change when it is used up by and by.
+    meter.to_tunnel_bytes = 9_000_000
+    assert place.set(paused=True).paused
 
 
 def test_a_change_is_made_and_shown(place: Place) -> None:
