@@ -67,7 +67,9 @@ class Asked(Protocol):
 
 
 class ClientSide(LinkPeer):
-    """One client: its addresses, what it is allowed, its answers. Made as `TunnelPeer` only."""
+    """One client: its addresses, what it is allowed, its answers. Made as `TunnelPeer` only, which
+    answers all that is only named here: a class and no Protocol, because flows know it as their
+    `LinkPeer`, too."""
 
     __slots__ = ()
 

@@ -14,13 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.gateway import Gateway
-from netstack.checksum import add, finish, pseudo_header
-from netstack.ip import PROTO_UDP, pack_ip
 from services.store import GatewayDatabase
 from tests.fakes.ports import free_port
 from tests.fakes.waiting import settle
 from tests.gateway.devices import CONFIG, Device, paired, public
-from tests.gateway.wireguard_app import QUESTION, App, let_in
+from tests.gateway.wireguard_app import App, let_in, question
 from vshp.config import CloseReason, LeaseConfig, Resume
 from vshp.events import LeaseGranted
 
@@ -215,18 +213,6 @@ class Wireguard:
         self.earlier = self.written
         self._have(App(self.text))
         await self.use()
-
-
-def question(client: bytes, resolver: bytes) -> bytes:
-    size = 8 + len(QUESTION)
-    packet = bytearray(20 + size)
-    pack_ip(packet, 0, size, PROTO_UDP, client, resolver)
-    packet[20:24] = (4000).to_bytes(2, "big") + (53).to_bytes(2, "big")
-    packet[24:26] = size.to_bytes(2, "big")
-    packet[28:] = QUESTION
-    total = add(bytes(packet[20:])) + pseudo_header(client, resolver, PROTO_UDP, size)
-    packet[26:28] = finish(total).to_bytes(2, "big")
-    return bytes(packet)
 
 
 async def even(house: House, devices: list[Vshp | Wireguard], step: str) -> None:

@@ -19,6 +19,19 @@ QUESTION = bytes.fromhex("1234010000010000000000000474657374000001 0001".replace
 """A DNS query for `test`, A: the resolver answers something, whatever it can."""
 
 
+def question(client: bytes, resolver: bytes) -> bytes:
+    """QUESTION, as a packet from the client to the resolver."""
+    size = 8 + len(QUESTION)
+    packet = bytearray(20 + size)
+    pack_ip(packet, 0, size, PROTO_UDP, client, resolver)
+    packet[20:24] = (4000).to_bytes(2, "big") + (53).to_bytes(2, "big")
+    packet[24:26] = size.to_bytes(2, "big")
+    packet[28:] = QUESTION
+    total = add(bytes(packet[20:])) + pseudo_header(client, resolver, PROTO_UDP, size)
+    packet[26:28] = finish(total).to_bytes(2, "big")
+    return bytes(packet)
+
+
 class Gate(NamedTuple):
     host: str
     port: int
@@ -55,16 +68,7 @@ class App:
 
     def question(self, source: bytes | None = None) -> bytes:
         """A DNS query to the tunnel's resolver, as a packet."""
-        client, resolver = source or self.profile.ipv4, self.profile.dns[0]
-        size = 8 + len(QUESTION)
-        packet = bytearray(20 + size)
-        pack_ip(packet, 0, size, PROTO_UDP, client, resolver)
-        packet[20:24] = (4000).to_bytes(2, "big") + (53).to_bytes(2, "big")
-        packet[24:26] = size.to_bytes(2, "big")
-        packet[28:] = QUESTION
-        total = add(bytes(packet[20:])) + pseudo_header(client, resolver, PROTO_UDP, size)
-        packet[26:28] = finish(total).to_bytes(2, "big")
-        return bytes(packet)
+        return question(source or self.profile.ipv4, self.profile.dns[0])
 
     def send(self, packet: bytes) -> None:
         now = self.loop.time()
