@@ -59,7 +59,7 @@ class ClientApi:
         told: Callable[[], list[s.Unwritten]] = list,
         events: EventBook | None = None,
     ) -> None:
-        """`told`: what is in force and not stored (`Books.told`); `events`: what happened."""
+        """`told`: what is in force and not stored (`StoreKeeper.told`); `events`: what happened."""
         self._client = client
         self._told = told
         self._events = events or EventBook(None, "client")

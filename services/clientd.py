@@ -21,7 +21,6 @@ from client.outlet.outlet import Outlet
 from client.outlet.proxy.outlet import ProxyOutlet
 from client.system.facts import FactsReader
 from client.system.run import SystemRunner
-from services.books import Books
 from services.client_api import ClientApi
 from services.config import Config
 from services.control.registry import Registry
@@ -38,6 +37,7 @@ from services.paths import Paths, is_termux
 from services.settings import Place, Settings
 from services.start import own_network_maker
 from services.store import ClientDatabase
+from services.store_keeper import StoreKeeper
 
 EXPECTED_SECONDS = 30.0
 """For the command to come that a service was started for."""
@@ -66,7 +66,7 @@ class ClientService:
         config = client_config(settings.config, paths)
         self._host = NamespaceHost(config, own_network_maker(), paths.resolver) if private else None
         self._door: Door | None = None
-        self._books = Books(store)
+        self._keeper = StoreKeeper(store)
         self._events = EventBook(paths.events("client"), "client.events")
         ring.restore(self._events.lines())
         try:
@@ -78,10 +78,10 @@ class ClientService:
         label = settings.config.text("client", "label") or socket.gethostname()
         self._hook = Hook("client", label)
         self._hook.path = settings.config.text("client", "hook")
-        machine = Machine("client", paths, told=self._books.told, hook=self._hook)
+        machine = Machine("client", paths, told=self._keeper.told, hook=self._hook)
         examine = partial(of_client, self._client, machine, settings.config)
         self._api = ClientApi(
-            self._client, store, ring, shut_down, settings, Doctor(examine), self._books.told,
+            self._client, store, ring, shut_down, settings, Doctor(examine), self._keeper.told,
             self._events,
         )  # fmt: skip
 
@@ -100,7 +100,7 @@ class ClientService:
             self._hook.tell(event)
 
         self._events.on_event = on_event
-        self._books.start(changed)
+        self._keeper.start(changed)
         try:
             await self._client.start()
         except ClientError as exc:
@@ -127,7 +127,7 @@ class ClientService:
         passing = on_purpose and await asyncio.to_thread(runs_again)
         await self._client.stop(on_purpose and not passing)
         await self._hook.stop()
-        self._books.close()
+        self._keeper.close()
         if self._host is not None:
             self._host.network.close()
 

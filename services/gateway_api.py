@@ -67,7 +67,7 @@ class GatewayApi:
         told: Callable[[], list[s.Unwritten]] = list,
         events: EventBook | None = None,
     ) -> None:
-        """`told`: what is in force and not stored (`Books.told`); `events`: what happened."""
+        """`told`: what is in force and not stored (`StoreKeeper.told`); `events`: what happened."""
         self._gateway = gateway
         self._told = told
         self._events = events or EventBook(None, "gateway")

@@ -17,7 +17,6 @@ from gateway.leases import PoolError
 from gateway.listeners import ListenError
 from gateway.records import GatewayConfig
 from services.announcing import Announcing, Sought
-from services.books import Books
 from services.config import FILTERING, Config, parse_listen
 from services.control.registry import Registry
 from services.control.schema import Event
@@ -34,6 +33,7 @@ from services.notify import Notifier, find_backend
 from services.paths import Paths
 from services.settings import Place, Settings
 from services.store import GatewayDatabase
+from services.store_keeper import StoreKeeper
 from services.wake import WakeLock
 
 INVITED_AGAIN = 30.0
@@ -57,7 +57,7 @@ class GatewayService:
         share: bool = False,
     ) -> None:
         self._store = store
-        self._books = Books(store)
+        self._keeper = StoreKeeper(store)
         self._share = share and store.held is None
         self._notifier = notifier
         self._wake = wake
@@ -77,11 +77,11 @@ class GatewayService:
         wake.enable(settings.config.flag("gateway", "wake_lock"))
         examine = partial(
             of_gateway, self._gateway,
-            Machine("gateway", paths, told=self._books.told, hook=self._hook), settings, wake,
+            Machine("gateway", paths, told=self._keeper.told, hook=self._hook), settings, wake,
             Awake(),
         )  # fmt: skip
         self._api = GatewayApi(
-            self._gateway, ring, shut_down, settings, wake, Doctor(examine), self._books.told,
+            self._gateway, ring, shut_down, settings, wake, Doctor(examine), self._keeper.told,
             self._events,
         )  # fmt: skip
         self._announcing = Announcing(self._gateway.fingerprint, self._sought)
@@ -120,7 +120,7 @@ class GatewayService:
         self._started = True
         self._api.traffic_history.start()
         self._store.prepare()
-        self._books.start(on_change)
+        self._keeper.start(on_change)
         listen = ", ".join(self._gateway.status().listen)
         self.ready = f"gateway {self._gateway.config.name!r} ready on {listen}"
         self._show()
@@ -136,7 +136,7 @@ class GatewayService:
         await self._announcing.stop()
         await self._notifier.stop()
         await self._wake.stop()
-        self._books.close()
+        self._keeper.close()
 
     def stop_sharing(self) -> None:
         """The notification's button."""
@@ -182,7 +182,7 @@ class GatewayService:
         text = f"{devices} connected"
         if status.sharing == "unavailable":
             text += "; waiting for the VPN"
-        if self._books.told():
+        if self._keeper.told():
             text += "; changes cannot be stored (vpnshare doctor)"
         self._notifier.show(text)
 

@@ -33,7 +33,7 @@ class Machine:
     paths: Paths
     system: System = field(default_factory=System)
     told: Callable[[], list[Unwritten]] | None = None
-    """What the running service could not store (`Books.told`); None: it does not run."""
+    """What the running service could not store (`StoreKeeper.told`); None: it does not run."""
     hook: Hook | None = None
     """The running service's."""
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from services import ledger as module
-from services.books import Retries
 from services.ledger import FIRST_PAUSE, LAST_PAUSE, MAX_WAITING, Ledger, Unwritable
+from services.store_keeper import Retries
 
 HERE, THERE = Path("/here"), Path("/there")
 

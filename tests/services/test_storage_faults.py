@@ -20,7 +20,6 @@ import pytest
 from client.model import ClientState
 from gateway.gateway import Gateway
 from services import settings as settings_module
-from services.books import Books
 from services.config import Config, load
 from services.control.methods import IdParams, NoParams, RenameParams, SetParams
 from services.database import Database
@@ -33,6 +32,7 @@ from services.paths import Paths
 from services.settings import Settings
 from services.slate import Slate
 from services.store import ClientDatabase, GatewayDatabase
+from services.store_keeper import StoreKeeper
 from services.wake import WakeLock
 from tests.client.gateway_double import GatewayDouble
 from tests.client.test_client import Device as Laptop
@@ -221,7 +221,7 @@ async def a_day_of_a_gateway(phone: Phone, faults: Faults, folder: Path) -> None
     tv = await resumed(tv, its_lease, gateway)
     assert [tunnel.peer.label for tunnel in gateway.tunnels()] == ["TV"]
     assert bool(phone.told) == bool(phone.store.ledger.unwritten)
-    examined = Machine("gateway", phone.paths, told=phone.service._books.told)
+    examined = Machine("gateway", phone.paths, told=phone.service._keeper.told)
     finding = await machine.CHECKS.run_one("unwritten", examined)
     assert finding.status == ("broken" if phone.told else "ok")
     await use(tv, gateway)
@@ -293,8 +293,8 @@ async def test_a_lost_slate_keeps_a_service_from_sharing_until_it_is_told_to(
 async def live_a_client(folder: Path, faults: Faults) -> None:
     Paths(folder, folder, folder).make()
     store = ClientDatabase(folder / "client.db")
-    books = Books(store)
-    books.start(lambda: None)
+    keeper = StoreKeeper(store)
+    keeper.start(lambda: None)
     laptop = Laptop(folder, store)  # type: ignore[arg-type]
     async with GatewayDouble() as phone, laptop:
         client = laptop.client
@@ -314,12 +314,12 @@ async def live_a_client(folder: Path, faults: Faults) -> None:
         await client.connect("phone")
         assert (await client.wait(5)).state is ClientState.CONNECTED
         waiting = bool(store.ledger.unwritten)
-        assert bool(books.told()) == waiting
+        assert bool(keeper.told()) == waiting
         await client.disconnect()
         client.forget("phone")
         assert store.gateways() == []
         faults.room_again()
-    books.close()
+    keeper.close()
     assert not store.ledger.unwritten
     after = ClientDatabase(folder / "client.db")
     assert after.gateways() == [] and after.wanted() is None

@@ -1,4 +1,4 @@
-"""A service's book-keeping as one thing: the store, when it tries again, what people are told."""
+"""Looks after a service's store: when it tries again, what people are told of it, its end."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Retries:
         self.look()
 
 
-class Books:
+class StoreKeeper:
     """Follows the store's ledger: tries again when it is due, and tells what waits."""
 
     def __init__(self, store: Store) -> None:
