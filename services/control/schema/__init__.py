@@ -1,0 +1,92 @@
+"""The control API's vocabulary: what every method answers, as plain records.
+
+A record is a frozen dataclass whose fields are JSON values, lists of them, or
+other records, so that the codec can be one generic function. The services
+fill these in, the command prints them, the console draws them; none of the
+three knows the other's objects. Times are seconds; `*_in` counts down from
+now, `*_at` is Unix time. Byte counters name their direction.
+
+A file holds what is asked for together; all of them are named here, where they are read from.
+"""
+
+from services.control.schema.client import (
+    ClientLease,
+    ClientStatus,
+    Endpoint,
+    KillSwitch,
+    KnownGateway,
+    LinkRecord,
+    Nearby,
+    NearbyGateway,
+    Phone,
+)
+from services.control.schema.devices import Lease, OfferState, PairOffer, Peer, Request
+from services.control.schema.dns import Dns, DnsQuestion
+from services.control.schema.findings import (
+    Check,
+    CheckAsker,
+    CheckExit,
+    CheckNote,
+    Finding,
+    Unwritten,
+)
+from services.control.schema.gateway import Egress, GatewayStatus, Vpn
+from services.control.schema.happenings import Event, EventPage, LogLine, LogPage
+from services.control.schema.rules import DeviceRules, RuleTemplate
+from services.control.schema.settings import Setting, Suggestion
+from services.control.schema.traffic import Flow, Flows, Traffic, Usage, UsageRow
+from services.control.schema.wireguard import (
+    Wireguard,
+    WireguardConfig,
+    WireguardDevice,
+    WireguardTrouble,
+)
+
+__all__ = [
+    "API_VERSION",
+    "Check",
+    "CheckAsker",
+    "CheckExit",
+    "CheckNote",
+    "ClientLease",
+    "ClientStatus",
+    "DeviceRules",
+    "Dns",
+    "DnsQuestion",
+    "Egress",
+    "Endpoint",
+    "Event",
+    "EventPage",
+    "Finding",
+    "Flow",
+    "Flows",
+    "GatewayStatus",
+    "KillSwitch",
+    "KnownGateway",
+    "Lease",
+    "LinkRecord",
+    "LogLine",
+    "LogPage",
+    "Nearby",
+    "NearbyGateway",
+    "OfferState",
+    "PairOffer",
+    "Peer",
+    "Phone",
+    "Request",
+    "RuleTemplate",
+    "Setting",
+    "Suggestion",
+    "Traffic",
+    "Unwritten",
+    "Usage",
+    "UsageRow",
+    "Vpn",
+    "Wireguard",
+    "WireguardConfig",
+    "WireguardDevice",
+    "WireguardTrouble",
+]
+
+API_VERSION = 1
+"""Raised when a field changes its meaning; added fields do not raise it."""
