@@ -295,9 +295,12 @@ class Gateway:
         """The clock that requests, tunnels and flows are timed by (monotonic seconds)."""
         return self._loop.time()
 
-    def approve(self, request_id: str) -> PeerDevice:
-        """Trust the device that waits, and give it its lease. Raises NoSuchRequest."""
+    def approve(self, request_id: str, rules: Rules | None = None) -> PeerDevice:
+        """Trust the device that waits, and give it its lease, with these rules from its first
+        packet; None: with those that it had before, if any. Raises NoSuchRequest."""
         request = self._admission.desk.find(request_id)
+        if rules is not None:
+            self.registry.set_rules(request.public_key, rules)
         if request.via is Via.WIREGUARD:
             peer = self._wireguard.approve(
                 self._admission.desk.approve(request_id), self._loop.time()
@@ -305,6 +308,8 @@ class Gateway:
             self._journal.approved(peer)
         else:
             peer = self._admission.approve(request_id, self._loop.time())
+        if rules is not None:
+            self._journal.ruled(peer, rules)
         self._changed()
         return peer
 
@@ -342,6 +347,14 @@ class Gateway:
         self._journal.revoked(peer)
         self._changed()
         return peer
+
+    def set_rules(self, peer: PeerDevice, rules: Rules) -> None:
+        """What the device may do from now on, judged (`rules.encoding.changed`)."""
+        if rules == self.registry.rules(peer.public_key):
+            return
+        self._journal.ruled(peer, rules)
+        self.registry.set_rules(peer.public_key, rules)
+        self._changed()
 
     def rename(self, peer_id: str, label: str) -> PeerDevice:
         """Give the device a name of the owner's. Raises NoSuchPeer."""

@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 
 from gateway.link import Link
 from gateway.model import PairingRequest, PeerDevice, Via, VpnNetwork, peer_id
+from rules.spelling import summary
+from rules.value import Rules
 from sealing.buckets import TokenBucket
 from sealing.happenings import Event
 from vshp.labels import clean_label
@@ -61,6 +64,7 @@ class EventKind(StrEnum):
     LINK_LOST = "link_lost"
     GIVEN_UP = "given_up"
     DISCONNECTED = "disconnected"
+    RULES_CHANGED = "rules_changed"
     GATE_CLOSED = "gate_closed"
     GATE_OPENED = "gate_opened"
     SHARING_ON = "sharing_on"
@@ -154,6 +158,12 @@ class Journal:
 
     def revoked(self, peer: PeerDevice) -> None:
         self._always(EventKind.REVOKED, peer, "is revoked")
+
+    def ruled(self, peer: PeerDevice, rules: Rules) -> None:
+        """The owner has said what the device may do."""
+        line = summary(rules, datetime.fromtimestamp)
+        what = f"has these rules now: {line}" if line else "may do everything now: it has no rules"
+        self._always(EventKind.RULES_CHANGED, peer, what)
 
     def sharing(self, on: bool) -> None:
         kind = EventKind.SHARING_ON if on else EventKind.SHARING_OFF

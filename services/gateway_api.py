@@ -203,8 +203,8 @@ class GatewayApi:
 
     def approve(self, params: m.ApproveParams) -> m.Done:
         try:
-            self._rules.approving(self._gateway.request(params.id).public_key, params)
-            return self._done(self._gateway.approve(params.id))
+            rules = self._rules.approving(self._gateway.request(params.id).public_key, params)
+            return self._done(self._gateway.approve(params.id, rules))
         except NoSuchRequest:
             raise self._no_request(params.id) from None
 
@@ -282,7 +282,7 @@ class GatewayApi:
 
     def set_rules(self, params: m.SetRulesParams) -> s.DeviceRules:
         peer = self._device(params.id)
-        self._rules.set(peer.public_key, params)
+        self._gateway.set_rules(peer, self._rules.judged(peer.public_key, params))
         return replace(self._rules.show(peer), unwritten=self._told())
 
     def _device(self, id: str) -> PeerDevice:

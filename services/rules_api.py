@@ -53,18 +53,20 @@ class RulesApi:
     def line(self, public_key: bytes) -> str:
         return summary(self._registry.rules(public_key), datetime.fromtimestamp)
 
-    def set(self, public_key: bytes, params: m.SetRulesParams) -> None:
-        """Other rules for the device of that key."""
+    def judged(self, public_key: bytes, params: m.SetRulesParams) -> Rules:
+        """The rules that the device of that key is to have."""
         before = NO_RULES if params.clear else self._registry.rules(public_key)
         change: Mapping[str, Any] = params.change
         if params.template is not None:
             before, change = NO_RULES, self._merged(params.template, change)
-        self._registry.set_rules(public_key, self._judged(public_key, before, change))
+        return self._judged(public_key, before, change)
 
-    def approving(self, public_key: bytes, params: m.ApproveParams) -> None:
-        """Rules for a device that is about to be let in: those that are given, and no others."""
-        if params.template is not None or params.change:
-            self.set(public_key, m.SetRulesParams("?", params.change, params.template, clear=True))
+    def approving(self, public_key: bytes, params: m.ApproveParams) -> Rules | None:
+        """Those for a device that is about to be let in; None: none are given with it."""
+        if params.template is None and not params.change:
+            return None
+        given = m.SetRulesParams("?", params.change, params.template, clear=True)
+        return self.judged(public_key, given)
 
     def templates(self) -> list[s.RuleTemplate]:
         """Those of the owner, and the shipped ones."""

@@ -42,6 +42,7 @@ KINDS: dict[str, Kind] = {
     "disconnected": Kind("info", "a device has said goodbye", "this device's user disconnected"),
     "failed": Kind("error", client="it is not tried again by itself"),
     "code_shown": Kind("info", client="digits wait to be compared with the gateway's"),
+    "rules_changed": Kind("info", "the owner has changed what a device may do"),
     "gate_closed": Kind(
         "warning", "by its rules a device may not use the tunnel now: paused, ended, outside its "
         "hours, or its quota is used",

@@ -23,6 +23,7 @@ from gateway.journal import (
 from gateway.link import Link
 from gateway.model import MemoryStore, PeerDevice, VpnNetwork, VpnState, peer_id
 from gateway.pairing import NoSuchRequest
+from rules.value import NO_RULES, Quota, Rules
 from sealing.happenings import Event
 from tests.fakes.waiting import settle
 from tests.gateway.devices import CONFIG, Device, key, offer, paired, port_of
@@ -121,6 +122,34 @@ async def test_who_is_denied_and_who_gives_up(told: Told) -> None:
         else:
             device.leave()
             assert await told.line() == f"a device ({request.id}) waits no more: it has gone"
+
+
+async def test_the_owners_rules(told: Told) -> None:
+    gateway = told.gateway
+    device = Device(gateway, key(), secret=offer(gateway))
+    await device.until(ApprovalPending)
+    (request,) = gateway.requests()
+    told.fresh()
+    limited = Rules(quota=Quota(10**9), limit_down=5_000_000)
+    peer = gateway.approve(request.id, limited)
+    who = f"a device ({peer.id})"
+    assert told.fresh() == [
+        f"{who} is approved", f"{who} has these rules now: 1GB/day; down 5mbit",
+    ]  # fmt: skip
+    await device.until(LeaseGranted)
+    await device.alive()
+    told.fresh()
+    gateway.set_rules(peer, limited)
+    assert told.fresh() == [], "nothing has changed"
+    gateway.set_rules(peer, Rules(paused=True))
+    assert told.fresh() == [
+        f"{who} has these rules now: paused", f"{who} is paused by the owner",
+    ]  # fmt: skip
+    gateway.set_rules(peer, NO_RULES)
+    assert told.fresh() == [
+        f"{who} may do everything now: it has no rules", f"{who} may use the tunnel again",
+    ]  # fmt: skip
+    device.leave()
 
 
 async def test_approved_by_the_code_alone(told: Told) -> None:

@@ -19,6 +19,7 @@ from services.config import load
 from services.control.errors import Code, ControlError
 from services.control.methods import (
     ApproveParams,
+    EventsParams,
     IdParams,
     NoParams,
     SetParams,
@@ -27,6 +28,7 @@ from services.control.methods import (
 )
 from services.control.schema import Finding
 from services.doctor.doctor import Doctor
+from services.events import EventBook
 from services.gateway_api import GatewayApi
 from services.logs import Ring
 from services.rules_api import RulesApi
@@ -57,7 +59,8 @@ class Place:
 
     def set(self, *, template: str | None = None, clear: bool = False, **change: object) -> Rules:
         key = self.tablet.public_key
-        self.api.set(key, SetRulesParams("tablet", change, template, clear))
+        params = SetRulesParams("tablet", change, template, clear)
+        self.registry.set_rules(key, self.api.judged(key, params))
         return self.registry.rules(key)
 
 
@@ -140,13 +143,11 @@ def test_a_template_is_in_place_of_what_is_there_and_a_change_goes_before_it(pla
 
 def test_an_approval_has_the_rules_that_come_with_it_or_those_of_before(place: Place) -> None:
     place.set(max_flows=7)
-    place.api.approving(b"t" * 32, ApproveParams("r1"))
-    assert place.registry.rules(b"t" * 32) == Rules(max_flows=7)
-    place.api.approving(b"t" * 32, ApproveParams("r1", change={"quota": "1GB/day"}))
-    assert place.registry.rules(b"t" * 32) == Rules(quota=Quota(10**9))
+    assert place.api.approving(b"t" * 32, ApproveParams("r1")) is None
+    given = place.api.approving(b"t" * 32, ApproveParams("r1", change={"quota": "1GB/day"}))
+    assert given == Rules(quota=Quota(10**9)), "and not those of before"
     with refused("length_zero"):
         place.api.approving(b"n" * 32, ApproveParams("r1", change={"for": "0h"}))
-    assert place.registry.rules(b"n" * 32) == NO_RULES
 
 
 def test_templates_are_settings_and_shipped_ones_come_back(place: Place) -> None:
@@ -189,11 +190,13 @@ def test_every_shipped_template_is_carried_out(place: Place) -> None:
 
 
 async def test_a_device_has_its_rules_from_its_first_packet(place: Place) -> None:
-    gateway = Gateway(CONFIG, MemoryStore())
+    book = EventBook(None, "gateway")
+    gateway = Gateway(CONFIG, MemoryStore(), book.note)
     await gateway.start()
     api = GatewayApi(
-        gateway, Ring(), lambda: None, place.settings, WakeLock(False), Doctor(nobody_is_ill)
-    )
+        gateway, Ring(), lambda: None, place.settings, WakeLock(False), Doctor(nobody_is_ill),
+        events=book,
+    )  # fmt: skip
     device = Device(gateway, key(), secret=offer(gateway))
     await device.until(ApprovalPending)
     (request,) = gateway.requests()
@@ -217,6 +220,9 @@ async def test_a_device_has_its_rules_from_its_first_packet(place: Place) -> Non
     assert (changed.rules, changed.line) == ({}, "") and tunnel.nat_peer.throttle_down is None
     with pytest.raises(ControlError, match="No device"):
         api.set_rules(SetRulesParams("nobody", {"max_flows": 5}))
+    told = [each for each in book.page(EventsParams()).events if each.kind == "rules_changed"]
+    assert [(each.device, each.level) for each in told] == [(shown.id, "info")] * 2
+    assert shown.rules in told[0].text and "everything" in told[1].text
     device.leave()
     await gateway.stop()
 
