@@ -381,7 +381,7 @@ class Client:
         """The state at this moment."""
         link = self._round.link if self._round is not None else None
         now = self._report.snapshot(self._state, link, self._guarded(), time.monotonic())
-        counters = now.counters | dict(self.outlet.counters)
+        counters = now.counters | dict(self.outlet.counters) | self._cable.counted()
         if self.outlet.kind is not OutletKind.PROXY:
             return replace(now, outlet=self.outlet.kind, counters=counters)
         return replace(

@@ -173,9 +173,12 @@ class _Stream:
 class AdbHost:
     """One session with one phone. Every method may raise Violation, which ends it."""
 
-    def __init__(self, signer: Signer, packet_size: int) -> None:
+    def __init__(
+        self, signer: Signer, packet_size: int, counters: Counter[str] | None = None
+    ) -> None:
+        """`counters`: those that it counts in."""
         self.state = State.GREETING
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter() if counters is None else counters
         self.max_payload = MIN_PAYLOAD
         self.delayed = False
         """Whether flow control is by bytes."""

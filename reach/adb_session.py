@@ -100,7 +100,8 @@ class AdbSession:
         self.over = False
         self.error: CableError | None = None
         """Why it is over, if it was not closed."""
-        self.counters: Counter[str] = Counter()
+        self._counters: Counter[str] = Counter()
+        """Of the session and its machines; changed under the lock."""
         self._open_pipes = open_pipes
         self._signer = signer
         self._changed = changed
@@ -127,6 +128,11 @@ class AdbSession:
         """How many there are, open or asked for."""
         with self._lock:
             return len(self._streams) + len(self._waiting)
+
+    def counted(self) -> Counter[str]:
+        """What was counted so far."""
+        with self._lock:
+            return self._counters.copy()
 
     @property
     def closing(self) -> bool:
@@ -299,7 +305,8 @@ class AdbSession:
                     return
                 if last:
                     raise CableError(errno.ETIMEDOUT, _SILENT)
-                self.counters["port__reset"] += 1
+                with self._lock:
+                    self._counters["port__reset"] += 1
                 pipes.reset()
             finally:
                 pipes.close()
@@ -317,7 +324,7 @@ class AdbSession:
 
     def _serve(self, pipes: Pipes, signer: Signer) -> bool:
         """One session; False when the phone has never answered."""
-        host = AdbHost(signer, pipes.packet_size)
+        host = AdbHost(signer, pipes.packet_size, self._counters)
         host.start(time.monotonic())
         writer: threading.Thread | None = None
         try:
@@ -349,7 +356,6 @@ class AdbSession:
         finally:
             with self._lock:
                 self._host = None
-                self.counters.update(host.counters)
             self._wake()
             if writer is not None:
                 writer.join()

@@ -84,6 +84,9 @@ class Cable(Protocol):
         Costs nothing while nothing happens. Raises OSError when nothing here tells.
         """
 
+    def counted(self) -> dict[str, int]:
+        """What was counted so far, by the counters' names."""
+
     async def forget(self) -> None:
         """Remove the key that phones know this machine by, and end what it has opened.
 

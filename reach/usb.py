@@ -33,6 +33,8 @@ IDLE_SECONDS = 5.0
 """For which a phone is kept that nobody uses."""
 ALLOW_SECONDS = 120.0
 """For which a phone is kept whose person is asked, though nobody waits any more."""
+COUNTED_AS = "cable__"
+"""What the names of the sessions' counters begin with, where there are others beside them."""
 
 
 class UsbCable:
@@ -48,7 +50,7 @@ class UsbCable:
         """`signer` gives the key that phones know this machine by, `forget` removes it; both may
         block, and raise OSError."""
         self._forget = forget
-        self.counters: Counter[str] = Counter()
+        self._counters: Counter[str] = Counter()
         """Of the sessions that are over."""
         self._server = server
         self._bus = bus
@@ -92,6 +94,12 @@ class UsbCable:
                 tasks.create_task(self._track_server(plugged, changed), name="usb-server")
         finally:
             self._watchers.discard(changed)
+
+    def counted(self) -> dict[str, int]:
+        counts = self._counters.copy()
+        for session in self._sessions.values():
+            counts.update(session.counted())
+        return {COUNTED_AS + name: count for name, count in counts.items()}
 
     async def forget(self) -> None:
         # The key goes first: who comes back when its session ends makes another.
@@ -150,7 +158,7 @@ class UsbCable:
             return
         if session.over:
             del self._sessions[serial]
-            self.counters.update(session.counters)
+            self._counters.update(session.counted())
         elif not session.streams:
             asked = session.state is PhoneState.NOT_ALLOWED
             wait = ALLOW_SECONDS if asked else IDLE_SECONDS

@@ -164,6 +164,13 @@ ingress__*__dropped | Packets for this device that do not fit its lease, by why.
 nic__*__dropped | Packets that this device's interface did not take, by why.
 outlet__not_ready__dropped | Packets that came before this device was ready for them.
 announcement__gateway__heard | Times that the gateway was heard on this network.
+cable__greeting__* | Greetings of a phone on the cable that had to be repeated, or came late.
+cable__stale__skipped | What a phone on the cable still sent for a session before, and was skipped.
+cable__token__repeated | Questions for this device's key that a phone on the cable asked twice.
+cable__stream__unknown | Messages of a phone on the cable for streams that there are none of.
+cable__open__refused | Streams that a phone on the cable wanted to open here.
+cable__port__reset | Times that a phone on the cable was silent, and its USB port was reset.
+cable__violation__* | Sessions with a phone on the cable that its violation has ended, by which.
 router__*__refused | Routers that do not answer as the gateway, by how.
 names__answer__not_asked | Answers of the resolver to questions that were not asked.
 proxy__connections | Programs that connected to the proxy.

@@ -287,6 +287,8 @@ async def test_a_phone_that_lies_is_named_and_the_next_way_is_tried(
         now = await by_the_cable_then_otherwise(device.plug(), gateway)
         assert (now.state, now.error) == (ClientState.FAILED, "phone_garbled")
         assert any(words in why for why in device.told), device.told
+        told = [n for n in device.client.status().counters if n.startswith("cable__violation__")]
+        assert told, "what ended the session is counted where its owner can see it"
     phone.stop()
 
 

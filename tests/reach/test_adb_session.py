@@ -308,7 +308,7 @@ async def test_a_session_that_was_killed_in_a_message_is_recovered_from(
     with await session.open_stream(echo.port) as sock:
         assert await exchange(sock, b"again") == b"again"
     await session.wait_closed()
-    assert cable.wire.resets or session.counters["greeting__repeated"]
+    assert cable.wire.resets or session.counted()["greeting__repeated"]
     cable.wire.broken = ""
 
 

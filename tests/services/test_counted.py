@@ -18,8 +18,18 @@ from services.counted import REGISTRY, counted, meaning
 from tests.fakes.services import PretendClient, PretendGateway
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("client", "eventloop", "gateway", "netstack", "services", "splice", "vshp", "wireguard")
-PREFIXES = {"wireguard": "wireguard__"}
+ROOMS = (
+    "client",
+    "eventloop",
+    "gateway",
+    "netstack",
+    "reach",
+    "services",
+    "splice",
+    "vshp",
+    "wireguard",
+)
+PREFIXES = {"reach": "cable__", "wireguard": "wireguard__"}
 """What is put before a room's names where they come together."""
 NAME = re.compile(r"[a-z0-9_*]+__[a-z0-9_*]+")
 """What looks like a counter's name, `*` for what is put in: all have two underscores."""
