@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from client.model import ClientConfig
+from client.outlet.outlet import Outlet
 from client.plan import Plan
-from vshp.config import Carrier, Hello, Suite
+from vshp.config import Capability, Carrier, Hello, Route, Suite
 from vshp.datagram_session import DatagramClientSession
 from vshp.session import ClientSession
 
@@ -47,3 +49,17 @@ class Sessions:
             resume=plan.resume if key else None,
             suite=self._suite,
         )
+
+
+def hello_of(config: ClientConfig, outlet: Outlet, plan: Plan) -> Hello:
+    """What the plan's gateway is told of this device, as its outlet and its networks are now."""
+    terms = outlet.terms
+    capabilities = Capability.IPV6
+    if terms.offload:
+        capabilities |= Capability.OFFLOAD
+    if terms.offload_udp:
+        capabilities |= Capability.OFFLOAD_UDP
+    # Whoever answers at first contact is told no more of this device than its name.
+    told = outlet.facts.told() if plan.public_key is not None else ()
+    networks = tuple(Route(n.network_address.packed, n.prefixlen) for n in told)
+    return Hello(config.label, config.platform, capabilities, terms.mtu, networks=networks)

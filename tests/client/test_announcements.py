@@ -72,9 +72,9 @@ async def test_only_who_is_on_the_link_is_believed_to_be_there(
         device.host.facts = LINK
         await away(device, gateway)
         digits = fingerprint(gateway.public_key).replace(":", "")
-        device.client._ways._heard(Place(digits, host, 47999), sender)
+        device.client._pursuit.ways._heard(Place(digits, host, 47999), sender)
         assert "announcement__gateway__heard" not in device.client.status().counters
-        device.client._ways._heard(Place(digits, "192.0.2.9", 47999), "192.0.2.9")
+        device.client._pursuit.ways._heard(Place(digits, "192.0.2.9", 47999), "192.0.2.9")
         assert device.client.status().counters["announcement__gateway__heard"] == 1
 
 
@@ -82,9 +82,9 @@ async def test_who_is_not_meant_is_not_tried(tmp_path: Path) -> None:
     async with GatewayDouble() as gateway, Device(tmp_path) as device:
         device.host.facts = LINK
         place = Place("0123456789abcdef", "192.0.2.9", 47999)
-        device.client._ways._heard(place, "192.0.2.9")
+        device.client._pursuit.ways._heard(place, "192.0.2.9")
         await away(device, gateway)
-        device.client._ways._heard(place, "192.0.2.9")
+        device.client._pursuit.ways._heard(place, "192.0.2.9")
         assert "announcement__gateway__heard" not in device.client.status().counters
         assert not any("192.0.2.9" in endpoint for endpoint in tried(device))
 
@@ -99,7 +99,9 @@ async def test_the_gateway_is_tried_where_it_says_that_it_is(tmp_path: Path) -> 
         # Loopback stands in for the link here, which a gateway's own word may not name.
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("client.trust.judge_endpoint", lambda *_: None)
-            device.client._ways._heard(Place(digits, "127.0.0.9", gateway.port), "127.0.0.9")
+            device.client._pursuit.ways._heard(
+                Place(digits, "127.0.0.9", gateway.port), "127.0.0.9"
+            )
             assert device.state is ClientState.CONNECTING
             gateway.host = "127.0.0.9"
             await gateway.deafen()

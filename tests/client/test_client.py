@@ -535,7 +535,7 @@ async def test_an_error_of_ours_opens_nothing(
             def fail(*_: object) -> None:
                 raise RuntimeError("a bug")
 
-            monkeypatch.setattr(device.client._history, "ended", fail)
+            monkeypatch.setattr(device.client._standing.history, "ended", fail)
             gateway.guests[0].cut()
             await device.until(lambda: device.state is ClientState.FAILED)
             assert device.client.status().error == "internal_error"
@@ -559,7 +559,7 @@ async def test_another_gateway_is_gone_to_without_a_moment_outside(tmp_path: Pat
 async def test_the_weaker_promise_opens_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.client.HOLD_SECONDS", 0.05)
+    monkeypatch.setattr("client.hold.HOLD_SECONDS", 0.05)
     async with GatewayDouble() as gateway, Device(tmp_path) as device:
         await device.client.connect(gateway.uri(), open_on_failure=True)
         now = await device.client.wait(5)
@@ -570,5 +570,5 @@ async def test_the_weaker_promise_opens_and_says_so(
         assert device.host.log[-1] == "enforce nothing"
         assert device.client.status().guard.open_on_failure
         await gateway.listen()
-        device.client._network_changed()
+        device.client._host_news.told()
         await device.until(lambda: guard(device) is GuardState.ARMED)

@@ -198,13 +198,13 @@ async def test_a_yes_is_for_the_digits_that_were_shown(tmp_path: Path) -> None:
         code = (await shown(device, gateway)).code
         assert code is not None
         client = device.client
-        assert client._plan is not None and client._round is not None
-        link = client._round.link
+        assert client._pursuit.plan is not None and client._pursuit.round is not None
+        link = client._pursuit.round.link
         assert link is not None and hasattr(link, "session")
-        client._plan.met = public_key(generate_identity())
+        client._pursuit.plan.met = public_key(generate_identity())
         link.session.code = "000000" if code != "000000" else "111111"
         await client.confirm(code)
-        assert client._plan.agreed == gateway.public_key
+        assert client._pursuit.plan.agreed == gateway.public_key
         assert link.session.state is State.CONSENT, "nothing was said to the other"
 
 

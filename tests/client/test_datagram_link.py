@@ -46,7 +46,7 @@ def uri(gateway: GatewayDouble, *endpoints: Endpoint) -> str:
 
 
 def running(device: Device) -> Link:
-    current = device.client._round
+    current = device.client._pursuit.round
     assert current is not None and isinstance(current.link, Link)
     return current.link
 
@@ -129,7 +129,7 @@ async def test_another_address_keeps_the_session(tmp_path: Path) -> None:
         session = double.sessions[0]
         before = session.address
         running(device).local_address = "192.0.2.1"
-        device.client._network_changed()
+        device.client._host_news.told()
         await gateway.until(lambda: session.address != before)
         device.write(bytes(10) + UDP)
         await gateway.until(lambda: gateway.packets == [(None, UDP)])
@@ -202,7 +202,7 @@ async def test_tcp_is_moved_to_when_it_appears_and_nothing_is_lost(tmp_path: Pat
         now = await device.client.wait(5)
         assert (now.state, now.transport) == (ClientState.CONNECTED, "udp")
         await gateway.listen()
-        device.client._usb_changed()
+        device.client._pursuit.hurry()
         await device.until(lambda: device.client.status().transport == "tcp")
         assert gateway.resumes[-1] is not None
         device.write(bytes(10) + UDP)
@@ -226,9 +226,9 @@ async def test_a_trial_that_fails_costs_nothing(tmp_path: Path) -> None:
         await device.client.connect(uri(gateway, here, there))
         await device.client.wait(5)
         silent = await asyncio.start_server(_silent, "127.0.0.1", gateway.port)
-        current = device.client._round
+        current = device.client._pursuit.round
         assert current is not None
-        device.client._usb_changed()
+        device.client._pursuit.hurry()
         await device.until(lambda: current._candidate is not None)
         device.write(bytes(10) + UDP)
         await gateway.until(lambda: gateway.packets == [(None, UDP)])

@@ -125,7 +125,7 @@ async def test_a_name_is_kept_asked_again_and_never_in_the_way_of_others(
         gateway.guests[-1].cut()
         await device.until(lambda: len(device.names.asked) > asked)
         await device.until(lambda: device.state is ClientState.CONNECTED)
-        device.client._search.hurry()
+        device.client._pursuit.search.hurry()
         await device.until(lambda: f"tcp:192.0.2.9:{gateway.port}" in tried(device))
         assert f"tcp:10.77.0.1:{gateway.port}" not in tried(device), "inside the tunnel"
         assert str(named) not in tried(device)
@@ -179,13 +179,13 @@ async def test_a_name_that_is_answered_late_joins_the_round(
         device.names.hold.clear()
         device.names.known["phone.lan"] = ("10.77.0.1", "192.0.2.9", "127.0.0.1")
         await device.client.connect()
-        client = device.client
-        await device.until(lambda: client._round is not None and client._round.link is not None)
-        current = client._round
+        pursuit = device.client._pursuit
+        await device.until(lambda: pursuit.round is not None and pursuit.round.link is not None)
+        current = pursuit.round
         device.names.hold.set()
         late = f"tcp:192.0.2.9:{gateway.port}"
         await device.until(lambda: late in tried(device))
-        assert client._round is current, "it is tried in the round that was under way"
+        assert pursuit.round is current, "it is tried in the round that was under way"
         assert f"tcp:127.0.0.1:{gateway.port}" not in tried(device), "it is judged as ever"
         assert len(device.names.asked) == 1
 
@@ -205,6 +205,6 @@ async def test_a_late_name_without_a_round_has_the_next_begin(
         device.names.known["phone.lan"] = ("192.0.2.9",)
         await device.client.connect()
         await device.until(lambda: device.client.status().error == "unreachable")
-        await device.until(lambda: device.client._round is None)
+        await device.until(lambda: device.client._pursuit.round is None)
         device.names.hold.set()
         await device.until(lambda: f"tcp:192.0.2.9:{gateway.port}" in tried(device))

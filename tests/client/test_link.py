@@ -47,7 +47,7 @@ async def test_a_gateway_that_does_not_read_stops_the_nic_and_nothing_is_lost(
                 blocked += 1
                 await asyncio.sleep(0.002)
         assert blocked == 50, "the NIC is no longer read"
-        running = device.client._round
+        running = device.client._pursuit.round
         assert running is not None and running.link is not None
         waiting = len(running.link.session.writer.output())  # type: ignore[attr-defined]
         assert 0 < waiting <= MAX_QUEUED + 2 * MAX_RECORD_PLAINTEXT
@@ -131,7 +131,7 @@ async def test_news_of_the_network_makes_it_try_at_once(tmp_path: Path) -> None:
         gateway.guests[0].cut()
         await device.until(lambda: device.client.status().error == "unreachable")
         await gateway.listen()
-        device.client._network_changed()
+        device.client._host_news.told()
         await device.until(lambda: device.state is ClientState.CONNECTED)
         assert len(gateway.resumes) == 2
 
@@ -141,8 +141,8 @@ async def test_news_of_the_network_asks_a_running_link_for_a_sign_of_life(tmp_pa
         await device.client.connect(gateway.uri())
         await device.client.wait(5)
         before = gateway.guests[0].session.records
-        device.client._network_changed()
-        device.client._network_changed()
+        device.client._host_news.told()
+        device.client._host_news.told()
         await gateway.until(lambda: gateway.guests[0].session.records == before + 1)
         assert device.state is ClientState.CONNECTED
 

@@ -252,7 +252,7 @@ async def test_a_better_way_is_a_link_of_its_own(tmp_path: Path) -> None:
     async with GatewayDouble() as gateway, Device(tmp_path) as device:
         await device.client.connect(gateway.uri())
         await device.client.wait(5)
-        current = device.client._round
+        current = device.client._pursuit.round
         assert current is not None
         before = time.monotonic()
         better = TransportEndpoint("tcp", "127.0.0.1", gateway.port, EndpointKind.USB)

@@ -15,6 +15,7 @@ from client.endpoints import Outcome
 from client.judgement import HostFacts
 from client.model import ClientState, TransportEndpoint
 from client.outlet.nic.nic import Nic
+from client.system.watch import NetworkWatch
 from reach.cable import Cable
 from tests.client.gateway_double import GatewayDouble
 from tests.client.test_client import Device
@@ -91,16 +92,6 @@ async def test_a_quiet_race_of_datagrams_alone_is_one(network: Network) -> None:
     await race.close()
 
 
-class Watch:
-    """News of the network, when the test has some."""
-
-    hears = True
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-
 @pytest.mark.parametrize("hears", [True, False])
 async def test_a_host_without_news_is_not_looked_at_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hears: bool
@@ -111,9 +102,9 @@ async def test_a_host_without_news_is_not_looked_at_again(
 
     async with GatewayDouble() as gateway, Device(tmp_path) as device:
         client, host = device.client, device.host
+        # News of the network are the test's.
         client._watch.stop()
-        monkeypatch.setattr(client, "_watch", Watch())
-        monkeypatch.setattr(Watch, "hears", hears)
+        monkeypatch.setattr(NetworkWatch, "hears", hears)
 
         def look(nic: Nic | None) -> HostFacts:
             nonlocal looks
@@ -141,7 +132,7 @@ async def test_a_host_without_news_is_not_looked_at_again(
         await more()
         assert (await more() == 0) is hears
         before = looks
-        client._network_changed()
+        client._host_news.told()
         await device.until(lambda: looks > before + 1)
         await more()
         assert (await more() == 0) is hears

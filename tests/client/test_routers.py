@@ -436,6 +436,6 @@ async def test_a_round_is_left_when_the_device_is_elsewhere_by_then(
             monkeypatch.setattr("client.round.PATIENCE", 0.2)
             await gateway.listen(socket.create_server((ROUTER, gateway.port)))
             device.host.facts = BESIDE
-            device.client._network_changed()
+            device.client._host_news.told()
             now = await device.client.wait(10)
             assert now.endpoint == f"tcp:{ROUTER}:{gateway.port}"

@@ -73,12 +73,12 @@ async def test_a_lease_that_clashes_once_the_host_has_changed_is_left(tmp_path: 
         device.host.facts = HostFacts(
             attached=(Attached(ipaddress.ip_network("10.77.0.0/16"), "eth1"),)
         )
-        device.client._network_changed()
+        device.client._host_news.told()
         await device.until(lambda: device.client.status().error == "lease_clashes")
         reason = device.client.status().reason or ""
         assert "10.77.0.0/16" in reason and "eth1" in reason and "pool_ipv4" in reason
         device.host.facts = LAN
-        device.client._network_changed()
+        device.client._host_news.told()
         await device.until(lambda: device.state is ClientState.CONNECTED)
 
 
@@ -87,7 +87,7 @@ async def test_a_host_that_changes_to_what_it_was_keeps_its_link(tmp_path: Path)
         await device.client.connect(gateway.uri())
         await device.client.wait(5)
         device.host.facts = LAN
-        device.client._network_changed()
+        device.client._host_news.told()
         await asyncio.sleep(0.05)
         gateway.guests[0].send_packet(DOWN)
         assert await device.read() == bytes(10) + DOWN

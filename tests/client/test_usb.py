@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from client import client as client_module
+from client import rounds
 from client.client import Client
 from client.model import ClientConfig, ClientSnapshot, ClientState
 from client.outlet.nic.outlet import NicOutlet
@@ -121,7 +121,7 @@ async def test_what_is_missing_on_the_cable_is_named(
         fake.devices, fake.closed = devices or "", True
         monkeypatch.setenv(adb_server.SERVER_VARIABLE, str(port))
         monkeypatch.setattr(usb_bus, "library", lambda backend: None if devices is None else 1)
-        monkeypatch.setattr(client_module, "ALLOW_SECONDS", 0.2)
+        monkeypatch.setattr(rounds, "ALLOW_SECONDS", 0.2)
         await device.client.connect("usb")
         now = await device.client.wait(10)
         assert (now.state, now.error) == (ClientState.FAILED, error)
