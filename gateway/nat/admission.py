@@ -19,9 +19,7 @@ from gateway.nat import errors
 from gateway.nat.admit_icmp import take_icmp
 from gateway.nat.admit_tcp import take_tcp
 from gateway.nat.admit_udp import take_udp
-from netstack.fragments import OverlapError
 from netstack.ip import (
-    IPV4_HEADER,
     IPV6_HEADER,
     PROTO_ICMP,
     PROTO_ICMP6,
@@ -31,10 +29,10 @@ from netstack.ip import (
     IpPacket,
     PacketError,
     is_unicast,
-    pack_ip,
     parse_ip,
 )
 from netstack.out import GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4
+from netstack.reassembly import reassemble
 
 if TYPE_CHECKING:
     from gateway.nat.peer import TunnelPeer
@@ -146,37 +144,20 @@ def _judge_offload(
 
 
 def _fragment(peer: TunnelPeer, ip: IpPacket, buf: Buffer, now: float) -> str:
-    key = (ip.version, ip.dst, ip.fragment_id, ip.proto if ip.version == 4 else 0)
     reassembler = peer.reassembler
     evicted = reassembler.evicted
+    quote = errors.quote_packet(buf, ip.start, ip.end) if ip.fragment_offset == 0 else b""
     try:
-        whole = reassembler.add(
-            key,
-            ip.fragment_offset,
-            ip.more_fragments,
-            bytes(buf[ip.payload : ip.end]),
-            errors.quote_packet(buf, ip.start, ip.end) if ip.fragment_offset == 0 else b"",
-            now,
-        )
-    except OverlapError:
-        return "ip__fragment_overlap__dropped"
-    if reassembler.evicted != evicted:
-        peer.counts["ip__reassembly__evicted"] += reassembler.evicted - evicted
+        whole = reassemble(reassembler, ip, buf, quote, now)
+    except PacketError as error:
+        return f"ip__{error.name}__dropped"
+    finally:
+        if reassembler.evicted != evicted:
+            peer.counts["ip__reassembly__evicted"] += reassembler.evicted - evicted
     if whole is None:
         peer.set_timer()
         return "ip__fragment__held"
-    header = IPV4_HEADER if ip.version == 4 else IPV6_HEADER
-    if len(whole) > 65535 - (header if ip.version == 4 else 0):
-        return "ip__fragment_overflow__dropped"
-    packet = bytearray(header + len(whole))
-    pack_ip(packet, 0, len(whole), ip.proto, ip.src, ip.dst, ip.ttl, df=False)
-    packet[header:] = whole
-    try:
-        rebuilt = parse_ip(packet, 0, len(packet))
-    except PacketError as error:
-        return f"ip__{error.name}__dropped"
-    if rebuilt.fragmented:
-        return "ip__fragment_nested__dropped"
+    rebuilt, packet = whole
     return _dispatch(peer, rebuilt, packet, _PLAIN, True, now)
 
 

@@ -32,7 +32,7 @@ from client.outlet.proxy.outgoing import OnResult, Outgoing
 from client.outlet.proxy.udp_port import UdpPort
 from netstack import icmp
 from netstack.checksum import pseudo_header
-from netstack.fragments import OverlapError, Reassembler
+from netstack.fragments import Reassembler
 from netstack.heads import (
     NEEDS_CSUM,
     OFFLOAD_HEADER,
@@ -52,10 +52,10 @@ from netstack.ip import (
     PROTO_UDP,
     IpPacket,
     PacketError,
-    pack_ip,
     parse_ip,
 )
 from netstack.out import GSO_UDP_L4, PacketOut
+from netstack.reassembly import reassemble
 from netstack.tcp.config import TcpConfig
 from netstack.tcp.errors import MalformedSegment
 from netstack.tcp.reset import reset_packet
@@ -253,29 +253,14 @@ class Stack(LinkPeer):
         return self._dispatch(ip, buf, csum, udp_size, now)
 
     def _fragment(self, ip: IpPacket, buf: Buffer, now: float) -> str:
-        key = (ip.src, ip.dst, ip.fragment_id, ip.proto if ip.version == 4 else 0)
-        piece = bytes(buf[ip.payload : ip.end])
         try:
-            whole = self.reassembler.add(
-                key, ip.fragment_offset, ip.more_fragments, piece, b"", now
-            )
-        except OverlapError:
-            return "ip__fragment_overlap__dropped"
+            whole = reassemble(self.reassembler, ip, buf, b"", now)
+        except PacketError as error:
+            return f"ip__{error.name}__dropped"
         if whole is None:
             self.set_timer()
             return ""
-        header = IPV4_HEADER if ip.version == 4 else IPV6_HEADER
-        if len(whole) > 65535 - (header if ip.version == 4 else 0):
-            return "ip__fragment_overflow__dropped"
-        packet = bytearray(header + len(whole))
-        pack_ip(packet, 0, len(whole), ip.proto, ip.src, ip.dst, ip.ttl, df=False)
-        packet[header:] = whole
-        try:
-            rebuilt = parse_ip(packet, 0, len(packet))
-        except PacketError as error:
-            return f"ip__{error.name}__dropped"
-        if rebuilt.fragmented:
-            return "ip__fragment_nested__dropped"
+        rebuilt, packet = whole
         return self._dispatch(rebuilt, packet, 0, 0, now)
 
     def _dispatch(self, ip: IpPacket, buf: Buffer, csum: int, udp_size: int, now: float) -> str:
