@@ -280,3 +280,8 @@ class StreamListener:
 def spell(host: str, port: int) -> str:
     """`host:port`, with brackets around IPv6."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def spell_address(address: bytes) -> str:
+    """An address of 4 or 16 bytes, for people and for the system."""
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)

@@ -77,10 +77,13 @@ class GatewayApi:
         self._checker = Checker(partial(of_gateway, gateway, settings))
         self._ring = ring
         self._shut_down = shut_down
-        self._pages = FlowPages(gateway.name_of)
+        self._pages = FlowPages(self._name_of)
         self._rules = RulesApi(gateway.registry, settings)
         self.traffic_history = Sampler(self._counts, _now)
         """For the service to start and stop."""
+
+    def _name_of(self, peer_id: str, address: bytes, began: float) -> str:
+        return self._gateway.snapshots.name_of(peer_id, address, began)
 
     def registry(self) -> Registry:
         handlers: dict[str, Handler] = {
@@ -125,13 +128,13 @@ class GatewayApi:
     # The session
 
     def status(self) -> s.GatewayStatus:
-        gateway, now = self._gateway, self._gateway.status()
+        gateway, now = self._gateway, self._gateway.snapshots.status()
         return s.GatewayStatus(
             pid=os.getpid(),
             version=running(),
             api=s.API_VERSION,
             role="gateway",
-            name=gateway.config.name,
+            name=gateway.owner.config.name,
             fingerprint=gateway.fingerprint,
             sharing=now.sharing,
             vpn=_vpn(now.vpn, now.guard, gateway.detector.interfaces),
@@ -154,16 +157,16 @@ class GatewayApi:
         )
 
     def share(self, _: m.NoParams) -> s.GatewayStatus:
-        self._gateway.share()
+        self._gateway.owner.share()
         return self.status()
 
     def unshare(self, _: m.NoParams) -> s.GatewayStatus:
-        self._gateway.unshare()
+        self._gateway.owner.unshare()
         return self.status()
 
     def relisten(self, params: m.RelistenParams) -> s.GatewayStatus:
         try:
-            self._gateway.relisten(params.drop)
+            self._gateway.owner.relisten(params.drop)
         except ListenError as exc:
             raise cannot_listen(exc) from None
         return self.status()
@@ -175,11 +178,11 @@ class GatewayApi:
     # Pairing
 
     def pair(self, params: m.PairParams) -> s.PairOffer:
-        offer = self._gateway.pair(params.seconds)
+        offer = self._gateway.owner.pair(params.seconds)
         return s.PairOffer(
             uri=offer.uri,
             expires_in=offer.expires_in,
-            name=self._gateway.config.name,
+            name=self._gateway.owner.config.name,
             endpoints=list(offer.endpoints),
             fingerprint=self._gateway.fingerprint,
             id=offer.id,
@@ -199,25 +202,27 @@ class GatewayApi:
 
     def requests(self, _: m.NoParams) -> list[s.Request]:
         now = _now()
-        return [_request(request, now) for request in self._gateway.requests()]
+        return [_request(request, now) for request in self._gateway.snapshots.requests()]
 
     def approve(self, params: m.ApproveParams) -> m.Done:
         try:
-            rules = self._rules.approving(self._gateway.request(params.id).public_key, params)
-            return self._done(self._gateway.approve(params.id, rules))
+            rules = self._rules.approving(
+                self._gateway.snapshots.request(params.id).public_key, params
+            )
+            return self._done(self._gateway.owner.approve(params.id, rules))
         except NoSuchRequest:
             raise self._no_request(params.id) from None
 
     def deny(self, params: m.IdParams) -> m.Done:
         try:
-            request = self._gateway.deny(params.id)
+            request = self._gateway.owner.deny(params.id)
         except NoSuchRequest:
             raise self._no_request(params.id) from None
         return m.Done(request.id, request.label)
 
     def undeny(self, params: m.UndenyParams) -> m.Done:
         try:
-            request = self._gateway.undeny(params.id)
+            request = self._gateway.owner.undeny(params.id)
         except NoSuchRequest:
             what = "No denial" if params.id is None else f"No denial of a request {params.id!r}"
             raise ControlError(
@@ -228,7 +233,7 @@ class GatewayApi:
         return m.Done(request.id, request.label)
 
     def _no_request(self, id: str) -> ControlError:
-        if sum(request.id.startswith(id) for request in self._gateway.requests()) > 1:
+        if sum(request.id.startswith(id) for request in self._gateway.snapshots.requests()) > 1:
             return ControlError(Code.CONFLICT, f"Several requests begin with {id!r}.")
         return ControlError(
             Code.NOT_FOUND,
@@ -253,8 +258,11 @@ class GatewayApi:
     # Devices
 
     def peers(self, _: m.NoParams) -> list[s.Peer]:
-        tunnels = {tunnel.peer.public_key: tunnel for tunnel in self._gateway.tunnels()}
-        return [self._peer(peer, tunnels.get(peer.public_key)) for peer in self._gateway.peers()]
+        tunnels = {tunnel.peer.public_key: tunnel for tunnel in self._gateway.snapshots.tunnels()}
+        return [
+            self._peer(peer, tunnels.get(peer.public_key))
+            for peer in self._gateway.snapshots.peers()
+        ]
 
     def _peer(self, peer: PeerDevice, tunnel: Tunnel | None) -> s.Peer:
         books = self._gateway.books
@@ -282,7 +290,7 @@ class GatewayApi:
 
     def set_rules(self, params: m.SetRulesParams) -> s.DeviceRules:
         peer = self._device(params.id)
-        self._gateway.set_rules(peer, self._rules.judged(peer.public_key, params))
+        self._gateway.owner.set_rules(peer, self._rules.judged(peer.public_key, params))
         return replace(self._rules.show(peer), unwritten=self._told())
 
     def _device(self, id: str) -> PeerDevice:
@@ -293,14 +301,14 @@ class GatewayApi:
 
     def revoke(self, params: m.IdParams) -> m.Done:
         try:
-            return self._done(self._gateway.revoke(params.id))
+            return self._done(self._gateway.owner.revoke(params.id))
         except NoSuchPeer:
             raise self._no_peer(params.id) from None
 
     def rename(self, params: m.RenameParams) -> m.Done:
         _check_label(params.label)
         try:
-            return self._done(self._gateway.rename(params.id, params.label))
+            return self._done(self._gateway.owner.rename(params.id, params.label))
         except NoSuchPeer:
             raise self._no_peer(params.id) from None
 
@@ -308,7 +316,9 @@ class GatewayApi:
         return m.Done(peer.id, peer.label, self._told())
 
     def _no_peer(self, id: str) -> ControlError:
-        fitting = [p for p in self._gateway.peers() if p.id.startswith(id) or p.label == id]
+        fitting = [
+            p for p in self._gateway.snapshots.peers() if p.id.startswith(id) or p.label == id
+        ]
         if len(fitting) > 1:
             each = ", ".join(f"{peer.id} ({clean(peer.label)})" for peer in fitting[:SHOWN])
             more = "..." if len(fitting) > SHOWN else ""
@@ -320,24 +330,24 @@ class GatewayApi:
 
     def leases(self, _: m.NoParams) -> list[s.Lease]:
         now = _now()
-        self._gateway.ask_round_trips()
+        self._gateway.snapshots.ask_round_trips()
         return [
             _lease(tunnel, self._gateway.gates.of(tunnel), now)
-            for tunnel in self._gateway.tunnels()
+            for tunnel in self._gateway.snapshots.tunnels()
         ]
 
     # Flows
 
     async def flows(self, params: m.FlowsParams) -> s.Flows:
         try:
-            flows = self._gateway.flows(params.peer)
+            flows = self._gateway.snapshots.flows(params.peer)
         except NoSuchPeer:
             raise self._no_peer(params.peer or "") from None
-        labels = {peer.id: peer.label for peer in self._gateway.peers()}
+        labels = {peer.id: peer.label for peer in self._gateway.snapshots.peers()}
         return await self._pages.page(flows, labels, params, _now())
 
     def close_flow(self, params: m.FlowParams) -> m.Done:
-        if not self._gateway.close_flow(params.id):
+        if not self._gateway.owner.close_flow(params.id):
             raise ControlError(Code.NOT_FOUND, f"There is no flow {params.id} any more.")
         return m.Done(str(params.id))
 
@@ -362,9 +372,9 @@ class GatewayApi:
             raise self._no_peer(params.peer or "") from None
 
     def _counts(self) -> Reading:
-        tunnels = self._gateway.tunnels()
+        tunnels = self._gateway.snapshots.tunnels()
         return Reading(
-            Counts(*self._gateway.totals()),
+            Counts(*self._gateway.snapshots.totals()),
             [
                 (t.peer.id, Counts(t.nat_peer.from_tunnel_bytes, t.nat_peer.to_tunnel_bytes))
                 for t in tunnels
@@ -376,17 +386,17 @@ class GatewayApi:
 
     def dns(self) -> s.Dns:
         gateway, now = self._gateway, _now()
-        counters, sizes = gateway.dns_state()
-        labels = {peer.id: peer.label for peer in gateway.peers()}
+        counters, sizes = gateway.snapshots.dns_state()
+        labels = {peer.id: peer.label for peer in gateway.snapshots.peers()}
         return s.Dns(
-            resolvers=list(gateway.resolvers()),
+            resolvers=list(gateway.snapshots.resolvers()),
             entries=sizes["dns_cache_entries"],
             bytes=sizes["dns_cache_bytes"],
             in_flight=sizes["dns_in_flight"],
             queries=sum(n for name, n in counters.items() if name.startswith("dns__query__")),
             hits=counters.get("dns__query__hit", 0),
             counters=dict(sorted(counters.items())),
-            recent_limit=gateway.config.dns.kept,
+            recent_limit=gateway.owner.config.dns.kept,
             recent=[
                 s.DnsQuestion(
                     age=now - question.at,
@@ -396,9 +406,9 @@ class GatewayApi:
                     type=_DNS_TYPES.get(question.type, f"TYPE{question.type}"),
                     outcome=question.outcome,
                 )
-                for question in reversed(gateway.recent_questions())
+                for question in reversed(gateway.snapshots.recent_questions())
             ],
-            names=gateway.config.dns.names,
+            names=gateway.owner.config.dns.names,
         )
 
 

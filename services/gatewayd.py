@@ -64,11 +64,10 @@ class GatewayService:
         notifier.on_stop = self.stop_sharing
         self._events = EventBook(paths.events("gateway"), "gateway.journal")
         ring.restore(self._events.lines())
-        self._gateway = Gateway(
-            gateway_config(settings.config, self._share), store, self._events.note
-        )
+        configured = gateway_config(settings.config, self._share)
+        self._gateway = Gateway(configured, store, self._events.note)
         self._gateway.on_alarm = self._alarm
-        self._hook = Hook("gateway", self._gateway.config.name)
+        self._hook = Hook("gateway", configured.name)
         self._hook.path = settings.config.text("gateway", "hook")
         notifier.requests = settings.config.flag("notify", "requests")
         settings.apply = self._apply
@@ -121,8 +120,8 @@ class GatewayService:
         self._api.traffic_history.start()
         self._store.prepare()
         self._keeper.start(on_change)
-        listen = ", ".join(self._gateway.status().listen)
-        self.ready = f"gateway {self._gateway.config.name!r} ready on {listen}"
+        listen = ", ".join(self._gateway.snapshots.status().listen)
+        self.ready = f"gateway {self._gateway.owner.config.name!r} ready on {listen}"
         self._show()
 
     async def stop(self, on_purpose: bool = True) -> None:
@@ -140,7 +139,7 @@ class GatewayService:
 
     def stop_sharing(self) -> None:
         """The notification's button."""
-        self._gateway.unshare()
+        self._gateway.owner.unshare()
 
     def _apply(self, config: Config, place: Place) -> None:
         """A setting has changed (`Settings.apply`)."""
@@ -161,7 +160,7 @@ class GatewayService:
         elif place[0] in ("gateway", "dns", "privacy"):
             self._hook.name = config.text("gateway", "name") or socket.gethostname()
             try:
-                self._gateway.configure(gateway_config(config, self._share))
+                self._gateway.owner.configure(gateway_config(config, self._share))
             except ListenError as exc:
                 raise cannot_listen(exc) from None
 
@@ -170,7 +169,7 @@ class GatewayService:
 
     def _show(self) -> None:
         """Keep the notification true: there while sharing is wanted, with the device count."""
-        status = self._gateway.status()
+        status = self._gateway.snapshots.status()
         if status.sharing != "off":
             self._store.release()
         self._announce(status.sharing != "off")
@@ -188,11 +187,11 @@ class GatewayService:
 
     def _announce(self, sharing: bool) -> None:
         """Be found by mDNS while sharing, and while a pairing URI is good."""
-        inviting = self._gateway.inviting()
+        inviting = self._gateway.owner.inviting()
         if inviting and not sharing and self._invited is None:
             self._invited = asyncio.get_running_loop().call_later(INVITED_AGAIN, self._look_again)
-        port, addresses = self._gateway.lan_addresses()
-        name = self._gateway.config.name
+        port, addresses = self._gateway.snapshots.lan_addresses()
+        name = self._gateway.owner.config.name
         # What is heard is multicast over IPv4.
         wanted = (sharing or inviting) and any(":" not in address for address in addresses)
         self._announcing.want((name, port, addresses) if wanted else None)
@@ -200,9 +199,9 @@ class GatewayService:
     def _sought(self) -> Sought:
         """Whether somebody looks for this gateway now."""
         gateway = self._gateway
-        if gateway.inviting() or gateway.requests():
+        if gateway.owner.inviting() or gateway.snapshots.requests():
             return Sought.PAIRING
-        return Sought.AWAY if gateway.missing() else Sought.NOT
+        return Sought.AWAY if gateway.snapshots.missing() else Sought.NOT
 
     def _look_again(self) -> None:
         self._invited = None

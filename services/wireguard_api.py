@@ -29,19 +29,19 @@ from wireguard.profile import (
 def add_device(gateway: Gateway, params: m.WireguardAddParams) -> s.WireguardConfig:
     """Make a device. Raises `ControlError`."""
     key, place = _key(params.key), _place(params.endpoint, gateway)
-    return _made(gateway, lambda: gateway.wireguard_add(params.label, place, key))
+    return _made(gateway, lambda: gateway.owner.wireguard_add(params.label, place, key))
 
 
 def invite_device(gateway: Gateway, params: m.WireguardInviteParams) -> s.WireguardConfig:
     """A config for a device that makes its own key pair. Raises `ControlError`."""
     place = _place(params.endpoint, gateway)
-    return _made(gateway, lambda: gateway.wireguard_invite(params.label, place))
+    return _made(gateway, lambda: gateway.owner.wireguard_invite(params.label, place))
 
 
 def renew_device(gateway: Gateway, params: m.WireguardRenewParams) -> s.WireguardConfig:
     """Another key for a device. Raises `ControlError` and `NoSuchPeer`."""
     key, place = _key(params.key), _place(params.endpoint, gateway)
-    return _made(gateway, lambda: gateway.wireguard_renew(params.id, place, key))
+    return _made(gateway, lambda: gateway.owner.wireguard_renew(params.id, place, key))
 
 
 def _key(text: str | None) -> bytes | None:
@@ -53,7 +53,7 @@ def _key(text: str | None) -> bytes | None:
 
 def _place(text: str | None, gateway: Gateway) -> tuple[str, int] | None:
     try:
-        return None if text is None else _endpoint(text, gateway.config.wireguard)
+        return None if text is None else _endpoint(text, gateway.owner.config.wireguard)
     except ProfileError as error:
         raise ControlError(Code.INVALID_PARAMS, _sentence(str(error))) from None
 
@@ -71,14 +71,14 @@ def _made(gateway: Gateway, make: Callable[[], WireguardOffer]) -> s.WireguardCo
         text=offer.profile.text(),
         tunnel=tunnel_name(offer.label),
         endpoint=spell_endpoint(offer.profile.host, offer.profile.port),
-        expires_in=offer.expires - gateway.now(),
+        expires_in=offer.expires - gateway.snapshots.now(),
     )
 
 
 def wireguard_state(gateway: Gateway) -> s.Wireguard:
     """The listener, and all devices: those let in first, then those that were made."""
-    access, now = gateway.wireguard, gateway.now()
-    asking = {request.public_key for request in gateway.requests()}
+    access, now = gateway.snapshots.wireguard, gateway.snapshots.now()
+    asking = {request.public_key for request in gateway.snapshots.requests()}
     devices = []
     for known in gateway.registry.all_trusted(Kind.WIREGUARD):
         peer = access.device.peers.get(known.public_key)
@@ -103,7 +103,9 @@ def wireguard_state(gateway: Gateway) -> s.Wireguard:
         )
     devices += [_offered(gateway, offer, asking, now) for offer in access.offers()]
     system = System()
-    troubles = [_trouble(each, access.port, system) for each in gateway.wireguard_troubles()]
+    troubles = [
+        _trouble(each, access.port, system) for each in gateway.snapshots.wireguard_troubles()
+    ]
     return s.Wireguard(
         spell_key(access.public_key), access.port, access.listening, devices, troubles
     )
@@ -116,7 +118,7 @@ def _offered(
     key, state = offer.public_key, "offered"
     if offer.invites:
         state = "invited"
-    elif key in gateway.wireguard.device.peers:
+    elif key in gateway.snapshots.wireguard.device.peers:
         state = "quiet"
     elif key in asking:
         state = "asking"
@@ -130,7 +132,9 @@ def _offered(
         told=spell_endpoint(offer.profile.host, offer.profile.port),
         expires_in=max(0.0, offer.expires - now),
         renews=None if offer.renews is None else peer_id(offer.renews),
-        asking=[spell_key(k) for k in gateway.wireguard.invited()] if offer.invites else [],
+        asking=[spell_key(k) for k in gateway.snapshots.wireguard.invited()]
+        if offer.invites
+        else [],
     )
 
 

@@ -59,7 +59,8 @@ class GatewayWay:
         """The answers by type, but for those that did not come. Raises Unanswered for none."""
         wires = [question(name, kind) for kind in kinds]
         said = await asyncio.gather(
-            *(resolved(self._gateway.resolve, wire) for wire in wires), return_exceptions=True
+            *(resolved(self._gateway.snapshots.resolve, wire) for wire in wires),
+            return_exceptions=True,
         )
         for each in said:
             if isinstance(each, BaseException) and not isinstance(each, Unanswered):

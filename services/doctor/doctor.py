@@ -73,11 +73,11 @@ async def of_gateway(
     gateway: Gateway, subject: Machine, settings: Settings, wake: WakeLock, awake: Awake
 ) -> list[Finding]:
     """Examine a running gateway."""
-    status = gateway.status()
+    status = gateway.snapshots.status()
     detector = gateway.detector
     facts = GatewayFacts(
         machine=subject,
-        now=gateway.now(),
+        now=gateway.snapshots.now(),
         vpn=detector.network,
         guard=str(gateway.guard.strength),
         streams=gateway.guard.streams,
@@ -87,34 +87,34 @@ async def of_gateway(
         countable=detector.counters() is not None,
         listen=tuple(conf.parse_listen(entry) for entry in status.listen),
         interfaces=detector.survey(),
-        knocks=tuple(gateway.knocks()),
-        resolvers=gateway.resolvers(),
+        knocks=tuple(gateway.snapshots.knocks()),
+        resolvers=gateway.snapshots.resolvers(),
         vpn_mtu=subject.system.mtu(detector.network.interface),
         lease_mtu=settings.config["gateway", "mtu"],
         descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         version_refused=sum(status.counters.get(name, 0) for name in VERSION_REFUSED),
         wake_lock=wake.state,
         slept=awake.slept(),
-        ask=partial(ask, gateway.resolve),
+        ask=partial(ask, gateway.snapshots.resolve),
         hear=_hear,
         wireguard=_wireguard(gateway),
     )
     found = await machine.CHECKS.run(subject) + await gateway_checks.CHECKS.run(facts)
-    if gateway.wireguard.pool is not None:
+    if gateway.snapshots.wireguard.pool is not None:
         networks = detector.attached().networks
-        found += await addresses.CHECKS.run(gateway.wireguard.clash(networks))
+        found += await addresses.CHECKS.run(gateway.snapshots.wireguard.clash(networks))
     return found
 
 
 def _wireguard(gateway: Gateway) -> WireguardFacts:
-    access = gateway.wireguard
+    access = gateway.snapshots.wireguard
     return WireguardFacts(
         port=access.port,
         listen=tuple(access.listening),
         known=len(access.device.peers),
         offered=len(access.offers()),
         connected=sum(peer.writer.pair is not None for peer in access.device.peers.values()),
-        troubles=tuple(gateway.wireguard_troubles()),
+        troubles=tuple(gateway.snapshots.wireguard_troubles()),
     )
 
 

@@ -31,7 +31,7 @@ def public(private: bytes) -> bytes:
 
 
 def port_of(gateway: Gateway) -> int:
-    return int(gateway.status().listen[0].rpartition(":")[2])
+    return int(gateway.snapshots.status().listen[0].rpartition(":")[2])
 
 
 class Device:
@@ -135,14 +135,14 @@ class Device:
 
 
 def offer(gateway: Gateway) -> bytes:
-    return PairingUri.decode(gateway.pair().uri).secret
+    return PairingUri.decode(gateway.owner.pair().uri).secret
 
 
 async def paired(gateway: Gateway, *, udp: bool = False) -> tuple[Device, LeaseConfig]:
     device = Device(gateway, key(), secret=offer(gateway), udp=udp)
     await device.until(ApprovalPending)
-    gateway.approve(gateway.requests()[0].id)
+    gateway.owner.approve(gateway.snapshots.requests()[0].id)
     lease = (await device.until(LeaseGranted)).lease
     await device.flush()
-    await settle(lambda: gateway.status().connected)
+    await settle(lambda: gateway.snapshots.status().connected)
     return device, lease

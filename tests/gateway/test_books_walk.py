@@ -46,14 +46,15 @@ class House:
 
     def sum(self) -> Pair:
         """Of all devices that there ever were."""
-        used = [self.gateway.books.total(peer.public_key) for peer in self.gateway.peers()]
+        used = [self.gateway.books.total(peer.public_key) for peer in self.gateway.registry.all()]
         return sum(up for up, _ in used), sum(down for _, down in used)
 
     def equal(self) -> None:
         up, down = self.sum()
-        assert (up - self.before[0], down - self.before[1]) == self.gateway.totals()
-        assert self.gateway.totals() == (
-            self.gateway.status().from_tunnel_bytes, self.gateway.status().to_tunnel_bytes,
+        assert (up - self.before[0], down - self.before[1]) == self.gateway.snapshots.totals()
+        status = self.gateway.snapshots.status()
+        assert self.gateway.snapshots.totals() == (
+            status.from_tunnel_bytes, status.to_tunnel_bytes,
         )  # fmt: skip
 
     def interval(self) -> None:
@@ -64,7 +65,7 @@ class House:
 
     async def kill(self) -> None:
         """It is gone with all its sockets, and nothing of what it had in mind was written."""
-        links = list(self.gateway._entrance.links.values())
+        links = self.gateway._entrance.links.all()
         await self.gateway._close()
         self.gateway._wireguard.close()
         for link in links:
@@ -131,10 +132,10 @@ class Vshp:
         await self.use()
 
     async def goodbye(self) -> None:
-        connected = self.house.gateway.status().connected
+        connected = self.house.gateway.snapshots.status().connected
         self.device.session.close(CloseReason.DISCONNECTED, self.device.loop.time())
         await self.device.flush()
-        await settle(lambda: self.house.gateway.status().connected < connected)
+        await settle(lambda: self.house.gateway.snapshots.status().connected < connected)
         await self.anew()
 
     def steps(self) -> list[Callable[[], Awaitable[None]]]:
@@ -192,12 +193,12 @@ class Wireguard:
     async def renew(self) -> None:
         """Another key, which the owner made."""
         gateway = self.house.gateway
-        fresh = App(gateway.wireguard_renew("phone").profile.text())
+        fresh = App(gateway.owner.wireguard_renew("phone").profile.text())
         fresh.send(fresh.question())
         async with asyncio.timeout(DEADLINE):
-            while not gateway.requests():
+            while not gateway.snapshots.requests():
                 await fresh.listen(0.05)
-        gateway.approve(gateway.requests()[0].id)
+        gateway.owner.approve(gateway.snapshots.requests()[0].id)
         before, old = self.figures, self.app
         fresh.again()
         assert await fresh.asks(DEADLINE) is not None

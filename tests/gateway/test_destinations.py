@@ -64,10 +64,10 @@ async def counted(gateway: Gateway, name: str, times: int) -> None:
 
 def asked(gateway: Gateway, device: Device, name: str) -> str:
     """What the resolver counts a question of the device's as."""
-    before = dict(gateway.dns_state()[0])
-    (tunnel,) = gateway.tunnels()
+    before = dict(gateway.snapshots.dns_state()[0])
+    (tunnel,) = gateway.snapshots.tunnels()
     gateway._dns.query(wires.question(name), False, tunnel.nat_peer.id, lambda wire: None)
-    after = gateway.dns_state()[0]
+    after = gateway.snapshots.dns_state()[0]
     return " ".join(key for key, n in after.items() if n != before.get(key))
 
 
@@ -86,14 +86,14 @@ async def test_rules_hold_from_the_first_packet_change_at_once_and_outlive_the_t
     await counted(gateway, NO_ROUTE, 2)
     assert asked(gateway, device, "www.evil.test") == "dns__query__refused_rules"
     assert "refused" not in asked(gateway, device, "good.test")
-    (tunnel,) = gateway.tunnels()
+    (tunnel,) = gateway.snapshots.tunnels()
     assert tunnel.nat_peer.max_flows == 7
     # Another tunnel of the same device.
     device.leave()
     again = Device(gateway, device.identity)
     lease = (await again.until(LeaseGranted)).lease
     await again.alive()
-    (other,) = gateway.tunnels()
+    (other,) = gateway.snapshots.tunnels()
     assert other.nat_peer is not tunnel.nat_peer
     await send(again, lease, DENIED)
     await counted(gateway, REFUSED_BY_RULES, 2)
@@ -112,7 +112,7 @@ async def test_a_change_of_other_rules_compiles_nothing(gateway: Gateway) -> Non
     device, _ = await paired(gateway)
     key = public(device.identity)
     gateway.registry.set_rules(key, RULES)
-    (tunnel,) = gateway.tunnels()
+    (tunnel,) = gateway.snapshots.tunnels()
     compiled = tunnel.nat_peer.destinations
     assert compiled is not None
     gateway.registry.set_rules(key, Rules(destinations=RULES.destinations, max_flows=8))
@@ -124,9 +124,9 @@ async def test_a_change_of_other_rules_compiles_nothing(gateway: Gateway) -> Non
 async def test_of_a_device_that_is_gone_nothing_is_kept(gateway: Gateway) -> None:
     device, _ = await paired(gateway)
     gateway.registry.set_rules(public(device.identity), RULES)
-    (tunnel,) = gateway.tunnels()
+    (tunnel,) = gateway.snapshots.tunnels()
     assert tunnel.nat_peer.id in gateway._dns._rules
-    gateway.revoke(tunnel.peer.id)
+    gateway.owner.revoke(tunnel.peer.id)
     assert not gateway._dns._rules
     device.leave()
 

@@ -51,14 +51,14 @@ class Wall:
 
     def go(self, unix: float) -> None:
         """On from there, and somebody has looked at it."""
-        self._unix, self._since = unix, self.gateway.now()
-        for tunnel in self.gateway.tunnels():
+        self._unix, self._since = unix, self.gateway.snapshots.now()
+        for tunnel in self.gateway.snapshots.tunnels():
             key = tunnel.peer.public_key
             for rules_changed in self.gateway.registry.on_rules:
                 rules_changed(key, self.gateway.registry.rules(key))
 
     def read(self) -> float:
-        return self._unix + (self.gateway.now() - self._since if self._since else 0.0)
+        return self._unix + (self.gateway.snapshots.now() - self._since if self._since else 0.0)
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ async def test_an_end_comes_by_itself(gateway: Gateway) -> None:
     )
     assert gateway.gates.wall() >= NOON + 1.0
     assert await answer(device, lease) == PROHIBITED
-    (tunnel,) = gateway.tunnels()
+    (tunnel,) = gateway.snapshots.tunnels()
     assert gateway.gates.of(tunnel).verdict.opens is None
     set_rules(gateway, device, Rules(until=NOON + 3600))
     await told(device, lambda status: not status.shut_out)
@@ -281,12 +281,12 @@ async def test_a_wireguard_device_is_shut_out_alike(gateway: Gateway) -> None:
                         return int(IP(found)[ICMP].code)
 
     assert await code() == NET_UNREACHABLE
-    key = gateway.peers()[0].public_key
+    key = gateway.snapshots.peers()[0].public_key
     gateway.registry.set_rules(key, Rules(paused=True))
     assert await code() == PROHIBITED
     refused = await app.asks()
     assert refused is not None and refused[28 + 3] & 15 == 5
-    assert gateway.gates.of(gateway.tunnels()[0]).verdict.state is State.PAUSED
+    assert gateway.gates.of(gateway.snapshots.tunnels()[0]).verdict.state is State.PAUSED
     gateway.registry.set_rules(key, NO_RULES)
     assert await code() == NET_UNREACHABLE
     app.close()
@@ -296,8 +296,8 @@ async def test_a_revoked_device_has_no_gate(gateway: Gateway) -> None:
     device, _ = await paired(gateway)
     set_rules(gateway, device, Rules(until=NOON + 3600))
     assert gateway.gates.get_timer() is not None
-    gateway.revoke(gateway.peers()[0].id)
-    gateway.gates.handle_timer(gateway.now() + LOOK_SECONDS)
+    gateway.owner.revoke(gateway.snapshots.peers()[0].id)
+    gateway.gates.handle_timer(gateway.snapshots.now() + LOOK_SECONDS)
     assert gateway.gates.get_timer() is None
     device.leave()
 

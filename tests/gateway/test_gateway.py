@@ -42,7 +42,7 @@ async def test_a_scanned_device_waits_is_approved_and_gets_a_lease(
     device, lease = await paired(gateway, udp=udp)
     assert lease.ipv4 != lease.gateway_ipv4
     assert not lease.resumed
-    (tunnel,) = gateway.tunnels()
+    (tunnel,) = gateway.snapshots.tunnels()
     assert tunnel.link is not None and tunnel.link.transport == ("udp" if udp else "tcp")
     status = (await device.until(StatusReceived)).status
     assert not status.vpn_up
@@ -55,7 +55,7 @@ async def test_a_lease_is_renewed_while_its_device_is_connected(udp: bool) -> No
     await gateway.start()
     device, lease = await paired(gateway, udp=udp)
     assert lease.expires_in == 2
-    (tunnel,) = gateway.tunnels()
+    (tunnel,) = gateway.snapshots.tunnels()
     first = tunnel.lease.expires
     while tunnel.lease.expires < first + 1.5:
         changed = (await device.until(LeaseChanged)).lease
@@ -73,7 +73,7 @@ async def test_a_cable_is_believed_where_it_can_be_true(
     device = Device(gateway, first.identity, udp=udp, carrier=Carrier.USB)
     await device.until(LeaseGranted)
     await device.alive()
-    (link,) = [tunnel.link for tunnel in gateway.tunnels()]
+    (link,) = [tunnel.link for tunnel in gateway.snapshots.tunnels()]
     assert link is not None and link.carrier is Carrier.USB and link.via == shown
     link.host = "192.168.1.9"
     assert link.via == link.transport
@@ -82,12 +82,16 @@ async def test_a_cable_is_believed_where_it_can_be_true(
 async def test_an_unapproved_device_gets_nothing(gateway: Gateway) -> None:
     device = Device(gateway, key(), secret=offer(gateway))
     await device.until(ApprovalPending)
-    assert gateway.tunnels() == [] and gateway.peers() == []
-    gateway.deny(gateway.requests()[0].id)
+    assert gateway.snapshots.tunnels() == [] and gateway.snapshots.peers() == []
+    gateway.owner.deny(gateway.snapshots.requests()[0].id)
     assert (await device.until(PeerClosed)).reason is CloseReason.DENIED
-    assert gateway.tunnels() == [] and gateway.peers() == [] and gateway.requests() == []
+    assert (
+        gateway.snapshots.tunnels() == []
+        and gateway.snapshots.peers() == []
+        and gateway.snapshots.requests() == []
+    )
     with pytest.raises(NoSuchRequest):
-        gateway.approve("00")
+        gateway.owner.approve("00")
 
 
 async def test_a_secret_is_good_once_and_only_if_issued(gateway: Gateway) -> None:
@@ -98,14 +102,14 @@ async def test_a_secret_is_good_once_and_only_if_issued(gateway: Gateway) -> Non
     assert (await second.until(PeerClosed)).reason is CloseReason.SECRET_USED
     third = Device(gateway, key(), secret=bytes(16))
     assert (await third.until(PeerClosed)).reason is CloseReason.SECRET_UNKNOWN
-    assert len(gateway.requests()) == 1
+    assert len(gateway.snapshots.requests()) == 1
 
 
 @pytest.mark.parametrize("udp", [False, True])
 async def test_an_offer_says_who_has_used_it(gateway: Gateway, udp: bool) -> None:
     now = asyncio.get_running_loop().time()
-    for_nobody = gateway.pair(1.0)
-    handed_out = gateway.pair()
+    for_nobody = gateway.owner.pair(1.0)
+    handed_out = gateway.owner.pair()
     newest, older = gateway.offers.read()
     assert (newest.id, older.id) == (handed_out.id, for_nobody.id)
     assert newest.id not in handed_out.uri.lower(), "the name is not the secret"
@@ -113,14 +117,14 @@ async def test_an_offer_says_who_has_used_it(gateway: Gateway, udp: bool) -> Non
     device = Device(gateway, key(), secret=PairingUri.decode(handed_out.uri).secret, udp=udp)
     await device.until(ApprovalPending)
     used, untouched = gateway.offers.read()
-    (request,) = gateway.requests()
+    (request,) = gateway.snapshots.requests()
     assert (used.state(now), used.used_by) == ("used", request.label)
     assert untouched.used_by is None
-    gateway.approve(request.id)
+    gateway.owner.approve(request.id)
     await device.until(LeaseGranted)
-    gateway.rename(gateway.peers()[0].id, "My tablet")
+    gateway.owner.rename(gateway.snapshots.peers()[0].id, "My tablet")
     device.leave()
-    again = gateway.pair()
+    again = gateway.owner.pair()
     secret = PairingUri.decode(again.uri).secret
     back = Device(gateway, device.identity, secret=secret, udp=udp)
     await back.until(LeaseGranted)
@@ -128,22 +132,22 @@ async def test_an_offer_says_who_has_used_it(gateway: Gateway, udp: bool) -> Non
 
 
 async def test_the_offers_are_bounded(gateway: Gateway) -> None:
-    ids = [gateway.pair().id for _ in range(MAX_OFFERS + 3)]
+    ids = [gateway.owner.pair().id for _ in range(MAX_OFFERS + 3)]
     assert [record.id for record in gateway.offers.read()] == ids[:2:-1]
 
 
 async def test_a_stranger_who_claims_to_be_paired_is_told(gateway: Gateway) -> None:
     device = Device(gateway, key())
     assert (await device.until(PeerClosed)).reason is CloseReason.NOT_PAIRED
-    assert gateway.requests() == []
+    assert gateway.snapshots.requests() == []
 
 
 async def test_first_contact_shows_the_same_code_on_both_sides(gateway: Gateway) -> None:
     device = Device(gateway, key(), known=False)
     pending = await device.until(ApprovalPending)
-    (request,) = gateway.requests()
+    (request,) = gateway.snapshots.requests()
     assert request.code == pending.code and request.code is not None and len(request.code) == 6
-    gateway.approve(request.id)
+    gateway.owner.approve(request.id)
     device.session.agree(device.loop.time())
     await device.until(LeaseGranted)
 
@@ -156,19 +160,19 @@ async def test_a_lease_needs_the_yes_of_both_in_any_order(
     device = Device(gateway, key(), known=False, udp=udp)
     await device.until(ApprovalPending)
     if owner_first:
-        gateway.approve(gateway.requests()[0].id)
+        gateway.owner.approve(gateway.snapshots.requests()[0].id)
         await device.alive()
-        assert device.session.lease is None and gateway.tunnels() == []
-        assert gateway.requests() == [] and len(gateway.peers()) == 1
+        assert device.session.lease is None and gateway.snapshots.tunnels() == []
+        assert gateway.snapshots.requests() == [] and len(gateway.snapshots.peers()) == 1
         device.session.agree(device.loop.time())
     else:
         device.session.agree(device.loop.time())
         await device.alive()
-        assert device.session.lease is None and gateway.tunnels() == []
-        gateway.approve(gateway.requests()[0].id)
+        assert device.session.lease is None and gateway.snapshots.tunnels() == []
+        gateway.owner.approve(gateway.snapshots.requests()[0].id)
     await device.until(LeaseGranted)
     await device.alive()
-    assert gateway.status().connected == 1
+    assert gateway.snapshots.status().connected == 1
     device.leave()
 
 
@@ -178,13 +182,13 @@ async def test_a_device_that_forgot_us_is_trusted_and_its_user_asked(gateway: Ga
     device = Device(gateway, first.identity, known=False)
     await device.agree()
     lease = (await device.until(LeaseGranted)).lease
-    assert lease.ipv4 and gateway.requests() == []
+    assert lease.ipv4 and gateway.snapshots.requests() == []
 
 
 async def test_a_first_contact_by_cable_is_called_so(gateway: Gateway) -> None:
     device = Device(gateway, key(), known=False, carrier=Carrier.USB)
     await device.until(ApprovalPending)
-    assert [request.via for request in gateway.requests()] == [Via.USB]
+    assert [request.via for request in gateway.snapshots.requests()] == [Via.USB]
     device.leave()
 
 
@@ -196,10 +200,10 @@ async def test_a_user_who_sees_other_digits_is_counted_and_told_of(
     await device.until(ApprovalPending)
     device.session.close(CloseReason.CODE_REFUSED, device.loop.time())
     await device.flush()
-    await settle(lambda: not gateway.requests())
-    assert gateway.status().counters["pairing__code__refused_by_device"] == 1
+    await settle(lambda: not gateway.snapshots.requests())
+    assert gateway.snapshots.status().counters["pairing__code__refused_by_device"] == 1
     assert "other digits are shown there" in caplog.text
-    assert gateway.peers() == []
+    assert gateway.snapshots.peers() == []
 
 
 @pytest.mark.parametrize("udp", [False, True])
@@ -211,13 +215,13 @@ async def test_who_breaks_off_before_the_owner_is_asked_learns_few_codes(
         await device.until(ApprovalPending)
         device.session.close(CloseReason.DISCONNECTED, device.loop.time())
         await device.flush()
-        await settle(lambda: not gateway.requests())
+        await settle(lambda: not gateway.snapshots.requests())
     device = Device(gateway, key(), known=False, udp=udp)
     closed = await device.until(PeerClosed)
     assert (closed.reason, closed.authenticated) == (CloseReason.BUSY, True)
     assert "wait a minute" in closed.detail and "pairing URI" in closed.detail
-    assert device.session.code is None and gateway.requests() == []
-    assert gateway.status().counters["listener__codes__refused"] == 1
+    assert device.session.code is None and gateway.snapshots.requests() == []
+    assert gateway.snapshots.status().counters["listener__codes__refused"] == 1
     scanned = Device(gateway, key(), secret=offer(gateway), udp=udp)
     await scanned.until(ApprovalPending)
 
@@ -226,23 +230,23 @@ async def test_a_request_ends_with_the_connection_it_came_by(gateway: Gateway) -
     device = Device(gateway, key(), secret=offer(gateway))
     await device.until(ApprovalPending)
     device.leave()
-    await settle(lambda: not gateway.requests())
+    await settle(lambda: not gateway.snapshots.requests())
 
 
 async def test_resume_keeps_the_session_and_its_tunnel(gateway: Gateway) -> None:
     device, lease = await paired(gateway)
-    (before,) = gateway.tunnels()
+    (before,) = gateway.snapshots.tunnels()
     device.leave()
-    await settle(lambda: gateway.status().connected == 0)
-    assert gateway.tunnels() == [before]
+    await settle(lambda: gateway.snapshots.status().connected == 0)
+    assert gateway.snapshots.tunnels() == [before]
     resume = Resume(lease.session_id, lease.ticket, lease)
     again = Device(gateway, device.identity, resume=resume)
     renewed = (await again.until(LeaseGranted)).lease
     await again.flush()
-    await settle(lambda: gateway.status().connected == 1)
+    await settle(lambda: gateway.snapshots.status().connected == 1)
     assert renewed.resumed and renewed.session_id == lease.session_id
     assert renewed.ipv4 == lease.ipv4 and renewed.ticket != lease.ticket
-    assert gateway.tunnels() == [before]
+    assert gateway.snapshots.tunnels() == [before]
     again.leave()
 
 
@@ -252,17 +256,17 @@ async def test_a_device_gets_addresses_beside_its_networks(
 ) -> None:
     device, lease = await paired(gateway)
     device.leave()
-    await settle(lambda: gateway.status().connected == 0)
+    await settle(lambda: gateway.snapshots.status().connected == 0)
     resume = Resume(lease.session_id, lease.ticket, lease)
     lan = Route(lease.ipv4[:2] + bytes(2), 16) if elsewhere else Route(bytes((192, 168, 7, 0)), 24)
     again = Device(gateway, device.identity, resume=resume, networks=(lan,))
     renewed = (await again.until(LeaseGranted)).lease
     await again.flush()
-    await settle(lambda: gateway.status().connected == 1)
+    await settle(lambda: gateway.snapshots.status().connected == 1)
     assert (renewed.ipv4[:2] == lease.ipv4[:2]) is not elsewhere
     assert renewed.ipv4[:3] == renewed.gateway_ipv4[:3] and renewed.ipv6 == lease.ipv6
     assert renewed.resumed is not elsewhere
-    (tunnel,) = gateway.tunnels()
+    (tunnel,) = gateway.snapshots.tunnels()
     assert tunnel.lease.ipv4 == renewed.ipv4
     again.leave()
 
@@ -272,18 +276,18 @@ async def test_a_clock_that_is_set_costs_no_session(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, step: float
 ) -> None:
     device, lease = await paired(gateway)
-    (before,) = gateway.tunnels()
-    left = before.lease.expires - gateway.now()
+    (before,) = gateway.snapshots.tunnels()
+    left = before.lease.expires - gateway.snapshots.now()
     wall = time.time
     monkeypatch.setattr(time, "time", lambda: wall() + step)
     device.leave()
-    await settle(lambda: gateway.status().connected == 0)
+    await settle(lambda: gateway.snapshots.status().connected == 0)
     resume = Resume(lease.session_id, lease.ticket, lease)
     again = Device(gateway, device.identity, resume=resume)
     assert (await again.until(LeaseGranted)).lease.resumed
     await again.alive()
-    assert gateway.tunnels() == [before]
-    assert abs(before.lease.expires - gateway.now() - left) < 10
+    assert gateway.snapshots.tunnels() == [before]
+    assert abs(before.lease.expires - gateway.snapshots.now() - left) < 10
     again.leave()
 
 
@@ -295,7 +299,7 @@ async def test_a_link_may_outlast_its_first_ticket(monkeypatch: pytest.MonkeyPat
     for _ in range(7):
         lease = (await device.until(LeaseChanged)).lease
     device.leave()
-    await settle(lambda: gateway.status().connected == 0)
+    await settle(lambda: gateway.snapshots.status().connected == 0)
     again = Device(gateway, device.identity, resume=Resume(lease.session_id, lease.ticket, lease))
     assert (await again.until(LeaseGranted)).lease.resumed
     again.leave()
@@ -307,7 +311,7 @@ async def test_a_datagram_sent_on_from_elsewhere_takes_the_link_nowhere(
 ) -> None:
     device, _ = await paired(gateway, udp=True)
     await device.alive()
-    (link,) = [tunnel.link for tunnel in gateway.tunnels()]
+    (link,) = [tunnel.link for tunnel in gateway.snapshots.tunnels()]
     assert link is not None
     before = link.port
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim:
@@ -328,7 +332,9 @@ async def test_a_datagram_sent_on_from_elsewhere_takes_the_link_nowhere(
         device.sock.close()
         device.sock = victim.dup()
         device.sock.setblocking(False)
-        device.session.receive_datagram(memoryview(bytearray(asked)), "gateway", gateway.now())
+        device.session.receive_datagram(
+            memoryview(bytearray(asked)), "gateway", gateway.snapshots.now()
+        )
         await device.flush()
         await device.alive()
         assert link.port == victim.getsockname()[1] != before
@@ -351,7 +357,7 @@ async def test_two_copies_of_a_device_share_no_key_and_take_turns(gateway: Gatew
     assert leases[0].session_id != leases[1].session_id and keys[0] != keys[1]
     assert (await device.until(PeerClosed)).reason is CloseReason.REPLACED
     assert (await copies[0].until(PeerClosed)).reason is CloseReason.REPLACED
-    assert gateway.status().connected == 1
+    assert gateway.snapshots.status().connected == 1
 
 
 async def test_a_used_ticket_begins_a_new_session_with_the_same_addresses(
@@ -362,12 +368,12 @@ async def test_a_used_ticket_begins_a_new_session_with_the_same_addresses(
     second = Device(gateway, device.identity, resume=resume)
     await second.until(LeaseGranted)
     await second.flush()
-    await settle(lambda: gateway.status().counters.get("session__resumed"))
+    await settle(lambda: gateway.snapshots.status().counters.get("session__resumed"))
     third = Device(gateway, device.identity, resume=resume)
     fresh = (await third.until(LeaseGranted)).lease
     assert not fresh.resumed and fresh.session_id != lease.session_id
     assert fresh.ipv4 == lease.ipv4 and fresh.ipv6 == lease.ipv6
-    assert gateway.status().counters["session__ticket_used__not_resumed"] == 1
+    assert gateway.snapshots.status().counters["session__ticket_used__not_resumed"] == 1
 
 
 async def test_anothers_ticket_is_useless(gateway: Gateway) -> None:
@@ -377,8 +383,8 @@ async def test_anothers_ticket_is_useless(gateway: Gateway) -> None:
     attempt = Device(gateway, thief.identity, resume=resume)
     granted = (await attempt.until(LeaseGranted)).lease
     assert not granted.resumed and granted.ipv4 != lease.ipv4
-    assert gateway.status().counters["session__ticket_invalid__not_resumed"] == 1
-    assert any(t.peer.public_key == public(owner.identity) for t in gateway.tunnels())
+    assert gateway.snapshots.status().counters["session__ticket_invalid__not_resumed"] == 1
+    assert any(t.peer.public_key == public(owner.identity) for t in gateway.snapshots.tunnels())
 
 
 async def test_devices_of_another_version_are_counted_whatever_they_come_by(
@@ -387,16 +393,16 @@ async def test_devices_of_another_version_are_counted_whatever_they_come_by(
     address = ("127.0.0.1", port_of(gateway))
     with socket.create_connection(address) as stream:
         stream.sendall(b"VSHP\x02\x01\x01\x00")
-        await settle(lambda: VERSION_REFUSED[0] in gateway.status().counters)
+        await settle(lambda: VERSION_REFUSED[0] in gateway.snapshots.status().counters)
     device = Device(gateway, key(), udp=True)
     session = cast(DatagramClientSession, device.session)
     ((run, size),) = session.datagrams_to_send()
     first = bytearray(run[:size])
     first[first.index(b"VSHP") + 4] = 2
     device.sock.send(first)
-    await settle(lambda: VERSION_REFUSED[1] in gateway.status().counters)
-    gateway.relisten()
-    counts = gateway.status().counters
+    await settle(lambda: VERSION_REFUSED[1] in gateway.snapshots.status().counters)
+    gateway.owner.relisten()
+    counts = gateway.snapshots.status().counters
     assert [counts[name] for name in VERSION_REFUSED] == [1, 1]
     device.leave()
 
@@ -404,20 +410,20 @@ async def test_devices_of_another_version_are_counted_whatever_they_come_by(
 async def test_a_replayed_first_message_displaces_nobody(gateway: Gateway) -> None:
     device, _ = await paired(gateway)
     device.leave()
-    await settle(lambda: gateway.status().connected == 0)
+    await settle(lambda: gateway.snapshots.status().connected == 0)
     again = Device(gateway, device.identity)
     first_message = bytes(again.session.writer.output())  # type: ignore[union-attr]
     await again.until(LeaseGranted)
     await again.flush()
-    await settle(lambda: gateway.status().connected == 1)
-    (tunnel,) = gateway.tunnels()
+    await settle(lambda: gateway.snapshots.status().connected == 1)
+    (tunnel,) = gateway.snapshots.tunnels()
     with socket.create_connection(("127.0.0.1", port_of(gateway))) as replay:
         replay.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(replay, first_message)
         assert await asyncio.wait_for(loop.sock_recv(replay, 4096), 10)
     await asyncio.sleep(0.05)
-    assert gateway.tunnels() == [tunnel] and tunnel.link is not None
+    assert gateway.snapshots.tunnels() == [tunnel] and tunnel.link is not None
 
 
 @pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
@@ -432,13 +438,13 @@ async def test_a_grant_that_is_confirmed_late_takes_nothing_over(
     now = Device(gateway, device.identity)
     await now.until(LeaseGranted)
     await now.flush()
-    await settle(lambda: gateway.status().counters.get("session__opened") == 2)
-    (tunnel,) = gateway.tunnels()
+    await settle(lambda: gateway.snapshots.status().counters.get("session__opened") == 2)
+    (tunnel,) = gateway.snapshots.tunnels()
     in_use = tunnel.link
     ended = await late.until(PeerClosed)  # ...and arrives
     assert ended.reason is CloseReason.REPLACED
     await now.alive()
-    assert gateway.tunnels() == [tunnel] and tunnel.link is in_use is not None
+    assert gateway.snapshots.tunnels() == [tunnel] and tunnel.link is in_use is not None
     assert not gateway._tunnels._granted
 
 
@@ -446,18 +452,18 @@ async def test_revocation_ends_the_session_at_once_and_keeps_the_device_out(
     gateway: Gateway,
 ) -> None:
     device, _ = await paired(gateway)
-    gateway.revoke(peer_id(public(device.identity)))
+    gateway.owner.revoke(peer_id(public(device.identity)))
     assert (await device.until(PeerClosed)).reason is CloseReason.REVOKED
-    assert gateway.tunnels() == []
+    assert gateway.snapshots.tunnels() == []
     again = Device(gateway, device.identity)
     assert (await again.until(PeerClosed)).reason is CloseReason.REVOKED
     with pytest.raises(NoSuchPeer):
-        gateway.revoke("nobody")
+        gateway.owner.revoke("nobody")
 
 
 async def test_speed_limits_are_those_of_the_rules_whenever_they_change(gateway: Gateway) -> None:
     device, _ = await paired(gateway)
-    (tunnel,) = gateway.tunnels()
+    (tunnel,) = gateway.snapshots.tunnels()
 
     def limits() -> tuple[int | None, int | None]:
         up, down = tunnel.nat_peer.paced_windows, tunnel.nat_peer.throttle_down
@@ -479,7 +485,7 @@ async def test_speed_limits_are_those_of_the_rules_whenever_they_change(gateway:
     again = Device(gateway, device.identity)
     await again.until(LeaseGranted)
     await again.alive()
-    (tunnel,) = gateway.tunnels()
+    (tunnel,) = gateway.snapshots.tunnels()
     assert tunnel is not before
     assert limits() == (None, 8_000), "of a new tunnel, too"
     gateway.registry.set_rules(tunnel.peer.public_key, NO_RULES)
@@ -491,7 +497,7 @@ async def test_goodbye_gives_the_lease_up_at_once(gateway: Gateway) -> None:
     device, _ = await paired(gateway)
     device.session.close(CloseReason.DISCONNECTED, asyncio.get_running_loop().time())
     await device.flush()
-    await settle(lambda: gateway.tunnels() == [])
+    await settle(lambda: gateway.snapshots.tunnels() == [])
 
 
 async def test_garbage_on_the_port_changes_nothing(gateway: Gateway) -> None:
@@ -503,35 +509,35 @@ async def test_garbage_on_the_port_changes_nothing(gateway: Gateway) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.sendto(junk, ("127.0.0.1", port))
     await asyncio.sleep(0.1)
-    assert gateway.status().connected == 1
-    assert gateway.requests() == []
+    assert gateway.snapshots.status().connected == 1
+    assert gateway.snapshots.requests() == []
     device.session.ping(asyncio.get_running_loop().time())
     device.session.writer.flush()
     await device.flush()
-    assert gateway.status().connected == 1
+    assert gateway.snapshots.status().connected == 1
 
 
 async def test_round_trips_are_measured_when_somebody_looks(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device, _ = await paired(gateway)
-    link = gateway.tunnels()[0].link
+    link = gateway.snapshots.tunnels()[0].link
     assert link is not None
     asked: list[float] = []
     ping = link.session.ping
     monkeypatch.setattr(link.session, "ping", lambda now: (asked.append(now), ping(now)))
     await asyncio.sleep(0.1)
-    assert gateway.tunnels()[0].rtt is None and asked == [], "nobody looked"
+    assert gateway.snapshots.tunnels()[0].rtt is None and asked == [], "nobody looked"
     for _ in range(3):  # a console that looks again and again
-        gateway.ask_round_trips()
+        gateway.snapshots.ask_round_trips()
     until = asyncio.get_running_loop().time() + 5
-    while gateway.tunnels()[0].rtt is None and asyncio.get_running_loop().time() < until:
+    while gateway.snapshots.tunnels()[0].rtt is None and asyncio.get_running_loop().time() < until:
         await asyncio.sleep(0.02)
         await device.alive()  # reads the PING, which its session answers
-    assert 0 < (gateway.tunnels()[0].rtt or 0) < 5
+    assert 0 < (gateway.snapshots.tunnels()[0].rtt or 0) < 5
     assert len(asked) == 1
-    monkeypatch.setattr("gateway.gateway.ROUND_TRIP_AGE", 0.0)
-    gateway.ask_round_trips()
+    monkeypatch.setattr("gateway.snapshots.ROUND_TRIP_AGE", 0.0)
+    gateway.snapshots.ask_round_trips()
     assert len(asked) == 2
 
 

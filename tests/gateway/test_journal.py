@@ -72,10 +72,10 @@ async def test_the_life_of_a_device(told: Told) -> None:
     gateway = told.gateway
     device = Device(gateway, key(), secret=offer(gateway))
     await device.until(ApprovalPending)
-    (request,) = gateway.requests()
+    (request,) = gateway.snapshots.requests()
     who = f"a device ({request.id})"
     assert await told.line() == f"{who} asks to join, by a pairing code from 127.0.0.1"
-    peer = gateway.approve(request.id)
+    peer = gateway.owner.approve(request.id)
     lease = (await device.until(LeaseGranted)).lease
     await device.alive()
     who = f"a device ({peer.id})"
@@ -91,7 +91,7 @@ async def test_the_life_of_a_device(told: Told) -> None:
     await device.flush()
     assert await told.line() == f"{who} disconnected"
 
-    gateway.revoke(peer.id)
+    gateway.owner.revoke(peer.id)
     assert await told.line() == f"{who} is revoked"
     again = Device(gateway, device.identity)
     assert (await again.until(PeerClosed)).reason is CloseReason.REVOKED
@@ -102,7 +102,7 @@ async def test_the_life_of_a_device(told: Told) -> None:
 async def test_who_does_not_come_back(told: Told) -> None:
     device, _ = await paired(told.gateway)
     device.leave()
-    await settle(lambda: not told.gateway.tunnels())
+    await settle(lambda: not told.gateway.snapshots.tunnels())
     await asyncio.sleep(0.02)
     lost, given_up = told.fresh()[-2:]
     assert "lost its link" in lost
@@ -115,9 +115,9 @@ async def test_who_is_denied_and_who_gives_up(told: Told) -> None:
         device = Device(gateway, key(), secret=offer(gateway))
         await device.until(ApprovalPending)
         assert "asks to join" in await told.line()
-        (request,) = gateway.requests()
+        (request,) = gateway.snapshots.requests()
         if end == "denied":
-            gateway.deny(request.id)
+            gateway.owner.deny(request.id)
             assert await told.line() == f"a device ({request.id}) is denied"
         else:
             device.leave()
@@ -128,10 +128,10 @@ async def test_the_owners_rules(told: Told) -> None:
     gateway = told.gateway
     device = Device(gateway, key(), secret=offer(gateway))
     await device.until(ApprovalPending)
-    (request,) = gateway.requests()
+    (request,) = gateway.snapshots.requests()
     told.fresh()
     limited = Rules(quota=Quota(10**9), limit_down=5_000_000)
-    peer = gateway.approve(request.id, limited)
+    peer = gateway.owner.approve(request.id, limited)
     who = f"a device ({peer.id})"
     assert told.fresh() == [
         f"{who} is approved", f"{who} has these rules now: 1GB/day; down 5mbit",
@@ -139,13 +139,13 @@ async def test_the_owners_rules(told: Told) -> None:
     await device.until(LeaseGranted)
     await device.alive()
     told.fresh()
-    gateway.set_rules(peer, limited)
+    gateway.owner.set_rules(peer, limited)
     assert told.fresh() == [], "nothing has changed"
-    gateway.set_rules(peer, Rules(paused=True))
+    gateway.owner.set_rules(peer, Rules(paused=True))
     assert told.fresh() == [
         f"{who} has these rules now: paused", f"{who} is paused by the owner",
     ]  # fmt: skip
-    gateway.set_rules(peer, NO_RULES)
+    gateway.owner.set_rules(peer, NO_RULES)
     assert told.fresh() == [
         f"{who} may do everything now: it has no rules", f"{who} may use the tunnel again",
     ]  # fmt: skip
@@ -153,7 +153,7 @@ async def test_the_owners_rules(told: Told) -> None:
 
 
 async def test_approved_by_the_code_alone(told: Told) -> None:
-    told.gateway.configure(replace(told.gateway.config, auto_approve_qr=True))
+    told.gateway.owner.configure(replace(told.gateway.owner.config, auto_approve_qr=True))
     device = Device(told.gateway, key(), secret=offer(told.gateway))
     await device.until(LeaseGranted)
     await device.alive()
@@ -163,8 +163,8 @@ async def test_approved_by_the_code_alone(told: Told) -> None:
 
 async def test_sharing_and_the_vpn(told: Told) -> None:
     gateway = told.gateway
-    gateway.share()
-    gateway.share()
+    gateway.owner.share()
+    gateway.owner.share()
     assert told.fresh() == ["sharing is on"]
     there = VpnNetwork(VpnState.ACTIVE, "tun0", "tun", ("10.8.0.2",), ipv4=True)
     absent = VpnNetwork(VpnState.ABSENT, reason="There is no VPN.")
@@ -173,7 +173,7 @@ async def test_sharing_and_the_vpn(told: Told) -> None:
     assert told.fresh() == [
         "the VPN is there: tun0", "the VPN is lost: There is no VPN.", "the VPN is there: tun0",
     ]  # fmt: skip
-    gateway.unshare()
+    gateway.owner.unshare()
     assert told.fresh() == ["sharing is off"]
 
 
@@ -190,25 +190,25 @@ async def test_a_denial_that_is_taken_back(told: Told) -> None:
     identity = key()
     device = Device(gateway, identity, secret=offer(gateway))
     await device.until(ApprovalPending)
-    (request,) = gateway.requests()
-    gateway.deny(request.id)
+    (request,) = gateway.snapshots.requests()
+    gateway.owner.deny(request.id)
     told.fresh()
     again = Device(gateway, identity, secret=offer(gateway))
     assert (await again.until(PeerClosed)).reason is CloseReason.DENIED
     who = f"a device ({peer_id(request.public_key)})"
     why = "it was denied a moment ago"
     assert await told.line() == f"{who} is turned away, by tcp from 127.0.0.1: {why}"
-    gateway.undeny(request.id)
+    gateway.owner.undeny(request.id)
     assert await told.line() == f"a device ({request.id}) may ask again"
     third = Device(gateway, identity, secret=offer(gateway))
     await third.until(ApprovalPending)
     assert "asks to join" in await told.line()
     with pytest.raises(NoSuchRequest):
-        gateway.undeny()
+        gateway.owner.undeny()
 
 
 async def test_an_alarm_is_an_event(told: Told) -> None:
-    told.gateway.share()
+    told.gateway.owner.share()
     told.fresh()
     told.gateway._sharing._alarm("egress__sent_outside_vpn")
     off, alarm = told.fresh()

@@ -34,7 +34,7 @@ async def gateway() -> AsyncIterator[Gateway]:
 
 
 def listen(gateway: Gateway, *places: tuple[str, int]) -> None:
-    gateway.configure(replace(gateway.config, listen=places))
+    gateway.owner.configure(replace(gateway.owner.config, listen=places))
 
 
 def accepts(host: str, port: int) -> bool:
@@ -75,10 +75,10 @@ async def test_opened_anew_nobody_notices(gateway: Gateway, udp: bool) -> None:
     device, _ = await paired(gateway, udp=udp)
     port = port_of(gateway)
     for _ in range(3):
-        gateway.relisten()
+        gateway.owner.relisten()
         await device.alive()
     assert port_of(gateway) == port, "any port stays the one that it became"
-    assert gateway.status().counters.get("session__resumed") is None
+    assert gateway.snapshots.status().counters.get("session__resumed") is None
     newcomer, _ = await paired(gateway, udp=udp)
     await newcomer.alive()
 
@@ -86,10 +86,10 @@ async def test_opened_anew_nobody_notices(gateway: Gateway, udp: bool) -> None:
 @pytest.mark.parametrize("udp", [False, True])
 async def test_opened_anew_and_everybody_comes_back(gateway: Gateway, udp: bool) -> None:
     device, lease = await paired(gateway, udp=udp)
-    gateway.relisten(drop=True)
+    gateway.owner.relisten(drop=True)
     closed = await device.until(PeerClosed)
     assert (closed.reason, closed.authenticated) == (CloseReason.LISTENER_CLOSED, True)
-    assert len(gateway.tunnels()) == 1 and gateway.status().connected == 0
+    assert len(gateway.snapshots.tunnels()) == 1 and gateway.snapshots.status().connected == 0
     await resumed(gateway, device, lease, udp)
 
 
@@ -107,7 +107,7 @@ async def test_another_port_leaves_tcp_alone_and_has_udp_come_back(gateway: Gate
     moves, lease = await paired(gateway, udp=True)
     before, port = port_of(gateway), free_port()
     listen(gateway, (HERE, port))
-    assert gateway.status().listen == [f"{HERE}:{port}"]
+    assert gateway.snapshots.status().listen == [f"{HERE}:{port}"]
     assert not accepts(HERE, before)
     there = (Endpoint.of("any", HERE, port),)
     for device in (stays, moves):
@@ -115,8 +115,8 @@ async def test_another_port_leaves_tcp_alone_and_has_udp_come_back(gateway: Gate
     assert (await moves.until(PeerClosed)).reason is CloseReason.LISTENER_CLOSED
     await resumed(gateway, moves, lease, udp=True)
     await stays.alive()
-    assert PairingUri.decode(gateway.pair().uri).endpoints == there
-    assert gateway.status().counters["link__udp__listener_closed"] == 1
+    assert PairingUri.decode(gateway.owner.pair().uri).endpoints == there
+    assert gateway.snapshots.status().counters["link__udp__listener_closed"] == 1
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ async def test_a_listener_on_the_same_port_adopts_the_links(first: str, second: 
     device, _ = await paired(gateway, udp=True)
     listen(gateway, (second, port), (HERE, free_port()))
     await device.alive()
-    assert gateway.status().connected == 1
-    changed = gateway.status().counters.get("link__udp__listener_changed", 0)
+    assert gateway.snapshots.status().connected == 1
+    changed = gateway.snapshots.status().counters.get("link__udp__listener_changed", 0)
     assert changed == (first != second), "what is listened on already stays as it is"
     await gateway.stop()
 
@@ -161,7 +161,7 @@ async def test_a_listen_that_fails_changes_nothing(udp: bool) -> None:
         ):
             with pytest.raises(ListenError, match=r"set gateway\.listen"):
                 listen(gateway, *places)
-            assert gateway.status().listen == [f"0.0.0.0:{port}"]
+            assert gateway.snapshots.status().listen == [f"0.0.0.0:{port}"]
             assert accepts(HERE, port) and not accepts(HERE, spare)
             await device.alive()
     newcomer, _ = await paired(gateway, udp=udp)
@@ -173,7 +173,7 @@ async def test_a_listener_that_the_system_ends_is_opened_again(gateway: Gateway)
     device, _ = await paired(gateway)
     # What SOCK_DESTROY does to it (tcp_abort), and likewise leaves an EPOLLHUP behind.
     gateway._entrance.places._places[0].listener.sock.shutdown(socket.SHUT_RD)
-    await settle(lambda: gateway.status().counters.get("listener__dead__reopened"))
+    await settle(lambda: gateway.snapshots.status().counters.get("listener__dead__reopened"))
     newcomer, _ = await paired(gateway)
     await newcomer.alive()
     await device.alive()
@@ -188,9 +188,9 @@ async def test_it_is_opened_again_as_soon_as_that_is_possible(
     port = port_of(gateway)
     places._places[0].listener.sock.shutdown(socket.SHUT_RD)
     squatter = socket.create_server((HERE, port))
-    await settle(lambda: gateway.status().counters.get("listener__dead__not_reopened"))
+    await settle(lambda: gateway.snapshots.status().counters.get("listener__dead__not_reopened"))
     squatter.close()
-    await settle(lambda: gateway.status().counters.get("listener__dead__reopened"))
+    await settle(lambda: gateway.snapshots.status().counters.get("listener__dead__reopened"))
     await asyncio.sleep(0)
     assert places.get_timer() is None
     await paired(gateway)

@@ -181,12 +181,12 @@ async def test_an_alarm_stops_sharing(gateway: Gateway) -> None:
     for wanted in ("unavailable", "unavailable", "off"):
         gateway._usage_at = 1.0
         gateway._due(1.0)
-        assert gateway.status().sharing == wanted
+        assert gateway.snapshots.status().sharing == wanted
         # While there is a suspicion the next look comes soon.
         assert gateway._usage_at == (3.0 if wanted != "off" else None)
-    assert len(told) == 1 and told == gateway.status().alarms
+    assert len(told) == 1 and told == gateway.snapshots.status().alarms
     assert told[0].startswith(f"{ALARM_SENT}: ")
-    assert gateway.status().counters[ALARM_SENT] == 1
-    gateway.share()
-    assert gateway.status().alarms == [], "sharing again is the owner's answer"
+    assert gateway.snapshots.status().counters[ALARM_SENT] == 1
+    gateway.owner.share()
+    assert gateway.snapshots.status().alarms == [], "sharing again is the owner's answer"
     carrier.close()

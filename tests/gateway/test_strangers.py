@@ -59,9 +59,9 @@ async def test_connections_begun_and_broken_off_are_freed_at_once(gateway: Gatew
             message = bytes(ClientSession(key(), None, HELLO, now=0.0).writer.output())
             with socket.create_connection(there) as stranger:
                 stranger.send(message[:size])
-                await settle(lambda: gateway._entrance.links)
+                await settle(lambda: gateway._entrance.links.by_id)
                 await asyncio.sleep(0.01)
-            await settle(lambda: not gateway._entrance.links)
+            await settle(lambda: not gateway._entrance.links.by_id)
 
 
 @pytest.mark.parametrize("udp", [False, True])
@@ -76,7 +76,7 @@ async def test_sessions_that_ended_are_freed_at_once(gateway: Gateway, udp: bool
             await device.flush()
             device.leave()
             del device
-            await settle(lambda: len(gateway._entrance.links) <= 1)
+            await settle(lambda: len(gateway._entrance.links.by_id) <= 1)
 
 
 async def test_half_open_datagram_sessions_that_make_way_leave_no_link(gateway: Gateway) -> None:
@@ -93,6 +93,8 @@ async def test_half_open_datagram_sessions_that_make_way_leave_no_link(gateway: 
                 if answer[0] != 4:
                     break
                 session.receive_datagram(memoryview(answer), "", loop.time())
-    await settle(lambda: len(gateway._entrance.links) <= MAX_HALF_OPEN)
-    assert len(gateway._entrance.links) == len(gateway._entrance.doorman) == MAX_HALF_OPEN
-    assert not any(link.session.closed for link in gateway._entrance.links.values())
+    await settle(lambda: len(gateway._entrance.links.by_id) <= MAX_HALF_OPEN)
+    assert (
+        len(gateway._entrance.links.by_id) == len(gateway._entrance.links.doorman) == MAX_HALF_OPEN
+    )
+    assert not any(link.session.closed for link in gateway._entrance.links.by_id.values())

@@ -232,7 +232,7 @@ async def test_a_flood_is_sifted_and_devices_go_on_and_begin_new_sessions(
     gateway = Gateway(replace(CONFIG, wireguard=free_port()), MemoryStore())
     await gateway.start()
     app = await let_in(gateway)
-    flood = initiations(gateway.wireguard.public_key, 100)
+    flood = initiations(gateway.snapshots.wireguard.public_key, 100)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((NOISY, 0))
         counts = gateway.counters.counts
@@ -242,15 +242,17 @@ async def test_a_flood_is_sifted_and_devices_go_on_and_begin_new_sessions(
                 sock.sendto(message, app.gate)
             return counts["wireguard__flood__first_sifted"] > 0
 
-        gateway.wireguard._budget.forgo(gateway.now())
+        gateway.snapshots.wireguard._budget.forgo(gateway.snapshots.now())
         await settle(pour)
-        device = gateway.wireguard.device
-        (door,) = gateway.wireguard._doors
+        device = gateway.snapshots.wireguard.device
+        (door,) = gateway.snapshots.wireguard._doors
 
         def calm() -> bool:
             pour()
             # With the flood out, something is saved up again for who is no part of it.
-            return door.strangers.level > 1 and door.strangers._budget.charge(0.0, gateway.now())
+            return door.strangers.level > 1 and door.strangers._budget.charge(
+                0.0, gateway.snapshots.now()
+            )
 
         await settle(calm)
         assert await app.asks() is not None

@@ -140,11 +140,11 @@ class App:
 
 async def let_in(gateway: Gateway, label: str = "phone") -> App:
     """A device that was made, asked, was approved and speaks."""
-    app = App(gateway.wireguard_add(label).profile.text())
+    app = App(gateway.owner.wireguard_add(label).profile.text())
     app.send(app.question())
     await app.listen(0.2)
-    (request,) = gateway.requests()
-    gateway.approve(request.id)
+    (request,) = gateway.snapshots.requests()
+    gateway.owner.approve(request.id)
     app.again()
     assert await app.asks() is not None
     return app

@@ -55,6 +55,7 @@ class FewFlows:
         self.closed: list[int] = []
         self.names: dict[tuple[str, bytes], str] = {}
         self.registry = PeerRegistry(MemoryStore())
+        self.owner = self.snapshots = self
 
     @staticmethod
     def _info(

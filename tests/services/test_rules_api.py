@@ -199,17 +199,17 @@ async def test_a_device_has_its_rules_from_its_first_packet(place: Place) -> Non
     )  # fmt: skip
     device = Device(gateway, key(), secret=offer(gateway))
     await device.until(ApprovalPending)
-    (request,) = gateway.requests()
+    (request,) = gateway.snapshots.requests()
     with refused("hours_overlap"):
         api.approve(ApproveParams(request.id, change={"hours": ["mon", "mon"]}))
-    assert gateway.requests() == [request] and gateway.peers() == []
+    assert gateway.snapshots.requests() == [request] and gateway.snapshots.peers() == []
     with pytest.raises(ControlError, match="No request"):
         api.approve(ApproveParams("nobody", change={"max_flows": 5}))
     api.approve(ApproveParams(request.id, "guest", {"limit_down": "1mbit"}))
     await device.until(LeaseGranted)
     await device.flush()
-    await settle(lambda: gateway.status().connected)
-    (tunnel,) = gateway.tunnels()
+    await settle(lambda: gateway.snapshots.status().connected)
+    (tunnel,) = gateway.snapshots.tunnels()
     rules = gateway.registry.rules(request.public_key)
     assert rules.limit_down == 1_000_000 and rules.limit_up == 5_000_000
     throttle = tunnel.nat_peer.throttle_down

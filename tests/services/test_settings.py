@@ -303,29 +303,33 @@ async def test_a_running_gateway_follows(running: Any) -> None:
         ("dns.stale", 60.0),
     ):
         settings.set(SetParams(key, value))
-    assert gateway._tunnels.name == gateway.config.name == "Pixel"
+    assert gateway._tunnels.name == gateway.owner.config.name == "Pixel"
     assert gateway._admission.auto_approve_qr
     assert (gateway._tunnels.mtu, gateway._tunnels.grace) == (1380, 12.0)
     assert not gateway._nat.config.address_dependent_filtering
-    assert gateway.status().bypass and gateway.guard.bypass and gateway.status().alarms
-    assert gateway.resolvers() == ("9.9.9.9:53", "[2620:fe::fe]:53")
-    assert (gateway.config.dns.recent, gateway.config.dns.stale) == (7, 60.0)
+    assert (
+        gateway.snapshots.status().bypass
+        and gateway.guard.bypass
+        and gateway.snapshots.status().alarms
+    )
+    assert gateway.snapshots.resolvers() == ("9.9.9.9:53", "[2620:fe::fe]:53")
+    assert (gateway.owner.config.dns.recent, gateway.owner.config.dns.stale) == (7, 60.0)
     settings.set(SetParams("gateway.bypass", None))
-    assert not gateway.guard.bypass and gateway.status().alarms == []
+    assert not gateway.guard.bypass and gateway.snapshots.status().alarms == []
 
 
 async def test_a_running_gateway_listens_elsewhere_or_as_before(running: Any) -> None:
     service, settings = cast(tuple[GatewayService, Settings], running)
     gateway = service._gateway
-    before = gateway.status().listen
+    before = gateway.snapshots.status().listen
     elsewhere = f"127.0.0.1:{free_port()}"
     done = settings.set(SetParams("gateway.listen", elsewhere))
-    assert gateway.status().listen == [elsewhere] != before and not done.pending
+    assert gateway.snapshots.status().listen == [elsewhere] != before and not done.pending
     with socket.create_server(("127.0.0.1", 0)) as taken:
         occupied = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ControlError, match=f"{occupied} by TCP: Address already in use.*other"):
             settings.set(SetParams("gateway.listen", occupied))
-    assert gateway.status().listen == [elsewhere]
+    assert gateway.snapshots.status().listen == [elsewhere]
     assert load(find_paths().config)["gateway", "listen"] == [elsewhere]
 
 

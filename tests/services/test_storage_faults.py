@@ -166,10 +166,10 @@ async def use(device: Device, gateway: Gateway) -> None:
 
 async def resumed(device: Device, lease: LeaseConfig, gateway: Gateway) -> Device:
     """The device's link breaks, and it comes back by its ticket."""
-    connected = gateway.status().connected
+    connected = gateway.snapshots.status().connected
     await use(device, gateway)
     device.leave()
-    await settle(lambda: gateway.status().connected == connected - 1)
+    await settle(lambda: gateway.snapshots.status().connected == connected - 1)
     again = Device(gateway, device.identity, resume=Resume(lease.session_id, lease.ticket, lease))
     granted = (await again.until(LeaseGranted)).lease
     assert granted.resumed and granted.session_id == lease.session_id
@@ -197,16 +197,16 @@ async def a_day_of_a_gateway(phone: Phone, faults: Faults, folder: Path) -> None
     laptop, lease = await paired(gateway)
     laptop = await resumed(laptop, lease, gateway)
     tv, its_lease = await paired(gateway)
-    ids = [peer.id for peer in sorted(gateway.peers(), key=lambda peer: peer.first_seen)]
+    ids = [peer.id for peer in sorted(gateway.snapshots.peers(), key=lambda peer: peer.first_seen)]
     lost, kept = ids
     api.rename(RenameParams(kept, "TV"))
     done = api._settings.set(SetParams("gateway.name", "attic"))
-    assert done.value == gateway.config.name == "attic"
+    assert done.value == gateway.owner.config.name == "attic"
 
     before = faults.refused
     answer = api.revoke(IdParams(lost))
     assert (await laptop.until(PeerClosed)).reason is CloseReason.REVOKED
-    assert all(tunnel.peer.id != lost for tunnel in gateway.tunnels())
+    assert all(tunnel.peer.id != lost for tunnel in gateway.snapshots.tunnels())
     again = Device(gateway, laptop.identity)
     assert (await again.until(PeerClosed)).reason is CloseReason.REVOKED
     if faults.refused > before:
@@ -219,7 +219,7 @@ async def a_day_of_a_gateway(phone: Phone, faults: Faults, folder: Path) -> None
         assert "a restart the device would be let in again" in phone.told
 
     tv = await resumed(tv, its_lease, gateway)
-    assert [tunnel.peer.label for tunnel in gateway.tunnels()] == ["TV"]
+    assert [tunnel.peer.label for tunnel in gateway.snapshots.tunnels()] == ["TV"]
     assert bool(phone.told) == bool(phone.store.ledger.unwritten)
     examined = Machine("gateway", phone.paths, told=phone.service._keeper.told)
     finding = await machine.CHECKS.run_one("unwritten", examined)
@@ -234,7 +234,7 @@ async def live_a_gateway(folder: Path, faults: Faults) -> None:
         await a_day_of_a_gateway(phone, faults, folder)
         faults.room_again()
         assert phone.store.ledger.flush() and not phone.told
-        known = {peer.public_key: peer for peer in phone.gateway.peers()}
+        known = {peer.public_key: peer for peer in phone.gateway.snapshots.peers()}
         numbers = {key: phone.store.lease_number(key) for key in known}
     store = GatewayDatabase(phone.paths.store("gateway"), slates=phone.paths.slates("gateway"))
     assert {peer.public_key: peer for peer in store.peers()} == known

@@ -246,7 +246,7 @@ async def test_a_gateway_tells_the_history_of_all_and_of_each_device(
     gateway.on_change = api.traffic_history.wake
     first, _ = await paired(gateway)
     second, _ = await paired(gateway)
-    one, other = gateway.tunnels()
+    one, other = gateway.snapshots.tunnels()
     one.nat_peer.from_tunnel_bytes += 100
     for tunnel, sent in ((one, 7_000), (other, 50)):
         assert tunnel.nat_peer.out is not None

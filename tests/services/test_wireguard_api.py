@@ -30,7 +30,7 @@ async def test_a_config_is_given_once_and_the_device_listed(gateway: Gateway) ->
     made = add_device(gateway, m.WireguardAddParams("Anna's phone"))
     profile = parse_profile(made.text)
     assert made.tunnel == "Anna-s-phone"
-    assert made.endpoint == f"127.0.0.1:{gateway.config.wireguard}"
+    assert made.endpoint == f"127.0.0.1:{gateway.owner.config.wireguard}"
     assert 599 < made.expires_in <= 600
     state = wireguard_state(gateway)
     assert state.key == spell_key(profile.gateway_key)
@@ -47,7 +47,7 @@ async def test_a_device_that_was_let_in(gateway: Gateway) -> None:
     assert device.state == "connected" and device.received_bytes > 0 and device.sent_bytes > 0
     assert device.handshake_age is not None and device.handshake_age < 5
     assert device.endpoint is not None and device.endpoint.startswith("127.0.0.1:")
-    assert device.told == f"127.0.0.1:{gateway.config.wireguard}"
+    assert device.told == f"127.0.0.1:{gateway.owner.config.wireguard}"
 
 
 async def test_a_new_key_and_an_invitation_are_listed(gateway: Gateway) -> None:
@@ -59,7 +59,7 @@ async def test_a_new_key_and_an_invitation_are_listed(gateway: Gateway) -> None:
     _, renewal, invitation = wireguard_state(gateway).devices
     assert (renewal.id, renewal.state, renewal.renews) == (new.id, "offered", phone.id)
     assert (renewal.ipv4, renewal.ipv6) == (phone.ipv4, phone.ipv6)
-    assert renewal.told == new.endpoint == f"a.local:{gateway.config.wireguard}"
+    assert renewal.told == new.endpoint == f"a.local:{gateway.owner.config.wireguard}"
     assert (invitation.state, invitation.key, invitation.asking) == ("invited", "", [])
     with pytest.raises(ControlError):
         renew_device(gateway, m.WireguardRenewParams("phone", key="short"))
@@ -78,7 +78,7 @@ async def test_a_new_key_and_an_invitation_are_listed(gateway: Gateway) -> None:
 )
 async def test_where_the_device_shall_look(gateway: Gateway, asked: str, told: str) -> None:
     made = add_device(gateway, m.WireguardAddParams("a", endpoint=asked))
-    assert made.endpoint == told.format(gateway.config.wireguard)
+    assert made.endpoint == told.format(gateway.owner.config.wireguard)
     assert parse_profile(made.text).host == asked.strip("[]").removesuffix(":7").strip("[]")
 
 

@@ -47,7 +47,7 @@ async def gateway() -> AsyncIterator[Gateway]:
 
 
 def troubles(gateway: Gateway, later: float = 0.0) -> list[Trouble]:
-    return gateway.wireguard.troubles(OWN, NAMED, gateway.now() + later)
+    return gateway.snapshots.wireguard.troubles(OWN, NAMED, gateway.snapshots.now() + later)
 
 
 def said(trouble: Trouble, port: int = 51820, **system: Any) -> tuple[str, str]:
@@ -79,13 +79,13 @@ async def knock(app: App, times: int, listen: bool = True) -> None:
 async def test_a_device_that_is_heard_has_no_trouble_whatever_came_before(
     gateway: Gateway,
 ) -> None:
-    offer = gateway.wireguard_add("phone")
+    offer = gateway.owner.wireguard_add("phone")
     old = App(replace(offer.profile, gateway_key=public_key(generate_identity())).text())
     await knock(old, 3)
     assert [each.cause for each in troubles(gateway)] == [Cause.GATEWAY_KEY]
     app = App(offer.profile.text())
     await knock(app, 1)
-    gateway.approve(gateway.requests()[0].id)
+    gateway.owner.approve(gateway.snapshots.requests()[0].id)
     app.again()
     assert await app.asks() is not None
     assert troubles(gateway) == []
@@ -93,7 +93,7 @@ async def test_a_device_that_is_heard_has_no_trouble_whatever_came_before(
 
 
 async def test_a_config_of_another_gateway(gateway: Gateway) -> None:
-    profile = gateway.wireguard_add("phone").profile
+    profile = gateway.owner.wireguard_add("phone").profile
     app = App(replace(profile, gateway_key=public_key(generate_identity())).text())
     await knock(app, 1)
     assert troubles(gateway) == [], "one may be garbage"
@@ -113,7 +113,7 @@ async def test_a_config_of_another_gateway(gateway: Gateway) -> None:
 
 async def test_a_key_that_nobody_let_in(gateway: Gateway) -> None:
     private = generate_identity()
-    app = App(replace(gateway.wireguard_add("x").profile, private_key=private).text())
+    app = App(replace(gateway.owner.wireguard_add("x").profile, private_key=private).text())
     await knock(app, 2)
     (found,) = troubles(gateway)
     assert (found.cause, found.key, found.label, found.count) == (
@@ -128,10 +128,10 @@ async def test_a_key_that_nobody_let_in(gateway: Gateway) -> None:
 
 
 async def test_who_was_denied_knocks_on(gateway: Gateway) -> None:
-    app = App(gateway.wireguard_add("phone").profile.text())
+    app = App(gateway.owner.wireguard_add("phone").profile.text())
     await knock(app, 1)
     assert troubles(gateway) == []
-    gateway.deny(gateway.requests()[0].id)
+    gateway.owner.deny(gateway.snapshots.requests()[0].id)
     await knock(app, 1)
     assert [each.cause for each in troubles(gateway)] == [Cause.UNKNOWN_KEY]
 
@@ -139,7 +139,7 @@ async def test_who_was_denied_knocks_on(gateway: Gateway) -> None:
 async def test_a_revoked_device_knocks_on(gateway: Gateway) -> None:
     app = await let_in(gateway)
     key = app.device.identity.public
-    gateway.revoke(gateway.peers()[0].id)
+    gateway.owner.revoke(gateway.snapshots.peers()[0].id)
     assert troubles(gateway) == []
     await knock(app, 3)
     (found,) = troubles(gateway)
@@ -229,8 +229,8 @@ async def test_a_device_that_moves_on_and_on_is_one(gateway: Gateway) -> None:
 
 
 async def test_a_config_that_names_an_address_of_yesterday(gateway: Gateway) -> None:
-    port = gateway.config.wireguard
-    offer = gateway.wireguard_add("phone", ("192.168.43.1", port))
+    port = gateway.owner.config.wireguard
+    offer = gateway.owner.wireguard_add("phone", ("192.168.43.1", port))
     (found,) = troubles(gateway)
     assert (found.cause, found.label, found.told, found.other) == (
         Cause.ENDPOINT, "phone", f"192.168.43.1:{port}", f"192.168.87.1:{port}",
@@ -243,7 +243,7 @@ async def test_a_config_that_names_an_address_of_yesterday(gateway: Gateway) -> 
     # The device gets here all the same: by a router, perhaps.
     app = App(replace(offer.profile, host="127.0.0.1").text())
     await knock(app, 1)
-    gateway.approve(gateway.requests()[0].id)
+    gateway.owner.approve(gateway.snapshots.requests()[0].id)
     (found,) = troubles(gateway)
     assert found.cause == Cause.ENDPOINT
     assert said(found)[1] == (
@@ -261,12 +261,12 @@ async def test_a_config_that_names_an_address_of_yesterday(gateway: Gateway) -> 
 async def test_names_and_what_routers_forward_from_are_not_judged(
     gateway: Gateway, host: str
 ) -> None:
-    gateway.wireguard_add("phone", (host, 51820))
+    gateway.owner.wireguard_add("phone", (host, 51820))
     assert troubles(gateway) == []
 
 
 async def test_nothing_ever_came(gateway: Gateway) -> None:
-    gateway.wireguard_add("phone")
+    gateway.owner.wireguard_add("phone")
     assert troubles(gateway, QUIET_OFFER_SECONDS - 1) == []
     (found,) = troubles(gateway, QUIET_OFFER_SECONDS + 1)
     assert (found.cause, found.label, found.reached) == (Cause.SILENCE, "phone", False)
@@ -292,14 +292,14 @@ async def test_nothing_ever_came(gateway: Gateway) -> None:
 
 
 async def test_who_asks_is_not_silent(gateway: Gateway) -> None:
-    app = App(gateway.wireguard_add("phone").profile.text())
+    app = App(gateway.owner.wireguard_add("phone").profile.text())
     await knock(app, 1)
-    assert gateway.requests() and troubles(gateway, QUIET_OFFER_SECONDS + 1) == []
+    assert gateway.snapshots.requests() and troubles(gateway, QUIET_OFFER_SECONDS + 1) == []
 
 
 async def test_the_gateway_knows_its_own_addresses(gateway: Gateway) -> None:
-    gateway.wireguard_add("phone")
-    assert gateway.wireguard_troubles() == []
+    gateway.owner.wireguard_add("phone")
+    assert gateway.snapshots.wireguard_troubles() == []
 
 
 def test_strangers_cost_a_bounded_memory() -> None:
