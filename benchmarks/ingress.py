@@ -8,7 +8,13 @@ runs with a switch (`ingress_switch.py`), the table is deleted and loaded again.
 
 With `--against TREE`, an older checkout with its environment (run `./check tests/vshp` there
 once), the turns are two whole tunnels instead, this tree's and that one's, and each turn is a
-load of its own, which can be uploads and several streams, too.
+load of its own, which can be uploads and several streams, too. Two processes of the same code
+differ by some hundredths for as long as they live (where their memory lies, how their dicts hash),
+which no number of turns evens out: the pairs are spread over `--builds` pairs of tunnels, and the
+error is that of the builds' means.
+
+With `--rules` what is on or off in turns are an owner's rules for the device, all but a speed limit
+and none that it reaches: quota, end, hours, destinations, connections. They are changed live.
 
 Processor seconds per byte move less than throughput does on a machine that does other things,
 too. The answer is the ratio of on to off (this tree to that one), as the mean over the pairs of
@@ -16,6 +22,7 @@ turns with its standard error, as the median, and over the quietest fifth of tur
 
 Run: python -m benchmarks.ingress [--paths offload,plain] [--loads tcp,tcp6,udp] [--pairs 60]
      python -m benchmarks.ingress --against TREE --loads up,up8,tcp,tcp8
+     python -m benchmarks.ingress --rules --loads up,tcp
 """
 
 from __future__ import annotations
@@ -56,6 +63,12 @@ WHOLE_LOADS = LOADS | {
     "up8": (SERVER, "-P", "8"),
 }
 """The same where two trees are compared, which can be by uploads, too."""
+RULES = (
+    *("--quota", "900TB/month", "--for", "30d"),
+    *("--flows", "1000", "--deny", "name ads.example", "--deny", "set mail"),
+    *("--deny", "192.0.2.0/24", "--allow", "tcp 1-65535", "--deny", "udp 4444"),
+)
+"""What an owner says of a device that may do all that it does here (`--rules`)."""
 WARM_UP = 3.0
 """Seconds that a download has to reach its rate."""
 SETTLE = 0.1
@@ -86,7 +99,7 @@ class Tunnel:
     """A client and its gateway in a world of their own, and what they use."""
 
     def __init__(self, world: World, gateway: Gateway, client: Client) -> None:
-        self.world, self.client = world, client
+        self.world, self.gateway, self.client = world, gateway, client
         self._pids = (client.pid, gateway.pid)
         self._interface = f"{client.status()['interface']}:"
 
@@ -160,10 +173,30 @@ class Looks:
             self._client.host.run(["nft", "delete", "table", "inet", self._table])
 
 
-def on_and_off(path: str, load: str, pairs: int, seconds: float) -> dict[str, Any]:
-    """One download, with the looks and without."""
-    with tunnel(path, SwitchedClient) as one:
-        looks = Looks(one.client)
+def hours() -> list[str]:
+    """All of the week but the day that is farthest from now."""
+    names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+    off = (time.localtime().tm_wday + 3) % 7
+    return ["--hours", ",".join(name for day, name in enumerate(names) if day != off)]
+
+
+class Ruled:
+    """The rules of a client's device as a switch."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        (peer,) = gateway.ask("peers")
+        self._id = peer["id"]
+        self.switch(True)
+
+    def switch(self, on: bool) -> None:
+        self._gateway.command("rules", self._id, *[*RULES, *hours()] if on else ["--clear"])
+
+
+def on_and_off(path: str, load: str, pairs: int, seconds: float, rules: bool) -> dict[str, Any]:
+    """One load, with the looks (or the rules) and without."""
+    with tunnel(path, Client if rules else SwitchedClient) as one:
+        looks = Ruled(one.gateway) if rules else Looks(one.client)
         download = one.carry(load)
         time.sleep(WARM_UP)
         state = True
@@ -182,14 +215,17 @@ def on_and_off(path: str, load: str, pairs: int, seconds: float) -> dict[str, An
     return found
 
 
-def against(tree: Path, path: str, load: str, pairs: int, seconds: float) -> dict[str, Any]:
+def against(
+    tree: Path, path: str, load: str, pairs: int, seconds: float, builds: int
+) -> dict[str, Any]:
     """Downloads or uploads by this tree and by that one.
 
     Of two tunnels side by side the one that was built first takes some hundredths more, whichever
     it is: half of the pairs are taken with either first.
     """
     turns: Turns = []
-    for first in (PROJECT, tree):
+    for number in range(builds):
+        first = tree if number % 2 else PROJECT
         second = tree if first is PROJECT else PROJECT
         with tunnel(path, tree=first) as one, tunnel(path, tree=second) as two:
             this, that = (one, two) if first is PROJECT else (two, one)
@@ -205,8 +241,9 @@ def against(tree: Path, path: str, load: str, pairs: int, seconds: float) -> dic
 
             for each in (True, False):
                 turn(each)
-            turns += in_turns(turn, pairs // 2)
-    return summary(turns)
+            turns += in_turns(turn, pairs // builds)
+        print(f"{number + 1} builds", file=sys.stderr)
+    return summary(turns, pairs // builds)
 
 
 def in_turns(turn: Callable[[bool], Turn], pairs: int) -> Turns:
@@ -222,9 +259,13 @@ def in_turns(turn: Callable[[bool], Turn], pairs: int) -> Turns:
     return taken
 
 
-def summary(turns: Turns) -> dict[str, Any]:
-    """What pairs of turns say."""
+def summary(turns: Turns, together: int = 1) -> dict[str, Any]:
+    """What pairs of turns say, of which `together` each were taken by the same processes."""
     ons, offs = zip(*turns, strict=True)
+
+    def ratio(some: list[float], others: list[float]) -> dict[str, float]:
+        return compared(list(zip(some, others, strict=True)), together)
+
     return {
         "mbit": round(statistics.median(each.bits for each in offs) / 1e6),
         "client_s_per_gb": round(statistics.median(each.client for each in offs) * 1e9, 3),
@@ -237,19 +278,20 @@ def summary(turns: Turns) -> dict[str, Any]:
     }
 
 
-def ratio(some: list[float], others: list[float]) -> dict[str, float]:
-    """Of each pair: the (geometric) mean, how far it may be off (one standard error), the median.
+def compared(pairs: list[tuple[float, float]], together: int) -> dict[str, float]:
+    """Of each pair: the (geometric) mean, how far it may be off (one standard error, by what the
+    means of `together` pairs each say), the median.
 
     And of the quietest turns: `QUIET` of either kind, those in which it was least, by themselves.
     On a machine that does other things, too, these move far less.
     """
-    pairs = list(zip(some, others, strict=True))
     logs = [math.log(a / b) for a, b in pairs]
+    means = [statistics.mean(logs[at : at + together]) for at in range(0, len(logs), together)]
     drawn = random.Random(1)
     again = [least(drawn.choices(pairs, k=len(pairs))) for _ in range(BOOTSTRAP)]
     return {
         "ratio": round(math.exp(statistics.mean(logs)), 4),
-        "standard_error": round(statistics.stdev(logs) / math.sqrt(len(logs)), 4),
+        "standard_error": round(statistics.stdev(means) / math.sqrt(len(means)), 4),
         "median": round(math.exp(statistics.median(logs)), 4),
         "quiet": round(least(pairs), 4),
         "quiet_error": round(statistics.stdev(again), 4),
@@ -273,16 +315,21 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=0.5, help="of a turn (default 0.5)")
     parser.add_argument("--against", type=Path, metavar="TREE", help="another checkout")
+    parser.add_argument("--rules", action="store_true", help="an owner's rules, on and off")
+    parser.add_argument("--builds", type=int, default=10, help="pairs of tunnels (default 10)")
     options = parser.parse_args()
-    if not options.against and (odd := set(options.loads) - set(LOADS)):
-        parser.error(f"only with --against: {', '.join(sorted(odd))}")
+    if options.against and not 2 <= options.builds <= options.pairs:
+        parser.error("--builds: at least 2, and no more than there are pairs")
+    whole = options.against or options.rules
+    if not whole and (odd := set(options.loads) - set(LOADS)):
+        parser.error(f"only with --against or --rules: {', '.join(sorted(odd))}")
     for path in options.paths:
         for load in options.loads:
             if options.against:
                 tree = options.against.resolve()
-                found = against(tree, path, load, options.pairs, options.seconds)
+                found = against(tree, path, load, options.pairs, options.seconds, options.builds)
             else:
-                found = on_and_off(path, load, options.pairs, options.seconds)
+                found = on_and_off(path, load, options.pairs, options.seconds, options.rules)
             print(json.dumps({"path": path, "load": load, **found}), flush=True)
 
 

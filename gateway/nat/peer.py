@@ -42,7 +42,7 @@ from netstack.heads import (
     words4,
 )
 from netstack.ip import PROTO_TCP, PROTO_UDP
-from netstack.out import GSO_UDP_L4, repeated
+from netstack.out import GSO_UDP_L4
 from netstack.tcp.errors import MalformedSegment
 from netstack.tcp.states import State
 from netstack.tcp_segment import ACK, SYN, parse_tcp
@@ -179,7 +179,7 @@ class TunnelPeer(ClientSide):
         counts = self.counts
         counts[FROM_TUNNEL] += 1
         size = end - start
-        self.from_tunnel_bytes += size
+        carried = self.from_tunnel_bytes + size
         flags = gso_type = gso_size = csum = 0
         if offload:
             flags, gso_type, _, gso_size, csum_start, csum_offset = offload_head(
@@ -188,10 +188,17 @@ class TunnelPeer(ClientSide):
             if flags & NEEDS_CSUM:
                 csum = csum_start << 16 | csum_offset
             if 0 < gso_size < size:
-                self.from_tunnel_bytes += _repeated(
-                    buf, start, size, gso_type, gso_size, csum_start
-                )
-        if self.from_tunnel_bytes > self.up_stop:
+                # The headers that the packet has once, and those that it is cut into have each.
+                if gso_type == GSO_UDP_L4:
+                    heads = csum_start + UDP_HEADER
+                elif csum_start + _TCP_OFFSET < size:
+                    heads = csum_start + (buf[start + csum_start + _TCP_OFFSET] >> 4 << 2)
+                else:
+                    heads = 0
+                if size > heads:
+                    carried += heads * ((size - heads - 1) // gso_size)
+        self.from_tunnel_bytes = carried
+        if carried > self.up_stop:
             self.nat.on_metered(self, now)
         if size >= 28:
             first = buf[start]
@@ -399,17 +406,3 @@ class TunnelPeer(ClientSide):
         for flow in [*self.mappings.values(), *self.echo.values()]:
             flow.shut(now)
         self.reassembler.clear()
-
-
-def _repeated(
-    buf: Buffer, start: int, size: int, gso_type: int, gso_size: int, transport: int
-) -> int:
-    """Bytes of the headers that a packet of `size` bytes has once, and those that it is cut into
-    each. `transport` is where its offload header says that its transport's begins."""
-    if gso_type == GSO_UDP_L4:
-        header = transport + UDP_HEADER
-    elif transport + _TCP_OFFSET < size:
-        header = transport + (buf[start + transport + _TCP_OFFSET] >> 4 << 2)
-    else:
-        return 0
-    return repeated(size, header, gso_size)
