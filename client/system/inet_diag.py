@@ -144,8 +144,11 @@ def _bound_to_any(addresses: Sequence[bytes]) -> bytes:
     return program
 
 
-def parse(datagram: bytes, protocol: int) -> tuple[list[DiagSocket], bool]:
-    """The sockets of one datagram, and whether it was the last. Raises DiagError."""
+def parse(datagram: bytes, protocol: int, measured: bool = True) -> tuple[list[DiagSocket], bool]:
+    """The sockets of one datagram, and whether it was the last. Raises DiagError.
+
+    What the kernel has measured of them is looked for if it is wanted.
+    """
     found: list[DiagSocket] = []
     at, end = 0, len(datagram)
     while at < end:
@@ -162,12 +165,12 @@ def parse(datagram: bytes, protocol: int) -> tuple[list[DiagSocket], bool]:
             (number,) = struct.unpack_from("=i", datagram, at + _HEADER.size)
             raise DiagError(f"the kernel does not list sockets (error {-number})")
         if kind == SOCK_DIAG_BY_FAMILY:
-            found.append(_socket(datagram, at + _HEADER.size, at + size, protocol))
+            found.append(_socket(datagram, at + _HEADER.size, at + size, protocol, measured))
         at += (size + 3) & ~3
     return found, False
 
 
-def _socket(data: bytes, at: int, end: int, protocol: int) -> DiagSocket:
+def _socket(data: bytes, at: int, end: int, protocol: int, measured: bool) -> DiagSocket:
     if end - at < _SIZE:
         raise DiagError("a socket is cut off")
     family, state, ports, source, destination, cookie, uid, inode = _MESSAGE.unpack_from(data, at)
@@ -178,7 +181,7 @@ def _socket(data: bytes, at: int, end: int, protocol: int) -> DiagSocket:
         source, destination = _unmapped(source), _unmapped(destination)
     else:
         raise DiagError(f"a socket of the family {family}")
-    figures = _figures(data, at + _SIZE, end)
+    figures = _figures(data, at + _SIZE, end) if measured else None
     return DiagSocket(
         protocol, state, source, source_port, destination, destination_port, cookie, uid, inode,
         figures,

@@ -35,6 +35,7 @@ _FIN_WAIT_1 = State.FIN_WAIT_1
 _CLOSING = State.CLOSING
 _LAST_ACK = State.LAST_ACK
 _TIME_WAIT = State.TIME_WAIT
+_SYN_ACK = Event.SYN_ACK
 
 
 def process(conn: TcpConnection, seg: TcpSegment, now: float) -> None:
@@ -86,7 +87,7 @@ def _syn_sent(conn: TcpConnection, seg: TcpSegment, now: float) -> None:
         handshake.send_syn(conn, now)
         return
     snd.advance(ack, seg, now)
-    conn.move(Event.SYN_ACK, now)
+    conn.move(_SYN_ACK, now)
     if conn.config.open_lazily:
         conn.rcv.ack_pending = True
     else:

@@ -48,6 +48,7 @@ from netstack.tcp.writer import MAX_POINTER, SegmentWriter
 from netstack.tcp_segment import ACK, PSH, RST, SYN, TcpSegment
 
 _ESTABLISHED = State.ESTABLISHED
+_OPEN = Event.OPEN
 _SENDING = (State.ESTABLISHED, State.CLOSE_WAIT)
 """States in which the user's data may go out."""
 
@@ -201,7 +202,7 @@ class TcpConnection:
 
     def connect(self, now: float) -> None:
         """Open actively: SYN."""
-        self.move(Event.OPEN, now)
+        self.move(_OPEN, now)
         self.heard_at = now
         handshake.begin(self)
         self.snd.nxt += 1

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from netstack.tcp.config import TcpConfig
     from netstack.tcp.connection import TcpConnection
 
+_SYN_SENT = State.SYN_SENT
 _SACK_PERMITTED = b"\x01\x01\x04\x02"
 _WINDOW_SCALE = b"\x01\x03\x03"
 _MSS = b"\x02\x04"
@@ -55,7 +56,7 @@ def take_syn(conn: TcpConnection, seg: TcpSegment, now: float) -> None:
 def send_syn(conn: TcpConnection, now: float) -> None:
     """Send our SYN (in SYN_SENT) or SYN-ACK (in SYN_RECEIVED), for the first time or again."""
     rcv, snd, config = conn.rcv, conn.snd, conn.config
-    first = conn.state is State.SYN_SENT
+    first = conn.state is _SYN_SENT
     options = _MSS + config.mss.to_bytes(2, "big")
     if config.sack if first else rcv.sack:
         options += _SACK_PERMITTED

@@ -17,6 +17,8 @@ fits in memory (`limit` plus less than a unit), and down when it does not.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from netstack.tcp.config import TcpConfig, TcpUser
 from netstack.tcp.constants import HALF, MASK, MAX_SACK_BLOCKS, PAWS_IDLE
 from netstack.tcp.errors import LocalMisuse
@@ -27,6 +29,7 @@ from netstack.tcp_segment import MAX_WINDOW_SHIFT, TcpSegment
 MAX_UNSCALED = 65535
 
 
+@lru_cache(maxsize=64)
 def window_shift(largest: int) -> int:
     """The smallest shift with which a window of `largest` bytes can be advertised."""
     shift = 0

@@ -76,15 +76,14 @@ class SegmentWriter:
         """Every segment carries timestamps; see `use_timestamps`."""
         self._addresses = local + remote
         self._ports = local_port << 16 | remote_port
-        self._pseudo = checksum.pseudo_header(local, remote, _PROTOCOL, 0)
+        addresses = checksum.add(self._addresses)
+        self._pseudo = addresses + _PROTOCOL
         self._stamp_offset = stamp_offset
         if version == 4:
             self.ip_header = _IPV4_HEADER
             self._gso_type = GSO_TCPV4
             self._ttl_word = ttl << 24 | _PROTOCOL << 16
-            self._ip_residue = (
-                0x4500 + _DONT_FRAGMENT + (self._ttl_word >> 16) + checksum.add(self._addresses)
-            )
+            self._ip_residue = 0x4500 + _DONT_FRAGMENT + (self._ttl_word >> 16) + addresses
         else:
             self.ip_header = _IPV6_HEADER
             self._gso_type = GSO_TCPV6

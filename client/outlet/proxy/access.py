@@ -25,7 +25,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from client.outlet.proxy.asking import unmapped
 from client.system.inet_diag import NETLINK_SOCK_DIAG, DiagError, DiagSocket, parse, request_one
@@ -39,8 +39,7 @@ _NOBODY = 65534
 """Stands for users that this user namespace does not know, and so for nobody."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Whose program is at the other end."""
 
     uid: int | None = None
@@ -67,7 +66,7 @@ class Sockets:
                 kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
                 self._sock = socket.socket(socket.AF_NETLINK, kind, NETLINK_SOCK_DIAG)
             self._sock.send(request_one(protocol, source, destination))
-            found, _ = parse(self._sock.recv(_ANSWER), protocol)
+            found, _ = parse(self._sock.recv(_ANSWER), protocol, measured=False)
         except DiagError:
             return None
         except OSError:
@@ -100,19 +99,22 @@ class Access:
         same = hmac.compare_digest(name, USER)
         return hmac.compare_digest(password, self._password) and same
 
-    def caller(self, sock: socket.socket, address: object) -> Caller:
+    def caller(
+        self, sock: socket.socket, address: object, here: tuple[bytes, int] | None = None
+    ) -> Caller:
         """Whose program is at the other end of a connection that has just come in from `address`,
-        as `accept` says it."""
-        if sock.family == socket.AF_UNIX:
+        as `accept` says it; to `here`, where the listener has one address only."""
+        if not isinstance(address, tuple):
+            # Of a Unix socket.
             with contextlib.suppress(OSError):
                 raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
                 _, uid, _ = _PEER.unpack(raw)
                 return Caller(uid, known=uid in self._trusted)
             return Caller()
-        if not isinstance(address, tuple):
-            return Caller()
         try:
-            there, here = end_of(address), end_of(sock.getsockname())
+            there = end_of(address)
+            if here is None:
+                here = end_of(sock.getsockname())
         except OSError:
             return Caller()
         if not _here(there, here):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sealing.errors import PeerViolation
 
@@ -25,8 +25,7 @@ class Misspoken(PeerViolation):
     """The program broke its protocol; `reason` names how, and is the counter's middle part."""
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(NamedTuple):
     """Where a program wants to go."""
 
     host: bytes | str

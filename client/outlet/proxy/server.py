@@ -19,7 +19,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
 from client.model import ClientError
-from client.outlet.proxy.access import Access, Caller, Sockets
+from client.outlet.proxy.access import Access, Caller, Sockets, end_of
 from client.outlet.proxy.asking import Destination
 from client.outlet.proxy.associations import UdpAssociation
 from client.outlet.proxy.flows import Entry, ProxyFlows
@@ -69,6 +69,8 @@ class ProxyServer:
         self._kernel = Sockets()
         self.access = Access(config.password, self._kernel.find)
         self._listener: socket.socket | None = None
+        self._here: tuple[bytes, int] | None = None
+        """Our end of every connection; None where they differ, or have no address."""
         self._rest: asyncio.TimerHandle | None = None
         self._visitors: set[Visitor] = set()
         self._speaking: OrderedDict[Visitor, float] = OrderedDict()
@@ -103,6 +105,9 @@ class ProxyServer:
                 "so that this device alone can use the proxy.",
             )
         self._listener = listen(place)
+        if not place.path:
+            host, port = end_of(self._listener.getsockname())
+            self._here = (host, port) if any(host) else None
         self.poller.attach(self)
         self.poller.watch(self._listener.fileno(), self, select.EPOLLIN)
 
@@ -162,14 +167,15 @@ class ProxyServer:
             oldest.close(now)
         sock.setblocking(False)
         self.count("proxy__connections")
-        visitor = Visitor(self, sock, self.access.caller(sock, there))
+        visitor = Visitor(self, sock, self.access.caller(sock, there, self._here))
         self._visitors.add(visitor)
         self._speaking[visitor] = now + SPEAKING_TIME
         if self.alarm_at == NEVER:
             self._set_alarm()
-        self.poller.watch(sock.fileno(), visitor, EVENTS)
-        # Its first words are mostly there already.
+        # Its first words are mostly there already; what they ask for goes before all else.
         visitor.ready(select.EPOLLIN, now)
+        if visitor.listens:
+            self.poller.watch(sock.fileno(), visitor, EVENTS)
 
     # What visitors report.
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from client.outlet.proxy.asking import Destination, Misspoken, parse_host, unmapped
 from client.outlet.proxy.outcome import Outcome
@@ -69,8 +69,7 @@ REPLIES = {
 """What each outcome is in SOCKS. "Expired" is what others say of a host that does not answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What was asked for."""
 
     command: Command
@@ -88,6 +87,11 @@ class State(IntEnum):
     OVER = 4
 
 
+# In each connection's way: a name of a module costs a fifth of a member of an Enum.
+_METHODS, _PASSWORD, _REQUEST, _ASKED, _OVER = State
+_CONNECT, _ASSOCIATE = Command.CONNECT, Command.ASSOCIATE
+
+
 class SocksServer:
     """One program's connection up to its request's answer."""
 
@@ -95,7 +99,7 @@ class SocksServer:
 
     def __init__(self, known: bool, right: Callable[[bytes, bytes], bool]) -> None:
         """`known`: who asks may do so without a password. `right`: is this name and password?"""
-        self.state = State.METHODS
+        self.state = _METHODS
         self.output = b""
         """What is to be sent now; whoever sends it empties it."""
         self._data = b""
@@ -105,7 +109,7 @@ class SocksServer:
     @property
     def early(self) -> bytes:
         """What came behind the request."""
-        return self._data if self.state == State.ASKED else b""
+        return self._data if self.state == _ASKED else b""
 
     def receive(self, data: bytes) -> Request | None:
         """Take what the program sent; the request, once it is complete.
@@ -114,21 +118,21 @@ class SocksServer:
         """
         self._data += data
         while True:
-            match self.state:
-                case State.METHODS:
-                    moved = self._methods()
-                case State.PASSWORD:
-                    moved = self._password()
-                case State.REQUEST:
-                    return self._request()
-                case _:
-                    return None
+            state = self.state
+            if state is _METHODS:
+                moved = self._methods()
+            elif state is _REQUEST:
+                return self._request()
+            elif state is _PASSWORD:
+                moved = self._password()
+            else:
+                return None
             if not moved:
                 return None
 
     def answer(self, reply: Reply, host: bytes = bytes(4), port: int = 0) -> bytes:
         """The answer to the request; `host` and `port` are our own end's, where there is one."""
-        self.state = State.OVER
+        self.state = _OVER
         kind = IPV4 if len(host) == 4 else IPV6
         return bytes((VERSION, reply, 0, kind)) + host + _PORT.pack(port)
 
@@ -140,7 +144,7 @@ class SocksServer:
         return taken
 
     def _fail(self, reason: str, last: bytes = b"") -> Misspoken:
-        self.state = State.OVER
+        self.state = _OVER
         self.output += last
         self._data = b""
         return Misspoken(reason)
@@ -158,10 +162,10 @@ class SocksServer:
         methods = message[2:]
         if self._known and NO_PASSWORD in methods:
             self.output += bytes((VERSION, NO_PASSWORD))
-            self.state = State.REQUEST
+            self.state = _REQUEST
         elif PASSWORD in methods:
             self.output += bytes((VERSION, PASSWORD))
-            self.state = State.PASSWORD
+            self.state = _PASSWORD
         else:
             raise self._fail("password_missing", bytes((VERSION, NO_METHOD)))
         return True
@@ -180,7 +184,7 @@ class SocksServer:
         if not self._right(message[2 : 2 + name], message[3 + name :]):
             raise self._fail("password_wrong", _PASSWORD_WRONG)
         self.output += _PASSWORD_RIGHT
-        self.state = State.REQUEST
+        self.state = _REQUEST
         return True
 
     def _request(self) -> Request | None:
@@ -196,22 +200,22 @@ class SocksServer:
         message = self._take(3 + size)
         if message is None:
             return None
-        if message[1] not in (Command.CONNECT, Command.ASSOCIATE):
+        if message[1] not in (_CONNECT, _ASSOCIATE):
             raise self._fail("command_unsupported", self.answer(Reply.COMMAND_UNKNOWN))
-        if message[1] == Command.ASSOCIATE:
+        if message[1] == _ASSOCIATE:
             # An address is not looked at: programs write what they like there (PySocks the name
             # "0"), and datagrams come from where the connection does.
             (port,) = _PORT.unpack_from(message, size + 1)
-            self.state = State.ASKED
-            return Request(Command.ASSOCIATE, Destination(bytes(4), port))
+            self.state = _ASKED
+            return Request(_ASSOCIATE, Destination(bytes(4), port))
         try:
             destination = read_address(message, 3, size)
         except Misspoken as error:
             raise self._fail(error.reason, self.answer(Reply.FAILED)) from None
         if not destination.port:
             raise self._fail("port_zero", self.answer(Reply.FAILED))
-        self.state = State.ASKED
-        return Request(Command.CONNECT, destination)
+        self.state = _ASKED
+        return Request(_CONNECT, destination)
 
 
 def address_size(data: bytes | memoryview, at: int) -> int | None:

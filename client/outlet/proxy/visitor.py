@@ -49,6 +49,12 @@ class Stage(IntEnum):
     OVER = 5
 
 
+# In each connection's way: a name of a module costs a fifth of a member of an Enum.
+_SPEAKING, _DIALLING, _RELAYING, _ASSOCIATED, _ENDING, _OVER = Stage
+_OPENED = Outcome.OPENED
+_ASSOCIATE = Command.ASSOCIATE
+
+
 class Visitor:
     """Handler of the connection's socket."""
 
@@ -59,7 +65,7 @@ class Visitor:
 
     def __init__(self, server: ProxyServer, sock: socket.socket, caller: Caller) -> None:
         self.sock = sock
-        self.stage = Stage.SPEAKING
+        self.stage = _SPEAKING
         self._server = server
         self._caller = caller
         self._socks: SocksServer | None = None
@@ -73,22 +79,25 @@ class Visitor:
         self._unsaid = b""
         """What goes before the next answer."""
 
+    @property
+    def listens(self) -> bool:
+        """Whether it wants to be told of its socket: neither over nor in a relay's hands."""
+        return self.stage is not _OVER and self.stage is not _RELAYING
+
     def ready(self, mask: int, now: float) -> None:
-        match self.stage:
-            case Stage.SPEAKING:
-                self._listen(now)
-            case Stage.DIALLING:
-                if mask & _GONE:
-                    self._server.count("proxy__dialling__hung_up__closed")
-                    self.close(now)
-            case Stage.ASSOCIATED | Stage.ENDING:
-                self._discard(now)
-            case _:
-                pass
+        stage = self.stage
+        if stage is _SPEAKING:
+            self._listen(now)
+        elif stage is _DIALLING:
+            if mask & _GONE:
+                self._server.count("proxy__dialling__hung_up__closed")
+                self.close(now)
+        elif stage is _ASSOCIATED or stage is _ENDING:
+            self._discard(now)
 
     def _listen(self, now: float) -> None:
         """Read as long as there is no request."""
-        while self.stage == Stage.SPEAKING:
+        while self.stage == _SPEAKING:
             try:
                 data = self.sock.recv(READ_SIZE)
             except BlockingIOError:
@@ -130,7 +139,7 @@ class Visitor:
 
     def _requested(self, request: Request, early: bytes, now: float) -> None:
         assert self._socks is not None
-        if request.command is Command.ASSOCIATE:
+        if request.command is _ASSOCIATE:
             self._associate(request.destination, now)
         else:
             self._server.count("proxy__socks__connect__asked")
@@ -165,7 +174,7 @@ class Visitor:
     def _dial(self, destination: Destination, early: bytes, now: float) -> None:
         server = self._server
         server.spoken(self)
-        self.stage = Stage.DIALLING
+        self.stage = _DIALLING
         self._destination = destination
         self._dialing = server.dialer.connect(
             self.sock, destination.host, destination.port, self._outcome, early
@@ -177,7 +186,7 @@ class Visitor:
         server = self._server
         assert self._destination is not None and self._dialing is not None
         server.count(f"proxy__connect__{outcome.label}")
-        if outcome is not Outcome.OPENED:
+        if outcome is not _OPENED:
             if self._socks is not None:
                 self._say(self._socks.answer(REPLIES[outcome]))
             elif self._http is not None:
@@ -189,7 +198,7 @@ class Visitor:
             self._say(self._socks.answer(Reply.SUCCEEDED, host, port))
         elif self._http is not None:
             self._say(self._http.accept_stream())
-        self.stage = Stage.OVER
+        self.stage = _OVER
         assert self._entry is not None
         server.handed_over(self, self._dialing, self._entry)
 
@@ -199,7 +208,7 @@ class Visitor:
         assert self._http is not None
         server = self._server
         server.spoken(self)
-        self.stage = Stage.RELAYING
+        self.stage = _RELAYING
         server.poller.unwatch(self.sock.fileno())
         relay = HttpRelay(self.sock, self._http, self._open, server.count)
         self._relay = create_task(relay.run(asked), "proxy-http")
@@ -209,7 +218,7 @@ class Visitor:
         return await self._server.open_stream(destination, self._caller)
 
     def _relayed(self, task: asyncio.Task[Asked | None]) -> None:
-        if self.stage != Stage.RELAYING:
+        if self.stage != _RELAYING:
             # The loop has let go of the descriptor only now.
             self.sock.close()
             return
@@ -251,7 +260,7 @@ class Visitor:
             self.end(now)
             return
         server.spoken(self)
-        self.stage = Stage.ASSOCIATED
+        self.stage = _ASSOCIATED
         server.associations.add(self._association)
         self._entry = server.flows.enter("udp", None, self._caller, now)
         self._entry.figures = self._association
@@ -277,7 +286,7 @@ class Visitor:
     def _say(self, data: bytes) -> None:
         """Send what fits; what does not was not read by a program that had all the room."""
         data, self._unsaid = self._unsaid + data, b""
-        if not data or self.stage == Stage.OVER:
+        if not data or self.stage == _OVER:
             return
         try:
             sent = self.sock.send(data)
@@ -289,7 +298,7 @@ class Visitor:
     def end(self, now: float) -> None:
         """Nothing more is said: let the program take what was."""
         self._server.spoken(self)
-        self.stage = Stage.ENDING
+        self.stage = _ENDING
         self._leave_table()
         try:
             self.sock.shutdown(socket.SHUT_WR)
@@ -301,7 +310,7 @@ class Visitor:
 
     def _discard(self, now: float) -> None:
         """Read and forget, until the program closes."""
-        while self.stage in (Stage.ENDING, Stage.ASSOCIATED):
+        while self.stage in (_ENDING, _ASSOCIATED):
             try:
                 data = self.sock.recv(READ_SIZE)
             except BlockingIOError:
@@ -314,11 +323,11 @@ class Visitor:
 
     def close(self, now: float) -> None:
         """Let go of everything at once. Safe to call twice."""
-        if self.stage == Stage.OVER:
+        if self.stage == _OVER:
             return
-        if self.stage == Stage.DIALLING and self._dialing is not None:
+        if self.stage == _DIALLING and self._dialing is not None:
             self._dialing.cancel()
-        self.stage = Stage.OVER
+        self.stage = _OVER
         self._leave_table()
         if self._association is not None:
             self._association.close()

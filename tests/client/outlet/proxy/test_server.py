@@ -23,6 +23,7 @@ from client.outlet.proxy.server import ProxyConfig, ProxyServer
 from eventloop.poller import NEVER
 from tests.client.outlet.proxy.house import connect_request, echo, house, origin
 from tests.fakes.kernel_dialer import KernelDialer
+from tests.fakes.ports import free_port
 from tests.fakes.waiting import settle
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, and another user")
@@ -74,11 +75,12 @@ async def test_the_far_host_is_asked_in_the_same_turn_and_before_the_program_is_
     """A far host's round trip is the long one: it begins first."""
     async with house() as home, origin(echo) as port:
         place = home.server.config.place
-        asked: list[bool] = []
+        asked: list[tuple[bool, int]] = []
         connect = home.dialer.connect
+        poller = home.server.poller
 
         def dial(*words: Any) -> Any:
-            asked.append(greeted())
+            asked.append((greeted(), poller.watched() - watched))
             return connect(*words)
 
         def greeted() -> bool:
@@ -101,9 +103,11 @@ async def test_the_far_host_is_asked_in_the_same_turn_and_before_the_program_is_
         with socket.create_connection((place.host, place.port)) as program:
             program.sendall(b"\x05\x01\x00" + connect_request("site.test", port))
             await settle(taken)
-            home.server.ready(select.EPOLLIN, home.server.poller.clock())
-            assert asked == [False], "in the event that says that it has come in"
-            home.server.after_batch(home.server.poller.clock())
+            watched = poller.watched()
+            home.server.ready(select.EPOLLIN, poller.clock())
+            assert asked == [(False, 0)], "in the event that says that it has come in"
+            assert poller.watched() == watched + 1, "its hanging up is heard from now on"
+            home.server.after_batch(poller.clock())
             await settle(greeted)
             await settle(lambda: there(12))
             assert program.recv(12)[:4] == b"\x05\x00\x05\x00"
@@ -225,6 +229,24 @@ async def test_another_user_is_not_let_in(how: str) -> None:
             assert said.strip() == b"05ff"
         await settle(lambda: home.counts.get("proxy__socks__password_missing__refused"))
         assert not home.dialer.dialings
+
+
+@pytest.mark.parametrize(
+    ("host", "dialled"), [("0.0.0.0", "127.0.0.2"), ("::", "::1"), ("127.0.0.3", "127.0.0.3")]
+)
+async def test_whose_a_program_is_is_known_at_each_of_our_addresses(
+    host: str, dialled: str
+) -> None:
+    config = ProxyConfig(ProxyPlace(host, free_port()), "secret", chosen=True)
+    served = ProxyServer(KernelDialer(), config)
+    served.start()
+    try:
+        reader, writer = await asyncio.open_connection(dialled, config.place.port)
+        writer.write(b"\x05\x01\x00")
+        assert await reader.readexactly(2) == b"\x05\x00", "no password is asked for"
+        writer.close()
+    finally:
+        served.close()
 
 
 async def test_a_unix_socket_is_its_users(tmp_path: Path) -> None:
