@@ -6,7 +6,8 @@ about is a measurement: a device's round trip, when it is looked at, and at no o
 
 from __future__ import annotations
 
-from gateway.dns.forwarder import RecentQuestion, Reply
+from gateway.dns.flights import Reply
+from gateway.dns.forwarder import RecentQuestion
 from gateway.listeners import spell_address
 from gateway.model import PairingRequest, PeerDevice
 from gateway.parts import Parts

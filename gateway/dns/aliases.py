@@ -11,32 +11,22 @@ for in turn, and is refused then.
 
 from __future__ import annotations
 
-from enum import Enum
-
+from gateway.dns.judging import Where
 from netstack.dns import Answer, MalformedMessage, named
 from rules.destinations import NameRules
 
 
-class Leads(Enum):
-    """Where an answer leads."""
-
-    CLEAN = "clean"
-    BESIDE = "beside"
-    """Only its additional section has what is refused."""
-    REFUSED = "refused"
-
-
-def judge_names(rules: NameRules, name: bytes, wire: bytes, answer: Answer) -> Leads:
+def judge_names(rules: NameRules, name: bytes, wire: bytes, answer: Answer) -> Where:
     """Look at every name that the answer to `name` leads to, and at `name` itself: the rules may
     be others than when it was asked for."""
     if rules.refuse(name):
-        return Leads.REFUSED
+        return Where.INSIDE
     try:
         leads, beside = named(wire, answer)
     except MalformedMessage:
-        return Leads.REFUSED  # Not readable here; another reader may make a name of it.
+        return Where.INSIDE  # Not readable here; another reader may make a name of it.
     if any(rules.refuse_alias(name, lead) for lead in leads):
-        return Leads.REFUSED
+        return Where.INSIDE
     if any(rules.refuse_alias(name, other) for other in beside):
-        return Leads.BESIDE
-    return Leads.CLEAN
+        return Where.BESIDE
+    return Where.NOWHERE

@@ -27,6 +27,7 @@ from gateway.shares import Shares
 from netstack.dns import (
     EDNS_DO,
     FLAG_AA,
+    FLAG_AD,
     FLAG_CD,
     FLAG_RD,
     HEADER_SIZE,
@@ -172,3 +173,17 @@ class Cache:
             del self._clients[client]
         self._count -= 1
         self._held.remove(client, len(entry.wire) + ENTRY_OVERHEAD)
+
+
+def cache_key(client: str, wire: bytes, query: Query) -> Key:
+    """Whose answer, and all that a canonical question holds: as bytes."""
+    # Length bytes are below 64, so `lower` leaves them alone; type and class it would not.
+    question = wire[HEADER_SIZE : query.name_end].lower()
+    question += wire[query.name_end : query.question_end]
+    bits = query.flags & (FLAG_RD | FLAG_AD | FLAG_CD)
+    edns = query.edns
+    if edns is not None:
+        bits |= (edns.flags & EDNS_DO) << 16
+        if edns.options:
+            question += edns.options
+    return client, bits.to_bytes(4, "big") + question

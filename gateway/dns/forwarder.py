@@ -10,13 +10,13 @@ upstream is what cache and flights are keyed by, so that no question has its
 answer spoiled by bits that its key does not show. What has more than a question
 and an EDNS record (a signed one) goes as it is, and is neither kept nor joined.
 
-Clients share nothing but the resolvers and what all may have under way: caches
-and flights are each client's own, and when all places are taken, who holds most
-gives one back to who has less.
+Clients share nothing but the resolvers and what all may have under way
+(`flights`): caches and flights are each client's own.
 
-An answer that gives a public name a private address is withheld (`rebinding`). What a client's
-rules refuse by name is REFUSED whatever is asked about it, and so is what would lead there by
-an alias; the cache holds nothing that was judged by other rules.
+An answer is judged before it is kept or told (`judging`): one that gives a public name a private
+address is withheld (`rebinding`). What a client's rules refuse by name is REFUSED whatever is
+asked about it, and so is what would lead there by an alias (`aliases`); the cache holds nothing
+that was judged by other rules.
 
 When a flight fails, who joined it is asked for once more: what was left of
 another's time is not his.
@@ -35,28 +35,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from gateway.dns import android
-from gateway.dns.aliases import Leads, judge_names
-from gateway.dns.cache import MAX_BYTES, MAX_ENTRIES, Cache, Key
+from gateway.dns.aliases import judge_names
+from gateway.dns.cache import MAX_BYTES, MAX_ENTRIES, Cache, Key, cache_key
+from gateway.dns.flights import Asking, Flight, Flights, Place, Reply, Waiter
+from gateway.dns.judging import Fault, Judge, judge_answer
 from gateway.dns.limits import BURST, MAX_TOTAL, RATE, Limits
 from gateway.dns.names import Names
-from gateway.dns.rebinding import Exemptions, Verdict, judge
+from gateway.dns.rebinding import Exemptions, judge_addresses
 from gateway.dns.relay import Done, Relay
 from gateway.dns.upstreams import Server, Upstreams
-from gateway.shares import Shares
 from gateway.vpn.guard import EgressGuard
 from netstack.dns import (
     ADDRESS_SIZES,
     BLOCKED,
-    EDNS_DO,
     FILTERED,
-    FLAG_AD,
-    FLAG_CD,
-    FLAG_RD,
     FORMERR,
     HEADER_SIZE,
     NOERROR,
@@ -74,10 +72,8 @@ from netstack.dns import (
     canonical_query,
     error_reply,
     name_text,
-    parse_answer,
     parse_query,
     truncated_reply,
-    without_additional,
 )
 from rules.destinations import NameRules
 
@@ -96,11 +92,6 @@ WITHHELD = "a private address for a public name; dns.rebinding_exempt on the gat
 """What the asker is told of an answer that is withheld (RFC 8914's text for people)."""
 REFUSED_BY_RULES = "the gateway's owner has refused this name to this device"
 """Likewise of a name that rules refuse."""
-
-Reply = Callable[[bytes], None]
-Place = tuple[Key, bool]
-"""A question's key, and whether it came with EDNS: an asker without it may not be sent an OPT
-record (RFC 6891 7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +122,6 @@ class DnsConfig:
         return self.recent if self.names else 0
 
 
-class Asking(Protocol):
-    """A question under way."""
-
-    def close(self) -> None:
-        """Give it up; its `done` is not called."""
-
-
 class Backend(Protocol):
     """Who asks: `relay.Relay` or `android.NetdRelay`."""
 
@@ -161,31 +145,6 @@ class RecentQuestion:
     """`hit`, `asked`, `joined`, or why it was not answered."""
 
 
-@dataclass(slots=True)
-class _Waiter:
-    client: str
-    query: Query
-    name: bytes
-    over_tcp: bool
-    reply: Reply
-    wire: bytes
-
-
-@dataclass(slots=True)
-class _Flight:
-    """One question under way and all who wait for it."""
-
-    place: Place
-    """Where it stands in the table; only a plain question's place is found by others."""
-    wire: bytes
-    query: Query
-    waiters: list[_Waiter] = field(default_factory=list)
-    last: bool = False
-    """Its failure is that of all who wait."""
-    asking: Asking | None = None
-    stale_timer: asyncio.TimerHandle | None = None
-
-
 class DnsForwarder:
     """Implements the NAT's `DnsPort`. All calls from the event loop's thread."""
 
@@ -201,8 +160,7 @@ class DnsForwarder:
             self.config.cache_entries, self.config.cache_bytes, stale=self.config.stale
         )
         self._limits = Limits(self.config.rate, self.config.burst)
-        self._flights: dict[Place, _Flight] = {}
-        self._shares = Shares(MAX_TOTAL)
+        self._flights = Flights(MAX_TOTAL)
         self._exempt = Exemptions(self.config.rebinding_exempt)
         self._failures: dict[Place, float] = {}
         self._recent: deque[RecentQuestion] = deque(maxlen=max(1, self.config.kept))
@@ -250,7 +208,7 @@ class DnsForwarder:
                     self._note(client, wire, query, "hit", now)
                 reply(self._fit(answer, query, over_tcp))
                 return
-        self._miss(_Waiter(client, query, name, over_tcp, reply, wire), key, now)
+        self._miss(Waiter(client, query, name, over_tcp, reply, wire), key, now)
 
     def set_rules(self, client: str, rules: NameRules | None) -> None:
         """Which names a client may ask for from now on, questions under way included."""
@@ -267,7 +225,7 @@ class DnsForwarder:
         self._generation = self._guard.generation
         self._cache.clear()
         self._failures.clear()
-        for flight in list(self._flights.values()):
+        for flight in self._flights.all():
             if flight.asking is not None:
                 flight.asking.close()
                 flight.asking = None
@@ -301,13 +259,7 @@ class DnsForwarder:
 
     def close(self) -> None:
         """Give up all questions under way; nobody is answered any more."""
-        for flight in self._flights.values():
-            if flight.asking is not None:
-                flight.asking.close()
-            if flight.stale_timer is not None:
-                flight.stale_timer.cancel()
-        self._flights.clear()
-        self._shares.clear()
+        self._flights.close()
 
     def resolvers(self) -> tuple[str, ...]:
         """Whom questions go to now, for people; empty when the VPN names nobody."""
@@ -331,7 +283,7 @@ class DnsForwarder:
             "dns_in_flight": len(self._flights),
         }
 
-    def _miss(self, waiter: _Waiter, key: Key, now: float) -> None:
+    def _miss(self, waiter: Waiter, key: Key, now: float) -> None:
         query, client = waiter.query, waiter.client
         place = (key, query.edns is not None)
         failed = self._failures.get(place) if query.plain else None
@@ -358,36 +310,21 @@ class DnsForwarder:
             # It must not be joined: a key of its own.
             place = ((client, b"\xff" + id(waiter).to_bytes(8, "big")), True)
         self._outcome(waiter, "asked", now)
-        self._ask(self._take_off(_Flight(place, wire, query, [waiter])))
+        self._ask(self._flights.take_off(Flight(place, wire, query, [waiter])))
 
     def _room_for(self, client: str) -> bool:
         """Whether a question more of the client's may be asked, after who holds most has given
         back its oldest if need be."""
-        if not self._shares.full:
+        if not self._flights.full:
             return True
-        richest = self._shares.gives_way_to(client)
-        if richest is None:
+        oldest = self._flights.gives_way_to(client)
+        if oldest is None:
             return False
-        oldest = next(f for f in self._flights.values() if f.place[0][0] == richest)
-        self._land(oldest)
+        self._flights.land(oldest)
         self._turn_away(oldest, "taken_back")
         return True
 
-    def _take_off(self, flight: _Flight) -> _Flight:
-        self._flights[flight.place] = flight
-        self._shares.add(flight.place[0][0])
-        return flight
-
-    def _land(self, flight: _Flight) -> None:
-        """Nothing is under way for the flight any more; its waiters are the caller's."""
-        del self._flights[flight.place]
-        self._shares.remove(flight.place[0][0])
-        if flight.asking is not None:
-            flight.asking.close()
-        if flight.stale_timer is not None:
-            flight.stale_timer.cancel()
-
-    def _ask(self, flight: _Flight) -> None:
+    def _ask(self, flight: Flight) -> None:
         flight.asking = self._backend.ask(
             flight.wire, flight.query, lambda wire, answer: self._answered(flight, wire, answer)
         )
@@ -397,8 +334,8 @@ class DnsForwarder:
             loop = asyncio.get_running_loop()
             flight.stale_timer = loop.call_later(STALE_TIMER, self._serve_stale, flight)
 
-    def _answered(self, flight: _Flight, wire: bytes | None, answer: Answer | None) -> None:
-        self._land(flight)
+    def _answered(self, flight: Flight, wire: bytes | None, answer: Answer | None) -> None:
+        self._flights.land(flight)
         now = asyncio.get_running_loop().time()
         failed = wire is None or answer is None or answer.rcode not in (NOERROR, NXDOMAIN)
         joined = flight.waiters[1:] if failed and not flight.last else []
@@ -407,32 +344,24 @@ class DnsForwarder:
             joined = [waiter for waiter in joined if waiter in flight.waiters]
         if joined and flight.asking is not None:
             del flight.waiters[-len(joined) :]
-            again = _Flight(flight.place, flight.wire, joined[0].query, joined, last=True)
-            self._ask(self._take_off(again))
+            again = Flight(flight.place, flight.wire, joined[0].query, joined, last=True)
+            self._ask(self._flights.take_off(again))
         if wire is None or answer is None:
             if flight.waiters:
                 self._fail(flight, now)
             return
         name = flight.wire[HEADER_SIZE : flight.query.name_end]
-        rules = self._rules.get(flight.place[0][0])
-        if rules is not None:
-            leads = judge_names(rules, name, wire, answer)
-            if leads is Leads.REFUSED:
+        judged = judge_answer(wire, answer, self._judges(flight.client, name))
+        if judged.cuts:
+            self._count("dns__reply__additional_cut", judged.cuts)
+        match judged.fault:
+            case Fault.RULES:
                 self._refuse_answer(flight, now)
                 return
-            if leads is Leads.BESIDE:
-                self._count("dns__reply__additional_cut")
-                wire = without_additional(wire, answer.edns)
-                answer = parse_answer(wire)
-        if self.config.rebinding_protection and not self._exempt.cover(name):
-            verdict = judge(wire, answer)
-            if verdict is Verdict.PRIVATE:
+            case Fault.PRIVATE:
                 self._withhold(flight, now)
                 return
-            if verdict is Verdict.BESIDE:
-                self._count("dns__reply__additional_cut")
-                wire = without_additional(wire, answer.edns)
-                answer = parse_answer(wire)
+        wire, answer = judged.wire, judged.answer
         if flight.query.plain:
             self._cache.store(flight.place[0], wire, answer, now)
         if self.config.names:
@@ -443,14 +372,22 @@ class DnsForwarder:
             message += wire[waiter.query.name_end :]
             waiter.reply(self._fit(message, waiter.query, waiter.over_tcp))
 
-    def _note_names(self, flight: _Flight, wire: bytes, answer: Answer, now: float) -> None:
+    def _judges(self, client: str, name: bytes) -> Iterator[tuple[Fault, Judge]]:
+        """Who judges the answer to a name that a client has asked for."""
+        rules = self._rules.get(client)
+        if rules is not None:
+            yield Fault.RULES, partial(judge_names, rules, name)
+        if self.config.rebinding_protection and not self._exempt.cover(name):
+            yield Fault.PRIVATE, judge_addresses
+
+    def _note_names(self, flight: Flight, wire: bytes, answer: Answer, now: float) -> None:
         name = name_text(flight.wire)
         for beside, type_, start, end in answer.addresses:
             if not beside and end - start == ADDRESS_SIZES.get(type_):
                 for client in {waiter.client for waiter in flight.waiters}:
                     self._names.note(client, wire[start:end], name, now, answer.ttl)
 
-    def _withhold(self, flight: _Flight, now: float) -> None:
+    def _withhold(self, flight: Flight, now: float) -> None:
         """Tell those who wait that there is no such address, and why to who understands."""
         for waiter in flight.waiters:
             self._limits.give_back(waiter.client)
@@ -461,7 +398,7 @@ class DnsForwarder:
             if reply is not None:
                 waiter.reply(reply)
 
-    def _refuse_answer(self, flight: _Flight, now: float) -> None:
+    def _refuse_answer(self, flight: Flight, now: float) -> None:
         """Tell those who wait that their rules refuse what the name leads to."""
         for waiter in flight.waiters:
             self._limits.give_back(waiter.client)
@@ -477,7 +414,7 @@ class DnsForwarder:
         if answer is not None:
             reply(answer)
 
-    def _fail(self, flight: _Flight, now: float) -> None:
+    def _fail(self, flight: Flight, now: float) -> None:
         if len(self._failures) >= MAX_FAILURES:
             self._failures.clear()
         known = flight.query.plain and flight.place not in self._flights
@@ -485,12 +422,12 @@ class DnsForwarder:
             self._failures[flight.place] = now + FAILURE_TTL
         self._turn_away(flight, "unanswered")
 
-    def _turn_away(self, flight: _Flight, why: str) -> None:
+    def _turn_away(self, flight: Flight, why: str) -> None:
         for waiter in flight.waiters:
             self._limits.give_back(waiter.client)
             self._refuse(waiter.wire, SERVFAIL, why, waiter.reply)
 
-    def _serve_stale(self, flight: _Flight) -> None:
+    def _serve_stale(self, flight: Flight) -> None:
         """Give those who wait an answer past its end, if one is kept; the question goes on."""
         if not self.config.stale:
             return
@@ -521,7 +458,7 @@ class DnsForwarder:
         if answer is not None:
             reply(answer)
 
-    def _outcome(self, waiter: _Waiter, outcome: str, now: float) -> None:
+    def _outcome(self, waiter: Waiter, outcome: str, now: float) -> None:
         self._count(f"dns__query__{outcome}")
         if self.config.kept:
             self._note(waiter.client, waiter.wire, waiter.query, outcome, now)
@@ -529,19 +466,5 @@ class DnsForwarder:
     def _note(self, client: str, wire: bytes, query: Query, outcome: str, now: float) -> None:
         self._recent.append(RecentQuestion(now, client, name_text(wire), query.type, outcome))
 
-    def _count(self, name: str) -> None:
-        self.counters[name] = self.counters.get(name, 0) + 1
-
-
-def cache_key(client: str, wire: bytes, query: Query) -> Key:
-    """Whose answer, and all that a canonical question holds: as bytes."""
-    # Length bytes are below 64, so `lower` leaves them alone; type and class it would not.
-    question = wire[HEADER_SIZE : query.name_end].lower()
-    question += wire[query.name_end : query.question_end]
-    bits = query.flags & (FLAG_RD | FLAG_AD | FLAG_CD)
-    edns = query.edns
-    if edns is not None:
-        bits |= (edns.flags & EDNS_DO) << 16
-        if edns.options:
-            question += edns.options
-    return client, bits.to_bytes(4, "big") + question
+    def _count(self, name: str, times: int = 1) -> None:
+        self.counters[name] = self.counters.get(name, 0) + times

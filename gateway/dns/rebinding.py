@@ -13,10 +13,10 @@ What stands beside the answer (the additional section) is left out if it holds o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import Enum
 from ipaddress import ip_network
 from struct import Struct
 
+from gateway.dns.judging import Where
 from gateway.spellings import spelled_ipv4
 from netstack.dns import TYPE_A, TYPE_AAAA, Answer
 
@@ -62,15 +62,6 @@ _PARAMETER = Struct("!HH")
 _IPV4_HINT, _IPV6_HINT = 4, 6
 
 Labels = tuple[bytes, ...]
-
-
-class Verdict(Enum):
-    """What becomes of an answer."""
-
-    CLEAN = "clean"
-    BESIDE = "beside"
-    """Only its additional section is at fault."""
-    PRIVATE = "private"
 
 
 class Exemptions:
@@ -120,19 +111,19 @@ def is_private(address: bytes) -> bool:
     return size == 16 and any(map(is_private, spelled_ipv4(address)))
 
 
-def judge(wire: bytes, answer: Answer) -> Verdict:
+def judge_addresses(wire: bytes, answer: Answer) -> Where:
     """Look at every address of an answer, hints of SVCB and HTTPS records (RFC 9460) too."""
-    verdict = Verdict.CLEAN
+    where = Where.NOWHERE
     for beside, type_, start, end in answer.addresses:
         try:
             private = any(map(is_private, _addresses(wire[start:end], type_)))
         except (ValueError, IndexError):
             private = True  # Not readable here; another reader may make an address of it.
         if private:
-            verdict = Verdict.BESIDE
+            where = Where.BESIDE
             if not beside:
-                return Verdict.PRIVATE
-    return verdict
+                return Where.INSIDE
+    return where
 
 
 def _addresses(data: bytes, type_: int) -> list[bytes]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.dns.forwarder import DnsForwarder, Reply
+from gateway.dns.flights import Reply
+from gateway.dns.forwarder import DnsForwarder
 from netstack.dns import REFUSED, error_reply
 
 

@@ -19,7 +19,8 @@ from client.client import Client
 from client.model import ClientError
 from client.outlet.outlet import OutletKind
 from client.system.journal import MAX_JOURNAL_BYTES
-from gateway.dns.forwarder import DnsConfig, DnsForwarder, Reply
+from gateway.dns.flights import Reply
+from gateway.dns.forwarder import DnsConfig, DnsForwarder
 from gateway.dns.upstreams import parse_server
 from gateway.gateway import Gateway
 from gateway.proof import EgressReport

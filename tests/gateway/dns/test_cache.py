@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from gateway.dns.cache import ENTRY_OVERHEAD, MAX_NEGATIVE_TTL, MAX_TTL, Cache, Key
-from gateway.dns.forwarder import cache_key
+from gateway.dns.cache import ENTRY_OVERHEAD, MAX_NEGATIVE_TTL, MAX_TTL, Cache, Key, cache_key
 from netstack.dns import parse_answer, parse_query
 from tests.netstack import wires
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dns.forwarder import DnsConfig
-from gateway.dns.rebinding import Exemptions, Verdict, is_private, judge, parse_name
+from gateway.dns.judging import Where
+from gateway.dns.rebinding import Exemptions, is_private, judge_addresses, parse_name
 from netstack.dns import MalformedMessage, parse_answer
 from tests.gateway.dns.world import Script, world
 from tests.netstack import wires
@@ -51,30 +52,30 @@ def serving(*records: bytes) -> Script:
     return lambda q, tcp: [wires.reply(q, list(records))]
 
 
-def verdict(*records: bytes, authority: tuple[bytes, ...] = ()) -> Verdict:
+def verdict(*records: bytes, authority: tuple[bytes, ...] = ()) -> Where:
     wire = wires.reply(wires.question("a.test"), list(records), list(authority))
-    return judge(wire, parse_answer(wire))
+    return judge_addresses(wire, parse_answer(wire))
 
 
 @pytest.mark.parametrize("text", PRIVATE.split())
 def test_private(text: str) -> None:
     assert is_private(packed(text))
-    assert verdict(address("1.1.1.1"), address(text)) is Verdict.PRIVATE
+    assert verdict(address("1.1.1.1"), address(text)) is Where.INSIDE
 
 
 @pytest.mark.parametrize("text", PUBLIC.split())
 def test_public(text: str) -> None:
     assert not is_private(packed(text))
-    assert verdict(address(text)) is Verdict.CLEAN
+    assert verdict(address(text)) is Where.NOWHERE
 
 
 @pytest.mark.parametrize("type_", [64, 65], ids=["SVCB", "HTTPS"])
 def test_hints(type_: int) -> None:
-    assert verdict(service(type_, 4, "1.1.1.1", "9.9.9.9")) is Verdict.CLEAN
-    assert verdict(service(type_, 4, "1.1.1.1", "192.168.1.1")) is Verdict.PRIVATE
-    assert verdict(service(type_, 6, "2606:4700::1")) is Verdict.CLEAN
-    assert verdict(service(type_, 6, "2606:4700::1", "::ffff:10.0.0.1")) is Verdict.PRIVATE
-    assert verdict(wires.record(type_, b"\0\0" + wires.name("alias.test"))) is Verdict.CLEAN
+    assert verdict(service(type_, 4, "1.1.1.1", "9.9.9.9")) is Where.NOWHERE
+    assert verdict(service(type_, 4, "1.1.1.1", "192.168.1.1")) is Where.INSIDE
+    assert verdict(service(type_, 6, "2606:4700::1")) is Where.NOWHERE
+    assert verdict(service(type_, 6, "2606:4700::1", "::ffff:10.0.0.1")) is Where.INSIDE
+    assert verdict(wires.record(type_, b"\0\0" + wires.name("alias.test"))) is Where.NOWHERE
 
 
 @pytest.mark.parametrize(
@@ -91,12 +92,12 @@ def test_hints(type_: int) -> None:
     ],
 )
 def test_what_cannot_be_read_is_not_trusted(record: bytes) -> None:
-    assert verdict(record) is Verdict.PRIVATE
+    assert verdict(record) is Where.INSIDE
 
 
 @given(st.binary(max_size=60), st.sampled_from([1, 28, 64, 65]))
 def test_any_data_is_judged(data: bytes, type_: int) -> None:
-    assert verdict(wires.record(type_, data)) in (Verdict.CLEAN, Verdict.PRIVATE)
+    assert verdict(wires.record(type_, data)) in (Where.NOWHERE, Where.INSIDE)
 
 
 @given(st.binary(max_size=200))
@@ -105,7 +106,7 @@ def test_junk_raises_nothing_else(data: bytes) -> None:
         answer = parse_answer(b"\0\0\x81\x80\0\1" + data)
     except MalformedMessage:
         return
-    judge(b"\0\0\x81\x80\0\1" + data, answer)
+    judge_addresses(b"\0\0\x81\x80\0\1" + data, answer)
 
 
 def test_exemptions() -> None:

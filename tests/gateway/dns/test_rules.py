@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dns.aliases import Leads, judge_names
+from gateway.dns.aliases import judge_names
 from gateway.dns.forwarder import DnsConfig
+from gateway.dns.judging import Where
 from gateway.dns.limits import MAX_OUTSTANDING
 from netstack.dns import MalformedMessage, parse_answer
 from rules.destinations import NameRules
@@ -42,7 +43,7 @@ def serving(*records: bytes) -> Script:
     return lambda q, tcp: [wires.reply(q, list(records))]
 
 
-def leads(*records: bytes, rules: NameRules = EVIL, asked: str = "good.test") -> Leads:
+def leads(*records: bytes, rules: NameRules = EVIL, asked: str = "good.test") -> Where:
     wire = wires.reply(wires.question(asked), list(records))
     return judge_names(rules, wires.name(asked), wire, parse_answer(wire))
 
@@ -112,7 +113,7 @@ CHAINS = {
 
 @pytest.mark.parametrize("records", CHAINS.values(), ids=CHAINS)
 def test_what_leads_to_a_refused_name_is_found(records: list[bytes]) -> None:
-    assert leads(*records) is Leads.REFUSED
+    assert leads(*records) is Where.INSIDE
 
 
 HARMLESS = {
@@ -128,25 +129,25 @@ HARMLESS = {
 
 @pytest.mark.parametrize("records", HARMLESS.values(), ids=HARMLESS)
 def test_what_does_not_lead_there_passes(records: list[bytes]) -> None:
-    assert leads(*records) is Leads.CLEAN
+    assert leads(*records) is Where.NOWHERE
 
 
 def test_a_service_of_its_owner_passes_where_all_other_names_are_refused() -> None:
     """The root stands for the owner there (RFC 9460 2.5)."""
     only = NameRules([("good.test", False), (".", True)])
-    assert leads(*HARMLESS["a service of its owner"], rules=only) is Leads.CLEAN
+    assert leads(*HARMLESS["a service of its owner"], rules=only) is Where.NOWHERE
 
 
 def test_an_allowed_name_may_lead_to_what_is_refused_behind_it() -> None:
     chain = [alias("good.test", "edge.evil.test"), at("edge.evil.test")]
-    assert leads(*chain, rules=NameRules([("good.test", False), (".", True)])) is Leads.CLEAN
+    assert leads(*chain, rules=NameRules([("good.test", False), (".", True)])) is Where.NOWHERE
     before = NameRules([("evil.test", True), ("good.test", False)])
-    assert leads(*chain, rules=before) is Leads.REFUSED
+    assert leads(*chain, rules=before) is Where.INSIDE
 
 
 @given(st.binary(max_size=80), st.sampled_from([1, 5, 39, 64, 65]))
 def test_any_data_is_judged(data: bytes, type_: int) -> None:
-    assert leads(wires.record(type_, data)) in (Leads.CLEAN, Leads.REFUSED)
+    assert leads(wires.record(type_, data)) in (Where.NOWHERE, Where.INSIDE)
 
 
 @given(st.binary(max_size=200))
