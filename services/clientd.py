@@ -22,6 +22,7 @@ from client.outlet.proxy.outlet import ProxyOutlet
 from client.system.facts import FactsReader
 from client.system.run import SystemRunner
 from services.client_api import ClientApi
+from services.client_store import ClientDatabase
 from services.config import Config
 from services.control.registry import Registry
 from services.control.schema import Event
@@ -36,7 +37,6 @@ from services.logs import Ring
 from services.paths import Paths, is_termux
 from services.settings import Place, Settings
 from services.start import own_network_maker
-from services.store import ClientDatabase
 from services.store_keeper import StoreKeeper
 
 EXPECTED_SECONDS = 30.0

@@ -30,11 +30,11 @@ from services.config import Config, ConfigError
 from services.config import load as load_config
 from services.control.registry import Registry
 from services.control.server import ControlServer, SocketInUse
+from services.database import StoreError
 from services.paths import WHOLE, Paths
 from services.paths import find as find_paths
 from services.readiness import notify
 from services.room import explain
-from services.store import StoreError
 from storage import own
 
 _log = logging.getLogger(__name__)

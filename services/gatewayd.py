@@ -26,13 +26,13 @@ from services.doctor.machine import Machine
 from services.doctor.system import Awake
 from services.events import EventBook
 from services.gateway_api import GatewayApi, cannot_listen
+from services.gateway_store import GatewayDatabase
 from services.holders import asked
 from services.hooks import Hook, judged
 from services.logs import Ring, clean
 from services.notify import Notifier, find_backend
 from services.paths import Paths
 from services.settings import Place, Settings
-from services.store import GatewayDatabase
 from services.store_keeper import StoreKeeper
 from services.wake import WakeLock
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.gateway import Gateway
-from services.store import GatewayDatabase
+from services.gateway_store import GatewayDatabase
 from tests.fakes.ports import free_port
 from tests.fakes.waiting import settle
 from tests.gateway.devices import CONFIG, Device, paired, public

@@ -14,7 +14,7 @@ from typing import Self
 import pytest
 
 from services.cli.exits import Exit
-from services.store import _MIGRATIONS
+from services.migrations import MIGRATIONS
 from services.version import running
 from tests.netns.conftest import opened
 from tests.netns.processes import Process, wait_for
@@ -118,7 +118,7 @@ def test_the_gateway_and_then_the_device_change_over(world: World, before: Path)
 
         for service in (gateway, client):
             assert service.status()["version"] == running()
-            assert schema(service) == len(_MIGRATIONS[service.role])
+            assert schema(service) == len(MIGRATIONS[service.role])
             service.command("down")
         # Not back: what 0.1.0 does not know, it refuses, and leaves as it is.
         back = Old(gateway, before, *options)

@@ -21,13 +21,13 @@ from services.cli.exits import Exit
 from services.cli.main import main
 from services.config import Config
 from services.control.oneshot import OneShot
+from services.gateway_store import GatewayDatabase
 from services.gatewayd import GatewayService
 from services.logs import Ring
 from services.notify import Notifier
 from services.paths import find as find_paths
 from services.settings import Settings
 from services.start import own_command
-from services.store import GatewayDatabase
 from services.wake import WakeLock
 from tests.fakes.ports import free_port
 

@@ -17,8 +17,9 @@ import pytest
 
 from gateway.books import BookRow, BookSpan
 from gateway.model import PeerDevice
+from services.database import StoreError
+from services.gateway_store import GatewayDatabase
 from services.slate import Slate
-from services.store import GatewayDatabase, StoreError
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts a file system")
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +75,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from gateway.model import PeerDevice
-from services.store import GatewayDatabase
+from services.gateway_store import GatewayDatabase
 store = GatewayDatabase(Path(sys.argv[1]) / "gateway.db")
 store.save_identity(b"i" * 32)
 for number in (1, 2):

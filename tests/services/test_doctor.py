@@ -28,6 +28,7 @@ from reach.cable import Phone, PhoneState
 from services import paths
 from services.cli.exits import Exit
 from services.cli.main import main
+from services.client_store import ClientDatabase
 from services.config import Config
 from services.control.schema import Finding, Unwritten
 from services.doctor import addresses, checks, machine
@@ -40,9 +41,9 @@ from services.doctor.doctor import Doctor
 from services.doctor.gateway import GatewayFacts, WireguardFacts
 from services.doctor.machine import Machine
 from services.doctor.system import System
+from services.gateway_store import GatewayDatabase
 from services.hooks import Hook
 from services.room import Room
-from services.store import ClientDatabase, GatewayDatabase
 from services.wireguard_words import SWITCHES
 from tests.fakes.services import PretendClient, PretendGateway
 

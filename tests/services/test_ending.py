@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from services.client_store import ClientDatabase
 from services.ending import find, runs_again, units
-from services.store import ClientDatabase
 from tests.services.test_daemons import Daemon
 
 OWN = "vpnshare-client.service"

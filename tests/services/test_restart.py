@@ -19,8 +19,9 @@ from services.cli.exits import Exit
 from services.cli.main import main
 from services.cli.restarting import Keeper, keeper_of, kept
 from services.control.versions import differ, release
+from services.migrations import MIGRATIONS
 from services.start import own_command
-from services.store import _MIGRATIONS, newer_state
+from services.store import newer_state
 from services.version import running
 from tests.fakes.ports import free_port
 from tests.netns.processes import wait_for
@@ -193,10 +194,10 @@ def test_a_newer_state_is_known_without_touching_it(tmp_path: Path, role: str) -
     assert newer_state(path, role) is None
     assert not path.exists()
     with sqlite3.connect(path) as db:
-        db.execute(f"PRAGMA user_version={len(_MIGRATIONS[role])}")
+        db.execute(f"PRAGMA user_version={len(MIGRATIONS[role])}")
     assert newer_state(path, role) is None
     with sqlite3.connect(path) as db:
-        db.execute(f"PRAGMA user_version={len(_MIGRATIONS[role]) + 1}")
+        db.execute(f"PRAGMA user_version={len(MIGRATIONS[role]) + 1}")
     assert "newer VPN Share" in (newer_state(path, role) or "")
     path.write_text("no database, but of some length")
     assert newer_state(path, role) is None, "what it is instead is the opening's to say"

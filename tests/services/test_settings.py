@@ -25,12 +25,12 @@ from services.config import SECTIONS, SETTINGS, Config, find, load, parse
 from services.control import schema
 from services.control.errors import Code, ControlError
 from services.control.methods import SetParams
+from services.gateway_store import GatewayDatabase
 from services.gatewayd import GatewayService, gateway_config
 from services.logs import Ring
 from services.notify import Notifier
 from services.paths import find as find_paths
 from services.settings import Place, Settings, edit, write
-from services.store import GatewayDatabase
 from services.wake import WakeLock
 from tests.fakes.ports import free_port
 from tests.fakes.services import PretendGateway

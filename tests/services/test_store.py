@@ -21,14 +21,10 @@ import gateway.model as gm
 from gateway.books import BookRow, Books, BookSpan
 from rules.spelling import read_destination
 from rules.value import NO_RULES, Period, Quota, Rules, Span
-from services.database import APPLICATION_IDS
-from services.store import (
-    _MIGRATIONS,
-    MAX_BOOK_ROWS,
-    ClientDatabase,
-    GatewayDatabase,
-    StoreError,
-)
+from services.client_store import ClientDatabase
+from services.database import APPLICATION_IDS, StoreError
+from services.gateway_store import MAX_BOOK_ROWS, GatewayDatabase
+from services.migrations import MIGRATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -200,7 +196,7 @@ def test_a_file_of_an_earlier_version_is_brought_up(tmp_path: Path, version: int
     path = tmp_path / "g.db"
     key, other = b"\x01" * 32, b"\x02" * 32
     with sqlite3.connect(path) as db:
-        for script in _MIGRATIONS["gateway"][:version]:
+        for script in MIGRATIONS["gateway"][:version]:
             db.executescript(script)
         kind = ", 'vshp'" if version > 1 else ""
         for public, up, down in ((key, 70, 80), (other, 0, 0)):
@@ -329,7 +325,7 @@ import sys
 from pathlib import Path
 from gateway.books import BookRow, BookSpan
 from gateway.model import PeerDevice
-from services.store import GatewayDatabase
+from services.gateway_store import GatewayDatabase
 store = GatewayDatabase(Path(sys.argv[1]))
 for n in range(int(sys.argv[2]), 1 << 30):
     key = n.to_bytes(32, "big")

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from services.cli.exits import Exit
+from services.database import StoreError
+from services.gateway_store import GatewayDatabase
 from services.logs import keep_trace
-from services.store import GatewayDatabase, StoreError
 from storage import own
 
 ROOT = Path(__file__).resolve().parents[2]
