@@ -2,7 +2,8 @@
 
 It is a note for the next run, nothing more: where it could not be written, the
 wish holds all the same, and the block that stands in the kernel tells the next
-run that there is one.
+run that there is one. The weaker promise has no block there without a tunnel: not
+written, it ends with the process, and the network is open as it was.
 """
 
 from __future__ import annotations

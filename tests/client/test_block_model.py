@@ -6,7 +6,7 @@ each kind are asked where they would go.
 
 The suite runs a short form. The long one:
 
-    VPNSHARE_LIVES=2000 pytest tests/client/test_block_model.py
+    VPNSHARE_LIVES=2000 python -m pytest -s tests/client/test_block_model.py
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -33,6 +34,9 @@ from tests.client.gateway_double import LEASE
 from tests.client.kernel import Kernel, Killed
 
 LIVES = int(os.environ.get("VPNSHARE_LIVES", "60"))
+
+pytestmark = pytest.mark.timeout(300 + LIVES / 4)
+
 INTERNET = ("93.184.215.14", "2606:2800:21f::1", "10.20.0.5", "fd99::1")
 RESOLVERS = ("192.168.1.1", "fd01::1", "8.8.8.8", "2001:4860:4860::8888")
 OUTSIDE = ("lan0", "wifi0")
@@ -95,6 +99,10 @@ class Life(RuleBasedStateMachine):
             wish = Wish()
         if wish is None:
             self.do(self.outlet.open())
+            if self.weaker:
+                # With nothing in the kernel while there is no tunnel, and no room on the disk to
+                # note it: this promise ended with the process.
+                self.promised = self.weaker = False
         else:
             self.promised, self.weaker = True, wish.open_on_failure
             self.do(self.outlet.wish(True, wish.open_on_failure))
@@ -322,3 +330,19 @@ TestLives.settings = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+def test_a_weaker_wish_that_no_disk_took_ends_with_the_process() -> None:
+    life = Life()
+    try:
+        life.born(strict=False, ipv6=False)
+        life.disk(full=True)
+        life.connect(known=True, weaker=True)
+        assert life.outlet.promised
+        life.kill()
+        life.restart()
+        life.connect(known=False, weaker=False)
+        assert life.outlet.phase is Phase.ASKING and not life.outlet.promised
+        life.settled()
+    finally:
+        life.teardown()

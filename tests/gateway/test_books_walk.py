@@ -1,6 +1,8 @@
 """Devices come, go on by other links, change keys, and the gateway is killed: the sums are equal.
 
-A long walk: VPNSHARE_BOOK_STEPS=200 ./check tests/gateway/test_books_walk.py
+The suite walks a few steps. A long walk:
+
+    VPNSHARE_BOOK_STEPS=800 python -m pytest -s tests/gateway/test_books_walk.py
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import asyncio
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -239,6 +242,7 @@ async def test_the_sums_are_equal_whatever_the_links_do(tmp_path: Path) -> None:
     steps = [moments.choice(kinds) for _ in range(STEPS)]
     # Each at least once, however short the walk is.
     every = [step for device in devices[1:] for step in device.steps()]
+    taken: Counter[str] = Counter()
     for number, what in enumerate([*steps, "interval", "step", "kill", "step"]):
         if what == "kill":
             await house.kill()
@@ -259,7 +263,9 @@ async def test_the_sums_are_equal_whatever_the_links_do(tmp_path: Path) -> None:
                 house.interval()
                 for device in devices:
                     device.written = device.figures
+        taken[what] += 1
         await even(house, devices, f"{number}: {what}")
+    print(f"\n{dict(taken)}")
     for device in devices:
         (device.app.close if isinstance(device, Wireguard) else device.device.leave)()
     await house.gateway.stop()

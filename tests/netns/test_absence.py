@@ -8,7 +8,7 @@ the longest pause, and what a round costs then, are the product's own, and from 
 how often it wakes. The long form has the product's clock and counts for so many seconds, after
 the first minute:
 
-    VPNSHARE_AWAY_SECONDS=600 ./check tests/netns/test_absence.py
+    VPNSHARE_AWAY_SECONDS=600 python -m pytest -s tests/netns/test_absence.py
 """
 
 from __future__ import annotations

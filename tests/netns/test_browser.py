@@ -1,7 +1,9 @@
 """A browser through the proxy: a page of fifty resources over HTTP/1.1 and HTTP/2, byte for byte.
 
 A series of its own, since it takes a browser: `apt install chromium-headless-shell nghttp2-server`
-and, as root, `VPNSHARE_TEST_BROWSER=1 ./check tests/netns/test_browser.py`.
+and, as root,
+
+    VPNSHARE_TEST_BROWSER=1 python -m pytest -s tests/netns/test_browser.py
 """
 
 from __future__ import annotations

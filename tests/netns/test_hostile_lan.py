@@ -2,7 +2,7 @@
 
 The suite runs a short form of the flood. The long one:
 
-    VPNSHARE_FLOOD=10000 pytest -s tests/netns/test_hostile_lan.py
+    VPNSHARE_FLOOD=10000 python -m pytest -s tests/netns/test_hostile_lan.py -k flood
 """
 
 from __future__ import annotations

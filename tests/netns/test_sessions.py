@@ -2,7 +2,7 @@
 
 The suite runs a short form. The long one (500 MB, 20 cuts, then the same over UDP):
 
-    VPNSHARE_CUTS=20 VPNSHARE_CUT_MEGABYTES=500 pytest -s tests/netns/test_sessions.py
+    VPNSHARE_CUTS=20 VPNSHARE_CUT_MEGABYTES=500 python -m pytest -s tests/netns/test_sessions.py
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Mixed load for a while: memory settles, and nothing stays when the clients leave.
 
-The suite runs a short form. `VPNSHARE_SOAK_SECONDS=300` runs the long one, in
-which the gateway's memory at the end is compared with that after a minute.
+The suite runs a short form. The long one, in which the gateway's memory at the end is
+compared with that after a minute:
+
+    VPNSHARE_SOAK_SECONDS=300 python -m pytest -s tests/netns/test_soak.py
 """
 
 from __future__ import annotations

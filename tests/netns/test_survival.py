@@ -2,7 +2,7 @@
 
 The suite runs a short form of the kills. The long one:
 
-    VPNSHARE_KILLS=50 pytest -s tests/netns/test_survival.py
+    VPNSHARE_KILLS=50 python -m pytest -s tests/netns/test_survival.py
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ keep of the bus's rules is in tests/fakes/adbd.py.
 
 The suite moves 12 MB each way. The long form:
 
-    VPNSHARE_USB_MEGABYTES=200 pytest -s tests/netns/test_usb.py
+    VPNSHARE_USB_MEGABYTES=200 python -m pytest -s tests/netns/test_usb.py
 """
 
 from __future__ import annotations

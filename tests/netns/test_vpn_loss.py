@@ -1,7 +1,6 @@
 """The VPN is lost in every way, under traffic of every kind: nothing is seen outside it.
 
-The long form, 50 losses: `python -m tests.netns.vpn_loss --rounds 50`, and the same
-with `--refuse-binding`, with `--named` and, a WireGuard device beside it, with `--app`.
+The long forms, 50 losses each: `tests/netns/vpn_loss.py`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ The device that moves is given another address and port by a NAT before it. With
 address of its own (half a minute, since wireguard-go keeps to the old one until its own timer
 lets go of it):
 
-    VPNSHARE_ROAM=1 python -m pytest tests/netns/test_wireguard.py
+    VPNSHARE_ROAM=1 python -m pytest -s tests/netns/test_wireguard.py -k moves
 
 The app's new session after two minutes, in the middle of a download (two and a half minutes):
 

@@ -1,6 +1,9 @@
 """The VPN is lost in every way there is, under mixed traffic, and what is seen is judged.
 
-    python -m tests.netns.vpn_loss --rounds 50 [--refuse-binding] [--named]
+    python -m tests.netns.vpn_loss --rounds 50
+
+and the same where the VPN is named by its owner (`--named`), where the kernel refuses to tie a
+socket to a device (`--refuse-binding`), and with a WireGuard device beside the client (`--app`).
 
 In the world of `world.py` the VPN is a TUN device that, while it is up, has the
 best default route for both families: when it goes, the system's own choice for

@@ -1,4 +1,9 @@
-"""The recipes for Debian and Termux, built from a bundle, and what they make run where it lies."""
+"""The recipes for Debian and Termux, built from a bundle, and what they make run where it lies.
+
+With lintian, which has more to say of a package than these tests:
+
+    VPNSHARE_TEST_LINTIAN=1 python -m pytest -s tests/packages/test_distributions.py
+"""
 
 from __future__ import annotations
 

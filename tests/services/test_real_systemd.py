@@ -1,7 +1,8 @@
 """The units under a real systemd: on a machine of namespaces, so nothing here is touched.
 
-It weighs as much as a boot, and asks much of the kernel that it runs on: only where
-VPNSHARE_TEST_SYSTEMD is set.
+It weighs as much as a boot, and asks much of the kernel that it runs on, so it has to be asked for:
+
+    VPNSHARE_TEST_SYSTEMD=1 python -m pytest -s tests/services/test_real_systemd.py
 """
 
 from __future__ import annotations

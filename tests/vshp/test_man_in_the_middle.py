@@ -3,7 +3,7 @@
 The suite plays some hundred whole first contacts, seven strategies in turn. The
 long form plays ten thousand:
 
-    VPNSHARE_MIDDLE=10000 pytest -s tests/vshp/test_man_in_the_middle.py
+    VPNSHARE_MIDDLE=10000 python -m pytest -s tests/vshp/test_man_in_the_middle.py
 """
 
 from __future__ import annotations
