@@ -17,23 +17,21 @@ import socket
 from collections import defaultdict
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
 from client.outlet.port import Carrier, Intake
 from client.outlet.proxy.counted import CountedOut
 from client.outlet.proxy.dial import Dial
+from client.outlet.proxy.early import EarlyStream
+from client.outlet.proxy.handles import Association, Bound, Dialing, OnOutcome, Query
 from client.outlet.proxy.outcome import Outcome
 from client.outlet.proxy.outgoing import Outgoing
-from client.outlet.proxy.resolver import Half, Resolver
+from client.outlet.proxy.resolver import Resolver, asked_name
 from client.outlet.proxy.stack import Addresses, Stack
-from client.outlet.proxy.udp_port import UdpPort
 from eventloop.poller import EVERYTHING, NEVER, Poller, running_poller
 from eventloop.streams import PolledStream
-from netstack.dns import MalformedMessage, wire_name
-from netstack.tcp.states import State
+from netstack.dns import MalformedMessage
 from splice.limits import LinkLimits
 from splice.ports import URGENT
-from splice.splice import CLOSED, OPEN
 from vshp.config import LeaseConfig
 
 ROUNDS = 8
@@ -42,175 +40,6 @@ MAX_DIALS = 1_024
 """Connections that are being dialled."""
 
 _log = logging.getLogger(__name__)
-
-Bound = tuple[bytes, int]
-OnOutcome = Callable[[Outcome, Bound | None], None]
-
-
-def _ignore() -> None:
-    """What nobody waits for."""
-
-
-class Dialing:
-    """A connection that was asked for, from the asking to its end."""
-
-    __slots__ = ("_dial", "_dialer", "_early", "_flow", "_on_outcome", "_sock", "host", "on_over",
-                 "port")  # fmt: skip
-
-    def __init__(
-        self,
-        dialer: Dialer,
-        sock: socket.socket,
-        host: bytes,
-        port: int,
-        on_outcome: OnOutcome,
-        early: bytes,
-    ) -> None:
-        self._dialer = dialer
-        self._sock: socket.socket | None = sock
-        self._on_outcome: OnOutcome | None = on_outcome
-        self._early = early
-        self._dial: Dial | None = None
-        self._flow: Outgoing | None = None
-        self.host = host
-        """The far host's address; empty until one is chosen."""
-        self.port = port
-        self.on_over: Callable[[], None] = _ignore
-        """Called once when a connection that was opened is over."""
-
-    @property
-    def local(self) -> Bound | None:
-        """Our own address and port in the tunnel."""
-        return self._flow.local if self._flow is not None else None
-
-    @property
-    def from_tunnel_bytes(self) -> int:
-        """Payload; likewise the other way."""
-        return self._flow.from_tunnel_bytes if self._flow is not None else 0
-
-    @property
-    def to_tunnel_bytes(self) -> int:
-        return self._flow.to_tunnel_bytes if self._flow is not None else 0
-
-    @property
-    def last_used(self) -> float:
-        """When bytes were last carried, monotonic; 0 before it is open."""
-        return self._flow.last_used if self._flow is not None else 0.0
-
-    @property
-    def state(self) -> str:
-        """`connecting`, `established`, `closing` or `closed`."""
-        flow = self._flow
-        if flow is None:
-            return "connecting" if self._dial is not None else "closed"
-        if flow.stage > OPEN:
-            return "closing" if flow.sock is not None else "closed"
-        return "established" if flow.conn.state == State.ESTABLISHED else "closing"
-
-    @property
-    def rtt(self) -> float | None:
-        """Seconds to the gateway and back as this connection has measured them, if it has."""
-        return self._flow.conn.srtt if self._flow is not None else None
-
-    @property
-    def retransmits(self) -> int | None:
-        """Not counted for each connection."""
-        return None
-
-    def cancel(self) -> None:
-        """Whoever asked has gone: nothing is told, and the socket stays the caller's."""
-        self._on_outcome = None
-        dial, self._dial = self._dial, None
-        if dial is not None:
-            dial.cancel(self._dialer.now())
-            self._dialer.done(self)
-
-    def abort(self) -> None:
-        """End it: RST to both sides; while it is dialled, as `cancel`."""
-        self.cancel()
-        if self._flow is not None and self._flow.stage < CLOSED:
-            self._flow.shut(self._dialer.now())
-            self._dialer.settle_soon()
-
-    # --- the dialer's side ---------------------------------------------------------------------
-
-    def dial(self, dial: Dial) -> None:
-        self._dial = dial
-
-    def dialled(self, outcome: Outcome, flow: Outgoing | None, now: float) -> None:
-        """What became of it: tell, and splice."""
-        self._dial = None
-        self._dialer.done(self)
-        sock, self._sock = self._sock, None
-        told, self._on_outcome = self._on_outcome, None
-        early, self._early = self._early, b""
-        if flow is None or told is None or sock is None:
-            if flow is not None:
-                flow.abandon(now)
-            if told is not None:
-                self._dialer.tell(told, outcome, None)
-            return
-        self._flow = flow
-        self.host = flow.host
-        flow.on_over = self._over
-        if not self._dialer.tell(told, outcome, flow.local) or sock.fileno() < 0:
-            self._dialer.let_go(sock)
-            flow.abandon(now)
-            return
-        self._dialer.join(flow, sock, early, now)
-
-    def _over(self) -> None:
-        over, self.on_over = self.on_over, _ignore
-        self._dialer.call(over)
-
-
-class Query:
-    """A name that is being asked."""
-
-    __slots__ = ("_dialer", "_found", "_halves", "_on_answer", "_outcome")
-
-    def __init__(self, dialer: Dialer, on_answer: Callable[[Outcome, list[bytes]], None]) -> None:
-        self._dialer = dialer
-        self._on_answer: Callable[[Outcome, list[bytes]], None] | None = on_answer
-        self._halves: list[Half] = []
-        self._found: dict[int, list[bytes]] = {}
-        self._outcome = Outcome.NO_SUCH_NAME
-
-    def begin(self, resolver: Resolver, name: bytes, now: float) -> None:
-        for version in (6, 4):
-            half = resolver.ask(name, version, self._resolved, now)
-            if half is not None:
-                self._halves.append(half)
-        if not self._halves:
-            self._dialer.later(lambda: self._tell(Outcome.BUSY, []))
-
-    def cancel(self) -> None:
-        """Nobody wants to know any more."""
-        self._on_answer = None
-        halves, self._halves = self._halves, []
-        for half in halves:
-            half.cancel()
-
-    def fail(self, outcome: Outcome) -> None:
-        """Not asked at all; told later."""
-        self._dialer.later(lambda: self._tell(outcome, []))
-
-    def _resolved(self, version: int, outcome: Outcome, found: list[bytes]) -> None:
-        self._halves = [half for half in self._halves if half.version != version]
-        self._found[version] = found
-        if outcome is Outcome.NAMES_FAILED:
-            self._outcome = outcome
-        if not self._halves:
-            six, four = self._found.get(6, []), self._found.get(4, [])
-            mixed = [address for pair in zip(six, four, strict=False) for address in pair]
-            shorter = min(len(six), len(four))
-            mixed += six[shorter:] + four[shorter:]
-            self._tell(Outcome.OPENED if mixed else self._outcome, mixed)
-
-    def _tell(self, outcome: Outcome, found: list[bytes]) -> None:
-        told, self._on_answer = self._on_answer, None
-        if told is not None:
-            self._dialer.call(lambda: told(outcome, found))
 
 
 class Dialer:
@@ -486,80 +315,6 @@ class Dialer:
         flow.begin(stream, now, holds=bool(early))
         if flow.sock is stream:
             self._poller.watch_instead(sock.fileno(), flow, EVERYTHING | URGENT)
-
-
-class EarlyStream(PolledStream):
-    """A local socket of which the first bytes were read already."""
-
-    __slots__ = ("_early", "_receive")
-
-    def __init__(self, sock: socket.socket, poller: Poller, early: bytes) -> None:
-        super().__init__(sock, poller)
-        self._early = early
-        self._receive = sock.recv_into
-        self.recv_into = self._recv_early
-
-    def _recv_early(self, buffer: Any, nbytes: int = 0, flags: int = 0, /) -> int:
-        """First those; and what is in the socket, as a short read says that it is empty."""
-        early = self._early
-        if not early:
-            return self._receive(buffer, nbytes)
-        view = memoryview(buffer)
-        limit = nbytes or len(view)
-        n = min(limit, len(early))
-        view[:n] = early[:n]
-        self._early = early[n:]
-        if n == limit:
-            return n
-        try:
-            return n + self._receive(view[n:], limit - n)
-        except OSError:
-            # None, or an error, which stays with the socket and is told by the poller.
-            return n
-
-
-class Association:
-    """A UDP port of the stack's, in the hands of one of the proxy's visitors."""
-
-    __slots__ = ("_dialer", "_udp")
-
-    def __init__(self, dialer: Dialer, udp: UdpPort) -> None:
-        self._dialer = dialer
-        self._udp = udp
-
-    @property
-    def port(self) -> int:
-        return self._udp.port
-
-    @property
-    def from_tunnel_bytes(self) -> int:
-        """Payload; likewise the other way."""
-        return self._udp.from_tunnel_bytes
-
-    @property
-    def to_tunnel_bytes(self) -> int:
-        return self._udp.to_tunnel_bytes
-
-    def send(self, host: bytes, port: int, payload: bytes | bytearray | memoryview) -> bool:
-        """Send a datagram; False if it was dropped: no lease, no room, too large."""
-        sent = self._udp.send(host, port, payload)
-        self._dialer.settle_soon()
-        return sent
-
-    def close(self) -> None:
-        """Safe to call twice."""
-        self._udp.close()
-
-
-def asked_name(text: str) -> bytes:
-    """A name as it is asked. Raises MalformedMessage for one that is none or is never asked.
-
-    `localhost` and what ends in it is this host (RFC 6761, 6.3), which is not beyond the tunnel.
-    """
-    name = wire_name(text)
-    if name.lower().endswith(b"\x09localhost\0"):
-        raise MalformedMessage("localhost is not beyond the tunnel")
-    return name
 
 
 def _literal(text: str) -> bytes | None:

@@ -26,6 +26,7 @@ from netstack.dns import (
     MalformedMessage,
     address_question,
     parse_answer,
+    wire_name,
 )
 from splice.timers import NEVER
 
@@ -292,3 +293,14 @@ class _Exchange:
 
     def local(self) -> tuple[bytes, int] | None:
         return None
+
+
+def asked_name(text: str) -> bytes:
+    """A name as it is asked. Raises MalformedMessage for one that is none or is never asked.
+
+    `localhost` and what ends in it is this host (RFC 6761, 6.3), which is not beyond the tunnel.
+    """
+    name = wire_name(text)
+    if name.lower().endswith(b"\x09localhost\0"):
+        raise MalformedMessage("localhost is not beyond the tunnel")
+    return name

@@ -22,7 +22,8 @@ from pathlib import Path
 import pytest
 
 from client.outlet.port import Intake
-from client.outlet.proxy.dialer import Bound, Dialer, Dialing
+from client.outlet.proxy.dialer import Dialer
+from client.outlet.proxy.handles import Bound, Dialing
 from client.outlet.proxy.outcome import Outcome
 from client.reconnect import Ending
 from eventloop.poller import Poller, running_poller

@@ -10,7 +10,8 @@ from dataclasses import replace
 from struct import Struct
 
 from client.outlet.port import Intake
-from client.outlet.proxy.dialer import Bound, Dialer, Dialing
+from client.outlet.proxy.dialer import Dialer
+from client.outlet.proxy.handles import Bound, Dialing
 from client.outlet.proxy.outcome import Outcome
 from client.reconnect import Ending
 from eventloop.poller import Poller, running_poller
