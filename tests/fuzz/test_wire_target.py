@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.vshp_target import TARGETS, play
+from tests.fuzz.wire_target import TARGETS, play
 
 
 @pytest.mark.parametrize("target", range(len(TARGETS)))
