@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from eventloop.poller import Poller
 from gateway.datagram_socket import DatagramSocket, Where
-from gateway.link import PUMP_TURNS, LinkOwner, SessionLink
+from gateway.link import PUMP_TURNS, Link, LinkOwner, SessionLink
 from gateway.listeners import Doorman
 from gateway.nat.counters import Counters
 from gateway.nat.peer import TunnelPeer
@@ -149,7 +149,7 @@ class DatagramLink(SessionLink):
 
 
 class DatagramDoor(DatagramSocket):
-    """Where clients of VSHP knock by UDP, and the socket of all their links."""
+    """Where clients of VSHP knock by UDP, and the socket of all their links (Door)."""
 
     def __init__(
         self,
@@ -201,13 +201,14 @@ class DatagramDoor(DatagramSocket):
         """The links over this socket, which outlive it until they are adopted or closed."""
         return list(self._links.values())
 
-    def adopt(self, link: DatagramLink) -> bool:
-        """Carry another door's link from now on; False when its index is taken here.
+    def adopt(self, link: Link) -> bool:
+        """Carry another door's link from now on; False when its index is taken here, or it is
+        none of VSHP's by datagrams.
 
         Its client keeps sending to the same address and port, which are this door's now. What
         waited in the other socket is lost, as datagrams may be.
         """
-        if not self._listener.adopt(link.session):
+        if not (isinstance(link, DatagramLink) and self._listener.adopt(link.session)):
             return False
         link._let_go()
         link.move(self)

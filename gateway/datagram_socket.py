@@ -18,6 +18,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from eventloop.link_sockets import RECEIVE_SIZE, cut_into, joined_size, tune_datagrams
@@ -74,6 +75,8 @@ class DatagramSocket:
 
         Raises ListenError.
         """
+        self.on_dead: Callable[[float], None] = lambda now: None
+        """Never called: what ends TCP's listeners leaves UDP's sockets alone."""
         self._poller = poller
         self._counts = counters.counts
         self._held: list[tuple[bytes, int, Any, Ancillary]] = []
@@ -99,7 +102,9 @@ class DatagramSocket:
             sock.close()
             raise cannot_listen(host, port, "UDP", error) from None
         self.sock = sock
-        self.host, self.port = sock.getsockname()[:2]
+        name = sock.getsockname()
+        self.host: str = name[0]
+        self.port: int = name[1]
         poller.watch(sock.fileno(), self, select.EPOLLIN)
 
     @property

@@ -48,7 +48,7 @@ class Entrance:
         self._identity = identity
         self._secret = secret
         self._clock = clock
-        self.places = Places(self._open_stream, self._open_door, counters)
+        self.places = Places((self._open_stream, self._open_datagrams), counters)
         """Where clients knock."""
 
     def listen(self, addresses: Sequence[Address], anew: bool = False) -> None:
@@ -64,7 +64,7 @@ class Entrance:
             host, port, self._poller, self._accepted, early, self.links.doorman.budget
         )
 
-    def _open_door(self, host: str, port: int, early: bool) -> DatagramDoor:
+    def _open_datagrams(self, host: str, port: int, early: bool) -> DatagramDoor:
         listener = DatagramListener(self._identity, self._secret, self._clock())
         listener.counters = self.datagram_counters
         return DatagramDoor(

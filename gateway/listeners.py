@@ -17,10 +17,11 @@ import errno
 import select
 import socket
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import thread_time
 
 from eventloop.poller import Poller
+from gateway.link import Link
 from gateway.nat.counters import Counters
 from gateway.neighbours import Visitors, neighbourhood
 from gateway.sieve import Budget
@@ -188,7 +189,7 @@ class Doorman:
 
 
 class StreamListener:
-    """A listening TCP socket on the gateway's poller."""
+    """A listening TCP socket on the gateway's poller (Door)."""
 
     def __init__(
         self,
@@ -261,6 +262,14 @@ class StreamListener:
                 # Else out of descriptors: those who knock wait in the backlog.
                 return
             self._accepted(sock, (address[0], address[1]), now)
+
+    def links(self) -> Sequence[Link]:
+        """None: links have sockets of their own (Door)."""
+        return ()
+
+    def adopt(self, link: Link) -> bool:
+        """No link needs this one (Door)."""
+        return False
 
     @property
     def closed(self) -> bool:

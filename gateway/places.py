@@ -1,8 +1,8 @@
 """The addresses that the gateway listens on, and how they change while it runs.
 
-Theory of operation. A *place* is an address and a port, listened on by TCP and
-by UDP. `change` goes from the present places to others, so that somebody
-listens as long as possible, and so that it can be taken back:
+Theory of operation. A *place* is an address and a port with the doors that are open
+there: VSHP's are one for TCP and one for UDP. `change` goes from the present places to
+others, so that somebody listens as long as possible, and so that it can be taken back:
 
 1. New places are opened beside the old ones.
 2. Where an old one is in the way (the same port, and the same address or all of
@@ -12,8 +12,8 @@ listens as long as possible, and so that it can be taken back:
 Whatever fails in the first two steps, the new places are closed and the old
 ones are back, even at an address that has gone meanwhile.
 
-TCP links do not depend on the listener they came in by: they stay. UDP links
-use the listener's own socket. Where a new place is one that their client can
+TCP links do not depend on the door they came in by: they stay. UDP links
+use their door's own socket. Where a new place is one that their client can
 keep sending to, it adopts them, and nothing changes for the client. The others
 are told that their way in is closed; they resume over another.
 
@@ -28,8 +28,9 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.datagram_link import DatagramDoor, DatagramLink
-from gateway.listeners import ListenError, StreamListener, spell
+from gateway.door import Door, Opener
+from gateway.link import Link
+from gateway.listeners import ListenError, spell
 from gateway.nat.counters import Counters
 from vshp.config import CloseReason
 
@@ -52,39 +53,40 @@ class Place:
 
     asked: Address
     """As the owner named it; its port may be 0, which is any."""
-    listener: StreamListener
-    door: DatagramDoor
+    doors: tuple[Door, ...]
+    """All at the same address and port, in the order of their openers."""
 
     @property
     def host(self) -> str:
-        return self.listener.host
+        return self.doors[0].host
 
     @property
     def port(self) -> int:
-        return self.listener.port
+        return self.doors[0].port
 
     def whole(self) -> bool:
-        """Whether both sockets are open."""
-        return not (self.listener.closed or self.door.closed)
+        """Whether all doors are open."""
+        return not any(door.closed for door in self.doors)
+
+    def links(self) -> list[Link]:
+        """The links that need these doors."""
+        return [link for door in self.doors for link in door.links()]
+
+    def adopt(self, link: Link) -> bool:
+        """Carry another place's link; False when none of the doors can."""
+        return any(door.adopt(link) for door in self.doors)
 
     def close(self) -> None:
-        self.listener.close()
-        self.door.close()
+        for door in self.doors:
+            door.close()
 
 
 class Places:
     """All places of a gateway."""
 
-    def __init__(
-        self,
-        open_stream: Callable[[str, int, bool], StreamListener],
-        open_door: Callable[[str, int, bool], DatagramDoor],
-        counters: Counters,
-    ) -> None:
-        """Both take host, port, and whether the address may be one that is not there just now;
-        both raise ListenError."""
-        self._open_stream = open_stream
-        self._open_door = open_door
+    def __init__(self, openers: Sequence[Opener], counters: Counters) -> None:
+        """`openers`: of the doors that each place has. The first one's port is the others'."""
+        self._openers = tuple(openers)
         self._counts = counters.counts
         self._places: list[Place] = []
         self.on_change: Callable[[float], None] = lambda now: None
@@ -131,7 +133,7 @@ class Places:
             return
         self._reopen_at = None
         for place in self._places:
-            if place.listener.closed:
+            if not place.whole():
                 try:
                     self._listen(place)
                 except ListenError as error:
@@ -170,51 +172,63 @@ class Places:
         return opened
 
     def _open(self, asked: Address, host: str, port: int, early: bool = False) -> Place:
-        # The system chooses a port that is free over TCP; over UDP somebody may have it.
+        # The system chooses a port that is free for the first; another may find it taken.
         tries = PORT_TRIES if port == 0 else 1
+        first, *others = self._openers
         while True:
             tries -= 1
-            listener = self._open_stream(host, port, early)
+            doors = [first(host, port, early)]
             try:
-                door = self._open_door(host, listener.port, early)
+                for opener in others:
+                    doors.append(opener(host, doors[0].port, early))
                 break
             except ListenError:
-                listener.close()
+                for door in doors:
+                    door.close()
                 if not tries:
                     raise
-        place = Place(asked, listener, door)
-        listener.on_dead = lambda now: self._dead(place, now)
+        place = Place(asked, tuple(doors))
+        self._attend(place)
         return place
+
+    def _attend(self, place: Place) -> None:
+        for door in place.doors:
+            door.on_dead = lambda now: self._dead(place, now)
 
     def _restore(self, place: Place, now: float) -> None:
         """Open a place again that was closed in vain, with the links it had."""
+        links = place.links()
         try:
-            fresh = self._open(place.asked, place.host, place.port, early=True)
+            place.doors = self._open(place.asked, place.host, place.port, early=True).doors
         except ListenError as error:
             # Somebody was quicker. The timer goes on trying.
             _log.error("%s", error)
             self._dead(place, now)
             return
-        place.listener, door, place.door = fresh.listener, place.door, fresh.door
-        place.listener.on_dead = lambda now: self._dead(place, now)
-        for link in door.links():
-            if not place.door.adopt(link):
+        self._attend(place)
+        for link in links:
+            if not place.adopt(link):
                 link.close(CloseReason.LISTENER_CLOSED, now)
 
     def _listen(self, place: Place) -> None:
-        """Open what is closed of a place. Raises ListenError."""
-        listener = self._open_stream(place.host, place.port, True)
-        if place.door.closed:
-            links = place.door.links()
-            try:
-                place.door = self._open_door(place.host, place.port, True)
-            except ListenError:
-                listener.close()
-                raise
-            for link in links:
-                place.door.adopt(link)
-        listener.on_dead = lambda now: self._dead(place, now)
-        place.listener = listener
+        """Open what is closed of a place. Raises ListenError; then it is as it was."""
+        links = [link for door in place.doors if door.closed for link in door.links()]
+        opened: list[Door] = []
+        doors: list[Door] = []
+        try:
+            for door, opener in zip(place.doors, self._openers, strict=True):
+                if door.closed:
+                    door = opener(place.host, place.port, True)
+                    opened.append(door)
+                doors.append(door)
+        except ListenError:
+            for door in opened:
+                door.close()
+            raise
+        place.doors = tuple(doors)
+        self._attend(place)
+        for link in links:
+            place.adopt(link)
 
     def _dead(self, place: Place, now: float) -> None:
         _log.warning("the listener at %s was ended", spell(place.host, place.port))
@@ -224,14 +238,14 @@ class Places:
 
     # --- giving up ---------------------------------------------------------------------------
 
-    def _hand_over(self, place: Place) -> list[DatagramLink]:
-        """Give an old place's UDP links to new ones; those whose client must come back."""
+    def _hand_over(self, place: Place) -> list[Link]:
+        """Give an old place's links to new ones; those whose client must come back."""
         stranded = []
-        for link in place.door.links():
+        for link in place.links():
             heirs = [p for p in self._places if _same_port(p, place.host, place.port)]
             # One that cannot be reached where the client sends may still say so.
             heirs.sort(key=lambda heir: not _reaches(heir, link))
-            heir = next((heir for heir in heirs if heir.door.adopt(link)), None)
+            heir = next((heir for heir in heirs if heir.adopt(link)), None)
             if heir is None or not _reaches(heir, link):
                 stranded.append(link)
             else:
@@ -259,7 +273,7 @@ def _in_the_way(place: Place, target: Address) -> bool:
     )
 
 
-def _reaches(place: Place, link: DatagramLink) -> bool:
+def _reaches(place: Place, link: Link) -> bool:
     """Whether datagrams to where the link's client sends them arrive at the place."""
     return place.host in ALL or _packed(place.host) == _packed(link.local)
 
