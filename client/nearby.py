@@ -18,6 +18,7 @@ import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from client.judgement import HostFacts, LeaseAddresses, Source, judge_endpoint, scoped
 from client.kinds import kind_of
@@ -26,7 +27,7 @@ from client.probe import whose_key
 from client.routers import router_endpoints
 from client.system.interfaces import Nature, nature
 from reach import mdns
-from reach.cable import CABLE_PATIENCE, Cable, PhoneState, advice
+from reach.cable import CABLE_PATIENCE, Phone, PhoneState, advice
 from reach.mdns import Announcement, DiscoveryUnavailable
 from vshp.constants import DEFAULT_PORT
 from vshp.labels import clean_label
@@ -44,6 +45,13 @@ Probe = Callable[[TransportEndpoint, int, float], Awaitable[str]]
 """The fingerprint of the gateway at an endpoint; with the mark for the socket, and seconds.
 Raises OSError, ClientError."""
 Browse = Callable[[Iterable[str], float], Awaitable[list[Announcement]]]
+
+
+class Phones(Protocol):
+    """What is asked of a `Cable` here."""
+
+    async def phones(self) -> list[Phone]:
+        """See there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +84,7 @@ class Surroundings:
 
 async def look(
     facts: HostFacts,
-    cable: Cable,
+    cable: Phones,
     mark: int,
     probe: Probe | None = None,
     browse: Browse = mdns.browse,
@@ -131,7 +139,7 @@ def place(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def _phones(cable: Cable) -> list[Nearby]:
+async def _phones(cable: Phones) -> list[Nearby]:
     try:
         async with asyncio.timeout(CABLE_PATIENCE):
             phones = await cable.phones()

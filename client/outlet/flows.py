@@ -47,8 +47,9 @@ class FlowSample:
 class Flows(Protocol):
     """Looks when asked."""
 
-    problem: str | None
-    """Why the last sample could not be taken."""
+    @property
+    def problem(self) -> str | None:
+        """Why the last sample could not be taken."""
 
     async def look(self) -> FlowSample:
         """A sample of this moment, or one that is hardly older."""

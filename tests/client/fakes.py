@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Sequence
 
@@ -11,6 +12,7 @@ from client.judgement import HostFacts
 from client.model import ClientError, TransportEndpoint
 from client.outlet.nic.nic import MemoryTun, Nic
 from client.outlet.outlet import OutletKind
+from client.outlet.passage import Passage
 from client.system.routes import TunnelAddresses
 from client.system.run import CommandError
 
@@ -106,6 +108,9 @@ class MemoryHost:
     def undo(self) -> None:
         self._step("undo")
         self.guarding = Guards()
+
+    def passage(self, nic: Nic, held: Sequence[str]) -> Passage:
+        raise OSError(errno.ENETUNREACH, "nobody answers behind this NIC")
 
     def guards(self) -> Guards:
         return self.guarding

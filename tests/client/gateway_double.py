@@ -12,10 +12,11 @@ from dataclasses import replace
 from sealing.errors import ProtocolError
 from sealing.identity import generate_identity, public_key
 from vshp.config import CloseReason, GatewayStatus, LeaseConfig, Resume
+from vshp.endpoints import Endpoint
 from vshp.events import Event, HelloReceived, PeerClosed
 from vshp.pairing import OneTimeSecrets
 from vshp.session import GatewaySession
-from vshp.uri import Endpoint, PairingUri
+from vshp.uri import PairingUri
 
 LEASE = LeaseConfig(
     session_id=b"s" * 16,
@@ -60,8 +61,8 @@ class Guest:
         if output and not self.writer.is_closing():
             self.writer.write(output)
 
-    def status(self, **words: bool) -> None:
-        self.session.status(GatewayStatus(**words), time.monotonic())
+    def status(self, *, vpn_up: bool = True) -> None:
+        self.session.status(GatewayStatus(vpn_up=vpn_up), time.monotonic())
         self.flush()
 
     def change(self, lease: LeaseConfig) -> None:

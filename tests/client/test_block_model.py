@@ -16,8 +16,10 @@ import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 from unittest import mock
 
 import pytest
@@ -33,6 +35,7 @@ from client.wish import Wish
 from tests.client.gateway_double import LEASE
 from tests.client.kernel import Kernel, Killed
 
+T = TypeVar("T")
 LIVES = int(os.environ.get("VPNSHARE_LIVES", "60"))
 
 pytestmark = pytest.mark.timeout(300 + LIVES / 4)
@@ -108,7 +111,7 @@ class Life(RuleBasedStateMachine):
             self.do(self.outlet.wish(True, wish.open_on_failure))
         self.running = True
 
-    def do(self, work):  # type: ignore[no-untyped-def]
+    def do(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Carry out on the loop; what the host refuses is what a client would log."""
 
         def full(fd: int, data: bytes) -> int:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -22,8 +23,8 @@ from tests.client.gateway_double import LEASE, GatewayDouble, Guest
 from tests.fakes.adb import served_cable
 from tests.fakes.ports import free_port
 from vshp.config import CloseReason
+from vshp.endpoints import Endpoint
 from vshp.events import HelloReceived
-from vshp.uri import Endpoint
 
 SET_UP = "set_up 10.77.0.2 fd77::2"
 BEGUN = ["found", "undo", "prepare", "open_nic"]
@@ -57,7 +58,7 @@ class Device:
     def state(self) -> ClientState:
         return self.client.status().state
 
-    async def __aenter__(self) -> Device:
+    async def __aenter__(self) -> Self:
         await self.client.start()
         return self
 

@@ -130,7 +130,8 @@ async def test_digits_without_an_attempt_are_no_attempt(tmp_path: Path) -> None:
         with pytest.raises(ClientError) as caught:
             await device.client.connect(here(gateway), code="123456")
         assert caught.value.name == "code_unasked"
-        assert gateway.guests == [] and device.state is ClientState.IDLE
+        assert gateway.guests == []
+        assert device.client.status().state is ClientState.IDLE
         await shown(device, gateway)
         with pytest.raises(ClientError):
             await device.client.connect(f"127.0.0.2:{DEFAULT_PORT}", code="123456")

@@ -27,7 +27,8 @@ from tests.client.datagram_double import DatagramDouble
 from tests.client.gateway_double import GatewayDouble
 from tests.client.test_client import DOWN, SET_UP, UDP, Device
 from tests.vshp.lossy import connected, split
-from vshp.uri import Endpoint, PairingUri
+from vshp.endpoints import Endpoint
+from vshp.uri import PairingUri
 
 
 @asynccontextmanager
@@ -270,6 +271,7 @@ async def test_datagrams_alone_and_in_runs_reach_the_nic_in_order_and_only_while
 
     def hear(*packets: bytes) -> list[bytes]:
         """They come by one system call, each in a datagram; what the NIC has then."""
+        assert world.gateway is not None
         writer = world.gateway.writer
         for packet in packets:
             writer.send_packet(bytearray(64) + packet, 64, 64 + len(packet))
@@ -299,7 +301,7 @@ async def test_datagrams_alone_and_in_runs_reach_the_nic_in_order_and_only_while
     ingress.admit(lease, HostFacts())
     fd = sock.fileno()
     link._sock = cast(Any, SimpleNamespace(recvmsg_into=receive, fileno=lambda: fd))
-    link._address = session.address
+    session.address = link._address
     link.attach(NicPort(nic, ingress), lease)
     a, b, c, d, e = map(segment, range(5))
     assert hear(a) == [bytes(10) + a]

@@ -20,7 +20,7 @@ from tests.client.test_client import Device
 from tests.fakes.ports import free_port
 from tests.gateway.vpn.namespace import fresh_namespace, needs_namespaces
 from vshp.config import CloseReason
-from vshp.uri import Endpoint
+from vshp.endpoints import Endpoint
 
 A = TransportEndpoint("tcp", "192.0.2.1", 47800)
 B = TransportEndpoint("udp", "192.0.2.1", 47800)

@@ -21,7 +21,7 @@ from client.model import ClientError
 from client.outlet.namespace import door, network
 from client.outlet.namespace.door import Door
 from client.outlet.namespace.enter import Visit, hosts_by_dns
-from client.outlet.namespace.maker import Made
+from client.outlet.namespace.maker import Made, Order
 from client.outlet.namespace.network import PrivateNetwork, explain
 
 SECONDS = 10.0
@@ -188,7 +188,7 @@ def test_a_maker_that_fails_is_told_by_its_last_words() -> None:
     for program in ("raise SystemExit('out of luck')", "print()"):
         made = PrivateNetwork([sys.executable, "-c", program])
         with pytest.raises(ClientError) as caught:
-            made.open_nic(network.Order("vshp%d", True))
+            made.open_nic(Order("vshp%d", True))
         assert caught.value.name == "namespace_refused"
         assert ("out of luck" in caught.value.message) == ("luck" in program)
         made.close()

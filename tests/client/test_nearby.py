@@ -11,9 +11,9 @@ import pytest
 
 from client import nearby
 from client.judgement import Attached, HostFacts, Router
-from client.model import ClientError, TransportEndpoint
+from client.model import ClientError, TransportEndpoint, fingerprint
 from client.nearby import Nearby, Surroundings
-from reach.cable import Cable, Phone, PhoneState
+from reach.cable import Phone, PhoneState
 from reach.mdns import Announcement, DiscoveryUnavailable
 from tests.client.gateway_double import GatewayDouble
 from tests.client.test_client import Device
@@ -28,7 +28,7 @@ ROUTER = "192.168.1.1:47800"
 KEY = "aa:aa"
 
 
-class Phones:
+class Connected:
     """A cable with some phones on it."""
 
     def __init__(self, *phones: Phone) -> None:
@@ -36,10 +36,6 @@ class Phones:
 
     async def phones(self) -> list[Phone]:
         return self.there
-
-
-def cable(*phones: Phone) -> Cable:
-    return Phones(*phones)
 
 
 async def shows(endpoint: TransportEndpoint, mark: int, seconds: float) -> str:
@@ -70,7 +66,7 @@ def announces(*found: Announcement) -> nearby.Browse:
 async def look(
     probe: nearby.Probe, *heard: Announcement, phones: tuple[Phone, ...] = ()
 ) -> tuple[Nearby, ...]:
-    around = await nearby.look(LAN, cable(*phones), 0, probe, announces(*heard))
+    around = await nearby.look(LAN, Connected(*phones), 0, probe, announces(*heard))
     assert around.deaf == ""
     return around.found
 
@@ -117,9 +113,9 @@ async def test_why_nobody_has_listened_is_told() -> None:
     async def browse(addresses: Iterable[str], seconds: float) -> list[Announcement]:
         raise DiscoveryUnavailable("mDNS needs the package zeroconf.", lacks="zeroconf")
 
-    around = await nearby.look(LAN, cable(), 0, refuses, browse)
+    around = await nearby.look(LAN, Connected(), 0, refuses, browse)
     assert (around.deaf, around.lacks) == ("mDNS needs the package zeroconf.", "zeroconf")
-    alone = await nearby.look(HostFacts(), cable(), 0, refuses, browse)
+    alone = await nearby.look(HostFacts(), Connected(), 0, refuses, browse)
     assert alone.deaf == "This device is on no local network."
 
 
@@ -127,7 +123,7 @@ async def test_the_key_is_the_gateways_own_and_two_who_look_get_one_answer(tmp_p
     async with GatewayDouble() as gateway:
         there = TransportEndpoint("tcp", "127.0.0.1", gateway.port)
         shown = await nearby.shown_key(there, 0, 5.0)
-        assert shown == nearby.fingerprint(gateway.public_key)
+        assert shown == fingerprint(gateway.public_key)
     async with Device(tmp_path) as device:
         one, other = await asyncio.gather(device.client.nearby(), device.client.nearby())
         assert one is other and isinstance(one, Surroundings)

@@ -27,7 +27,8 @@ from client.reconnect import in_order
 from tests.client.gateway_double import LEASE
 from tests.fakes.ports import free_port
 from vshp.config import Suite
-from vshp.uri import Endpoint, PairingUri
+from vshp.endpoints import Endpoint
+from vshp.uri import PairingUri
 
 HERE = TransportEndpoint("tcp", "127.0.0.1", 47800)
 

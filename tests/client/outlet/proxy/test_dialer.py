@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,10 @@ from client.outlet.proxy.outcome import Outcome
 from client.reconnect import Ending
 from eventloop.poller import Poller, running_poller
 from netstack.heads import OFFLOAD_HEADER
+from tests.client.outlet.proxy.link_log import LinkLog
 from tests.fakes.waiting import settle
 from tests.netsim.kernel_peer import seeded
-from tests.netsim.out import Packet, PacketLog
+from tests.netsim.out import Packet
 from tests.netsim.tun import KernelHost, kernel_host, why_not
 from tests.vshp.dialogue import LEASE
 
@@ -62,7 +64,7 @@ class Link:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.poller: Poller = running_poller()
-        self.writer = PacketLog(offload=True, room=ROOM)
+        self.writer = LinkLog(offload=True, room=ROOM)
         self.writer.offload_udp = False
         self.offload = True
         self.received_packets_bytes = 0
@@ -296,7 +298,7 @@ async def test_the_link_goes_and_comes_back_under_a_transfer(far: KernelHost) ->
         data = seeded(2 * MEGABYTE, 3)
         both = asyncio.gather(send_all(program, data), read_all(program))
         for part in (1, 2):
-            await settle(lambda part=part: dialing.to_tunnel_bytes > part * MEGABYTE // 2)
+            await settle(partial(lambda n: dialing.to_tunnel_bytes > n * MEGABYTE // 2, part))
             w.link.close()
             w.dialer.detach()
             w.dialer.detach()

@@ -18,8 +18,8 @@ from eventloop.poller import Poller, running_poller
 from netstack.heads import NEEDS_CSUM, OFFLOAD_HEADER, TCP4_CSUM
 from netstack.ip import PROTO_TCP, pack_ip
 from netstack.tcp_segment import ACK, SYN
+from tests.client.outlet.proxy.link_log import LinkLog
 from tests.fakes.waiting import settle
-from tests.netsim.out import PacketLog
 from tests.vshp.dialogue import LEASE
 
 HELD = 200
@@ -34,7 +34,7 @@ class Answering:
 
     def __init__(self) -> None:
         self.poller: Poller = running_poller()
-        self.writer = PacketLog(offload=True, room=ROOM)
+        self.writer = LinkLog(offload=True, room=ROOM)
         self.offload = True
         self.received_packets_bytes = 0
         self.sent_packets_bytes = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,9 @@ from client.model import ClientConfig, ClientError, ClientSnapshot, ClientState,
 from client.outlet.flows import FlowSample
 from client.outlet.outlet import OutletKind
 from client.outlet.port import Carrier, Intake
+from client.outlet.proxy.outcome import Outcome
 from client.outlet.proxy.outlet import ProxyOutlet
+from client.outlet.proxy.passage import Sender
 from tests.client.gateway_double import GatewayDouble
 from vshp.config import CloseReason, LeaseConfig
 
@@ -22,7 +24,7 @@ ADDRESS = "127.0.0.1:1080"
 
 
 class NoFlows:
-    problem = None
+    problem: str | None = None
 
     def __init__(self) -> None:
         self.stopped = False
@@ -79,6 +81,13 @@ class Answering:
         self.told.append("detach")
 
     def room_again(self) -> None: ...
+
+    def associate(
+        self,
+        on_datagram: Callable[[bytes, int, memoryview], None],
+        on_error: Callable[[bytes, int, Outcome], None],
+    ) -> Sender | None:
+        return None
 
     def lease_over(self) -> None:
         self.told.append("lease over")

@@ -376,26 +376,21 @@ async def test_two_hundred_at_once() -> None:
 
 
 async def test_no_descriptors_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def __init__(self, listener: socket.socket) -> None:
+            self.fileno, self.close = listener.fileno, listener.close
+            self.listener = listener
+            self.tries = 0
+
+        def accept(self) -> tuple[socket.socket, object]:
+            self.tries += 1
+            if self.tries == 1:
+                raise OSError(24, "Too many open files")
+            return self.listener.accept()
+
     async with house() as home, origin(echo) as port:
-        listener = home.server._listener
-        assert listener is not None
-
-        class Full:
-            tries = 0
-
-            def fileno(self) -> int:
-                return listener.fileno()
-
-            def accept(self) -> tuple[socket.socket, object]:
-                Full.tries += 1
-                if Full.tries == 1:
-                    raise OSError(24, "Too many open files")
-                return listener.accept()
-
-            def close(self) -> None:
-                listener.close()
-
-        monkeypatch.setattr(home.server, "_listener", Full())
+        assert home.server._listener is not None
+        monkeypatch.setattr(home.server, "_listener", Full(home.server._listener))
         await home.connect("site.test", port)
         assert home.counts["proxy__no_descriptors__waits"] == 1
 

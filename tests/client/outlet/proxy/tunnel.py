@@ -14,6 +14,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from client.outlet.proxy.dial import Dial
 from client.outlet.proxy.outcome import Outcome
@@ -194,13 +195,10 @@ class Tunnel:
                 )  # fmt: skip
                 assert len(head) == OFFLOAD_HEADER
             data = memoryview(bytearray(head + bytes(packet)))
+            arrive: Callable[[], None] = partial(into, link, data, len(head), bool(head))
             for at in way.arrivals(len(packet), self.now, self.rng):
                 self._order += 1
-                heapq.heappush(
-                    self._on_way,
-                    (at, self._order, lambda data=data, head=head: into(link, data, len(head),
-                                                                       bool(head))),
-                )  # fmt: skip
+                heapq.heappush(self._on_way, (at, self._order, arrive))
         return len(packets)
 
     def _into_nat(self, link: Link, data: memoryview, start: int, offload: bool) -> None:
