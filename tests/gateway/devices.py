@@ -114,8 +114,8 @@ class Device:
                         self.session.received(len(data), now)
                 except ProtocolError:
                     pass
-                while (event := self.session.next_event()) is not None:
-                    self.events.append(event)
+                while (told := self.session.next_event()) is not None:
+                    self.events.append(told)
 
     async def alive(self) -> None:
         """The gateway answers a PING of this session."""

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.gateway import Gateway
+from gateway.link import SessionLink
 from services.gateway_store import GatewayDatabase
 from tests.fakes.ports import free_port
 from tests.fakes.waiting import settle
@@ -72,6 +73,7 @@ class House:
         await self.gateway._close()
         self.gateway._wireguard.close()
         for link in links:
+            assert isinstance(link, SessionLink)
             link._let_go()
         self.store._file.close()
 

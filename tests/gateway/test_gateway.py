@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 
 from gateway.gateway import Gateway
+from gateway.link import SessionLink
 from gateway.listeners import CODE_BURST
 from gateway.model import MemoryStore, Via, peer_id
 from gateway.offers import MAX_OFFERS
@@ -24,6 +25,7 @@ from tests.gateway.devices import CONFIG, Device, key, offer, paired, port_of, p
 from vshp.config import Carrier, CloseReason, Resume, Route
 from vshp.datagram_session import DatagramClientSession
 from vshp.events import ApprovalPending, LeaseChanged, LeaseGranted, PeerClosed, StatusReceived
+from vshp.session import ClientSession
 from vshp.uri import PairingUri
 
 
@@ -74,7 +76,8 @@ async def test_a_cable_is_believed_where_it_can_be_true(
     await device.until(LeaseGranted)
     await device.alive()
     (link,) = [tunnel.link for tunnel in gateway.snapshots.tunnels()]
-    assert link is not None and link.carrier is Carrier.USB and link.via == shown
+    assert isinstance(link, SessionLink)
+    assert link.carrier is Carrier.USB and link.via == shown
     link.host = "192.168.1.9"
     assert link.via == link.transport
 
@@ -412,7 +415,8 @@ async def test_a_replayed_first_message_displaces_nobody(gateway: Gateway) -> No
     device.leave()
     await settle(lambda: gateway.snapshots.status().connected == 0)
     again = Device(gateway, device.identity)
-    first_message = bytes(again.session.writer.output())  # type: ignore[union-attr]
+    assert isinstance(again.session, ClientSession)
+    first_message = bytes(again.session.writer.output())
     await again.until(LeaseGranted)
     await again.flush()
     await settle(lambda: gateway.snapshots.status().connected == 1)
@@ -522,10 +526,15 @@ async def test_round_trips_are_measured_when_somebody_looks(
 ) -> None:
     device, _ = await paired(gateway)
     link = gateway.snapshots.tunnels()[0].link
-    assert link is not None
+    assert isinstance(link, SessionLink)
     asked: list[float] = []
     ping = link.session.ping
-    monkeypatch.setattr(link.session, "ping", lambda now: (asked.append(now), ping(now)))
+
+    def asks(now: float) -> None:
+        asked.append(now)
+        ping(now)
+
+    monkeypatch.setattr(link.session, "ping", asks)
     await asyncio.sleep(0.1)
     assert gateway.snapshots.tunnels()[0].rtt is None and asked == [], "nobody looked"
     for _ in range(3):  # a console that looks again and again

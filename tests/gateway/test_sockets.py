@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from eventloop.poller import Poller
-from eventloop.streams import PROBE_INTERVAL, SIOCATMARK
+from eventloop.streams import PROBE_INTERVAL, SIOCATMARK, PolledStream
 from gateway.model import VpnNetwork, VpnState
 from gateway.nat.ports import ORIGIN_ICMP, ORIGIN_LOCAL
 from gateway.sockets import Sockets
@@ -344,6 +344,7 @@ def test_keep_alive_probes_at_once_what_has_been_silent_for_as_long(
         stream = Sockets(LoopbackFactory(), poller).connect(
             version, LOOPBACK[version], server.getsockname()[1], watcher
         )
+        assert isinstance(stream, PolledStream)
         far, _ = server.accept()
     with far:
         watcher.wait(poller, WRITABLE)

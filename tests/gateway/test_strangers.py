@@ -12,6 +12,7 @@ import pytest
 
 from gateway import listeners
 from gateway.gateway import Gateway
+from gateway.link import SessionLink
 from gateway.model import MemoryStore
 from tests.fakes.waiting import settle
 from tests.gateway.devices import CONFIG, Device, key, paired, port_of
@@ -97,4 +98,5 @@ async def test_half_open_datagram_sessions_that_make_way_leave_no_link(gateway: 
     assert (
         len(gateway._entrance.links.by_id) == len(gateway._entrance.links.doorman) == MAX_HALF_OPEN
     )
-    assert not any(link.session.closed for link in gateway._entrance.links.by_id.values())
+    for link in gateway._entrance.links.by_id.values():
+        assert isinstance(link, SessionLink) and not link.session.closed

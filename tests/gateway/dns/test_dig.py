@@ -175,7 +175,12 @@ async def test_resolvers_of_the_vpn_are_reached_through_the_vpn_only() -> None:
         question = bytes.fromhex("00010100000100000000000001610000010001")
         forwarder.query(question, False, "peer", answers.append)
         sent: list[bytes] = []
-        await settle(lambda: sent.extend(tunnel.packets()) or sent)
+
+        def came() -> bool:
+            sent.extend(tunnel.packets())
+            return bool(sent)
+
+        await settle(came)
         packet = sent[0]
         assert packet[16:20] == bytes([192, 0, 2, 1])
         assert packet[12:16] == bytes([10, 8, 0, 2])

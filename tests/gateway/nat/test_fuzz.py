@@ -12,7 +12,9 @@ from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest
 from scapy.packet import Raw
 
+from gateway.nat.dns import Questions
 from gateway.nat.limits import Limits
+from gateway.nat.tcp import TcpFlow
 from tests.gateway.nat.world import GATEWAY4, GATEWAY6, HOST4, HOST6, Client, World
 
 _PLAIN = World()
@@ -168,6 +170,7 @@ def test_anything(script: list[tuple[bytes, bytes | None, str]], offload: bool) 
         assert len(world.peer.mappings) <= LIMITS.udp_per_peer
         assert len(world.peer.echo) <= LIMITS.echo_per_peer
         assert world.peer.reassembler.held <= LIMITS.fragments_per_peer
+        assert isinstance(world.peer.questions, Questions)
         assert len(world.peer.questions) <= LIMITS.dns_per_peer
         flows = [*world.peer.tcp.values(), *world.peer.draining]
         assert world.peer.backlog_bytes == sum(len(flow.backlog) for flow in flows)
@@ -183,7 +186,9 @@ def test_anything(script: list[tuple[bytes, bytes | None, str]], offload: bool) 
 def open_dns(world: World) -> int:
     """Connections to the resolver count as sockets, though they hold no descriptor."""
     return sum(
-        flow.port == 53 and flow.host in (world.peer.gateway_ipv4, world.peer.gateway_ipv6)
+        isinstance(flow, TcpFlow)
+        and flow.port == 53
+        and flow.host in (world.peer.gateway_ipv4, world.peer.gateway_ipv6)
         for flow in [*world.peer.tcp.values(), *world.peer.draining]
         if flow.sock is not None
     )

@@ -7,7 +7,7 @@ from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest
 from scapy.packet import Packet, Raw
 
-from gateway.nat.router import TunnelPeer
+from gateway.nat.side import ClientSide
 from netstack.dns import PROHIBITED, REFUSED, TYPE_A, address_question, edns_record, wire_name
 from splice.peer import UNMETERED
 from tests.fakes.outward import PacketLog
@@ -124,7 +124,8 @@ def metered(world: World, up: int | None = None, down: int | None = None) -> lis
     if down is not None:
         peer.down_stop = peer.to_tunnel_bytes + down
 
-    def look(peer: TunnelPeer, now: float) -> None:
+    def look(side: ClientSide, now: float) -> None:
+        assert side is peer
         looks.append((peer.from_tunnel_bytes, peer.to_tunnel_bytes))
         if peer.from_tunnel_bytes > peer.up_stop or peer.to_tunnel_bytes >= peer.down_stop:
             peer.up_stop = peer.down_stop = UNMETERED

@@ -117,7 +117,7 @@ def test_sizes_beyond_the_mtu_come_back_in_fragments() -> None:
     assert sock.sent[0].data[8:] == data
     assert sock.fragmentation is True
     sock.reply(now=world.now)
-    whole = defragment([IP(bytes(p)) for p in world.got()])  # type: ignore[no-untyped-call]
+    whole = defragment([IP(bytes(p)) for p in world.got()])
     assert bytes(IP(bytes(whole[0]))[ICMP].payload) == data
 
 

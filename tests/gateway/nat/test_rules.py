@@ -11,7 +11,7 @@ from scapy.packet import Packet, Raw
 
 from gateway.nat.limits import Limits
 from gateway.nat.shares import OWN_IDLE
-from rules.destinations import compile_addresses
+from rules.destinations import AddressRules, compile_addresses
 from rules.value import Destination, Protocol, Target, Verdict
 from tests.gateway.nat.world import GATEWAY4, HOST4, Client, World, packed
 
@@ -71,7 +71,7 @@ def test_a_refused_network_is_told_by_icmp_and_nothing_is_opened(version: int, k
     }[kind]
     answer = world.exchange(packet)
     assert error_of(answer) == {4: PROHIBITED4, 6: PROHIBITED6}[version]
-    assert world.outward.streams == world.outward.datagrams == world.outward.echoes == []
+    assert not (world.outward.streams or world.outward.datagrams or world.outward.echoes)
     assert world.count(f"{kind}__refused_rules__icmp_sent") == 1
     world.balanced()
 
@@ -238,7 +238,7 @@ def test_nobody_is_let_in_whom_the_rules_refuse_where_filtering_is_off() -> None
     assert world.one().src == "203.0.113.9"
 
 
-class Unasked:
+class Unasked(AddressRules):
     """Rules that must not be asked."""
 
     def refuse(self, host: bytes, protocol: str, port: int) -> bool:
@@ -251,11 +251,11 @@ def test_what_runs_is_compared_with_nothing(version: int) -> None:
     rule(world, deny(None, Protocol.TCP, (25, 25)))
     client = Client(world, version).connect()
     # The second datagram goes the slow way: it is for a traceroute.
-    near = world.ip(version, **{4: {"ttl": 1}, 6: {"hlim": 1}}[version])
+    near = world.ip(4, ttl=1) if version == 4 else world.ip(6, hlim=1)
     datagrams = datagram(world, version), near / UDP(sport=5000, dport=7)
     world.put(datagrams[0])
     world.put(ping(world, version))
-    world.peer.destinations = Unasked()
+    world.peer.destinations = Unasked([])
     client.send("PA", b"hello")
     for packet in (*datagrams, ping(world, version)):
         world.put(packet)

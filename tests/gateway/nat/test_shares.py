@@ -238,10 +238,10 @@ def test_who_has_less_than_the_richest_always_gets_one_more(
             crowd.now += 0.5
             before = peer.sockets
             richest = max(client.sockets for client in clients)
-            if kind == "udp":
-                opened = crowd.udp(peer, port)
-            else:
-                opened = crowd.tcp(peer, port, answered=kind == "tcp")
+            opened = (
+                crowd.udp(peer, port) if kind == "udp"
+                else crowd.tcp(peer, port, answered=kind == "tcp")
+            )  # fmt: skip
             if before + 1 < richest and before < crowd.nat.share():
                 assert opened is not None
                 assert peer.sockets == before + 1

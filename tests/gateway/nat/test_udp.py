@@ -192,7 +192,7 @@ def test_large_datagrams_arrive_in_fragments_that_scapy_joins(version: int) -> N
     packets = world.got()
     assert len(packets) > 30
     if version == 4:
-        whole = defragment([IP(bytes(packet)) for packet in packets])  # type: ignore[no-untyped-call]
+        whole = defragment([IP(bytes(packet)) for packet in packets])
         assert len(whole) == 1
         assert bytes(whole[0][UDP].payload) == data
         joined = IP(bytes(whole[0]))
@@ -200,9 +200,7 @@ def test_large_datagrams_arrive_in_fragments_that_scapy_joins(version: int) -> N
         del joined[UDP].chksum
         assert IP(bytes(joined))[UDP].chksum == want
     else:
-        whole6: Packet = defragment6(  # type: ignore[no-untyped-call]
-            [IPv6(bytes(packet)) for packet in packets]
-        )
+        whole6: Packet = defragment6([IPv6(bytes(packet)) for packet in packets])
         assert bytes(whole6)[48:] == data
 
 
@@ -215,7 +213,7 @@ def test_the_clients_fragments_become_one_datagram(version: int) -> None:
         pieces = [bytes(piece) for piece in packet.fragment(1400)]
     else:
         packet = world.ip(6) / IPv6ExtHdrFragment(id=77) / UDP(sport=5000, dport=7) / Raw(data)
-        pieces = [bytes(piece) for piece in fragment6(packet, 1400)]  # type: ignore[no-untyped-call]
+        pieces = [bytes(piece) for piece in fragment6(packet, 1400)]
     assert len(pieces) > 10
     for piece in [*pieces[1:], pieces[0]]:
         world.put(piece)

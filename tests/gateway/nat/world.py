@@ -18,7 +18,8 @@ from scapy.packet import NoPayload, Packet, Padding, Raw
 from gateway.nat.counters import Counters
 from gateway.nat.limits import Limits
 from gateway.nat.policy import EgressPolicy
-from gateway.nat.router import Nat, NatConfig, TunnelPeer
+from gateway.nat.router import Nat, NatConfig
+from gateway.nat.side import ClientSide
 from netstack.checksum import add, finish
 from services.counted import counted
 from tests.fakes.outward import FakeDns, FakeOutward, PacketLog
@@ -52,7 +53,7 @@ class World:
         config = NatConfig(limits or Limits(), address_dependent_filtering)
         self.nat = Nat(config, self.outward, self.dns, self.policy, self.counters, random_bytes)
         self.link = PacketLog(offload, offload_udp, mtu)
-        self.woken: list[TunnelPeer] = []
+        self.woken: list[ClientSide] = []
         self.nat.on_output = self.woken.append
         self.peer = self.nat.add_peer(
             "peer-1", packed(CLIENT4), packed(CLIENT6), packed(GATEWAY4), packed(GATEWAY6),
