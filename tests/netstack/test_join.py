@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -58,7 +59,7 @@ class Joined:
         return list(self.packets)
 
 
-def ip(version: int, **fields: object) -> Layer:
+def ip(version: int, **fields: Any) -> Layer:
     source, target = ADDRESSES[version]
     if version == 4:
         return IP(src=source, dst=target, flags="DF", id=0, **fields)
@@ -66,7 +67,7 @@ def ip(version: int, **fields: object) -> Layer:
 
 
 def segment(
-    seq: int, data: bytes, version: int = 4, flags: str = "A", sport: int = 80, **fields: object
+    seq: int, data: bytes, version: int = 4, flags: str = "A", sport: int = 80, **fields: Any
 ) -> bytes:
     fields = {"ack": 5, "window": 500, "options": STAMPS, **fields}
     tcp = TCP(sport=sport, dport=5000, seq=seq & 0xFFFFFFFF, flags=flags, **fields)
@@ -142,10 +143,10 @@ def test_a_run_becomes_one_packet(version: int) -> None:
     ],
     ids=str,
 )
-def test_what_differs_is_not_joined(version: int, second: dict[str, object]) -> None:
+def test_what_differs_is_not_joined(version: int, second: dict[str, Any]) -> None:
     first = segment(1000, bytes(MSS), version)
-    fields: dict[str, object] = {"seq": 2000, "data": bytes(MSS), **second}
-    other = segment(version=version, **fields)  # type: ignore[arg-type]
+    fields: dict[str, Any] = {"seq": 2000, "data": bytes(MSS), **second}
+    other = segment(version=version, **fields)
     assert Joined().feed([first, other]) == [(None, first), (None, other)]
 
 

@@ -232,12 +232,13 @@ def test_bbr_remembers_for_a_second_what_a_buffer_held() -> None:
 
 def test_a_burst_of_losses_counts_once() -> None:
     """What is sent again before the window has been acknowledged belongs to the same burst."""
-    few, many = (Path(Bbr(MSS), 0.02, 4.8e6) for _ in range(2))
-    for path, segments in ((few, 25), (many, 100)):
+    few, many = Bbr(MSS), Bbr(MSS)
+    for control, segments in ((few, 25), (many, 100)):
+        path = Path(control, 0.02, 4.8e6)
         path.fly(40)
         lose(path, segments)
-    assert few.control._ceiling == pytest.approx(many.control._ceiling)
-    assert few.control._ceiling == pytest.approx(0.7 * 2 * PRODUCT, rel=0.1)
+    assert few._ceiling == pytest.approx(many._ceiling)
+    assert few._ceiling == pytest.approx(0.7 * 2 * PRODUCT, rel=0.1)
 
 
 def test_a_few_losses_of_a_small_window_are_no_burst() -> None:
@@ -250,12 +251,13 @@ def test_a_few_losses_of_a_small_window_are_no_burst() -> None:
 
 
 def test_what_a_time_out_sends_again_is_no_burst() -> None:
-    path = Path(Bbr(MSS), 0.02, 4.8e6)
+    control = Bbr(MSS)
+    path = Path(control, 0.02, 4.8e6)
     path.fly(40)
-    path.control.on_timeout(0, path.una + 100 * MSS, False)
+    control.on_timeout(0, path.una + 100 * MSS, False)
     for _ in range(100):
-        path.control.on_resent(MSS)
-    assert not path.control._ceiling
+        control.on_resent(MSS)
+    assert not control._ceiling
 
 
 def test_what_a_link_that_is_back_sends_again_is_no_burst() -> None:

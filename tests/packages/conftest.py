@@ -74,7 +74,7 @@ def pack(name: str, folder: Path) -> tuple[str, Path]:
     with zipfile.ZipFile(path, "w") as archive:
         for file in found.files or ():
             if ".." not in file.parts and file.suffix != ".pyc":
-                archive.write(found.locate_file(file), file)
+                archive.write(str(found.locate_file(file)), file)
     return found.version, path
 
 

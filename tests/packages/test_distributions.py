@@ -123,10 +123,9 @@ def test_termuxs_install_step(made: Path, tmp_path: Path) -> None:
     assert (site / "textual").is_dir() and not (site / "cryptography").exists()
     assert not list(site.rglob("*.so")), "nothing that is for one processor"
     assert "include-system-site-packages = true" in (site.parents[2] / "pyvenv.cfg").read_text()
-    command = [prefix / "bin" / "vpnshare", "--version"]
-    script = command[0].read_text().replace(f"#!{prefix}/bin/sh", "#!/bin/sh")
-    command[0].write_text(script)
-    assert run(*command, cwd=tmp_path) == f"vpnshare {VERSION}\n"
+    command = prefix / "bin" / "vpnshare"
+    command.write_text(command.read_text().replace(f"#!{prefix}/bin/sh", "#!/bin/sh"))
+    assert run(command, "--version", cwd=tmp_path) == f"vpnshare {VERSION}\n"
 
 
 def test_the_change_log_knows_this_version() -> None:

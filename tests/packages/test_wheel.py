@@ -129,8 +129,8 @@ def test_the_command_and_its_children_are_of_the_wheel(installed: Installed, hom
         assert_console_is_drawn(installed)
     finally:
         installed.command("down")
-    by_module = [installed.venv / "bin" / "python", "-m", "vpnshare", "--version"]
-    assert run(*by_module, cwd=installed.trap) == f"vpnshare {VERSION}\n"
+    python = installed.venv / "bin" / "python"
+    assert run(python, "-m", "vpnshare", "--version", cwd=installed.trap) == f"vpnshare {VERSION}\n"
 
 
 def command_line(process: Path) -> list[str]:

@@ -14,6 +14,7 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_what_the_kernel_tells_of_phones_is_heard_and_nobody_else() -> None:
         async with listening(told):
             for number, action in enumerate((b"add", b"bind", b"remove"), 1):
                 sender.by_kernel(event(action))
-                await settle(lambda number=number: len(told) == number)
+                await settle(partial(lambda n: len(told) == n, number))
             for data in (
                 event(b"bind", b"1-1:1.1", b"SUBSYSTEM=usb\0DEVTYPE=usb_interface\0"),
                 event(b"change"),

@@ -33,7 +33,7 @@ SUMMER = datetime.fromisoformat("2027-03-28 02:00")
 MOMENT = Moment(UNIX, local_of, unix_of)
 
 
-def refused(name: str):
+def refused(name: str) -> pytest.RaisesExc[RuleRefused]:
     return pytest.raises(RuleRefused, check=lambda error: error.name == name and " " in str(error))
 
 
@@ -148,7 +148,7 @@ def test_what_makes_no_sense_is_refused(change: object, name: str) -> None:
         {"destinations": [f"deny 10.{n // 200}.{n % 200}.0/24" for n in range(MAX_DESTINATIONS)]},
     ],
 )  # fmt: skip
-def test_what_does_something_is_taken(change: dict) -> None:
+def test_what_does_something_is_taken(change: dict[str, object]) -> None:
     rules = changed(NO_RULES, change, MOMENT)
     assert rules.hours or rules.destinations
 
@@ -191,7 +191,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from([*FIELDS, "for", "x"]), JSON, max_size=4))
-def test_any_change_is_taken_or_refused(change: dict) -> None:
+def test_any_change_is_taken_or_refused(change: dict[str, object]) -> None:
     try:
         rules = changed(NO_RULES, change, MOMENT)
     except RuleRefused as refusal:

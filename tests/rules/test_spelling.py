@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from ipaddress import ip_network
 
@@ -31,7 +32,7 @@ NOW = datetime.fromisoformat("2026-11-27 18:00")
 DENY, ALLOW = Verdict.DENY, Verdict.ALLOW
 
 
-def refused(name: str):
+def refused(name: str) -> pytest.RaisesExc[RuleRefused]:
     return pytest.raises(RuleRefused, check=lambda error: error.name == name and " " in str(error))
 
 
@@ -268,7 +269,9 @@ ANY_TEXT = st.text(max_size=60) | st.text("0123456789.:/-,ab denyallowsettcpport
 
 
 @given(st.sampled_from(READERS), ANY_TEXT)
-def test_any_text_is_read_or_refused_in_words_that_move_no_cursor(reader, text: str) -> None:
+def test_any_text_is_read_or_refused_in_words_that_move_no_cursor(
+    reader: Callable[[str], object], text: str
+) -> None:
     try:
         reader(text)
     except RuleRefused as refusal:

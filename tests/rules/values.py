@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from hypothesis import strategies as st
 
@@ -48,7 +48,7 @@ def spans(draw: st.DrawFn) -> Span:
 
 
 @st.composite
-def networks(draw: st.DrawFn):
+def networks(draw: st.DrawFn) -> IPv4Network | IPv6Network:
     version = draw(st.sampled_from([4, 6]))
     bits = 32 if version == 4 else 128
     length = draw(st.integers(0, bits))

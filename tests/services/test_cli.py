@@ -33,6 +33,7 @@ from services.control import schema
 from services.control.errors import Code, ControlError
 from services.control.methods import ConfirmParams, ConnectParams
 from services.control.registry import Handler
+from services.pictures import matrix
 from services.version import running
 from tests.fakes import services as fakes
 from tests.fakes.services import PretendClient, PretendGateway
@@ -716,7 +717,7 @@ def test_follow_prints_new_lines(gateway: PretendGateway) -> None:
 
 @pytest.mark.parametrize("colour", [True, False])
 def test_half_blocks_are_the_modules(colour: bool) -> None:
-    modules = qr.matrix(fakes.URI)
+    modules = matrix(fakes.URI)
     lines = qr.half_blocks(modules, colour)
     assert len(lines) == (len(modules) + 1) // 2
     pairs = {"█": (True, True), "▀": (True, False), "▄": (False, True), " ": (False, False)}
@@ -729,7 +730,7 @@ def test_half_blocks_are_the_modules(colour: bool) -> None:
 
 
 def test_the_code_fits_a_phone() -> None:
-    assert len(qr.matrix("VSHP:" + "A1B2" * 45)) <= 45
+    assert len(matrix("VSHP:" + "A1B2" * 45)) <= 45
 
 
 def test_pair_prints_code_and_uri(gateway: PretendGateway, capsys: Capture) -> None:

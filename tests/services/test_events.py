@@ -5,26 +5,21 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from client.events import EventKind as ClientKind
 from gateway.journal import EventKind as GatewayKind
+from sealing.happenings import Event as Happened
 from services.control.events import KINDS, of_role
 from services.control.methods import MAX_EVENTS, EventsParams, LogsParams
 from services.control.schema import Event
 from services.events import MAX_FILE, MAX_TEXT, EventBook
 from services.logs import Ring
 
-
-@dataclass(frozen=True)
-class Happened:
-    kind: str = "connected"
-    text: str = "TV (a1) connected"
-    device: str = "a1"
-    label: str = "TV"
+CONNECTED = Happened(GatewayKind.CONNECTED, "TV (a1) connected", "a1", "TV")
 
 
 @pytest.fixture
@@ -57,8 +52,8 @@ def test_an_event_is_a_line_in_the_log_too(file: Path, ring: Ring) -> None:
     events = book(file)
     seen: list[Event] = []
     events.on_event = seen.append
-    events.note(Happened("vpn_lost", "the VPN is lost: there is none", "", ""))
-    events.note(Happened())
+    events.note(Happened(GatewayKind.VPN_LOST, "the VPN is lost: there is none"))
+    events.note(CONNECTED)
     assert seen == events.page(EventsParams()).events
     assert seen[0] == Event(
         1, 5_000.0, 77.0, "vpn_lost", "warning", "the VPN is lost: there is none"
@@ -75,8 +70,10 @@ def test_an_event_is_a_line_in_the_log_too(file: Path, ring: Ring) -> None:
 def test_the_log_of_one_device(device: str, found: int, ring: Ring) -> None:
     events = book(None)
     for happened in (
-        Happened(), Happened(device="b2", label="Attic TV"),
-        Happened(device="c3", label="Lap Top"), Happened("vpn_up", "the VPN is there", "", ""),
+        CONNECTED,
+        replace(CONNECTED, device="b2", label="Attic TV"),
+        replace(CONNECTED, device="c3", label="Lap Top"),
+        Happened(GatewayKind.VPN_UP, "the VPN is there"),
     ):  # fmt: skip
         events.note(happened)
     assert len(ring.page(LogsParams(device=device)).lines) == found
@@ -86,7 +83,7 @@ def test_the_log_of_one_device(device: str, found: int, ring: Ring) -> None:
 def test_what_happened_is_known_after_a_restart(file: Path, ring: Ring) -> None:
     first = book(file)
     for number in range(3):
-        first.note(Happened(text=f"number {number}"))
+        first.note(replace(CONNECTED, text=f"number {number}"))
     assert file.stat().st_mode & 0o777 == 0o600
     fresh = Ring()
     second = book(file, 9_000.0)
@@ -95,7 +92,7 @@ def test_what_happened_is_known_after_a_restart(file: Path, ring: Ring) -> None:
         "number 0", "number 1", "number 2",
     ]  # fmt: skip
     assert [line.seq for line in fresh.page(LogsParams(device="TV")).lines] == [1, 2, 3]
-    second.note(Happened("given_up", "after it"))
+    second.note(replace(CONNECTED, kind=GatewayKind.GIVEN_UP, text="after it"))
     page = second.page(EventsParams(limit=2))
     assert [(event.seq, event.at) for event in page.events] == [(3, 5_000.0), (4, 9_000.0)]
     assert (page.newest, page.began) == (4, 3)
@@ -103,7 +100,7 @@ def test_what_happened_is_known_after_a_restart(file: Path, ring: Ring) -> None:
 
 
 def test_lines_of_earlier_runs_come_before_those_of_this_one(file: Path) -> None:
-    book(file).note(Happened())
+    book(file).note(CONNECTED)
     ring = Ring(3)
     for number in range(3):
         ring.emit(logging.LogRecord("x", logging.INFO, "", 0, f"line {number}", None, None))
@@ -118,7 +115,7 @@ def test_lines_of_earlier_runs_come_before_those_of_this_one(file: Path) -> None
 def test_ring_and_file_are_bounded(file: Path) -> None:
     events = book(file)
     for _ in range(4 * MAX_EVENTS):
-        events.note(Happened(text="x" * 5_000, device="d" * 500, label="l" * 500))
+        events.note(replace(CONNECTED, text="x" * 5_000, device="d" * 500, label="l" * 500))
     page = events.page(EventsParams(limit=MAX_EVENTS))
     assert len(page.events) == MAX_EVENTS and page.newest == 4 * MAX_EVENTS
     assert all(len(event.text) == MAX_TEXT for event in page.events)
@@ -128,7 +125,7 @@ def test_ring_and_file_are_bounded(file: Path) -> None:
 
 def test_a_file_that_somebody_has_written_is_judged_line_by_line(file: Path) -> None:
     events = book(file)
-    events.note(Happened())
+    events.note(CONNECTED)
     good = json.loads(file.read_text())
     bad: list[object] = [
         "no object", {}, good | {"kind": "no_such"}, good | {"level": "error"},
@@ -150,7 +147,7 @@ def test_a_file_that_cannot_be_written_is_told_once_and_holds_up_nothing(
     file.symlink_to(elsewhere)
     events = book(file)
     for _ in range(3):
-        events.note(Happened())
+        events.note(CONNECTED)
     assert len(events.page(EventsParams()).events) == 3 and events.unwritten == 3
     assert elsewhere.read_text() == "precious"
     told = [r for r in caplog.records if "not kept over a restart" in r.getMessage()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -139,7 +140,7 @@ async def test_subscribers_of_one_interval_share_their_turns(
     for number in range(5):
         subscriptions.append(Subscription(
             number, readings, [(STATUS, NoParams())], interval,
-            lambda line, number=number: sent.append((number, line)), lambda: True,
+            partial(lambda of, line: sent.append((of, line)), number), lambda: True,
         ))  # fmt: skip
         subscriptions[-1].start()
         await asyncio.sleep(0.03)  # they come when they come

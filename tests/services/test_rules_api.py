@@ -58,6 +58,11 @@ class Place:
         self.tablet = self.registry.approve(b"t" * 32, "tablet", "android")
 
     def set(self, *, template: str | None = None, clear: bool = False, **change: object) -> Rules:
+        return self.change(change, template, clear)
+
+    def change(
+        self, change: dict[str, object], template: str | None = None, clear: bool = False
+    ) -> Rules:
         key = self.tablet.public_key
         params = SetRulesParams("tablet", change, template, clear)
         self.registry.set_rules(key, self.api.judged(key, params))
@@ -69,7 +74,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     yield Place(tmp_path)
 
 
-def refused(name: str, code: Code = Code.INVALID_PARAMS):
+def refused(name: str, code: Code = Code.INVALID_PARAMS) -> pytest.RaisesExc[ControlError]:
     return pytest.raises(ControlError, check=lambda error: (error.code, error.name) == (code, name))
 
 
@@ -120,9 +125,9 @@ def test_what_nothing_carries_out_is_refused_with_a_sentence(place: Place) -> No
     for field, value in change.items():
         place.api.enforced = frozenset(FIELDS) - {field}
         with refused("rule_not_enforced") as refusal:
-            place.set(**{field: value})
+            place.change({field: value})
         assert "are not carried out by this gateway" in refusal.value.message
-        assert place.set(**{field: None}) == NO_RULES, "what is taken away needs nobody"
+        assert place.change({field: None}) == NO_RULES, "what is taken away needs nobody"
     place.api.enforced = frozenset()
     assert all(each.reason for each in place.api.templates())
 

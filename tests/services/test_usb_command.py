@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reach import adb_server, usb_bus
+from reach import adb_server, sysfs, usb_bus
 from reach.adb_key import KEY_FILE, load_key
 from reach.cable import LACKS
 from services.cli.exits import Exit
@@ -26,7 +26,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No service, no adb server, no USB; the instance's folder."""
     monkeypatch.setenv("VPNSHARE_HOME", str(tmp_path))
     monkeypatch.setenv(adb_server.SERVER_VARIABLE, str(free_port()))
-    monkeypatch.setattr(usb_bus.sysfs, "DEVICES", "nowhere")
+    monkeypatch.setattr(sysfs, "DEVICES", "nowhere")
     monkeypatch.setattr(usb_bus, "library", lambda backend: True)
     return tmp_path
 

@@ -12,8 +12,8 @@ from gateway.model import MemoryStore
 from services.control import methods as m
 from services.control.errors import Code, ControlError
 from services.wireguard_api import add_device, invite_device, renew_device, wireguard_state
+from tests.fakes.ports import free_port
 from tests.gateway.devices import CONFIG
-from tests.gateway.test_wireguard import free_port
 from tests.gateway.wireguard_app import let_in
 from wireguard.profile import parse_profile, spell_key
 

@@ -18,13 +18,13 @@ import pytest
 from PIL import Image
 
 from services import pictures
-from services.cli import qr
 from services.cli import wireguard as command
 from services.cli.exits import Exit
 from services.cli.main import main
 from services.control import schema
 from services.control.errors import Code, ControlError
 from services.control.methods import WireguardInviteParams, WireguardRenewParams
+from services.pictures import matrix, picture
 from tests.fakes.services import WIREGUARD_TEXT, PretendGateway
 from tests.netns.processes import wait_for
 from tests.netns.terminal import Terminal
@@ -175,7 +175,8 @@ def test_without_a_package_no_device_is_lost(
 
 def test_another_key_and_an_invitation(gateway: PretendGateway, capsys: Capture) -> None:
     assert main(["wireguard", "renew", "phone", "--endpoint", "a.local"]) == Exit.OK
-    assert gateway.made_with == WireguardRenewParams("phone", None, "a.local")
+    renewed = gateway.made_with
+    assert renewed == WireguardRenewParams("phone", None, "a.local")
     text = capsys.readouterr().out
     assert "█" in text and "good until the new one is used" in text
     assert main(["wireguard", "invite", "router"]) == Exit.OK
@@ -239,12 +240,12 @@ def test_the_command_line_may_be_wrong(gateway: PretendGateway, capsys: Capture)
 
 def test_a_picture_is_read_by_another_reader(tmp_path: Path) -> None:
     path = tmp_path / "code.png"
-    path.write_bytes(command.picture(PROFILE.text()))
+    path.write_bytes(picture(PROFILE.text()))
     assert read_qr(path) == PROFILE.text()
     with Image.open(path) as image:
         assert image.convert("L").getpixel((0, 0)) == 255, "black on white"
 
 
 def test_the_longest_config_needs_61_columns() -> None:
-    assert len(qr.matrix(PROFILE.text())) == 61
+    assert len(matrix(PROFILE.text())) == 61
     assert "61 columns and 34 lines" in (ROOT / "docs" / "wireguard.md").read_text()

@@ -28,8 +28,8 @@ from gateway.wireguard_diagnosis import (
 )
 from sealing.identity import generate_identity, public_key
 from services.wireguard_words import say
+from tests.fakes.ports import free_port
 from tests.gateway.devices import CONFIG
-from tests.gateway.test_wireguard import free_port
 from tests.gateway.wireguard_app import App, let_in
 from tests.services.test_doctor import Pretended
 from wireguard.constants import REJECT_AFTER_TIME

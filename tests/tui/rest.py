@@ -57,7 +57,7 @@ async def at_rest(app: App[Any]) -> None:
 
 def _draw(screen: Screen[Any]) -> bool:
     """Draw at once what the screen's timer is to draw soon; whether there was any."""
-    due = screen._update_timer._active.is_set()
+    due: bool = screen._update_timer._active.is_set()
     if due:
         screen._on_timer_update()
     return due

@@ -68,11 +68,10 @@ def test_what_is_well_again_is_gone() -> None:
     assert shown(event(1, "given_up", "a"), event(2, "connected", "a")) == []
     assert shown(event(1, "alarm"), event(2, "sharing_on")) == []
     assert shown(event(1, "vpn_lost"), event(2, "vpn_up"), event(3, "vpn_lost")) == ["vpn_lost"]
-    client = {"role": "client"}
     lost, held = event(1, "link_lost"), event(2, "held")
-    assert shown(lost, held, **client) == ["held", "link_lost"]
-    assert shown(lost, held, event(3, "resumed"), **client) == []
-    assert shown(lost, event(2, "failed"), **client) == ["failed"]
+    assert shown(lost, held, role="client") == ["held", "link_lost"]
+    assert shown(lost, held, event(3, "resumed"), role="client") == []
+    assert shown(lost, event(2, "failed"), role="client") == ["failed"]
 
 
 def test_a_link_that_is_back_in_a_moment_is_nobodys_business() -> None:

@@ -59,7 +59,9 @@ async def test_a_device_is_paused_limited_and_freed(
     console: OpenConsole, size: tuple[int, int]
 ) -> None:
     async with console(section="peers", size=size) as c:
-        id = cast(PeersScreen, c.app.screen).current.peer.id
+        row = cast(PeersScreen, c.app.screen).current
+        assert row is not None
+        id = row.peer.id
         await c.press("l")
         assert "Pause" in c.text and "Write one" in c.text and "No rules" not in c.text
         await c.press("enter")
@@ -81,7 +83,9 @@ async def test_a_device_is_paused_limited_and_freed(
 
 async def test_a_device_is_given_a_template(console: OpenConsole) -> None:
     async with console(section="peers") as c:
-        id = cast(PeersScreen, c.app.screen).current.peer.id
+        row = cast(PeersScreen, c.app.screen).current
+        assert row is not None
+        id = row.peer.id
         await c.press("l", "j", "j", "j", "enter")
         assert c.gateway.calls[-1] == ("set_rules", {"id": id, "template": "guest"})
         assert c.gateway.rules[id].until == WALL + 86400

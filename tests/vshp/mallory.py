@@ -132,7 +132,7 @@ class TowardGateway(ClientSession):
 TowardGateway.handlers = ClientSession.handlers | {
     FrameType.CODE_NONCE: (
         ClientRole.handlers[FrameType.CODE_NONCE][0],
-        TowardGateway._on_nonce,  # type: ignore[dict-item]
+        TowardGateway._on_nonce,
     )
 }
 

@@ -111,7 +111,9 @@ def test_first_contact_over_a_bad_path_shows_one_code(suite: Suite, seed: int) -
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_who_grants_by_himself_gives_nothing_over_datagrams(early: bool) -> None:
+def test_who_grants_by_himself_gives_nothing_over_datagrams(
+    early: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = World(known=False, decide=ask)
     while not world.listener.sessions:
         world.run(0.001)
@@ -124,8 +126,8 @@ def test_who_grants_by_himself_gives_nothing_over_datagrams(early: bool) -> None
     with pytest.raises(PeerViolation, match="config_before_consent"):
         if early:
             # In the place of his share of the code.
-            session.admit_code = lambda now: False
-            session.close = grant  # type: ignore[method-assign]
+            monkeypatch.setattr(session, "admit_code", lambda now: False)
+            monkeypatch.setattr(session, "close", grant)
         else:
             while world.client.state is not State.CONSENT:
                 world.run(0.001)

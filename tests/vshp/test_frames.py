@@ -17,6 +17,7 @@ from vshp.config import Capability, Carrier, CloseReason, GatewayStatus, Hello, 
 from vshp.constants import MAX_FIELDS, MAX_ROUTES, MAX_TICKET
 from vshp.endpoints import Endpoint, decode_endpoints, encode_endpoints
 from vshp.errors import FrameInvalid, FrameMisplaced, FrameTruncated, FrameUnknown
+from vshp.fields import decode_fields
 
 RICH_LEASE = replace(
     LEASE,
@@ -126,13 +127,13 @@ def test_delta_carries_only_what_differs() -> None:
 
 def test_fields_unknown_repeated_missing_and_too_many() -> None:
     known = frozenset({1})
-    assert frames.decode_fields(b"\x81\x01\x00x\x01\x01\x00y", known) == {1: b"y"}
+    assert decode_fields(b"\x81\x01\x00x\x01\x01\x00y", known) == {1: b"y"}
     with pytest.raises(FrameInvalid, match="field_unknown"):
-        frames.decode_fields(b"\x02\x00\x00", known)
+        decode_fields(b"\x02\x00\x00", known)
     with pytest.raises(FrameInvalid, match="field_repeated"):
-        frames.decode_fields(b"\x01\x00\x00\x01\x00\x00", known)
+        decode_fields(b"\x01\x00\x00\x01\x00\x00", known)
     with pytest.raises(FrameInvalid, match="field_too_many"):
-        frames.decode_fields(b"\x81\x00\x00" * (MAX_FIELDS + 1), known)
+        decode_fields(b"\x81\x00\x00" * (MAX_FIELDS + 1), known)
     with pytest.raises(FrameInvalid, match="field_missing"):
         frames.decode_config(b"\x00", None)
 
