@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,9 +20,7 @@ def attached(link: Any, nic: Any, lease: Any) -> Any:
     except ImportError:
         more: list[Any] = []
         if "ingress" in inspect.signature(link.attach).parameters:
-            from client.ingress import Ingress as OldIngress
-
-            more.append(OldIngress())
+            more.append(import_module("client.ingress").Ingress())
             more[0].admit(lease, HostFacts())
         link.attach(nic, lease, *more)
         return None

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -73,10 +74,12 @@ def main() -> int:
                 os.pwrite(self.file, f"{self.spent:.6f}".encode(), 0)
 
     backend = FakeBackend(Weighed(folder / "usb"))
-    usb.AdbServer = Attached
-    usb.UsbBus = lambda: Plugged(backend, folder / "machine")
     sys.argv = sys.argv[4:]
-    return command()
+    with (
+        patch.object(usb, "AdbServer", Attached),
+        patch.object(usb, "UsbBus", lambda: Plugged(backend, folder / "machine")),
+    ):
+        return command()
 
 
 if __name__ == "__main__":

@@ -32,11 +32,10 @@ _GRANTED = 32 << 20
 
 
 class QuickPhone:
-    """In the place of a `UsbWire`: takes all, and sends as much as it is granted (`source`)."""
-
-    packet_size = 512
+    """`BulkPipes`: takes all, and sends as much as it is granted (`source`)."""
 
     def __init__(self, source: bool) -> None:
+        self.packet_size = 512
         self._source = source
         self._payload = bytes(MAX_PAYLOAD)
         self._to_host: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -45,7 +44,7 @@ class QuickPhone:
         self._host = 0
         self._granted = 0
 
-    def host_out(self, data: Any) -> int:
+    def host_out(self, data: Any, timeout: float = 0.0) -> int:
         size = len(data)
         if self._header is None:
             header = HEADER.unpack(data)
@@ -60,11 +59,14 @@ class QuickPhone:
             self._take(header, data)
         return size
 
-    def host_in(self, timeout: float) -> bytes:
+    def host_in(self, size: int, timeout: float) -> bytes:
         try:
             return self._to_host.get(timeout=timeout)
         except queue.Empty:
             raise TimeoutError from None
+
+    def reset(self) -> None:
+        self._header = None
 
     def _take(self, header: tuple[int, ...], last: Any) -> None:
         command, arg0, arg1, size = header[:4]
@@ -107,7 +109,7 @@ class QuickBackend(FakeBackend):
         import usb.core
 
         try:
-            got = self.phone.host_in(timeout / 1000)
+            got = self.phone.host_in(len(buff), timeout / 1000)
         except TimeoutError:
             raise usb.core.USBTimeoutError("timed out", -7, 110) from None
         memoryview(buff)[: len(got)] = memoryview(got)

@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -120,7 +121,7 @@ def client(name: str) -> Callable[[], float]:
     world = connected()
     session = cast(Any, world.client)
     lease = replace(session.lease, offload=False)
-    own = lease.ipv4
+    own: bytes = lease.ipv4
     far = bytes((192, 0, 2, 1))
     count = 1 if name.startswith("1 ") else RUN
 
@@ -153,7 +154,7 @@ def client(name: str) -> Callable[[], float]:
         link = Still(cast(Any, None), sock, there, cast(Any, sessions), lambda: sock)
         # This checkout's, whatever tree is measured.
         sys.path.append(os.path.dirname(__file__))
-        from attaching import attached
+        attached = import_module("attaching").attached
 
         attached(link, Nic(), lease)
         link._address = session.address
@@ -162,6 +163,7 @@ def client(name: str) -> Callable[[], float]:
     with asyncio.Runner(loop_factory=PolledLoop) as runner:
         link = runner.run(linked())
     packets = [bytearray(64) + packet(number) for number in range(count)]
+    assert world.gateway is not None
     writer = world.gateway.writer
     received: list[tuple[int, list[tuple[int, int, bytes]], int, None]] = []
 

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib import import_module
 from typing import Any, cast
 
 KINDS = {
@@ -104,7 +105,7 @@ def opened(offload: bool, blind: bool, nic: Any) -> Any:
     made = Still(cast(Any, None), TransportEndpoint("tcp", "10.0.0.1", 1), both.client, "")
     # This checkout's, whatever tree is measured.
     sys.path.append(os.path.dirname(__file__))
-    from attaching import attached
+    attached = import_module("attaching").attached
 
     port = attached(made, nic, lease)
     if blind:
@@ -147,15 +148,14 @@ class Bursts:
 
 async def main() -> None:
     try:
-        from client.outlet.nic.nic import TunDevice
+        nics = import_module("client.outlet.nic.nic")
     except ImportError:
-        from client.nic import TunDevice
-
+        nics = import_module("client.nic")
     kinds = KINDS[sys.argv[1]]
     offload, blind = sys.argv[1] == "offload", "blind" in sys.argv
     if ctypes.CDLL(None).unshare(CLONE_NEWNET):
         raise SystemExit("needs root: it makes a network namespace")
-    nic = TunDevice(offload=offload)
+    nic = nics.TunDevice(offload=offload)
     socks = set_up(nic, fenced=not blind)
     both = opened(offload, blind, nic)
     bursts = {kind: Bursts(both, datagram(size, "IPv6" in kind)) for kind, size in kinds.items()}

@@ -90,7 +90,7 @@ class Controller:
 
 
 class RemoteWire:
-    """The program's side, in the place of a `UsbWire` (for `FakeBackend`)."""
+    """The program's side: `BulkPipes` for `FakeBackend`."""
 
     def __init__(self, path: Path) -> None:
         self._out = self._connect(path, OUT)

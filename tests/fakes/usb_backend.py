@@ -1,28 +1,40 @@
 """A backend of pyusb's for one emulated phone: below pyusb's API, above the model of two pipes.
 
 No kernel here has a USB bus of its own to test with; so pyusb itself runs, and what it asks of
-libusb is answered by `UsbWire`, with libusb's error numbers.
+libusb is answered by `BulkPipes`, with libusb's error numbers.
 """
 
 from __future__ import annotations
 
 import errno
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import usb.backend
 import usb.core
 
-from tests.fakes.adbd import Gone, UsbWire
+from tests.fakes.adbd import Gone
 
 NO_DEVICE, BUSY, TIMED_OUT, OVERFLOW = -4, -6, -7, -8
 """libusb's own numbers."""
 
 
+class BulkPipes(Protocol):
+    """A phone's two pipes and its port, as `UsbWire` has them."""
+
+    packet_size: int
+
+    def host_out(self, data: bytes, timeout: float) -> int: ...
+
+    def host_in(self, size: int, timeout: float) -> bytes: ...
+
+    def reset(self) -> None: ...
+
+
 class FakeBackend(usb.backend.IBackend):
     """One phone at bus 1, device 2."""
 
-    def __init__(self, wire: UsbWire) -> None:
+    def __init__(self, wire: BulkPipes) -> None:
         super().__init__()
         self.wire = wire
         self.refuse: int | None = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import select
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -23,6 +24,8 @@ from tests.netstack import wires
 
 LIES, HOME = 3479, 3480
 NAMES, OWN, TAKEN = 5354, 5355, 5356
+Answer = Callable[[int, bytes, str], bytes]
+"""By the port that was asked, the question, and the asker's address."""
 LIE, HOME_ADDRESS, OTHER = "8.8.8.8", "fd07::2", "198.51.100.53"
 
 
@@ -53,7 +56,9 @@ def opened(address: str, port: int) -> socket.socket:
 
 def main() -> None:
     addresses, resolver = sys.argv[1:-1], sys.argv[-1]
-    socks = {opened(a, port): (stun, port) for a in addresses for port in (LIES, HOME)}
+    socks: dict[socket.socket, tuple[Answer, int]] = {
+        opened(a, port): (stun, port) for a in addresses for port in (LIES, HOME)
+    }
     socks |= {opened(resolver, port): (name, port) for port in (NAMES, OWN, TAKEN)}
     print("serving", flush=True)
     while True:

@@ -18,6 +18,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -101,7 +102,7 @@ def cost_of_rounds(world: World, client: Client) -> list[int]:
     seen, rest, at = asked(world), at_rest(client), time.monotonic()
     pause = 0.0
     while pause < LONG_PAUSE:
-        wait_for(lambda seen=seen: asked(world) > seen, "a round", 60.0)
+        wait_for(partial(lambda seen: asked(world) > seen, seen), "a round", 60.0)
         began, before = time.monotonic(), rest
         rest, seen = at_rest(client), asked(world)
         pause, at = began - at, began

@@ -97,6 +97,7 @@ def home() -> Iterator[Home]:
         gateway.share()
         client.start()
         client.join(gateway)
+        assert world.second is not None
         with app_of(gateway, world, world.second, SECOND_LAN):
             kinds = {peer["kind"]: peer["id"] for peer in gateway.ask("peers")}
             yield Home(

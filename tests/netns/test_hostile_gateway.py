@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -80,7 +81,7 @@ class Ears:
     """UDP sockets on a host, each bound to an address; what they got."""
 
     def __init__(self, host: Host, *addresses: str) -> None:
-        self._socks = [host.inside(lambda a=address: listening(a)) for address in addresses]
+        self._socks = [host.inside(partial(listening, address)) for address in addresses]
 
     def __enter__(self) -> Ears:
         return self

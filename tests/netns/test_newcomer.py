@@ -144,8 +144,12 @@ def test_two_lines_of_the_readme_and_two_decisions(world: World, clone: Path) ->
             device.decisions.append("which gateway: its code")
             gateway.sees("wants to join")
             # What came a moment ago is not approved by a key that was meant for something else.
-            wait_for(lambda: first.press("a") or "wants to join" not in first.text(),
-                     "the device to be let in", 10, every=0.5)  # fmt: skip
+
+            def let_in() -> bool:
+                first.press("a")
+                return "wants to join" not in first.text()
+
+            wait_for(let_in, "the device to be let in", 10, every=0.5)
             gateway.decisions.append("let it in")
             device.sees("Tunnel")
             wait_for(lambda: surfs(world), "the first byte", 20)

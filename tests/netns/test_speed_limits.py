@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -111,12 +112,17 @@ def home() -> Iterator[Home]:
         client.configure("[client]\noffload = false\n")
         client.start()
         client.join(gateway)
+        assert world.second is not None
         with app_of(gateway, world, world.second, SECOND_LAN) as app:
             yield Home(
                 gateway,
                 Device("ours", world.client, client.status()["interface"]),
                 Device("app", world.second, app.interface),
             )
+
+
+def echoes_soon(device: Device) -> bool:
+    return statistics.median([device.echo() for _ in range(11)]) < 0.05
 
 
 @dataclass
@@ -160,9 +166,7 @@ def test_limits_are_held_by_both_kinds_beside_small_answers(
             watch.reaches()
         for watch in watches:
             wait_for(
-                lambda device=watch.device: statistics.median(
-                    [device.echo() for _ in range(11)]
-                ) < 0.05,
+                partial(echoes_soon, watch.device),
                 f"{watch.device.name} to connect and echo in 50 ms", DEADLINE, 0.0,
             )  # fmt: skip
             assert watch.exceeded() < 1.05 * LIMIT

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def place() -> Iterator[Place]:
 
 def carried_by(client: Client, link: Link) -> bool:
     status = client.peek()
-    return status["state"] == "connected" and status["endpoint"] == link.endpoint
+    return bool(status["state"] == "connected" and status["endpoint"] == link.endpoint)
 
 
 @pytest.mark.alone
@@ -138,7 +139,8 @@ def test_a_hotspot_comes_back_with_another_subnet(place: Place, tmp_path: Path) 
             had = download.got()
             hotspot.up(subnet)
             back = time.monotonic()
-            wait_for(lambda had=had: download.got() > had, "the download to go on", 30.0, 0.02)
+            goes_on = partial(lambda had: download.got() > had, had)
+            wait_for(goes_on, "the download to go on", 30.0, 0.02)
             took.append(time.monotonic() - back)
             print(f"{subnet}: on after {took[-1]:.2f} s")
             wait_for(lambda: carried_by(client, hotspot), "the hotspot to be told")
@@ -169,12 +171,12 @@ def test_from_lan_to_hotspot_to_cable_and_back(place: Place, tmp_path: Path) -> 
                 before.down()
             link.up(subnet)
             back = time.monotonic()
-            wait_for(lambda link=link: carried_by(client, link), f"{subnet} to be used", 30.0)
+            wait_for(partial(carried_by, client, link), f"{subnet} to be used", 30.0)
             print(f"{link.here} {subnet}: used after {time.monotonic() - back:.2f} s")
             if before is not None and beside:
                 before.down()
             had = download.got()
-            wait_for(lambda had=had: download.got() > had, "the download to go on", 30.0)
+            wait_for(partial(lambda had: download.got() > had, had), "the download to go on", 30.0)
             before = link
         assert download.running(), "the download was over before the moves were"
         assert download.finish() == expected
@@ -211,7 +213,7 @@ def test_on_a_lan_it_is_found_by_its_announcement(place: Place) -> None:
 
             def found(there: str = there) -> bool:
                 status = client.status()
-                return status["state"] == "connected" and status["endpoint"] == there
+                return bool(status["state"] == "connected" and status["endpoint"] == there)
 
             wait_for(found, "the gateway to be found", 30.0)
         assert client.status()["counters"]["announcement__gateway__heard"] >= 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -20,9 +21,9 @@ def main() -> int:
     from tests.fakes.usb_backend import FakeBackend
 
     backend, root = FakeBackend(RemoteWire(Path(sys.argv[1]))), Path(sys.argv[2])
-    usb.UsbBus = lambda: UsbBus(backend, root)  # type: ignore[misc, assignment]
     sys.argv = sys.argv[3:]
-    return command()
+    with patch.object(usb, "UsbBus", lambda: UsbBus(backend, root)):
+        return command()
 
 
 if __name__ == "__main__":
