@@ -172,7 +172,9 @@ async def test_a_listen_that_fails_changes_nothing(udp: bool) -> None:
 async def test_a_listener_that_the_system_ends_is_opened_again(gateway: Gateway) -> None:
     device, _ = await paired(gateway)
     # What SOCK_DESTROY does to it (tcp_abort), and likewise leaves an EPOLLHUP behind.
-    gateway._entrance.places._places[0].doors[0].sock.shutdown(socket.SHUT_RD)
+    door = gateway._entrance.places._places[0].doors[0]
+    assert isinstance(door, StreamListener)
+    door.sock.shutdown(socket.SHUT_RD)
     await settle(lambda: gateway.snapshots.status().counters.get("listener__dead__reopened"))
     newcomer, _ = await paired(gateway)
     await newcomer.alive()
@@ -186,7 +188,9 @@ async def test_it_is_opened_again_as_soon_as_that_is_possible(
     places = gateway._entrance.places
     places._pause = 0.01
     port = port_of(gateway)
-    places._places[0].doors[0].sock.shutdown(socket.SHUT_RD)
+    door = places._places[0].doors[0]
+    assert isinstance(door, StreamListener)
+    door.sock.shutdown(socket.SHUT_RD)
     squatter = socket.create_server((HERE, port))
     await settle(lambda: gateway.snapshots.status().counters.get("listener__dead__not_reopened"))
     squatter.close()
