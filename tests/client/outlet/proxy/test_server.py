@@ -113,6 +113,37 @@ async def test_the_far_host_is_asked_in_the_same_turn_and_before_the_program_is_
             assert program.recv(12)[:4] == b"\x05\x00\x05\x00"
 
 
+@pytest.mark.parametrize(
+    ("words", "gone", "watched"),
+    [
+        (b"\x05\x01", False, 1),
+        (b"", True, 0),
+        (b"GET http://site.test:PORT/ HTTP/1.1\r\nHost: site.test\r\n\r\n", False, 0),
+    ],
+    ids=["speaks", "has gone", "relayed"],
+)
+async def test_who_comes_in_is_watched_unless_its_first_words_say_otherwise(
+    words: bytes, gone: bool, watched: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A relay's socket is the loop's, and one that has gone is closed."""
+    async with house() as home, origin(echo) as port:
+        place, poller = home.server.config.place, home.server.poller
+        listener = home.server._listener
+        assert listener is not None
+        poller.unwatch(listener.fileno())
+        with socket.create_connection((place.host, place.port)) as program:
+            program.sendall(words.replace(b"PORT", str(port).encode()))
+            if gone:
+                program.shutdown(socket.SHUT_WR)
+            await settle(lambda: not int.from_bytes(
+                fcntl.ioctl(program, termios.TIOCOUTQ, bytes(4)), sys.byteorder))  # fmt: skip
+            before = poller.watched()
+            home.server.ready(select.EPOLLIN, poller.clock())
+            assert poller.watched() - before == watched
+            assert home.counts["proxy__connections"] == 1
+            assert not caplog.records
+
+
 async def test_the_flow_table() -> None:
     async with house() as home, origin(echo) as port:
         reader, writer = await home.connect("site.test", port)
