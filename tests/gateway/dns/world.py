@@ -15,6 +15,7 @@ from gateway.dns.upstreams import Server
 from gateway.vpn.detector import VpnDetector
 from gateway.vpn.guard import EgressGuard
 from gateway.vpn.snapshot import INET, Snapshot
+from tests.fakes.ports import free_port
 from tests.gateway.vpn.fakes import LOOPBACK, TUNNEL, ScriptedSource, interface
 
 VPN = Snapshot(
@@ -45,9 +46,9 @@ class Resolver(asyncio.DatagramProtocol):
 
     async def start(self, host: str = "127.0.0.1") -> Resolver:
         loop = asyncio.get_running_loop()
-        # The two ports are one number: TCP picks it.
-        self._streams = await asyncio.start_server(self._serve, host, 0)
-        port = self._streams.sockets[0].getsockname()[1]
+        # One number for both transports. What TCP would pick may be some UDP socket's.
+        port = free_port()
+        self._streams = await asyncio.start_server(self._serve, host, port)
         self.transport, _ = await loop.create_datagram_endpoint(
             lambda: self, local_addr=(host, port)
         )
@@ -89,8 +90,8 @@ class Front(asyncio.DatagramProtocol):
 
     async def start(self) -> Front:
         loop = asyncio.get_running_loop()
-        self._streams = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._streams.sockets[0].getsockname()[1]
+        self.port = free_port()
+        self._streams = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self._transport, _ = await loop.create_datagram_endpoint(
             lambda: self, local_addr=("127.0.0.1", self.port)
         )
