@@ -98,6 +98,19 @@ class Gates:
         """The gate of a running tunnel; one that is open, if it has none yet."""
         return self._gates.get(id(tunnel.nat_peer)) or Gate(tunnel)
 
+    def away(self, public_key: bytes) -> tuple[Verdict, str]:
+        """What holds for a device that has no tunnel, and what is said of it while its gate is
+        closed: empty while it is open."""
+        rules = self._registry.rules(public_key)
+        if rules == NO_RULES:
+            return OPEN, ""
+        wall, used, ends = self.wall(), (0, 0), None
+        if rules.quota is not None:
+            term = renewed(None, rules.quota, wall, self.zone)
+            used, ends = self._registry.books.used(public_key, int(term.since), wall), term.ends
+        verdict = judge(rules, used, ends, wall, self.zone)
+        return verdict, "" if verdict.open else predicate(verdict, rules, wall, self.zone)
+
     def rules_changed(self, public_key: bytes, now: float) -> None:
         """The device's rules are others from now on."""
         for gate in list(self._gates.values()):

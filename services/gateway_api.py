@@ -268,6 +268,12 @@ class GatewayApi:
         books = self._gateway.books
         up, down = books.total(peer.public_key)
         up_today, down_today = books.today(peer.public_key, time.time())
+        gates = self._gateway.gates
+        if tunnel is None:
+            verdict, shut_out = gates.away(peer.public_key)
+        else:
+            gate = gates.of(tunnel)
+            verdict, shut_out = gate.verdict, gate.why
         return s.Peer(
             id=peer.id,
             label=peer.label,
@@ -283,6 +289,9 @@ class GatewayApi:
             to_tunnel_today=down_today,
             kind=str(peer.kind),
             rules=self._rules.line(peer.public_key),
+            gate=verdict.state,
+            shut_out=shut_out,
+            quota_left=verdict.left,
         )
 
     def rules(self, params: m.IdParams) -> s.DeviceRules:

@@ -134,6 +134,12 @@ class Store:
         return traffic
 
     @property
+    def usage(self) -> schema.Usage | None:
+        """By hour, of the device whose page is open."""
+        usage: schema.Usage | None = self._data.get("usage")
+        return usage
+
+    @property
     def leases(self) -> list[schema.Lease]:
         leases: list[schema.Lease] = self._data.get("leases", [])
         return leases

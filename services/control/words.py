@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from services.control.schema import Check, ClientStatus, Flow, GatewayStatus, KillSwitch
+from services.control.schema import Check, ClientStatus, Flow, GatewayStatus, KillSwitch, Peer
 
 Tone = Literal["ok", "busy", "warn", "danger", "bad", "off"]
 """How well it is; `busy`: under way; `danger`: it works, and should not be like this."""
@@ -25,6 +25,22 @@ _CLIENT: dict[str, tuple[str, Tone]] = {
     "reconnecting": ("reconnecting", "warn"),
     "failed": ("failed", "bad"),
 }
+
+
+GATES = {
+    "paused": "paused",
+    "ended": "ended",
+    "outside_hours": "not now",
+    "quota_spent": "used up",
+}
+"""What a device may not do by its rules, in a word; by the gate's name in the control API."""
+
+
+def allowed(peer: Peer) -> tuple[str, Tone]:
+    """In a word, whether a device has rules, and whether they shut it out now."""
+    if peer.revoked or (peer.gate == "open" and not peer.rules):
+        return "", "off"
+    return ("limited", "off") if peer.gate == "open" else (GATES.get(peer.gate, "shut"), "warn")
 
 
 def sharing(status: GatewayStatus) -> tuple[str, Tone]:

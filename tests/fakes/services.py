@@ -358,6 +358,8 @@ class PretendGateway(Pretend):
 
         self.rules: dict[str, Rules] = {}
         """What devices may do that may not do everything, by id."""
+        self.used_since = 0
+        """Bytes that every device has been sent more than its books begin with."""
         self.templates = [
             schema.RuleTemplate(
                 "family", {"hours": ["07:00-20:00"]}, "mon-sun 07:00-20:00", shipped=True
@@ -414,9 +416,10 @@ class PretendGateway(Pretend):
                 begins = float((WALL // step - ago) * step)
                 day = datetime.fromtimestamp(begins, UTC)
                 busy = 1 + (day.hour > 16) * 8 if params.by == "hour" else 1 + day.weekday()
-                if begins < (params.since or 0) or not (ago + busy) % 5:
+                if begins < (params.since or 0) or (ago and not (ago + busy) % 5):
                     continue
                 down = busy * 31_000_000 * (1 if params.by == "hour" else 12)
+                down += self.used_since if not ago else 0
                 period = day.isoformat(timespec="minutes") if step == 3600 else str(day.date())
                 rows.append(schema.UsageRow(peer.id, peer.label, period, begins, down // 9, down))
         up = sum(row.from_tunnel_bytes for row in rows)

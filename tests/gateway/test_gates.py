@@ -20,7 +20,7 @@ from scapy.packet import Raw
 from gateway.gates import FINE, LOOK_SECONDS
 from gateway.gateway import Gateway
 from gateway.model import MemoryStore
-from rules.gate import State, counted
+from rules.gate import OPEN, State, counted
 from rules.value import NO_RULES, Direction, Period, Quota, Rules, Span
 from sealing.happenings import Event
 from tests.fakes.ports import free_port
@@ -290,6 +290,30 @@ async def test_a_wireguard_device_is_shut_out_alike(gateway: Gateway) -> None:
     gateway.registry.set_rules(key, NO_RULES)
     assert await code() == NET_UNREACHABLE
     app.close()
+
+
+async def test_who_is_away_is_judged_as_if_it_came(gateway: Gateway) -> None:
+    device, lease = await paired(gateway)
+    key = public(device.identity)
+    assert gateway.gates.away(key) == (OPEN, "")
+    await answer(device, lease)
+    (tunnel,) = gateway.snapshots.tunnels()
+    rules = Rules(quota=Quota(10**6), hours=HOURS)
+    set_rules(gateway, device, rules)
+    here = gateway.gates.of(tunnel)
+    assert here.verdict.left is not None and 0 < here.verdict.left < 10**6
+    assert gateway.gates.away(key) == (here.verdict, "")
+    gateway.owner.revoke(gateway.snapshots.peers()[0].id)
+    assert not gateway.snapshots.tunnels() and gateway.gates.away(key)[0].left == here.verdict.left
+    wall = Wall(gateway)
+    wall.set(NOON + 2 * 3600)
+    verdict, said = gateway.gates.away(key)
+    assert verdict.state is State.OUTSIDE_HOURS and said.startswith("is outside its")
+    wall.set(MIDNIGHT + 1)
+    assert gateway.gates.away(key)[0].left == 10**6, "another day"
+    set_rules(gateway, device, Rules(paused=True))
+    assert gateway.gates.away(key)[1] == "is paused by the owner"
+    device.leave()
 
 
 async def test_a_revoked_device_has_no_gate(gateway: Gateway) -> None:

@@ -213,6 +213,27 @@ def test_a_device_is_approved_with_rules(gateway: PretendGateway, capsys: Captur
     assert gateway.peers[-1].rules == ""
 
 
+@pytest.mark.parametrize("width", [45, 80, 200])
+def test_peers_say_in_a_word_what_rules_do(
+    gateway: PretendGateway, capsys: Capture, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    known = gateway.peers[0]
+    rows: dict[str, dict[str, Any]] = {
+        "free": {}, "limited": {"rules": "1GB/day"},
+        "paused": {"rules": "paused", "gate": "paused"}, "ended": {"gate": "ended"},
+        "not now": {"gate": "outside_hours"}, "used up": {"gate": "quota_spent"},
+        "shut": {"gate": "another"}, "gone": {"gate": "paused", "revoked": True},
+    }  # fmt: skip
+    gateway.peers = [replace(known, id=f"p{n}", label=f"d{n}", **row)
+                     for n, row in enumerate(rows.values())]  # fmt: skip
+    assert main(["peers"]) == Exit.OK
+    title, *lines = capsys.readouterr().out.splitlines()
+    at = title.index("RULES")
+    words = [line[at : at + 8].strip() for line in lines]
+    assert words == ["-", "limited", "paused", "ended", "not now", "used up", "shut", "-"]
+
+
 def test_templates_are_shown_made_and_removed(gateway: PretendGateway, capsys: Capture) -> None:
     assert main(["templates"]) == Exit.OK
     text = capsys.readouterr().out

@@ -220,6 +220,8 @@ async def test_a_device_has_its_rules_from_its_first_packet(place: Place) -> Non
     throttle = tunnel.nat_peer.throttle_down
     assert throttle is not None and throttle.bits == 1_000_000
     (shown,) = api.peers(NoParams())
+    assert (shown.gate, shown.shut_out) == ("open", "")
+    assert shown.quota_left is not None and 0 < shown.quota_left <= 2 * 10**9
     assert shown.rules == api.rules(IdParams(shown.id)).line and "down 1mbit" in shown.rules
     changed = api.set_rules(SetRulesParams(shown.id, clear=True))
     assert (changed.rules, changed.line) == ({}, "") and tunnel.nat_peer.throttle_down is None
@@ -228,6 +230,14 @@ async def test_a_device_has_its_rules_from_its_first_packet(place: Place) -> Non
     told = [each for each in book.page(EventsParams()).events if each.kind == "rules_changed"]
     assert [(each.device, each.level) for each in told] == [(shown.id, "info")] * 2
     assert shown.rules in told[0].text and "everything" in told[1].text
+    # Also while it is away: what is left of its quota, and that it may not come.
+    api.set_rules(SetRulesParams(shown.id, {"quota": "1GB/total", "paused": True}))
+    api.revoke(IdParams(shown.id))
+    (shown,) = api.peers(NoParams())
+    assert not shown.connected and (shown.gate, shown.shut_out) == (
+        "paused", "is paused by the owner",
+    )  # fmt: skip
+    assert shown.quota_left == 10**9 - shown.from_tunnel_bytes - shown.to_tunnel_bytes
     device.leave()
     await gateway.stop()
 

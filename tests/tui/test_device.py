@@ -7,12 +7,13 @@ from datetime import date
 from typing import Any
 
 import pytest
+from textual.widgets import Static
 
 from services.control.errors import Code, ControlError
 from services.control.schema import UsageRow
 from tests.fakes.services import WALL, peer
 from tests.tui.conftest import OpenConsole
-from tui.screens.device import DAYS, HOURS, DevicePage, DeviceScreen, by_day, by_hour
+from tui.screens.device import DAYS, DAYS_EVERY, HOURS, DevicePage, DeviceScreen, by_day, by_hour
 from tui.screens.flows import FlowsScreen
 from tui.screens.peers import PeersScreen
 
@@ -61,22 +62,86 @@ async def test_enter_shows_it_and_f_goes_on_to_the_flows(
 async def test_what_its_rules_leave_it_stands_there(console: OpenConsole) -> None:
     async with console(section="peers") as c:
         spent = {"quota_left": 0, "shut_out": "has used its quota\x1b[2J"}
+        await c.press("enter")
         for told, shown in (
             ({"quota_left": 3_000_000}, ["Quota   3.0 MB left"]),
             (spent, ["Quota   0 B left", "Access  has used its quota"]),
             ({}, []),
+            # Also while it is away.
+            ({"quota_left": 2_000_000, "connected": False}, ["Quota   2.0 MB left"]),
         ):
             now: dict[str, Any] = {"quota_left": None, "shut_out": "", **told}
-            c.gateway.leases = [replace(each, **now) for each in c.gateway.leases]
-            c.gateway.changed("leases")
+            c.gateway.peers = [replace(each, **now) for each in c.gateway.peers]
+            if "connected" in told:
+                c.gateway.leases = []
+            c.gateway.changed("peers", "leases")
             await c.settle()
-            await c.press("enter")
             assert isinstance(c.app.screen, DeviceScreen)
             lines = [line.plain for line in c.app.screen.query_one(DevicePage).lines(60)]
             found = [line for line in lines if line.startswith(("Quota", "Access"))]
             assert [line.replace("[2J", "").rstrip() for line in found] == shown
             assert not any("\x1b" in line for line in lines)
-            await c.press("escape")
+
+
+async def test_it_lives_while_it_is_open(console: OpenConsole) -> None:
+    async with console(section="peers") as c:
+        assert "usage" not in c.gateway.asked[-1]
+        await c.press("enter")
+        assert isinstance(c.app.screen, DeviceScreen)
+        page, id = c.app.screen.query_one(DevicePage), c.app.screen.peer
+        assert c.gateway.asked[-1]["usage"] == {"peer": id, "by": "hour"}
+
+        def shown() -> str:
+            return "\n".join(page.render_line(y).text for y in range(page.size.height))
+
+        assert "now" in shown() and "20 flows" in shown() and "930 MB" in shown()
+        # What it has used, where it is, what it may do and what it is called.
+        c.gateway.peers = [
+            replace(each, label="Kid", to_tunnel_today=1_234_000_000, rules="2GB/day")
+            for each in c.gateway.peers
+        ]
+        c.gateway.leases = [replace(each, flows=77) for each in c.gateway.leases]
+        c.gateway.used_since = 5_000_000_000_000
+        c.gateway.changed("peers", "leases", "usage")
+        await c.settle()
+        text = shown()
+        assert "1.2 GB" in text and "77 flows" in text and "2GB/day" in text
+        assert "48 hours  ↓ 5.0 TB" in text and "30 days   ↓ 5.0 TB" not in text
+        assert "Kid" in str(c.app.screen.query_one(".question", Static).render())
+        # Its days are asked for no more often than they have to be.
+        await c.advance(DAYS_EVERY)
+        c.gateway.used_since += 1_000_000_000_000
+        c.gateway.changed("usage")
+        await c.settle()
+        text = shown()
+        assert "48 hours  ↓ 6.0 TB" in text and "30 days   ↓ 6.0 TB" in text
+        # It goes, and time passes.
+        c.gateway.peers = [replace(each, connected=False) for each in c.gateway.peers]
+        c.gateway.leases = []
+        c.gateway.changed("peers", "leases")
+        await c.settle()
+        assert "Flows   none" in shown() and "Link    none" in shown()
+        await c.press("escape")
+        assert "usage" not in c.gateway.asked[-1]
+
+
+@pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])
+async def test_the_list_says_who_is_shut_out(console: OpenConsole, size: tuple[int, int]) -> None:
+    async with console(section="peers", size=size) as c:
+        one, two, three = c.gateway.peers
+        c.gateway.peers = [
+            replace(one, gate="quota_spent", rules="1GB/day", shut_out="has used its quota",
+                    quota_left=0),
+            replace(two, rules="2GB/day", quota_left=1_500_000_000),
+            replace(three, gate="paused", rules="paused", shut_out="is paused by the owner"),
+        ]  # fmt: skip
+        c.gateway.changed("peers")
+        await c.settle()
+        lines = {line[1:5]: line for line in c.text.splitlines()[1:6]}
+        assert "▲ used up" in lines["Work"] and "● here" in lines["Tabl"]
+        assert "▲ paused" in lines["Old "]
+        assert ("2GB/day" in lines["Tabl"]) is (size[0] > 45)
+        assert "1.5 GB left" in c.text, "the details of the tablet, which is the first"
 
 
 async def test_what_a_device_calls_itself_and_a_gateway_that_cannot_tell(
@@ -93,7 +158,8 @@ async def test_what_a_device_calls_itself_and_a_gateway_that_cannot_tell(
         assert isinstance(c.app.screen, DeviceScreen)
         page = c.app.screen.query_one(DevicePage)
         text = "\n".join(line.plain for line in page.lines(40))
-        assert "paused" in text and "\x1b" not in text + c.app.screen._heading
+        heading = str(c.app.screen.query_one(".question", Static).render())
+        assert "paused" in text and "\x1b" not in text + heading
         await c.press("escape")
         refusal = ControlError(Code.METHOD_NOT_FOUND, "This gateway keeps no books.")
         c.gateway.errors["usage"] = refusal

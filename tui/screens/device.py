@@ -1,4 +1,8 @@
-"""A device's page: what it may do, what it has used by hour and by day, where it is."""
+"""A device's page: what it may do, what it has used by hour and by day, where it is.
+
+It is kept up to date by the section behind it: with the device's row and the books of its hours
+as they come, and with those of its days every `DAYS_EVERY` seconds.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 HOURS = 48
 DAYS = 30
+DAYS_EVERY = 10.0
 _HOUR = 3600
 _NAME = 8
 _CHART_ROWS = 3
@@ -37,8 +42,20 @@ class DevicePage(Painted):
         super().__init__()
         self._row = row
         self._glyphs = glyphs
-        self._hours = by_hour(hours.rows, row.wall)
-        self._days = by_day(days.rows, _today(row.wall))
+        self._used = {"hour": hours.rows, "day": days.rows}
+
+    def show(self, row: PeerRow) -> None:
+        """How the device is now."""
+        self._row = row
+        self.redraw()
+
+    def show_used(self, used: schema.Usage) -> None:
+        """What its books say of its hours or days now; another device's are none of its."""
+        if used.by in self._used and all(
+            each.peer_id == self._row.peer.id for each in used.rows
+        ):  # fmt: skip
+            self._used[used.by] = used.rows
+            self.redraw()
 
     def lines(self, width: int) -> list[Text]:
         row, peer, lease = self._row, self._row.peer, self._row.lease
@@ -53,8 +70,10 @@ class DevicePage(Painted):
             *self._fact("Link", self._link(), width, "plain" if lease else "quiet"),
             *self._fact("Flows", formats.count(lease.flows, "flow") if lease else "none", width),
         ]  # fmt: skip
-        made += self._chart("48 hours", self._hours, width, ("-48h", "-24h", "now"))
-        made += self._chart("30 days", self._days, width, ("-30d", "-15d", "today"))
+        hours = by_hour(self._used["hour"], row.wall)
+        days = by_day(self._used["day"], _today(row.wall))
+        made += self._chart("48 hours", hours, width, ("-48h", "-24h", "now"))
+        made += self._chart("30 days", days, width, ("-30d", "-15d", "today"))
         return [*made, Text()]
 
     def _fact(self, name: str, value: str, width: int, tone: Tone = "plain") -> list[Text]:
@@ -69,13 +88,13 @@ class DevicePage(Painted):
         ]
 
     def _allowed(self, width: int) -> list[Text]:
-        """What its rules leave it now; nothing is known of a device without a lease."""
-        lease = self._row.lease
+        """What its rules leave it now."""
+        peer = self._row.peer
         made: list[Text] = []
-        if lease is not None and lease.quota_left is not None:
-            made += self._fact("Quota", f"{formats.size(lease.quota_left)} left", width)
-        if lease is not None and lease.shut_out:
-            made += self._fact("Access", formats.clean(lease.shut_out, 200), width, "warn")
+        if peer.quota_left is not None:
+            made += self._fact("Quota", f"{formats.size(peer.quota_left)} left", width)
+        if peer.shut_out:
+            made += self._fact("Access", formats.clean(peer.shut_out, 200), width, "warn")
         return made
 
     def _both(self, down: int, up: int) -> str:
@@ -129,14 +148,20 @@ class DeviceScreen(Dialog[bool]):
         self, row: PeerRow, hours: schema.Usage, days: schema.Usage, glyphs: formats.Glyphs
     ) -> None:
         super().__init__()
-        self._heading = formats.clean(row.peer.label) or "(no name)"
-        self._page = DevicePage(row, hours, days, glyphs)
+        self.peer = row.peer.id
+        self._heading = Static(Text(_heading(row)), classes="question", markup=False)
+        self.page = DevicePage(row, hours, days, glyphs)
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog wide"):
-            yield Static(Text(self._heading), classes="question", markup=False)
-            yield self._page
+            yield self._heading
+            yield self.page
             yield Static(Text("f: its flows   esc: close"), classes="quiet", markup=False)
+
+    def show(self, row: PeerRow) -> None:
+        """How the device is now, and what it is called."""
+        self._heading.update(Text(_heading(row)))
+        self.page.show(row)
 
     def on_click(self, event: events.Click) -> None:
         if event.widget is self:
@@ -147,6 +172,10 @@ class DeviceScreen(Dialog[bool]):
 
     def action_flows(self) -> None:
         self.leave(True)
+
+
+def _heading(row: PeerRow) -> str:
+    return formats.clean(row.peer.label) or "(no name)"
 
 
 def by_hour(rows: Sequence[schema.UsageRow], wall: float) -> list[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -10,11 +11,11 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from services.control import schema
+from services.control import schema, words
 from services.control.errors import ControlError
 from services.control.methods import MAX_TEXT
 from tui import actions, formats
-from tui.screens.device import DAYS, DeviceScreen
+from tui.screens.device import DAYS, DAYS_EVERY, DeviceScreen
 from tui.screens.listing import FilterLine, ListScreen
 from tui.screens.modals import ConfirmScreen, PromptScreen
 from tui.screens.rules import change_rules
@@ -47,9 +48,17 @@ class PeerRow:
             return "✗ revoked", "bad"
         if self.trouble is not None:
             return "▲ trouble", "warn"
+        if self.shut:
+            return f"▲ {self.shut}", "warn"
         if self.peer.connected:
             return "● here", "ok"
         return "○ away", "quiet"
+
+    @property
+    def shut(self) -> str:
+        """In a word, why it may not use the tunnel now; empty while it may."""
+        word, tone = words.allowed(self.peer)
+        return word if tone == "warn" else ""
 
     @property
     def transport(self) -> str:
@@ -98,12 +107,18 @@ def _text(row: PeerRow) -> str:
     lease = row.lease
     held = (lease.ipv4, lease.ipv6, lease.endpoint or "") if lease is not None else ()
     return " ".join((
-        row.peer.label, row.state[0], row.transport, row.peer.platform, row.peer.fingerprint, *held
+        row.peer.label, row.state[0], row.transport, row.peer.platform, row.peer.fingerprint,
+        row.peer.rules, *held,
     ))  # fmt: skip
 
 
-_STATES = ("here", "trouble", "away", "revoked")
-"""In the order in which they are sorted."""
+_STATES = ("● here", "▲ trouble", "▲", "○ away", "✗ revoked")
+"""In the order in which they are sorted; `▲`: shut out by its rules."""
+
+
+def _state_order(row: PeerRow) -> int:
+    state = row.state[0]
+    return _STATES.index(state if state in _STATES else state[:1])
 
 
 def _address(row: PeerRow) -> tuple[int, ...] | None:
@@ -116,7 +131,7 @@ def _address(row: PeerRow) -> tuple[int, ...] | None:
 COLUMNS = (
     Column[PeerRow]("label", "Device", 12, _label, flex=2),
     Column[PeerRow]("state", "State", 9, lambda row: row.state,
-                    by=lambda row: _STATES.index(row.state[0].split()[1])),
+                    by=_state_order),
     Column[PeerRow]("via", "Via", 4, lambda row: (row.transport, "quiet")),
     Column[PeerRow]("rtt", "RTT", 7, lambda row: (row.rtt, "quiet"), right=True, tier=1,
                     by=lambda row: row.lease.rtt_ms if row.lease else None),
@@ -128,6 +143,8 @@ COLUMNS = (
         "now" if row.peer.connected else formats.ago(row.wall - row.peer.last_seen_at), "quiet"),
                     right=True, tier=1, by=lambda row: (
         0.0 if row.peer.connected else row.wall - row.peer.last_seen_at)),
+    Column[PeerRow]("rules", "Rules", 8, lambda row: (formats.clean(row.peer.rules, 60), "quiet"),
+                    flex=1, tier=1),
     Column[PeerRow]("ipv4", "Lease", 15, lambda row: (
         formats.clean(row.lease.ipv4, 15) if row.lease else "-", "quiet"), tier=2,
                     by=_address),
@@ -212,6 +229,11 @@ def peer_lines(
     ]  # fmt: skip
     if peer.rules:
         made.insert(1, fact("Rules", formats.clean(peer.rules, 400)))
+    if peer.quota_left is not None:
+        made.insert(2, fact("Quota", f"{formats.size(peer.quota_left)} left"))
+    if peer.shut_out and not peer.revoked:
+        said = formats.clean(peer.shut_out, 200)
+        made.insert(1, fact("Access", said, "warn"))
     # What is wrong comes first: a phone has no room for all of it.
     made[1:1] = _trouble(card, row, app, width)
     device = row.wireguard
@@ -267,8 +289,17 @@ class PeersScreen(ListScreen, ConfigMaker):
     BINDINGS = actions.bindings("peers")
     FILTER_HINT: ClassVar[str] = "words in name, state, platform, key, address"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._page_open: DeviceScreen | None = None
+        """The page of a device that stands in front of the list."""
+        self._days_at = 0.0
+        """When its days were asked for last."""
+
     def topics(self) -> dict[str, dict[str, Any]]:
         watched: dict[str, dict[str, Any]] = {"peers": {}, "leases": {}, "wireguard": {}}
+        if self._page_open is not None:
+            watched["usage"] = {"peer": self._page_open.peer, "by": "hour"}
         if self.store.remembers and self.is_mounted and self.current is not None:
             watched["traffic"] = {"peer": self.current.peer.id}
         return watched
@@ -296,9 +327,29 @@ class PeersScreen(ListScreen, ConfigMaker):
             store, wall = self.store, self.console_app.wall
             found = rows(store.peers, store.leases, wall, store.wireguard)
             self.table.show(found if store.has("peers") else None)
+            self._follow_page(found)
             self.rewatch()
+        used, page = self.store.usage, self._page_open
+        if topic == "usage" and page is not None and used is not None:
+            page.page.show_used(used)
+            if self.console_app.now - self._days_at >= DAYS_EVERY:
+                self.run_worker(self._follow_days(page), group="days", exclusive=True)
         if topic in (None, "peers", "leases", "wireguard", "traffic"):
             self.query_one(PeerDetails).redraw()
+
+    def tick(self) -> None:
+        if self._page_open is not None:
+            store = self.store
+            self._follow_page(
+                rows(store.peers, store.leases, self.console_app.wall, store.wireguard)
+            )
+
+    def _follow_page(self, found: list[PeerRow]) -> None:
+        """Have the open page show what is known of its device."""
+        page = self._page_open
+        for row in found:
+            if page is not None and row.peer.id == page.peer:
+                page.show(row)
 
     @on(RowTable.Highlighted, "#peers")
     def _moved(self) -> None:
@@ -339,8 +390,23 @@ class PeersScreen(ListScreen, ConfigMaker):
         except ControlError as error:
             app.tell(" ".join(filter(None, (error.message, error.hint))), "error")
             return
-        if await app.push_screen_wait(DeviceScreen(row, hours, days, app.glyphs)):
+        self._days_at = app.now
+        page = self._page_open = DeviceScreen(row, hours, days, app.glyphs)
+        app.want(self)
+        try:
+            to_flows = await app.push_screen_wait(page)
+        finally:
+            self._page_open = None
+        app.want(self)
+        if to_flows:
             app.show_flows(peer.id, formats.clean(peer.label))
+
+    async def _follow_days(self, page: DeviceScreen) -> None:
+        app = self.console_app
+        self._days_at = app.now
+        with suppress(ControlError):  # a lost line is told by the bars
+            used = await app.link.call("usage", peer=page.peer, by="day", limit=DAYS)
+            page.page.show_used(used)
 
     def action_peer_flows(self) -> None:
         if self.current is not None:

@@ -74,6 +74,10 @@ class Peer:
     """What it speaks: `vshp` (VPN Share) or `wireguard`."""
     rules: str = ""
     """What the owner allows it, in a line; empty: everything."""
+    gate: str = "open"
+    """As in `Lease`, also while it is away; likewise the other two."""
+    shut_out: str = ""
+    quota_left: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
