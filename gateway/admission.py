@@ -121,7 +121,11 @@ class Admission:
         self._journal.denial_undone(request)
         return request
 
-    def expire(self, now: float) -> bool:
+    def get_timer(self) -> float | None:
+        """When the next request expires."""
+        return self.desk.get_timer()
+
+    def handle_timer(self, now: float) -> bool:
         """Turn away those whose time is over; True when there were any."""
         over = self.desk.expire(now)
         for request in over:

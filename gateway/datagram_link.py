@@ -70,6 +70,8 @@ class DatagramLink(SessionLink):
     def received(self, data: memoryview, segment: int, where: Where, now: float) -> None:
         """A run of datagrams for this session."""
         self._now = now
+        if not self.stirred:
+            self._stir()
         try:
             try:
                 self.session.receive_datagrams(data, segment, where, now)
@@ -103,6 +105,8 @@ class DatagramLink(SessionLink):
         if self.closed or self._door.full:
             # The door pumps everybody once its socket has room again.
             return
+        if not self.stirred:
+            self._stir()
         session, peer = self.session, self.peer
         for _ in range(PUMP_TURNS):
             more = peer.pull(now) if peer is not None else False

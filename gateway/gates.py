@@ -75,6 +75,8 @@ class Gates:
     ) -> None:
         """`wall` tells Unix time, and `zone` is the one that rules are written in."""
         self.on_change: Callable[[Tunnel, float], None] = lambda tunnel, now: None
+        self.wake_by: Callable[[float], None] = lambda at: None
+        """Called with a moment at which `handle_timer` is to be called at the latest."""
         self._nat = nat
         self._registry = registry
         self._journal = journal
@@ -183,7 +185,9 @@ class Gates:
             gate.looks_at = now + LOOK_SECONDS
         if changes is not None:
             gate.looks_at = min(gate.looks_at, now + max(changes - wall, 0.01))
-        self._looks_at = min(self._looks_at, gate.looks_at)
+        if gate.looks_at < self._looks_at:
+            self._looks_at = gate.looks_at
+            self.wake_by(gate.looks_at)
 
     def _carry_out(self, gate: Gate, before: Verdict, said: str, now: float) -> None:
         verdict, tunnel = gate.verdict, gate.tunnel

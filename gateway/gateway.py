@@ -22,9 +22,10 @@ from contextlib import AsyncExitStack
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from eventloop.poller import NEVER, Poller, running_poller
+from eventloop.poller import Poller, running_poller
 from gateway.admission import Admission
 from gateway.books import Books
+from gateway.collector import Collector
 from gateway.destinations import Destinations
 from gateway.dns.forwarder import DnsForwarder
 from gateway.dns.shared import SharedResolver
@@ -53,6 +54,7 @@ from gateway.records import GatewayConfig
 from gateway.sharing import Sharing
 from gateway.snapshots import Snapshots
 from gateway.sockets import Sockets
+from gateway.timing import Timing
 from gateway.tunnels import Tunnels
 from gateway.vpn.detector import VpnDetector
 from gateway.vpn.guard import EgressGuard
@@ -62,9 +64,6 @@ from sealing.happenings import Event
 from vshp.config import CloseReason
 from vshp.pairing import OneTimeSecrets
 from vshp.tickets import TicketBook
-
-USAGE_SECONDS = 30.0
-"""How often usage is written while there is traffic."""
 
 
 class Gateway:
@@ -88,7 +87,7 @@ class Gateway:
         self.on_alarm: Callable[[str], None] = lambda text: None
         """Called with a sentence when the egress proof failed and sharing was stopped."""
         self.on_usage: Callable[[], None] = lambda: None
-        """Called when usage was written: every USAGE_SECONDS while a device is connected."""
+        """Called when usage was written: every 30 s while a device is connected."""
         identity = store.identity()
         if identity is None:
             identity = X25519PrivateKey.generate().private_bytes_raw()
@@ -109,7 +108,6 @@ class Gateway:
         self._journal = Journal(on_event)
         self._opened = AsyncExitStack()
         """What is to be closed, the last opened first."""
-        self._usage_at: float | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -135,6 +133,7 @@ class Gateway:
             self._compose_forwarding(poller)
             self._compose_tunnels()
             self._compose_entrance(poller)
+            self._compose_timing()
             parts = self._parts()
             self.snapshots = Snapshots(parts)
             self.owner = Owner(parts, self._config, self.public_key, self._changed)
@@ -170,7 +169,8 @@ class Gateway:
         """What stands between the devices' packets and the VPN."""
         self._dns = DnsForwarder(self.guard, self._config.dns)
         self._opened.callback(self._dns.close)
-        self._pulse = Pulse(self._loop, poller, self._deadline, self._due)
+        self._timing = Timing(lambda: self.on_change())
+        self._pulse = Pulse(self._loop, poller, self._timing.deadline, self._timing.due)
         self._opened.callback(self._pulse.stop)
         resolver = SharedResolver(self._dns)
         descriptors = self._config.max_descriptors or resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -225,6 +225,7 @@ class Gateway:
         doorman = Doorman(self.counters, now)
         doorman.on_refused = self._journal.strangers
         links = OpenLinks(doorman, self._loop.time)
+        self._timing.links = links.by_id
         grants = Grants(
             self._tunnels, self.gates, self._sharing, self.guard, links, self._pulse, self._changed
         )
@@ -247,6 +248,7 @@ class Gateway:
             self.counters,
             self._journal,
             self._pulse,
+            self._timing,
             self._changed,
         )
         self._nat.on_output = reception.has_output
@@ -283,6 +285,22 @@ class Gateway:
         networks.attached(self.detector.attached())
         self._entrance.places.on_change = networks.tell_endpoints
 
+    def _compose_timing(self) -> None:
+        """Who is called when something of his is due."""
+        self._collector = Collector(
+            self._tunnels, self.books, self._sharing, self._loop.time, time.time
+        )
+        self._collector.on_collected = lambda: self.on_usage()
+        timing = self._timing
+        timing.ask(self._nat)
+        timing.ask(self._wireguard)
+        timing.ask(self._collector)
+        places, desk = self._entrance.places, self._admission.desk
+        places.wake_by = timing.enter("places", places)
+        desk.wake_by = timing.enter("desk", self._admission)
+        self._tunnels.wake_by = timing.enter("tunnels", self._tunnels)
+        self.gates.wake_by = timing.enter("gates", self.gates)
+
     def _parts(self) -> Parts:
         return Parts(
             clock=self._loop.time,
@@ -314,56 +332,6 @@ class Gateway:
     def _secret(self, secret_id: bytes) -> bytes:
         """The PSK of a one-time secret (the sessions' `SecretLookup`)."""
         return self._secrets.lookup(secret_id, self._loop.time())
-
-    # --- time --------------------------------------------------------------------------------
-
-    def _deadline(self) -> float:
-        """When anything of ours is due next (Pulse's). Asked after every batch."""
-        at = self._nat.get_timer() or NEVER
-        for link in self._entrance.links.by_id.values():
-            other = link.get_timer()
-            if other is not None and other < at:
-                at = other
-        other = self._admission.desk.get_timer()
-        if other is not None and other < at:
-            at = other
-        other = self._tunnels.get_timer()
-        if other is not None and other < at:
-            at = other
-        other = self.gates.get_timer()
-        if other is not None and other < at:
-            at = other
-        other = self._wireguard.get_timer()
-        if other is not None and other < at:
-            at = other
-        other = self._entrance.places.get_timer()
-        if other is not None and other < at:
-            at = other
-        if self._usage_at is None:
-            if not self._tunnels.connected() and not self.books.unsaved:
-                return at
-            self._usage_at = self._loop.time() + USAGE_SECONDS
-        return min(at, self._usage_at)
-
-    def _due(self, now: float) -> None:
-        """The timer fired (Pulse's)."""
-        self._nat.handle_timer(now)
-        self._entrance.places.handle_timer(now)
-        for link in list(self._entrance.links.by_id.values()):
-            link.handle_timer(now)
-        changed = self._wireguard.handle_timer(now)
-        changed |= self._admission.expire(now)
-        changed |= self._tunnels.expire(now)
-        self._tunnels.renew(now)
-        self.gates.handle_timer(now)
-        if self._usage_at is not None and self._usage_at <= now:
-            hurry = self._sharing.prove(now)
-            self._usage_at = None if hurry is None else now + hurry
-            self.books.collect(time.time())
-            self.books.save()
-            self.on_usage()
-        if changed:
-            self.on_change()
 
 
 def _ticket_key(store: GatewayStore) -> bytes:

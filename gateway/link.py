@@ -43,6 +43,10 @@ class LinkOwner(Protocol):
     def link_again(self, link: Link) -> None:
         """More is ready than this turn allowed: call `pump` again soon."""
 
+    def link_stirred(self, link: SessionLink) -> None:
+        """Its session was given something: when the batch is over, put `stirred` back and ask for
+        its timer, which may be another."""
+
 
 class Link:
     """What carries a tunnel, whatever its protocol."""
@@ -129,7 +133,7 @@ class Link:
 class SessionLink(Link):
     """Drives a session of VSHP's: its events, and whose packets they are."""
 
-    __slots__ = ("_now", "_owner", "carrier", "confirmed", "session")
+    __slots__ = ("_now", "_owner", "carrier", "confirmed", "session", "stirred")
 
     session: GatewaySession | DatagramGatewaySession
 
@@ -146,6 +150,8 @@ class SessionLink(Link):
         self._owner = owner
         self._now = now
         self.session = session
+        self.stirred = False
+        """Its owner is to ask for its timer (`LinkOwner.link_stirred`)."""
         self.carrier = Carrier.UNKNOWN
         """What the client says it comes by."""
         self.confirmed = False
@@ -153,6 +159,7 @@ class SessionLink(Link):
         session.on_packet = drop_packet
         # In the middle of a batch: so that the packets behind the confirmation find the tunnel.
         session.on_confirmed = lambda: self._events(self._now)
+        self._stir()  # its handshake has an end
 
     @property
     def out(self) -> PacketOut:
@@ -234,8 +241,15 @@ class SessionLink(Link):
         """Release what carries the session."""
         raise NotImplementedError
 
+    def _stir(self) -> None:
+        """The session is given something, by a driver who has seen that `stirred` is not set."""
+        self.stirred = True
+        self._owner.link_stirred(self)
+
     def _settle(self, now: float) -> None:
         """After the session was given anything: its events, its end, its answers."""
+        if not self.stirred:
+            self._stir()
         self._events(now)
         if self.closed:
             return

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from gateway.model import PairingRequest, Via
@@ -110,6 +111,8 @@ class PairingDesk:
         """Requests that nobody has answered."""
         self._gone: list[PairingRequest] = []
         self._denied: deque[_Undone] = deque(maxlen=MAX_UNDONE)
+        self.wake_by: Callable[[float], None] = lambda at: None
+        """Called with a moment at which `expire` is to be called at the latest."""
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -168,6 +171,7 @@ class PairingDesk:
             code=code,
         )
         self._requests[public_key] = request
+        self.wake_by(request.expires)
         return request
 
     def find(self, request_id: str) -> PairingRequest:

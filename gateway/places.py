@@ -91,6 +91,8 @@ class Places:
         self._places: list[Place] = []
         self.on_change: Callable[[float], None] = lambda now: None
         """Called when the places are others, before links that cannot go on are closed."""
+        self.wake_by: Callable[[float], None] = lambda at: None
+        """Called with a moment at which `handle_timer` is to be called at the latest."""
         self._reopen_at: float | None = None
         self._pause = REOPEN_FIRST
 
@@ -235,6 +237,7 @@ class Places:
         self._counts["listener__dead"] += 1
         if self._reopen_at is None:
             self._reopen_at = now
+            self.wake_by(now)
 
     # --- giving up ---------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from gateway.nat.counters import Counters
 from gateway.nat.side import ClientSide
 from gateway.open_links import OpenLinks
 from gateway.pulse import Pulse
+from gateway.timing import Timing
 from gateway.tunnels import Tunnels
 from vshp import events as ev
 from vshp.config import CloseReason
@@ -33,6 +34,7 @@ class Reception:
         counters: Counters,
         journal: Journal,
         pulse: Pulse,
+        timing: Timing,
         changed: Callable[[], None],
     ) -> None:
         """`changed` is called when something that the control API shows has changed."""
@@ -43,6 +45,7 @@ class Reception:
         self._counters = counters
         self._journal = journal
         self._pulse = pulse
+        self._timing = timing
         self._changed = changed
 
     def link_event(self, link: SessionLink, event: ev.Event, now: float) -> None:
@@ -79,6 +82,7 @@ class Reception:
     def link_broken(self, link: Link, reason: str, now: float) -> None:
         """The link's socket is closed: a tunnel it carried waits for another."""
         self._links.left(link)
+        self._timing.forget(link)
         counts = self._counters.counts
         counts[reason] += 1
         for name, n in link.counters.items():
@@ -95,6 +99,10 @@ class Reception:
     def link_again(self, link: Link) -> None:
         """The link has more to send than its turn allowed."""
         self._pulse.mark(link)
+
+    def link_stirred(self, link: SessionLink) -> None:
+        """The link's timer may be another."""
+        self._timing.stirred(link)
 
     def has_output(self, nat_peer: ClientSide) -> None:
         """The NAT has something for the client on this side of it."""

@@ -63,6 +63,8 @@ class StreamLink(SessionLink):
     def ready(self, mask: int, now: float) -> None:
         """The poller's call: bytes to receive, room to send, or the end."""
         self._now = now
+        if not self.stirred:
+            self._stir()
         if mask & (READ | TROUBLE):
             self._receive(now)
         if not self.closed and mask & select.EPOLLOUT:
@@ -116,6 +118,8 @@ class StreamLink(SessionLink):
     def pump(self, now: float) -> None:
         if self.closed:
             return
+        if not self.stirred:
+            self._stir()
         writer = self.session.writer
         peer = self.peer
         send = self._sock.send

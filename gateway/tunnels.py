@@ -133,6 +133,8 @@ class Tunnels:
         """Called with each tunnel that begins, before its first packet."""
         self.on_leave: list[Callable[[Tunnel], None]] = []
         """Called with each that has ended."""
+        self.wake_by: Callable[[float], None] = lambda at: None
+        """Called with a moment at which `handle_timer` is to be called at the latest."""
         self._by_key: dict[bytes, Tunnel] = {}
         self._by_peer: dict[int, Tunnel] = {}
         self._granted: dict[int, _Granted] = {}
@@ -261,6 +263,7 @@ class Tunnels:
         tunnel.generation = granted.generation
         self._tickets.confirm(granted.config.session_id, granted.generation)
         tunnel.renews_at = now + self.seconds / 2
+        self.wake_by(tunnel.renews_at)
         self._put(tunnel, link, now)
         if earlier is not None and earlier is not link:
             earlier.detach()
@@ -392,6 +395,7 @@ class Tunnels:
             return False
         tunnel.link = None
         tunnel.waits_until = now + self.grace
+        self.wake_by(tunnel.waits_until)
         tunnel.nat_peer.set_out(None, now)
         return True
 
@@ -420,6 +424,12 @@ class Tunnels:
             if at < NEVER and (earliest is None or at < earliest):
                 earliest = at
         return earliest
+
+    def handle_timer(self, now: float) -> bool:
+        """True when a tunnel has ended."""
+        over = self.expire(now)
+        self.renew(now)
+        return over
 
     def expire(self, now: float) -> bool:
         """End the tunnels that were waited for in vain; True when there were any."""

@@ -63,8 +63,8 @@ class House:
 
     def interval(self) -> None:
         """What the gateway does every 30 seconds."""
-        self.gateway._usage_at = 0.0
-        self.gateway._due(asyncio.get_running_loop().time())
+        self.gateway._collector.at = 0.0
+        self.gateway._collector.handle_timer(asyncio.get_running_loop().time())
         assert not self.gateway.books.unsaved
 
     async def kill(self) -> None:

@@ -32,6 +32,9 @@ class Owner:
     def link_again(self, link: Any) -> None:
         self.waiting.append(link)
 
+    def link_stirred(self, link: Any) -> None:
+        pass
+
 
 class Session:
     """A session that has nothing to say of what it hears."""
@@ -53,7 +56,7 @@ class Session:
 class WatchedLink(DatagramLink):
     def __init__(self, owner: Owner, session: Session) -> None:
         self._owner, self.session = owner, session  # type: ignore[assignment]
-        self.closed, self.peer, self._heard = False, None, 0.0
+        self.closed, self.peer, self._heard, self.stirred = False, None, 0.0, False
         self._joiner = SegmentJoiner(self._packet)
 
     def pump(self, now: float) -> None:

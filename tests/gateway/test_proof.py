@@ -179,11 +179,11 @@ async def test_an_alarm_stops_sharing(gateway: Gateway) -> None:
     interface.freeze()
     carrier.carry(8, 0)
     for wanted in ("unavailable", "unavailable", "off"):
-        gateway._usage_at = 1.0
-        gateway._due(1.0)
+        gateway._collector.at = 1.0
+        gateway._collector.handle_timer(1.0)
         assert gateway.snapshots.status().sharing == wanted
         # While there is a suspicion the next look comes soon.
-        assert gateway._usage_at == (3.0 if wanted != "off" else None)
+        assert gateway._collector.at == (3.0 if wanted != "off" else None)
     assert len(told) == 1 and told == gateway.snapshots.status().alarms
     assert told[0].startswith(f"{ALARM_SENT}: ")
     assert gateway.snapshots.status().counters[ALARM_SENT] == 1

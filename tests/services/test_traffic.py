@@ -274,7 +274,7 @@ async def test_a_gateway_tells_the_history_of_all_and_of_each_device(
 async def test_the_gateways_own_timer_looks_when_nothing_else_does(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.gateway.USAGE_SECONDS", 0.1)
+    monkeypatch.setattr("gateway.collector.USAGE_SECONDS", 0.1)
     looked = asyncio.Event()
     gateway.on_usage = looked.set
     device, _ = await paired(gateway)
