@@ -4,53 +4,24 @@ packet of it leaves outside."""
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.netns import outside
+from tests.netns import exits, outside
 from tests.netns.capture import Capture
 from tests.netns.conftest import Tunnel
-from tests.netns.product import PORT, Service
-from tests.netns.world import (
-    GATEWAY_VPN,
-    GATEWAY_VPN6,
-    PROJECT,
-    SERVER,
-    SERVER6,
-    SERVER6_OTHER,
-    SERVER_OTHER,
-)
-
-ONE, TWO = (f"{address.replace('.', '-')}.test" for address in (SERVER, SERVER_OTHER))
-OWN = f"whoami.test@{SERVER_OTHER}:{outside.OWN}"
-BESIDE = f"(ip or ip6) and udp and not port {PORT} and not port 5353"
-"""On the device's link: datagrams that are neither the tunnel's nor mDNS."""
+from tests.netns.exits import BESIDE, INSIDE, ONE, OWN, TWO, seen
+from tests.netns.product import Service
+from tests.netns.world import GATEWAY_VPN, SERVER_OTHER
 
 
 @pytest.fixture(scope="module")
 def asked(tunnel: Tunnel) -> Iterator[Tunnel]:
     """The pair, which asks servers that see it."""
-    process = tunnel.world.server.start(
-        [sys.executable, str(Path(outside.__file__)),
-         SERVER, SERVER6, SERVER_OTHER, SERVER6_OTHER, SERVER_OTHER],
-        name="outside", cwd=PROJECT,
-    )  # fmt: skip
-    process.wait_for_log("serving", 60.0)
-    tunnel.gateway.command("set", "dns.servers", f"{SERVER_OTHER}:{outside.NAMES}")
-    tunnel.gateway.command("set", "dns.rebinding_protection", "off")
-    for service in (tunnel.gateway, tunnel.client):
-        service.command("set", "check.stun", f"{ONE},{TWO}")
-        service.command("set", "check.whoami", OWN)
-    yield tunnel
-    for setting in ("dns.servers", "dns.rebinding_protection", "check.stun", "check.whoami"):
-        tunnel.gateway.command("set", setting, "--default")
-    for setting in ("check.stun", "check.whoami"):
-        tunnel.client.command("set", setting, "--default")
-    process.kill()
+    with exits.asked(tunnel.world, tunnel.gateway, tunnel.client.home):
+        yield tunnel
 
 
 def checked(service: Service, exit: int, *options: str) -> dict[str, Any]:
@@ -58,17 +29,6 @@ def checked(service: Service, exit: int, *options: str) -> dict[str, Any]:
     assert done.returncode == exit, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
-
-
-def seen(found: dict[str, Any]) -> set[tuple[str, str, str]]:
-    return {(each["server"], each["family"], each["address"]) for each in found["exits"]}
-
-
-INSIDE = {
-    (server, family, address)
-    for server in (ONE, TWO)
-    for family, address in (("ipv4", GATEWAY_VPN), ("ipv6", GATEWAY_VPN6))
-}
 
 
 def test_the_gateway(asked: Tunnel) -> None:

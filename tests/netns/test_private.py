@@ -24,6 +24,7 @@ from client.outlet.namespace.enter import SIDE_DOORS
 from services.cli.exits import Exit
 from tests.netns.capture import Capture
 from tests.netns.conftest import opened
+from tests.netns.exits import leaves_by_the_vpn
 from tests.netns.processes import wait_for
 from tests.netns.product import EXECUTABLE, PORT, Client, Gateway
 from tests.netns.terminal import Terminal
@@ -179,6 +180,12 @@ def test_tools_work_and_nothing_goes_beside_the_tunnel(world: World, served: Use
         assert SERVER in out and "first" in out and out.endswith("done\n")
         assert beside.count() == 0, "\n".join(beside.lines()[:20])
         assert leaks.count() == 0, "\n".join(leaks.lines()[:20])
+
+
+def test_a_check_asks_from_in_there(world: World, gateway: Gateway, served: User) -> None:
+    leaves_by_the_vpn(
+        world, gateway, served.home, "namespace", lambda: served.status_of("check", "--json")
+    )
 
 
 ABOUT_USERS = frozenset({0, 1, 2, 3, 11, 12, 15})

@@ -19,6 +19,7 @@ import pytest
 import socks
 
 from tests.netns.conftest import opened
+from tests.netns.exits import leaves_by_the_vpn
 from tests.netns.processes import wait_for
 from tests.netns.product import Client, Gateway
 from tests.netns.servers import FILE_NAME, HALF_CLOSE_SIZE
@@ -179,6 +180,16 @@ def test_datagrams(proxied: Proxied, host: str) -> None:
         payload = os.urandom(1200)
         sock.sendto(payload, (host, 7))
         assert sock.recvfrom(2000)[0] == payload
+
+
+def test_a_check_asks_by_the_proxys_own_stack(proxied: Proxied) -> None:
+    client = proxied.client
+
+    def check() -> tuple[int, str, str]:
+        done = client.command("check", "--json", check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    leaves_by_the_vpn(proxied.world, proxied.gateway, client.home, "proxy", check)
 
 
 def test_two_hundred_downloads_at_once(proxied: Proxied) -> None:
