@@ -95,6 +95,7 @@ class Pursuit:
             log.warning("%s %s", error, error.hint)
             verdict = as_verdict(error, Step.REFUSED)
         except Exception:
+            # A fault of ours ends the run, not the service: the user is told, the log has the rest.
             log.exception("the client failed")
         finally:
             while self._beside:
