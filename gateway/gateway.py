@@ -153,7 +153,7 @@ class Gateway:
         for tunnel in self._tunnels.all():
             self._tunnels.end(tunnel, now)
         self.books.save()
-        self._wireguard.close()
+        self._wireguard.doors.close()
         await self._close()
 
     async def _close(self) -> None:

@@ -238,7 +238,7 @@ class Owner:
         """Listen for WireGuard where clients knock; that it fails stops nothing else."""
         hosts = [host for host, _ in self.config.listen]
         try:
-            self._parts.wireguard.listen(hosts, self._parts.clock(), anew)
+            self._parts.wireguard.doors.listen(hosts, self._parts.clock(), anew)
         except ListenError as error:
             self._parts.counters.counts["wireguard__listen__failed"] += 1
             _log.error("%s", error)

@@ -21,13 +21,11 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
 from eventloop.poller import NEVER, Poller
-from gateway.datagram_socket import Where
 from gateway.leases import AddressPool, PoolError
 from gateway.link import Link
 from gateway.listeners import ListenError
@@ -35,18 +33,18 @@ from gateway.model import GatewayStore, Kind, PairingRequest, PeerDevice, Sighti
 from gateway.nat.counters import Counters
 from gateway.pairing import PairingDesk, RequestRefused
 from gateway.peers import PeerRegistry
-from gateway.places import REOPEN_FIRST, REOPEN_MAX
-from gateway.sieve import Budget
 from gateway.tunnels import Tunnels
 from gateway.wireguard_diagnosis import NEVER as NEVER_SEEN
 from gateway.wireguard_diagnosis import Known, Log, Trouble
-from gateway.wireguard_link import Spot, WireguardDoor, WireguardLink, spot_of
+from gateway.wireguard_doors import WireguardDoors
+from gateway.wireguard_link import Spot, WireguardLink, spot_of
 from gateway.wireguard_offers import (
     OFFER_SECONDS,
     OfferBook,
     OfferRefused,
     WireguardOffer,
 )
+from gateway.wireguard_sightings import Sightings, way_to
 from sealing.errors import LocalMisuse
 from sealing.identity import generate_identity
 from vshp.config import CloseReason
@@ -55,15 +53,13 @@ from wireguard.device import Device
 from wireguard.peer import Peer
 from wireguard.profile import short_key, spell_endpoint
 
-KNOCK_AGE = 600.0
-"""Seconds since a device was heard within which it is looked for after a start."""
 PLATFORM = "wireguard"
 
 _log = logging.getLogger(__name__)
 
 
 class WireguardAccess:
-    """All WireGuard of a gateway (DeviceOwner, WireguardLinkOwner)."""
+    """All WireGuard of a gateway (DeviceOwner, DoorsOwner, WireguardLinkOwner)."""
 
     def __init__(
         self,
@@ -85,36 +81,27 @@ class WireguardAccess:
         """Told of each device that begins to wait for the owner."""
         self.on_admitted: Callable[[PeerDevice, bool], None] = lambda peer, by_code: None
         """Told of each that is let in without being asked about."""
-        self.port = port
         self.now = now
         self._store = store
         self._registry = registry
         self._desk = desk
         self._tunnels = tunnels
         self._counters = counters
-        self._poller = poller
         self._mark = mark
         self._broken = broken
-        self._doors: list[WireguardDoor] = []
-        self._hosts: tuple[str, ...] = ()
-        self._reopen_at = NEVER
-        """When to try again to open what could not be opened."""
-        self._pause = REOPEN_FIRST
         self._links: dict[Peer, WireguardLink] = {}
         self._heard: set[Peer] = set()
         """In this turn of a door."""
         self._heirs: dict[bytes, WireguardOffer] = {}
         """New keys that are let in and not confirmed, by key; the old ones are good still."""
-        self._budget = Budget(now)
-        self._named = 0
-        """Indices of sessions that the doors' sieves know, see `Device.indices`."""
-        self._sightings = store.sightings()
+        self._sightings = Sightings(store)
         self.log = Log()
         identity = store.secret("wireguard_key")
         if identity is None:
             identity = generate_identity()
         self._identity = identity
         self.device = Device(identity, self, time.time() - now, now)
+        self.doors = WireguardDoors(self, self.device, port, counters, poller, now)
         self._offers = OfferBook(store, registry, desk, self.device.identity)
         pinned = store.secret("wireguard_pool")
         self.pool: AddressPool | None = None if pinned is None else _unpack_pool(pinned)
@@ -128,120 +115,20 @@ class WireguardAccess:
     def public_key(self) -> bytes:
         return self.device.identity.public
 
-    # --- listening ---------------------------------------------------------------------------
-
     @property
     def wanted(self) -> bool:
-        """Whether there is anybody to listen for."""
-        return bool(self.port and (self.device.peers or self._offers))
-
-    @property
-    def listening(self) -> list[str]:
-        return [spell_endpoint(door.host, door.port) for door in self._doors if not door.closed]
-
-    def listen(self, hosts: Sequence[str], now: float, anew: bool = False) -> None:
-        """Listen at these addresses, once there is anybody to listen for.
-
-        Raises ListenError, and goes on trying.
-        """
-        wanted = tuple(dict.fromkeys(hosts))
-        if wanted != self._hosts or anew:
-            self.close()
-            self._hosts = wanted
-        try:
-            self._open()
-        except ListenError:
-            self._reopen_at = now + self._pause
-            raise
-
-    def _reopen(self, now: float) -> bool:
-        """What could not be opened may be by now; true if it is."""
-        self._reopen_at = NEVER
-        if not self.wanted:
-            return False
-        try:
-            self._open(early=True)
-        except ListenError as error:
-            _log.warning("%s", error)
-            self._counters.counts["wireguard__listen__failed"] += 1
-            self._pause = min(2 * self._pause, REOPEN_MAX)
-            self._reopen_at = now + self._pause
-            return False
-        self._counters.counts["wireguard__listen__reopened"] += 1
-        self.knock(now)
-        return True
-
-    def _open(self, early: bool = False) -> None:
-        """All doors or none, unless nobody is listened for. Raises ListenError."""
-        if self._doors or not self.wanted:
-            return
-        try:
-            for host in self._hosts:
-                self._doors.append(
-                    WireguardDoor(
-                        host,
-                        self.port,
-                        self._poller,
-                        self._counters,
-                        self.device,
-                        self._budget,
-                        self._received,
-                        self._turned,
-                        self._drained,
-                        early,
-                    )
-                )
-        except ListenError:
-            self.close()
-            raise
-        self._reopen_at, self._pause = NEVER, REOPEN_FIRST
-        for peer in self.device.peers.values():
-            self._adopt(peer)
-
-    def _adopt(self, peer: Peer) -> None:
-        """Go on by one of the new sockets with a peer that was heard by an old one."""
-        if peer.endpoint is None:
-            return
-        where = spot_of(peer).where
-        heir = next((d for d in self._doors if (":" in d.host) is (":" in where.host)), None)
-        if heir is not None:
-            peer.endpoint = Spot(where, heir)
-            link = self._links.get(peer)
-            if link is not None:
-                link.follow()
+        return bool(self.doors.port and (self.device.peers or self._offers))
 
     def knock(self, now: float) -> None:
         """Begin a session with each device that was heard lately: the gateway has just started."""
-        for key, sighting in self._sightings.items():
+        for key, sighting in self._sightings.recent(time.time()):
             peer = self.device.peers.get(key)
-            if peer is None or time.time() - sighting.heard > KNOCK_AGE:
-                continue
-            spot = self._spot(sighting)
-            if spot is not None:
-                peer.endpoint = spot
+            door = self.doors.facing(sighting.host)
+            where = way_to(sighting)
+            if peer is not None and door is not None and where is not None:
+                peer.endpoint = Spot(where, door)
                 peer.begin(now)
         self.send_messages()
-
-    def close(self) -> None:
-        """Listen no more."""
-        self._reopen_at = NEVER
-        for door in self._doors:
-            door.close()
-        self._doors = []
-
-    def _spot(self, sighting: Sighting) -> Spot | None:
-        """Where a device was, as long as the way there is still ours."""
-        six = ":" in sighting.host
-        door = next((d for d in self._doors if (":" in d.host) is six), None)
-        if door is None or not sighting.host:
-            return None
-        try:
-            interface = socket.if_nametoindex(sighting.interface)
-            local = socket.inet_pton(socket.AF_INET6 if six else socket.AF_INET, sighting.local)
-        except OSError:
-            return None
-        address = (sighting.host, sighting.port, 0, 0) if six else (sighting.host, sighting.port)
-        return Spot(Where(address, interface, local), door)
 
     # --- the owner ---------------------------------------------------------------------------
 
@@ -272,7 +159,7 @@ class WireguardAccess:
         return self._offered(offer)
 
     def _pool_to_offer(self, now: float) -> AddressPool:
-        if not self.port:
+        if not self.doors.port:
             raise OfferRefused("WireGuard is off: vpnshare set gateway.wireguard 51820")
         self.expire(now)
         # With the last device the addresses are free to be others.
@@ -285,7 +172,7 @@ class WireguardAccess:
 
     def _offered(self, offer: WireguardOffer) -> WireguardOffer:
         try:
-            self._open()
+            self.doors.open()
         except ListenError:
             self._offers.forget(offer.public_key)
             raise
@@ -345,7 +232,7 @@ class WireguardAccess:
 
     def troubles(self, own: Collection[str], host: str, now: float) -> list[Trouble]:
         """Why devices are not there; `own` has our addresses, `host` the one to be named."""
-        named = spell_endpoint(host, self.port)
+        named = spell_endpoint(host, self.doors.port)
         return self.log.diagnose(self._known(), own, named, self._registry.revoked_label, now)
 
     def _known(self) -> Iterator[Known]:
@@ -376,7 +263,7 @@ class WireguardAccess:
 
     def get_timer(self) -> float | None:
         """When a session or an offer wants something."""
-        at = min(self.device.alarm, self._reopen_at)
+        at = min(self.device.alarm, self.doors.alarm)
         for offer in self.offers():
             at = min(at, offer.expires)
         return None if at == NEVER else at
@@ -385,7 +272,9 @@ class WireguardAccess:
         """True when offers have expired, or it is listened again."""
         self.device.handle_timer(now)
         self.send_messages()
-        reopened = self._reopen_at <= now and self._reopen(now)
+        reopened = self.doors.handle_timer(now)
+        if reopened:
+            self.knock(now)
         return self.expire(now) or reopened
 
     def expire(self, now: float) -> bool:
@@ -395,14 +284,14 @@ class WireguardAccess:
             self._drop_heir(heir.old)
         return self._offers.expire(now) or bool(late)
 
-    # --- datagrams ---------------------------------------------------------------------------
+    # --- what the doors tell (DoorsOwner) -----------------------------------------------------
 
-    def _received(self, data: memoryview, segment: int, spot: Spot, now: float) -> None:
+    def received(self, data: memoryview, segment: int, spot: Spot, now: float) -> None:
         self.now = self.log.arrived = now
         self._heard |= self.device.receive(data, segment, spot, now)
         self.send_messages()
 
-    def _turned(self, now: float) -> None:
+    def turned(self, now: float) -> None:
         """What came at once is dealt with at once: pieces of one flow from several runs, too."""
         heard, self._heard = self._heard, set()
         for peer in heard:
@@ -410,20 +299,17 @@ class WireguardAccess:
             if link is not None:
                 link.arrived(now)
 
-    def _drained(self, now: float) -> None:
+    def drained(self, now: float) -> None:
         for link in self.links():
             link.pump(now)
 
+    def adopted(self, peer: Peer) -> None:
+        link = self._links.get(peer)
+        if link is not None:
+            link.follow()
+
     def send_messages(self) -> None:
-        if self.device.indices != self._named:
-            # Before anybody can answer to one.
-            self._named = self.device.indices
-            for door in self._doors:
-                door.strangers.name_anew()
-        for message, spot in self.device.take_messages():
-            if not spot.door.closed:
-                where = spot.where
-                spot.door.send(message, len(message), where.address, where.control())
+        self.doors.send_messages()
 
     # --- what the device tells (DeviceOwner) ---------------------------------------------------
 
@@ -503,7 +389,7 @@ class WireguardAccess:
         offer = self._offers.take(public, now)
         if offer is not None:
             told = spell_endpoint(offer.profile.host, offer.profile.port)
-            self._save(public, Sighting(told))
+            self._sightings.told(public, told)
             if offer.renews is not None:
                 heir = replace(offer, expires=now + OFFER_SECONDS)
                 self._offers.keep(heir, now, approved=True)
@@ -573,20 +459,7 @@ class WireguardAccess:
         """Keep where the device is, for a knock after the next start."""
         spot = spot_of(peer)
         self.log.heard(peer.keys.public, spot.host, spot.port, now)
-        before = self._sightings.get(peer.keys.public, Sighting(""))
-        try:
-            interface = socket.if_indextoname(spot.where.interface)
-        except OSError:
-            interface = ""
-        family = socket.AF_INET if len(spot.where.local) == 4 else socket.AF_INET6
-        local = socket.inet_ntop(family, spot.where.local)
-        seen = Sighting(before.told, spot.host, spot.port, interface, local, time.time())
-        if replace(before, heard=seen.heard) != seen or seen.heard - before.heard > KNOCK_AGE / 2:
-            self._save(peer.keys.public, seen)
-
-    def _save(self, public: bytes, sighting: Sighting) -> None:
-        self._sightings[public] = sighting
-        self._store.save_sighting(public, sighting)
+        self._sightings.see(peer.keys.public, spot, time.time())
 
 
 def _pack_pool(pool: AddressPool) -> bytes:

@@ -104,10 +104,10 @@ def wireguard_state(gateway: Gateway) -> s.Wireguard:
     devices += [_offered(gateway, offer, asking, now) for offer in access.offers()]
     system = System()
     troubles = [
-        _trouble(each, access.port, system) for each in gateway.snapshots.wireguard_troubles()
+        _trouble(each, access.doors.port, system) for each in gateway.snapshots.wireguard_troubles()
     ]
     return s.Wireguard(
-        spell_key(access.public_key), access.port, access.listening, devices, troubles
+        spell_key(access.public_key), access.doors.port, access.doors.listening, devices, troubles
     )
 
 

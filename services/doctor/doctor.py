@@ -110,8 +110,8 @@ async def of_gateway(
 def _wireguard(gateway: Gateway) -> WireguardFacts:
     access = gateway.snapshots.wireguard
     return WireguardFacts(
-        port=access.port,
-        listen=tuple(access.listening),
+        port=access.doors.port,
+        listen=tuple(access.doors.listening),
         known=len(access.device.peers),
         offered=len(access.offers()),
         connected=sum(peer.writer.pair is not None for peer in access.device.peers.values()),

@@ -71,7 +71,7 @@ class House:
         """It is gone with all its sockets, and nothing of what it had in mind was written."""
         links = self.gateway._entrance.links.all()
         await self.gateway._close()
-        self.gateway._wireguard.close()
+        self.gateway._wireguard.doors.close()
         for link in links:
             assert isinstance(link, SessionLink)
             link._let_go()

@@ -272,20 +272,20 @@ async def test_the_port_may_be_taken_and_nothing_else_suffers(gateway: Gateway) 
 async def test_what_cannot_be_listened_at_is_tried_again(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.wireguard_access.REOPEN_FIRST", 0.02)
+    monkeypatch.setattr("gateway.wireguard_doors.REOPEN_FIRST", 0.02)
     app = await let_in(gateway)
-    access, counts = gateway.snapshots.wireguard, gateway.counters.counts
-    access._pause = 0.02
+    doors, counts = gateway.snapshots.wireguard.doors, gateway.counters.counts
+    doors._pause = 0.02
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as squatter:
-        access.close()
+        doors.close()
         squatter.bind(("127.0.0.1", gateway.owner.config.wireguard))
         gateway.owner.relisten()
         # At once, and by the timer, with growing pauses.
         await settle(lambda: counts["wireguard__listen__failed"] >= 3)
-        assert access.listening == [] and access._pause > 0.02
+        assert doors.listening == [] and doors._pause > 0.02
     await settle(lambda: counts["wireguard__listen__reopened"])
-    assert access.listening == [f"127.0.0.1:{gateway.owner.config.wireguard}"]
-    assert access._pause == 0.02 and await app.asks() is not None
+    assert doors.listening == [f"127.0.0.1:{gateway.owner.config.wireguard}"]
+    assert doors._pause == 0.02 and await app.asks() is not None
     assert counts["wireguard__listen__reopened"] == 1
 
 
@@ -293,23 +293,23 @@ async def test_an_address_that_is_not_there_yet_is_listened_at_before_it_comes(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await let_in(gateway)
-    access, absent = gateway.snapshots.wireguard, "198.51.100.7"
-    access._pause = 0.02
+    doors, absent = gateway.snapshots.wireguard.doors, "198.51.100.7"
+    doors._pause = 0.02
     with pytest.raises(ListenError):
-        access.listen([absent], gateway.snapshots.now())
+        doors.listen([absent], gateway.snapshots.now())
     gateway._pulse.settle_soon()
-    await settle(lambda: access.listening == [f"{absent}:{gateway.owner.config.wireguard}"])
+    await settle(lambda: doors.listening == [f"{absent}:{gateway.owner.config.wireguard}"])
 
 
 async def test_nobody_is_listened_for_when_there_is_nobody_any_more(gateway: Gateway) -> None:
     await let_in(gateway)
-    access = gateway.snapshots.wireguard
-    access._pause = 0.02
+    doors = gateway.snapshots.wireguard.doors
+    doors._pause = 0.02
     with pytest.raises(ListenError):
-        access.listen(["198.51.100.7"], gateway.snapshots.now())
+        doors.listen(["198.51.100.7"], gateway.snapshots.now())
     gateway.owner.revoke(gateway.snapshots.peers()[0].id)
     await asyncio.sleep(0.1)
-    assert access.listening == [] and access._reopen_at == math.inf
+    assert doors.listening == [] and doors.alarm == math.inf
 
 
 async def test_where_wireguard_is_off_no_device_is_made() -> None:

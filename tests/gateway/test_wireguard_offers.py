@@ -318,7 +318,7 @@ async def test_a_config_expires_while_the_gateway_is_off(
     store.save_offer(replace(made, expires=made.expires - OFFER_SECONDS))
     async with running(*kept) as late:
         assert late.snapshots.wireguard.offers() == [] == store.offers()
-        assert not late.snapshots.wireguard.listening
+        assert not late.snapshots.wireguard.doors.listening
         assert late.owner.wireguard_add("tablet").profile.ipv4 == offer.profile.ipv4
 
 

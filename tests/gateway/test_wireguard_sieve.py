@@ -242,10 +242,10 @@ async def test_a_flood_is_sifted_and_devices_go_on_and_begin_new_sessions(
                 sock.sendto(message, app.gate)
             return counts["wireguard__flood__first_sifted"] > 0
 
-        gateway.snapshots.wireguard._budget.forgo(gateway.snapshots.now())
+        gateway.snapshots.wireguard.doors.budget.forgo(gateway.snapshots.now())
         await settle(pour)
         device = gateway.snapshots.wireguard.device
-        (door,) = gateway.snapshots.wireguard._doors
+        (door,) = gateway.snapshots.wireguard.doors._doors
 
         def calm() -> bool:
             pour()
