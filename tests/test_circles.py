@@ -60,3 +60,9 @@ def test_a_circle_is_found() -> None:
 def test_the_nat_has_no_large_circle() -> None:
     large = [sorted(circle) for circle in circles("gateway/nat") if len(circle) > MAX_CIRCLE]
     assert not large, large
+
+
+def test_the_console_has_no_circle() -> None:
+    """Sections and cards know `tui.console`, and the app knows them."""
+    found = [sorted(circle) for circle in circles("tui")]
+    assert not found, found

@@ -14,7 +14,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +24,7 @@ from textual.command import Provider
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter, Monochrome
+from textual.screen import Screen
 from textual.widgets import Input
 
 from services.console_settings import Changes
@@ -33,9 +33,10 @@ from services.control.errors import ControlError
 from services.control.methods import DEFAULT_INTERVAL
 from tui import actions, formats, messages, terminal, themes
 from tui.banners import Banner, Banners
+from tui.clipboard import Copied
 from tui.colourless import Colourless
 from tui.driver import IdleDriver
-from tui.link import Connect, Link, connector, is_read_only
+from tui.link import Connect, Link, Topics, connector, is_read_only
 from tui.news import LinkChanged, News, Reporter
 from tui.palette import ConsoleCommands
 from tui.plain import AsciiFilter
@@ -44,31 +45,17 @@ from tui.screens.flows import FlowsScreen
 from tui.screens.listing import ListScreen
 from tui.screens.modals import ConfirmScreen, HelpScreen, ThemeScreen
 from tui.screens.rules import approve_with_rules
-from tui.screens.section import ALWAYS, MAX_COPIED, Copied, SectionScreen, redraw_all
+from tui.screens.section import ALWAYS, SectionScreen, redraw_all
 from tui.screens.sections import SCREENS
 from tui.store import LinkState, Store
 from tui.timers import SureTimers
+from tui.undo import UNDO_SECONDS, Undo
 from tui.waiting import Waiting
 from tui.widgets.table import RowTable
 
 TERMINATED = 128 + signal.SIGTERM
 """The exit code after SIGTERM, as shells give it."""
 SECOND = 1.0
-COPIED_SHOWN = 48
-"""Cells of a copied text that are shown."""
-UNDO_SECONDS = 20.0
-"""How long a change can be taken back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Undo:
-    """A change that can be taken back until a time (monotonic seconds), by a call."""
-
-    done: str
-    method: str
-    undone: str
-    params: Mapping[str, Any]
-    until: float
 
 
 class ConsoleApp(SureTimers, App[int]):
@@ -365,10 +352,10 @@ class ConsoleApp(SureTimers, App[int]):
                 screen.news(())
             screen.second()
 
-    def want(self, screen: SectionScreen) -> None:
-        """Watch what a section shows."""
-        if self.section_screen is screen:
-            self.link.want({**ALWAYS[self.role], **screen.topics()})
+    def want(self, section: Screen[None], topics: Topics) -> None:
+        """Watch these topics for a section, while it is the one that is shown."""
+        if self.section_screen is section:
+            self.link.want({**ALWAYS[self.role], **topics})
             self._place_messages()
 
     # Sections
@@ -586,15 +573,9 @@ class ConsoleApp(SureTimers, App[int]):
             self.copy(found)
 
     def copy(self, copied: Copied) -> None:
-        """Have the terminal put a text on its clipboard (OSC 52), and say what it is.
-
-        Line by line cleaned: what a stranger wrote is pasted into somebody's shell.
-        """
-        text = copied.text[:MAX_COPIED]
-        lines = [formats.clean(line, MAX_COPIED) for line in text.splitlines()]
-        self.copy_to_clipboard("\n".join(lines))
-        shown = "" if copied.secret else f": {formats.shorten(' '.join(lines), COPIED_SHOWN)}"
-        self.tell(f"Copied {copied.what}, if the terminal allows it{shown}")
+        """Have the terminal put a text on its clipboard (OSC 52), and say what it is."""
+        self.copy_to_clipboard("\n".join(copied.lines))
+        self.tell(copied.told)
 
     def action_link_retry(self) -> None:
         self.link.retry()
@@ -607,12 +588,13 @@ class ConsoleApp(SureTimers, App[int]):
             self.open_section(actions.sections(self.role)[0].id)
 
     def action_theme_pick(self) -> None:
-        self.push_screen(
-            self.theme_screen(),
-            self._theme_picked,
-        )
+        self.push_screen(self._theme_screen(), self._theme_picked)
 
-    def theme_screen(self) -> ThemeScreen:
+    async def choose_theme(self) -> str | None:
+        """Have a theme chosen, each tried on before."""
+        return await self.push_screen_wait(self._theme_screen())
+
+    def _theme_screen(self) -> ThemeScreen:
         """All themes to choose from, also those whose files came while the console was open."""
         self._read_themes()
         preview = partial(setattr, self, "theme")

@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from services.control.errors import ControlError
 from tui import actions, formats
-
-if TYPE_CHECKING:
-    from tui.app import ConsoleApp
+from tui.console import Console, console_of
 
 MAX_OFFERED = 50
 """Devices, and flows, that are offered."""
@@ -35,8 +32,8 @@ class ConsoleCommands(Provider):
     """What the palette offers at this moment, in this section."""
 
     @property
-    def console_app(self) -> ConsoleApp:
-        return cast("ConsoleApp", self.app)
+    def console_app(self) -> Console:
+        return console_of(self.app)
 
     async def startup(self) -> None:
         app = self.console_app

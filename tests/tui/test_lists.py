@@ -12,8 +12,8 @@ from tests.fakes.waiting import settle
 from tests.tui.conftest import Console, OpenConsole
 from tui import actions
 from tui.app import ConsoleApp
+from tui.clipboard import MAX_COPIED
 from tui.screens.listing import ListScreen
-from tui.screens.section import MAX_COPIED
 from tui.screens.sections import SCREENS
 from tui.widgets.columns import Column, Order, arranged, next_order, order_by
 from tui.widgets.table import RowTable

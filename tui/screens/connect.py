@@ -11,10 +11,10 @@ from textual.app import ComposeResult
 from services.control import schema
 from services.control.errors import ControlError
 from tui import actions, formats
+from tui.clipboard import Copied
 from tui.screens.edit import Choice, ChoiceScreen
 from tui.screens.listing import FilterLine, ListScreen
 from tui.screens.modals import ConfirmScreen, PromptScreen
-from tui.screens.section import Copied
 from tui.widgets.columns import Cell, Column
 from tui.widgets.table import RowTable
 from tui.widgets.tunnel_cards import TunnelCard
@@ -79,7 +79,7 @@ class ConnectScreen(ListScreen):
 
     def body(self) -> ComposeResult:
         yield TunnelCard()
-        yield FilterLine()
+        yield FilterLine(self)
         yield RowTable[GatewayRow](
             COLUMNS, lambda row: row.gateway.fingerprint, id="gateways",
             empty="No gateway is known. Press n to look for one nearby; or u, then paste the "

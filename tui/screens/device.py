@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import events
@@ -20,10 +20,8 @@ from textual.widgets import Static
 from services.control import schema
 from tui import formats
 from tui.screens.dialog import Dialog
+from tui.screens.peer_rows import PeerRow
 from tui.widgets.painted import Painted, Tone
-
-if TYPE_CHECKING:
-    from tui.screens.peers import PeerRow
 
 HOURS = 48
 DAYS = 30

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import on
@@ -17,15 +17,13 @@ from textual.app import ComposeResult
 
 from services.control import schema
 from tui import actions, formats
+from tui.clipboard import Copied
 from tui.screens.listing import ListScreen, filtered
 from tui.screens.modals import TextScreen
-from tui.screens.section import Copied
 from tui.widgets.columns import Cell, Column
-from tui.widgets.painted import Painted, Tone
+from tui.widgets.painted import Tone
+from tui.widgets.part import Part
 from tui.widgets.table import RowTable
-
-if TYPE_CHECKING:
-    from tui.app import ConsoleApp
 
 KEPT = 200
 """Questions that the service is asked to keep when the owner wants to see them."""
@@ -79,16 +77,15 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class DnsHead(Painted):
+class DnsHead(Part["DnsScreen"]):
     """The resolver in a few lines."""
 
     def lines(self, width: int) -> list[Text]:
-        screen = cast("DnsScreen", self.screen)
-        app = cast("ConsoleApp", self.app)
+        screen = self.shows
         dns = screen.store.dns
         if dns is None:
             return [Text(" …", self.tone("quiet"))]
-        glyphs = app.glyphs
+        glyphs = self.console_app.glyphs
 
         def fact(name: str, *rest: Any) -> Text:
             return Text.assemble(self.span(f" {name:<10}", "quiet"), *rest)
@@ -139,7 +136,7 @@ class DnsScreen(ListScreen):
         return {"dns": {}}
 
     def body(self) -> ComposeResult:
-        yield DnsHead(id="dns-head")
+        yield DnsHead(self, id="dns-head")
         yield RowTable[QuestionRow](COLUMNS, lambda row: row.id, id="questions")
 
     def on_mount(self) -> None:

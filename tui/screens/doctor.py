@@ -10,7 +10,7 @@ wants it. Its answer comes in a window, its verdict first.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from rich.text import Text
 from textual import on
@@ -20,16 +20,14 @@ from textual.containers import Container
 from services.control import schema, words
 from services.control.errors import ControlError
 from tui import actions, formats
+from tui.clipboard import Copied
 from tui.screens.listing import ListScreen, filtered
 from tui.screens.modals import TextScreen
-from tui.screens.section import Copied
 from tui.store import LinkState
 from tui.widgets.columns import Cell, Column
-from tui.widgets.painted import Painted, Tone
+from tui.widgets.painted import Tone
+from tui.widgets.part import Part
 from tui.widgets.table import RowTable
-
-if TYPE_CHECKING:
-    from tui.app import ConsoleApp
 
 RANKS = ("broken", "warn", "ok", "skipped")
 """In the order in which findings are shown."""
@@ -96,12 +94,12 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class DoctorHead(Painted):
+class DoctorHead(Part["DoctorScreen"]):
     """How it stands in one line."""
 
     def lines(self, width: int) -> list[Text]:
-        screen = cast("DoctorScreen", self.screen)
-        app = cast("ConsoleApp", self.app)
+        screen = self.shows
+        app = self.console_app
         if screen.examining:
             return [Text(" Examining…", self.tone("accent"))]
         if screen.checking:
@@ -121,11 +119,11 @@ class DoctorHead(Painted):
         return [line]
 
 
-class FindingDetails(Painted):
+class FindingDetails(Part["DoctorScreen"]):
     """The finding under the cursor with its advice."""
 
     def lines(self, width: int) -> list[Text]:
-        screen = cast("DoctorScreen", self.screen)
+        screen = self.shows
         finding = screen.table.current
         if finding is None:
             return []
@@ -161,13 +159,13 @@ class DoctorScreen(ListScreen):
         self.error = ""
 
     def body(self) -> ComposeResult:
-        yield DoctorHead(id="doctor-head")
+        yield DoctorHead(self, id="doctor-head")
         with Container(classes="list-and-details"):
             yield RowTable[schema.Finding](
                 COLUMNS, lambda finding: (finding.side, finding.id), id="findings",
                 empty="", text_of=_words,
             )  # fmt: skip
-            yield FindingDetails(classes="details")
+            yield FindingDetails(self, classes="details")
 
     def on_mount(self) -> None:
         self.table.focus()
@@ -240,7 +238,7 @@ class DoctorScreen(ListScreen):
         self.query_one(DoctorHead).redraw()
         self.refresh_bindings()
         if self.is_current:
-            app.push_screen(TextScreen(heading, Text(text)))
+            self.app.push_screen(TextScreen(heading, Text(text)))
         else:  # Whoever has gone on to something else is not taken away from it.
             app.tell(f"{heading} {said}")
 

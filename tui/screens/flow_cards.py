@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import Protocol
 
 from rich.text import Text
 
 from services.control import schema, words
 from tui import formats
+from tui.console import InConsole
+from tui.screens.flow_rows import Grouping, Sort
+from tui.screens.listing import filter_words
+from tui.store import Store
 from tui.widgets.painted import Painted, Tone
-
-if TYPE_CHECKING:
-    from tui.app import ConsoleApp
-    from tui.screens.flows import FlowsScreen
+from tui.widgets.part import Part
 
 
-class FlowDetails(Painted):
+class FlowDetails(InConsole, Painted):
     """One flow with everything that is known of it; it stays after the flow has ended."""
 
+    _flow: schema.Flow | None = None
+    _ended = False
+
+    def show(self, flow: schema.Flow | None, ended: bool) -> None:
+        """This flow, and whether it has ended; None: no longer any."""
+        self._flow, self._ended = flow, ended
+        self.redraw()
+
     def lines(self, width: int) -> list[Text]:
-        screen = cast("FlowsScreen", self.screen)
-        if screen.chosen is None:
-            return []
-        return self.facts(screen.chosen, screen.chosen_ended, width)
+        return [] if self._flow is None else self.facts(self._flow, self._ended, width)
 
     def facts(self, flow: schema.Flow, ended: bool, width: int) -> list[Text]:
         """A flow in full."""
-        glyphs = cast("ConsoleApp", self.app).glyphs
+        glyphs = self.console_app.glyphs
         state = f"{glyphs.off} ended" if ended else formats.clean(flow.state, 24)
         down, up = flow.to_tunnel_bytes, flow.from_tunnel_bytes
         rows: list[tuple[str, str, Tone]] = [
@@ -70,14 +76,30 @@ def fact(card: Painted, name: str, value: str, tone: Tone, width: int) -> Text:
     return Text.assemble(card.span(f"{name:<10}", "quiet"), card.span(shown, tone))
 
 
-class FlowsLine(Painted):
+class Look(Protocol):
+    """Which flows a section shows, and how."""
+
+    sort: Sort
+    descending: bool
+    peer: str | None
+    peer_label: str
+    filter: str
+    group: Grouping | None
+    following: bool
+    held: bool
+
+    @property
+    def store(self) -> Store: ...
+
+
+class FlowsLine(Part[Look]):
     """What is being shown: how many of how many, order, filter, modes."""
 
     def lines(self, width: int) -> list[Text]:
-        screen = cast("FlowsScreen", self.screen)
+        screen = self.shows
         if not screen.store.has("flows"):
             return [Text()]
-        glyphs = cast("ConsoleApp", self.app).glyphs
+        glyphs = self.console_app.glyphs
         page = screen.store.flows
         shown = len(page.flows)
         text = Text(" ")
@@ -92,8 +114,7 @@ class FlowsLine(Painted):
             text.append("  held", self.tone("accent"))
         if screen.peer is not None:
             text.append(f"  only {screen.peer_label}", self.tone("accent"))
-        if screen.filter:
-            text.append(f"  /{formats.clean(screen.filter, 24)}", self.tone("accent"))
+        text.append_text(filter_words(self, screen.filter))
         if screen.group is not None:
             text.append(f"  grouped by {screen.group.name}", self.tone("accent"))
         if screen.following:

@@ -22,6 +22,7 @@ from textual.containers import Container
 from services.control import schema, words
 from services.control.methods import MAX_FLOWS
 from tui import actions, formats
+from tui.clipboard import Copied
 from tui.screens.flow_cards import FlowDetails, FlowsLine
 from tui.screens.flow_rows import (
     BY_NAME,
@@ -42,7 +43,6 @@ from tui.screens.flow_rows import (
 )
 from tui.screens.listing import ListScreen
 from tui.screens.modals import ConfirmScreen
-from tui.screens.section import Copied
 from tui.widgets.columns import Cell, Column, Order
 from tui.widgets.table import NOTHING_FOUND, RowTable
 
@@ -120,7 +120,7 @@ class FlowsScreen(ListScreen):
         return min(max(self.limit, shown, WIDE_LIMIT if closely else 0), MAX_FLOWS)
 
     def body(self) -> ComposeResult:
-        yield FlowsLine(id="flows-line")
+        yield FlowsLine(self, id="flows-line")
         with Container(classes="list-and-details"):
             yield RowTable[Row](
                 self.COLUMNS, row_id, heading=self._heading, local=False,
@@ -269,7 +269,7 @@ class FlowsScreen(ListScreen):
         else:
             # Out of the page is not ended: only a whole page can say so.
             self.chosen_ended = self._whole
-        self.query_one(FlowDetails).redraw()
+        self._show_chosen()
 
     def _ask_anew(self) -> None:
         self._asked = self.console_app.now
@@ -286,7 +286,7 @@ class FlowsScreen(ListScreen):
     def _moved(self) -> None:
         if self.chosen is not None and (flow := self.current_flow) is not None:
             self.chosen, self.chosen_ended = flow, flow.state == ENDED
-            self.query_one(FlowDetails).redraw()
+            self._show_chosen()
         self.follow_keys()
 
     @on(RowTable.Selected, "#flows")
@@ -391,9 +391,11 @@ class FlowsScreen(ListScreen):
     def _choose(self, flow: schema.Flow | None) -> None:
         self.chosen, self.chosen_ended = flow, flow is not None and flow.state == ENDED
         self.rewatch()
-        details = self.query_one(FlowDetails)
-        details.display = flow is not None
-        details.redraw()
+        self.query_one(FlowDetails).display = flow is not None
+        self._show_chosen()
+
+    def _show_chosen(self) -> None:
+        self.query_one(FlowDetails).show(self.chosen, self.chosen_ended)
 
     def action_flow_close(self) -> None:
         if (flow := self._live_flow) is not None:

@@ -8,7 +8,7 @@ the newest on top. `enter` shows all that is known of a row.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import events, on
@@ -16,16 +16,15 @@ from textual.app import ComposeResult
 
 from services.control import schema
 from tui import actions, formats
+from tui.clipboard import Copied
+from tui.console import Console
 from tui.screens.listing import ListScreen, filtered
 from tui.screens.modals import TextScreen
-from tui.screens.section import Copied
 from tui.widgets.columns import NORMAL_WIDTH, Cell, Column
-from tui.widgets.painted import Painted, Tone
+from tui.widgets.painted import Tone
+from tui.widgets.part import Part
 from tui.widgets.table import RowTable
 from tui.widgets.tunnel_cards import without_transport
-
-if TYPE_CHECKING:
-    from tui.app import ConsoleApp
 
 LEAST_ENDPOINT_ROWS = 2
 _OUTCOMES: dict[str, tuple[str, str, Tone]] = {
@@ -140,11 +139,11 @@ def _stamp(row: schema.LinkRecord, wall: float) -> str:
     return time.strftime(form, time.localtime(row.began_at))
 
 
-class LinksHead(Painted):
+class LinksHead(Part["LinksScreen"]):
     """How many endpoints and links there are."""
 
     def lines(self, width: int) -> list[Text]:
-        screen = cast("LinksScreen", self.screen)
+        screen = self.shows
         if not (screen.store.has("endpoints") and screen.store.has("history")):
             return [Text()]
         endpoints, links = screen.store.endpoints, screen.store.history
@@ -171,7 +170,7 @@ class LinksScreen(ListScreen):
         return {"endpoints": {}, "history": {}}
 
     def body(self) -> ComposeResult:
-        yield LinksHead()
+        yield LinksHead(self)
         yield RowTable[schema.Endpoint](
             _endpoint_columns(self), lambda row: row.endpoint, id="endpoints",
             empty="No endpoint was tried yet. Press 2 to connect.", text_of=_endpoint_words,
@@ -240,7 +239,7 @@ def _facts(facts: list[tuple[str, str]]) -> Text:
     return Text("\n".join(f"{name:<10}{value}" for name, value in facts if value))
 
 
-def endpoint_text(row: schema.Endpoint, app: ConsoleApp) -> Text:
+def endpoint_text(row: schema.Endpoint, app: Console) -> Text:
     """All that is known of an endpoint."""
     return _facts([
         ("Address", _address(row.endpoint)),

@@ -21,6 +21,7 @@ from tui import actions, formats
 from tui.screens.section import SectionScreen
 from tui.widgets.filter import FilterInput
 from tui.widgets.painted import Painted
+from tui.widgets.part import Part
 from tui.widgets.table import RowTable
 
 TYPING_PAUSE = 0.3
@@ -187,15 +188,18 @@ class ListScreen(SectionScreen):
         self.heads()
 
 
-def filtered(card: Painted, screen: ListScreen, counted: bool = True) -> Text:
-    """How many rows are left (where that is `counted`) by which words, for a section's first
-    line; nothing without words.
-    """
+def filter_words(card: Painted, words: str) -> Text:
+    """By which words a list is filtered, for a section's first line; nothing without words."""
+    return Text(f"  /{formats.clean(words, 24)}", card.tone("accent")) if words else Text()
+
+
+def filtered(card: Painted, screen: ListScreen) -> Text:
+    """The same with how many rows are left."""
     text = Text()
     if not screen.filter:
         return text
     table = screen.in_hand
-    if counted and table.local and table.given is not None:
+    if table.local and table.given is not None:
         headings = 0
         if table.heading is not None:
             headings = sum(table.heading(row) is not None for row in table.given)
@@ -203,11 +207,10 @@ def filtered(card: Painted, screen: ListScreen, counted: bool = True) -> Text:
         else:
             shown = len(table.rows)
         text.append(f"  {shown:,} of {len(table.given) - headings:,}", card.tone("quiet"))
-    text.append(f"  /{formats.clean(screen.filter, 24)}", card.tone("accent"))
-    return text
+    return text.append_text(filter_words(card, screen.filter))
 
 
-class FilterLine(Painted):
+class FilterLine(Part[ListScreen]):
     """The filter of a section that has no first line of its own; there while there is one."""
 
     DEFAULT_CSS = "FilterLine { height: 1; }"
@@ -216,11 +219,8 @@ class FilterLine(Painted):
         self.display = False
 
     def lines(self, width: int) -> list[Text]:
-        screen = self.screen
-        assert isinstance(screen, ListScreen)
-        return [filtered(self, screen)]
+        return [filtered(self, self.shows)]
 
     def redraw(self) -> None:
-        screen = self.screen
-        self.display = isinstance(screen, ListScreen) and bool(screen.filter)
+        self.display = bool(self.shows.filter)
         super().redraw()

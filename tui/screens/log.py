@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import on
@@ -17,15 +17,13 @@ from textual.app import ComposeResult
 
 from services.control import schema
 from tui import actions, formats
-from tui.screens.listing import ListScreen, filtered
+from tui.clipboard import Copied
+from tui.screens.listing import ListScreen, filter_words
 from tui.screens.modals import TextScreen
-from tui.screens.section import Copied
 from tui.widgets.columns import Cell, Column
-from tui.widgets.painted import Painted, Tone
+from tui.widgets.painted import Tone
+from tui.widgets.part import Part
 from tui.widgets.table import NOTHING_FOUND, RowTable
-
-if TYPE_CHECKING:
-    from tui.app import ConsoleApp
 
 LINES = 300
 """Lines that are asked for; the filter searches in all that the service keeps."""
@@ -102,11 +100,11 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class LogHead(Painted):
+class LogHead(Part["LogScreen"]):
     """Level, filter, follow."""
 
     def lines(self, width: int) -> list[Text]:
-        screen = cast("LogScreen", self.screen)
+        screen = self.shows
         if not screen.store.has("log"):
             return [Text()]
         text = Text.assemble(
@@ -118,14 +116,14 @@ class LogHead(Painted):
         if older:
             text.append(f", {older:,} older", self.tone("quiet"))
         if screen.dropped:
-            glyphs = cast("ConsoleApp", self.app).glyphs
+            glyphs = self.console_app.glyphs
             text.append(f"  {glyphs.warn} {screen.dropped:,} dropped", self.tone("warn"))
-        text.append_text(filtered(self, screen, counted=False))
+        text.append_text(filter_words(self, screen.filter))
         if screen.device:
             name = formats.clean(screen.label, 24) or screen.device
             text.append(f"  of {name}", self.tone("accent"))
         if screen.table.tail:
-            glyphs = cast("ConsoleApp", self.app).glyphs
+            glyphs = self.console_app.glyphs
             text.append(f"  {glyphs.ok} following", self.tone("ok"))
         return [text]
 
@@ -157,7 +155,7 @@ class LogScreen(ListScreen):
         return {"log": params}
 
     def body(self) -> ComposeResult:
-        yield LogHead(id="log-head")
+        yield LogHead(self, id="log-head")
         yield RowTable[LogRow](COLUMNS, lambda row: row.id, id="log",
                                text_of=_words)  # fmt: skip
 

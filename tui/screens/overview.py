@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Container, VerticalScroll
 
-from tui.screens.section import Copied, SectionScreen
+from tui.clipboard import Copied
+from tui.screens.section import SectionScreen
 from tui.widgets.cards import (
     AlarmCard,
     Card,

@@ -9,7 +9,7 @@ gets the whole screen but one line, and yields to the list when a device waits.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import on
@@ -21,18 +21,17 @@ from textual.geometry import Size
 from services.control import calling, schema
 from services.control.errors import ControlError
 from tui import actions, formats
+from tui.clipboard import Copied
+from tui.console import Console
 from tui.screens.modals import PromptScreen
-from tui.screens.section import Copied
 from tui.screens.wireguard import ConfigMaker, How
 from tui.store import LinkState
 from tui.widgets.bars import Notices
 from tui.widgets.columns import Cell, Column
 from tui.widgets.painted import Painted, Tone
+from tui.widgets.part import Part
 from tui.widgets.qr import QrCode, cells
 from tui.widgets.table import RowTable
-
-if TYPE_CHECKING:
-    from tui.app import ConsoleApp
 
 MAX_NAME = 64
 """Characters of a device's name."""
@@ -57,22 +56,21 @@ class Offer:
         return self.offer is not None and self.used_by is None and now < self.until
 
 
-class PairText(Painted):
+class PairText(Part["PairScreen"]):
     """The offer in words."""
 
     def lines(self, width: int) -> list[Text]:
-        screen = cast("PairScreen", self.screen)
-        return offer_lines(self, screen.offer, cast("ConsoleApp", self.app), width)
+        return offer_lines(self, self.shows.offer, self.console_app, width)
 
 
-def offer_lines(card: Painted, state: Offer, app: ConsoleApp, width: int) -> list[Text]:
+def offer_lines(card: Painted, state: Offer, app: Console, width: int) -> list[Text]:
     """The offer as lines of at most `width` cells."""
     glyphs = app.glyphs
     made = [Text("Pair a device", card.tone("strong"))]
 
     def prose(text: str, tone: Tone = "quiet") -> None:
         line = Text(text, card.tone(tone))
-        made.extend(line.wrap(app.console, max(width, 10)))
+        made.extend(line.wrap(card.app.console, max(width, 10)))
 
     if state.error:
         prose(f"{glyphs.bad} {state.error}", "bad")
@@ -127,15 +125,14 @@ def offer_lines(card: Painted, state: Offer, app: ConsoleApp, width: int) -> lis
     return made
 
 
-class PairLine(Painted):
+class PairLine(Part["PairScreen"]):
     """The one line under a code that fills the screen."""
 
     DEFAULT_CSS = "PairLine { height: 1; dock: bottom; }"
 
     def lines(self, width: int) -> list[Text]:
-        app = cast("ConsoleApp", self.app)
-        state = cast("PairScreen", self.screen).offer
-        left = state.left(app.now)
+        state = self.shows.offer
+        left = state.left(self.console_app.now)
         offer = state.offer
         lonely = offer is not None and bool(offer.note)
         by_address = f"join {formats.clean(offer.address, 60)}" if offer and offer.address else ""
@@ -190,12 +187,12 @@ class PairScreen(ConfigMaker):
             with Container(id="qr-side"):
                 yield QrCode(id="qr")
             with Vertical(id="text-side"):
-                yield PairText(id="pair-text")
+                yield PairText(self, id="pair-text")
                 yield RowTable[schema.Request](
                     REQUEST_COLUMNS, lambda row: row.id, id="requests",
                     empty="No device is waiting.",
                 )  # fmt: skip
-        yield PairLine()
+        yield PairLine(self)
 
     # News
 

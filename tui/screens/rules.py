@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from services.control import schema
 from services.control.errors import ControlError
 from tui import formats
+from tui.console import Console
 from tui.screens.edit import Choice, ChoiceScreen, EditScreen
-
-if TYPE_CHECKING:
-    from tui.app import ConsoleApp
 
 PAUSE = Choice("pause", "Pause", "stop it for now")
 RESUME = Choice("resume", "Resume", "end the pause")
@@ -27,7 +25,7 @@ HELP = "One rule, first its word: quota, up, down, for, until, hours, flows, den
 EXAMPLES = "quota 1GB/day, down 20mbit, for 2h, deny ads.example; none takes it away"
 
 
-async def approve_with_rules(app: ConsoleApp, request: schema.Request) -> None:
+async def approve_with_rules(app: Console, request: schema.Request) -> None:
     """Have a template chosen, and let the device in with it."""
     label = formats.clean(request.label) or "The device"
     choices = await _templates(app)
@@ -43,7 +41,7 @@ async def approve_with_rules(app: ConsoleApp, request: schema.Request) -> None:
         await app.carry_out("approve", done, id=request.id, template=name)
 
 
-async def change_rules(app: ConsoleApp, peer: schema.Peer) -> None:
+async def change_rules(app: Console, peer: schema.Peer) -> None:
     """Have a change of a device's rules chosen or written, and carry it out."""
     label = formats.clean(peer.label) or "the device"
     try:
@@ -76,7 +74,7 @@ async def change_rules(app: ConsoleApp, peer: schema.Peer) -> None:
         await app.carry_out("set_rules", done, id=peer.id, change=change)
 
 
-async def _templates(app: ConsoleApp) -> list[Choice]:
+async def _templates(app: Console) -> list[Choice]:
     """Those that can be used; where there is none, why is told."""
     try:
         found: list[schema.RuleTemplate] = await app.link.call("templates")
@@ -93,7 +91,7 @@ async def _templates(app: ConsoleApp) -> list[Choice]:
     ]
 
 
-async def _write(app: ConsoleApp, title: str, label: str, found: schema.DeviceRules) -> None:
+async def _write(app: Console, title: str, label: str, found: schema.DeviceRules) -> None:
     async def submit(text: str) -> str | None:
         change = change_of(text, found.rules.get("destinations", []))
         if change is None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.screen import Screen
 
 from tui import actions
+from tui.clipboard import Copied
+from tui.console import InConsole
+from tui.store import Store
 from tui.timers import SureTimers
 from tui.widgets.bars import KeyBar, Notices, TopBar
 from tui.widgets.painted import Painted
 from tui.wire import SlimCompositor
-
-if TYPE_CHECKING:
-    from tui.app import ConsoleApp
-    from tui.store import Store
 
 ALWAYS: dict[str, dict[str, dict[str, Any]]] = {
     "gateway": {"status": {}, "requests": {}, "events": {}},
@@ -26,21 +24,7 @@ ALWAYS: dict[str, dict[str, dict[str, Any]]] = {
 """Topics that the bars need in every section, by role."""
 
 
-MAX_COPIED = 4096
-"""Characters that are copied at once: a terminal takes no endless escape sequences."""
-
-
-@dataclass(frozen=True, slots=True)
-class Copied:
-    """Something to copy, and what it is: `the key`."""
-
-    what: str
-    text: str
-    secret: bool = False
-    """Nobody else need read it on the screen again."""
-
-
-class SectionScreen(SureTimers, Screen[None]):
+class SectionScreen(InConsole, SureTimers, Screen[None]):
     """A section. Subclasses give a body, their topics, and what to do with news."""
 
     SECTION: ClassVar[str] = ""
@@ -58,10 +42,6 @@ class SectionScreen(SureTimers, Screen[None]):
         """What the keys at the foot were last drawn for; empty: not known."""
         self._top_bar = TopBar()
         self._notices = Notices()
-
-    @property
-    def console_app(self) -> ConsoleApp:
-        return cast("ConsoleApp", self.app)
 
     @property
     def store(self) -> Store:
@@ -144,13 +124,17 @@ class SectionScreen(SureTimers, Screen[None]):
             self._notices.redraw()
             self.tick()
 
+    def want(self) -> None:
+        """Watch the section's topics, also behind a dialog."""
+        self.console_app.want(self, self.topics())
+
     def rewatch(self) -> None:
         """The topics' parameters changed."""
         if self.is_current:
-            self.console_app.want(self)
+            self.want()
 
     def on_screen_resume(self) -> None:
-        self.console_app.want(self)
+        self.want()
         self.news(None)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

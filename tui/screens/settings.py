@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import on
@@ -20,17 +20,14 @@ from textual.containers import Container
 from services.control import schema
 from services.control.errors import ControlError
 from tui import actions, formats
+from tui.clipboard import Copied
 from tui.screens.edit import OTHER, Choice, ChoiceScreen, EditScreen
 from tui.screens.listing import ListScreen, filtered
 from tui.screens.modals import ConfirmScreen
-from tui.screens.section import Copied
 from tui.widgets.columns import Cell, Column
-from tui.widgets.painted import Painted, Tone
+from tui.widgets.painted import Tone
+from tui.widgets.part import Part
 from tui.widgets.table import RowTable
-
-if TYPE_CHECKING:
-    from tui.app import ConsoleApp
-
 
 MAX_VALUE = 4_096
 """Characters of a value that are looked at."""
@@ -156,11 +153,11 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class SettingsHead(Painted):
+class SettingsHead(Part["SettingsScreen"]):
     """How many, how many are not the default, what waits for a restart."""
 
     def lines(self, width: int) -> list[Text]:
-        screen = cast("SettingsScreen", self.screen)
+        screen = self.shows
         if not screen.store.has("settings"):
             return [Text()]
         settings = screen.store.settings
@@ -171,20 +168,20 @@ class SettingsHead(Painted):
             self.span(f"  {changed} set", "quiet"),
         )  # fmt: skip
         if pending:
-            glyph = cast("ConsoleApp", self.app).glyphs.warn
+            glyph = self.console_app.glyphs.warn
             line.append(f"  {glyph} {pending} after a restart", self.tone("warn"))
         line.append_text(filtered(self, screen))
         return [line]
 
 
-class SettingDetails(Painted):
+class SettingDetails(Part["SettingsScreen"]):
     """The setting under the cursor."""
 
     def lines(self, width: int) -> list[Text]:
-        setting = cast("SettingsScreen", self.screen).current
+        setting = self.shows.current
         if setting is None:
             return []
-        glyphs = cast("ConsoleApp", self.app).glyphs
+        glyphs = self.console_app.glyphs
         made = [Text(formats.clean(setting.key, 60), self.tone("strong"))]
         about = formats.clean(setting.help, 240)
         words = Text(about[:1].upper() + about[1:] + ".")
@@ -225,13 +222,13 @@ class SettingsScreen(ListScreen):
         return {"settings": {}}
 
     def body(self) -> ComposeResult:
-        yield SettingsHead(id="settings-head")
+        yield SettingsHead(self, id="settings-head")
         with Container(classes="list-and-details"):
             yield RowTable[Row](
                 COLUMNS, row_id, heading=self._heading, empty="No settings.", text_of=_text,
                 id="settings",
             )  # fmt: skip
-            yield SettingDetails(classes="details")
+            yield SettingDetails(self, classes="details")
 
     def on_mount(self) -> None:
         self.table.focus()
@@ -327,12 +324,11 @@ class SettingsScreen(ListScreen):
 
     async def _change_theme(self, setting: schema.Setting) -> None:
         """The themes are this console's: it knows which ones there are, and shows each."""
-        app = self.console_app
-        before = app.theme
-        chosen = await app.push_screen_wait(app.theme_screen())
+        before = self.app.theme
+        chosen = await self.console_app.choose_theme()
         if chosen is not None and (problem := await self._set(setting.key, chosen)):
-            app.theme = before
-            app.tell(problem, "error")
+            self.app.theme = before
+            self.console_app.tell(problem, "error")
 
     async def _to_default(self, setting: schema.Setting) -> None:
         if await self._sure(setting, setting.default):

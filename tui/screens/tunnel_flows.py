@@ -6,7 +6,7 @@ place of the device, and what comes from the tunnel is the download.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from rich.text import Text
 
@@ -29,9 +29,6 @@ from tui.screens.flow_rows import (
 from tui.screens.flows import FlowsScreen
 from tui.widgets.columns import Cell, Column
 from tui.widgets.painted import Tone
-
-if TYPE_CHECKING:
-    from tui.app import ConsoleApp
 
 
 def _bytes(row: Row) -> Cell:
@@ -69,7 +66,7 @@ class TunnelFlowDetails(FlowDetails):
     """One of this device's connections in full."""
 
     def facts(self, flow: schema.Flow, ended: bool, width: int) -> list[Text]:
-        glyphs = cast("ConsoleApp", self.app).glyphs
+        glyphs = self.console_app.glyphs
         state = f"{glyphs.off} ended" if ended else formats.clean(flow.state, 24)
         process = formats.clean(flow.label) + (f"  pid {flow.pid}" if flow.pid is not None else "")
         rows: list[tuple[str, str, Tone]] = [

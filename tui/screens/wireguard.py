@@ -10,7 +10,7 @@ has no code: it lacks the private key, which the device has; its file or its tex
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -24,25 +24,24 @@ from services.lacking import install
 from services.pictures import Fresh, missing_for_pictures, opener, picture, refusal
 from services.programs import run
 from tui import formats
+from tui.clipboard import Copied
+from tui.console import InConsole
 from tui.screens.dialog import Dialog
 from tui.screens.modals import PromptScreen
-from tui.screens.section import Copied, SectionScreen
-from tui.widgets.painted import Painted, Tone
+from tui.screens.section import SectionScreen
+from tui.widgets.painted import Tone
+from tui.widgets.part import Part
 from tui.widgets.qr import QrCode, cells
-
-if TYPE_CHECKING:
-    from tui.app import ConsoleApp
-
 
 How = Literal["add", "invite", "renew"]
 """A new device, one that brings its own key, another key for one that there is."""
 
 
-class WireguardText(Painted):
+class WireguardText(Part["WireguardScreen"]):
     """The device in words; one line under a code."""
 
     def lines(self, width: int) -> list[Text]:
-        screen = cast("WireguardScreen", self.screen)
+        screen = self.shows
         if not screen.need:
             return []
         if screen.with_code:
@@ -63,12 +62,12 @@ class WireguardText(Painted):
         return line
 
     def _page(self, screen: WireguardScreen, width: int) -> list[Text]:
-        app = cast("ConsoleApp", self.app)
+        app = self.console_app
         made = screen.made
         lines: list[Text] = []
 
         def prose(text: str, tone: Tone = "plain") -> None:
-            lines.extend(Text(text, self.tone(tone)).wrap(app.console, max(width, 10)))
+            lines.extend(Text(text, self.tone(tone)).wrap(self.app.console, max(width, 10)))
 
         def key(name: str, does: str) -> None:
             lines.append(Text.assemble(self.span(f"  {name:<5}", "key"), does))
@@ -113,7 +112,7 @@ _WARNINGS: dict[How, str] = {
 }
 
 
-class WireguardScreen(Dialog[None]):
+class WireguardScreen(InConsole, Dialog[None]):
     """Shows a config until the device has it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -135,10 +134,6 @@ class WireguardScreen(Dialog[None]):
         self.need = Size(0, 0)
 
     @property
-    def console_app(self) -> ConsoleApp:
-        return cast("ConsoleApp", self.app)
-
-    @property
     def trouble(self) -> schema.WireguardTrouble | None:
         """Why it does not come: its own trouble, or a stranger's that may well be its."""
         known = self.console_app.store.wireguard
@@ -155,7 +150,7 @@ class WireguardScreen(Dialog[None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="wireguard"):
             yield QrCode(id="config")
-            yield WireguardText(id="config-text")
+            yield WireguardText(self, id="config-text")
 
     def on_mount(self) -> None:
         self.call_after_refresh(self.fit_in)
@@ -262,7 +257,7 @@ class ConfigMaker(SectionScreen):
             app.tell(" ".join(filter(None, (error.message, error.hint))), "error")
             return
         self.made = WireguardScreen(config, app.now, how)
-        app.want(self)
+        self.want()
         try:
             await app.push_screen_wait(self.made)
         finally:

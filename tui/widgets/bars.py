@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import time
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -17,11 +17,9 @@ from services.control import calling, schema, words
 from services.control.versions import differ
 from tui import actions, formats
 from tui.banners import Banner
+from tui.console import Console, InConsole
 from tui.store import LinkState
 from tui.widgets.painted import TONE_CSS, TONES, Painted, Tone
-
-if TYPE_CHECKING:
-    from tui.app import ConsoleApp
 
 NARROW = 72
 MAX_TROUBLE = 300
@@ -29,16 +27,12 @@ MAX_TROUBLE = 300
 BRAND = "VPN Share"
 
 
-class _Bar(Painted):
+class _Bar(InConsole, Painted):
     """A painted line whose parts can be tapped."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._targets: list[tuple[int, int, str]] = []
-
-    @property
-    def console_app(self) -> ConsoleApp:
-        return cast("ConsoleApp", self.app)
 
     def on_click(self, event: events.Click) -> None:
         for start, end, key in self._targets:
@@ -84,7 +78,7 @@ class TopBar(_Bar):
         return [text]
 
 
-def _whose(app: ConsoleApp) -> str:
+def _whose(app: Console) -> str:
     """The name of the host whose service this is; empty while it is not known."""
     store = app.store
     if store.client is not None:
@@ -95,19 +89,19 @@ def _whose(app: ConsoleApp) -> str:
 # The tabs, from roomy to narrow
 
 
-def _wide(app: ConsoleApp) -> list[str]:
+def _wide(app: Console) -> list[str]:
     return [f" {n} {s.title} " for n, s in enumerate(actions.sections(app.role), start=1)]
 
 
-def _close(app: ConsoleApp) -> list[str]:
+def _close(app: Console) -> list[str]:
     return [f" {n} {s.title}" for n, s in enumerate(actions.sections(app.role), start=1)]
 
 
-def _short(app: ConsoleApp) -> list[str]:
+def _short(app: Console) -> list[str]:
     return [f" {n} {s.short or s.title}" for n, s in enumerate(actions.sections(app.role), start=1)]
 
 
-def _numbers(app: ConsoleApp) -> list[str]:
+def _numbers(app: Console) -> list[str]:
     """Wide enough for a finger."""
     return [
         f" {n} {s.title} " if s.id == app.section else f" {n} "
@@ -115,7 +109,7 @@ def _numbers(app: ConsoleApp) -> list[str]:
     ]
 
 
-def _close_numbers(app: ConsoleApp) -> list[str]:
+def _close_numbers(app: Console) -> list[str]:
     return [
         f" {n} {s.title}" if s.id == app.section else f" {n}"
         for n, s in enumerate(actions.sections(app.role), start=1)
@@ -126,7 +120,7 @@ _State = tuple[str, str, Tone]
 """Glyph, word, tone."""
 
 
-def states(app: ConsoleApp) -> list[_State]:
+def states(app: Console) -> list[_State]:
     """The service's state as the top bar says it: how it is reached, then how it is."""
     glyphs = app.glyphs
     store = app.store
@@ -147,7 +141,7 @@ def states(app: ConsoleApp) -> list[_State]:
     return [*how, sharing_state(status, app), vpn_state(status, app)]
 
 
-def shown(state: tuple[str, words.Tone], app: ConsoleApp) -> _State:
+def shown(state: tuple[str, words.Tone], app: Console) -> _State:
     """A state of `services/control/words.py` in a glyph, its word and a tone."""
     word, tone = state
     glyphs = app.glyphs
@@ -163,17 +157,17 @@ def shown(state: tuple[str, words.Tone], app: ConsoleApp) -> _State:
     return glyph, formats.clean(word, 24), painted
 
 
-def sharing_state(status: schema.GatewayStatus, app: ConsoleApp) -> _State:
+def sharing_state(status: schema.GatewayStatus, app: Console) -> _State:
     """Whether sharing is on, in a glyph, words and a tone."""
     return shown(words.sharing(status), app)
 
 
-def vpn_state(status: schema.GatewayStatus, app: ConsoleApp) -> _State:
+def vpn_state(status: schema.GatewayStatus, app: Console) -> _State:
     """Whether there is a VPN, in a glyph, words and a tone."""
     return shown(words.vpn(status), app)
 
 
-def client_state(status: schema.ClientStatus, app: ConsoleApp) -> _State:
+def client_state(status: schema.ClientStatus, app: Console) -> _State:
     """The client's state in a glyph, words and a tone."""
     return shown(words.client(status), app)
 
@@ -239,7 +233,7 @@ _FORMS = (
 """Tabs and state, the best first: words beside the state's glyphs go before whole titles."""
 
 
-class Notices(Painted):
+class Notices(InConsole, Painted):
     """What must be seen in every section: no service, a bypass, unwritten books, what has
     happened and is not well again, what can be taken back, a request."""
 
@@ -257,7 +251,7 @@ class Notices(Painted):
     )
 
     def lines(self, width: int) -> list[Text]:
-        app = cast("ConsoleApp", self.app)
+        app = self.console_app
         found: list[Text] = []
         banner = self.get_component_rich_style("notices--banner", partial=True)
         bad = self.get_component_rich_style("notices--bad", partial=True)
@@ -303,7 +297,7 @@ class Notices(Painted):
             found += [_filled(line, banner, width) for line in self._request(app, request, width)]
         return found
 
-    def _happened(self, app: ConsoleApp, standing: list[Banner], width: int) -> str:
+    def _happened(self, app: Console, standing: list[Banner], width: int) -> str:
         """One line: what, when, what follows, the key that leads to the cause, how many more."""
         glyphs, dot = app.glyphs, app.glyphs.dot
         rule, event = standing[0].rule, standing[0].event
@@ -322,7 +316,7 @@ class Notices(Painted):
         room = width - cell_len(tail) - 3
         return f" {glyph} {formats.shorten(what, max(room, 8))}{tail}"
 
-    def _request(self, app: ConsoleApp, request: schema.Request, width: int) -> list[str]:
+    def _request(self, app: Console, request: schema.Request, width: int) -> list[str]:
         glyphs = app.glyphs
         more = len(app.store.requests) - 1
         label = formats.clean(request.label, 24) or "A device without a name"

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from rich.style import Style
 from rich.text import Text
 
 from services.control import schema
 from tui import formats
-from tui.store import SAMPLE_EVERY
+from tui.console import Console, InConsole
+from tui.store import SAMPLE_EVERY, Store
 from tui.widgets.bars import sharing_state, vpn_state
 from tui.widgets.history import History
 from tui.widgets.painted import Painted
-
-if TYPE_CHECKING:
-    from tui.app import ConsoleApp
-    from tui.store import Store
 
 _KINDS = {
     "tun": "tun device",
@@ -35,17 +32,13 @@ _GUARDS = {
 }
 
 
-class Card(Painted):
+class Card(InConsole, Painted):
     """A titled box that shows one subject of the store."""
 
     TITLE: ClassVar[str] = ""
 
     def on_mount(self) -> None:
         self.border_title = self.TITLE
-
-    @property
-    def console_app(self) -> ConsoleApp:
-        return cast("ConsoleApp", self.app)
 
     @property
     def store(self) -> Store:
@@ -77,7 +70,7 @@ class NextCard(Card):
         super().redraw()
 
 
-def gateway_hints(app: ConsoleApp) -> list[tuple[str, str]]:
+def gateway_hints(app: Console) -> list[tuple[str, str]]:
     """Keys and sentences, the most urgent first."""
     status = app.store.gateway
     if status is None:
@@ -96,7 +89,7 @@ def gateway_hints(app: ConsoleApp) -> list[tuple[str, str]]:
     return hints
 
 
-def client_hints(app: ConsoleApp) -> list[tuple[str, str]]:
+def client_hints(app: Console) -> list[tuple[str, str]]:
     """The same for the receiving side."""
     status = app.store.client
     if status is None:
