@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path as File
 
 from tests.netns.hosts import Host
 from tests.netns.processes import Failed, cpu_seconds, rss, wait_for, wake_ups
@@ -22,6 +24,8 @@ from tests.netns.world import SERVER, World
 
 ECHO_PORT = 7200
 """Where `load.py serve` listens."""
+LASTING = 0.5
+"""Seconds after which what runs is a service."""
 
 
 class Missing(Exception):
@@ -59,7 +63,13 @@ Opener = Callable[[World], AbstractContextManager[Path]]
 
 
 def pids(host: Host) -> list[int]:
-    """What runs in a host."""
+    """What runs in a host and stays: not the commands that a service runs when it begins."""
+    now = set(_listed(host))
+    time.sleep(LASTING)
+    return [pid for pid in _listed(host) if pid in now]
+
+
+def _listed(host: Host) -> list[int]:
     listed = subprocess.run(["ip", "netns", "pids", host.namespace], capture_output=True, text=True)
     return [int(word) for word in listed.stdout.split()]
 
@@ -71,12 +81,15 @@ def direct(world: World) -> Iterator[Path]:
     yield Path(world)
 
 
-def vpnshare(client_config: str = "", transport: str = "auto") -> Opener:
+def vpnshare(
+    client_config: str = "", transport: str = "auto", executable: File = EXECUTABLE
+) -> Opener:
     """The product, with the client configured so, by that transport."""
 
     @contextlib.contextmanager
     def open_path(world: World) -> Iterator[Path]:
         with Gateway(world) as gateway, Client(world) as client:
+            gateway.executable = client.executable = executable
             client.configure(client_config)
             gateway.share()
             client.start()
@@ -121,12 +134,17 @@ def private(world: World) -> Iterator[Path]:
             service.kill()
 
 
+NIC: dict[str, tuple[str, str]] = {
+    "vpnshare": ("", "auto"),
+    "vpnshare-plain": ("[client]\noffload = false\n", "auto"),
+    "vpnshare-udp": ("", "udp"),
+}
+"""The product with a NIC: the client's configuration and transport. `vpnshare-plain` is a client
+that cannot offload: MTU 1500, a packet a frame."""
+
 OWN: dict[str, Opener] = {
     "direct": direct,
-    "vpnshare": vpnshare(),
-    "vpnshare-plain": vpnshare("[client]\noffload = false\n"),
+    **{name: vpnshare(*words) for name, words in NIC.items()},
     "vpnshare-run": private,
-    "vpnshare-udp": vpnshare(transport="udp"),
 }
-"""`vpnshare-run` is a network of its own; `vpnshare-plain` is a client that cannot offload: MTU
-1500, a packet a frame."""
+"""`vpnshare-run` is a network of its own."""

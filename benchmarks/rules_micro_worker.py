@@ -1,5 +1,6 @@
-"""One side of `destinations.py`: a device with as many destinations as the first word says.
+"""One side of `rules_micro.py`: a device with as many destinations as the first word says.
 
+With any it has a quota for both ways and a bound on its connections, too; with 0 it has no rule.
 Says `ready`, then takes a burst for each line on standard input, and says microseconds a unit.
 """
 
@@ -19,6 +20,9 @@ from rules.value import Destination, Protocol, Target, Verdict
 
 BURST = 1e-3
 """Seconds."""
+QUOTA_LEFT = 450 * 10**12
+"""Bytes each way: where the gates put both stops of a quota of 900 TB for both."""
+MAX_FLOWS = 1000
 
 
 def destinations(count: int) -> list[Destination]:
@@ -63,19 +67,24 @@ KINDS: dict[str, Callable[[World], Case]] = {
     "a TCP connection, 7 packets each way": nat_micro.connections,
     "a UDP datagram to a new host": new_hosts,
     "an ACK of a running TCP flow": nat_micro.acks,
+    "64 KiB of a running TCP flow up": lambda world: nat_micro.tcp_up(world, 65000, 1),
+    "64 KiB of a running TCP flow down, with its ACK": nat_micro.tcp_down,
     "a UDP datagram of a running flow": nat_micro.udp_up,
 }
 
 
 def main() -> None:
-    rules = compile_addresses(destinations(int(sys.argv[1])))
+    count = int(sys.argv[1])
+    rules = compile_addresses(destinations(count)) if count else None
     running: dict[str, Case] = {}
     print("ready", flush=True)
     for line in sys.stdin:
         kind = line.strip()
         if kind not in running:
             world = World(offload=True)
-            world.nat.set_rules(world.peer, rules, None, world.now)
+            if rules is not None:
+                world.nat.set_rules(world.peer, rules, MAX_FLOWS, world.now)
+                world.peer.up_stop = world.peer.down_stop = QUOTA_LEFT
             running[kind] = KINDS[kind](world)
             next(running[kind])
         units = 0
