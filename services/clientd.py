@@ -188,7 +188,7 @@ def outlet_of(config: Config, client: ClientConfig, own: NamespaceHost | None) -
             "proxy_open",
             "Android does not tell which app uses the proxy, so all would be let in, and no "
             "password is set.",
-            "Set one: vpnshare set client.proxy_password WORD",
+            "Set one: vpnshare set client.proxy_password -",
         )
     place = parse_place(proxy)
     word = password or proxy_token(client.state_dir)

@@ -70,6 +70,8 @@ class Setting:
     """Whether a running service takes a change; else the next start does."""
     danger: bool = False
     """Whether it weakens a promise, so that whoever sets it should be asked twice."""
+    secret: bool = False
+    """Whether its value is for nobody to read: it is set, and never shown again."""
 
     @property
     def name(self) -> str:
@@ -354,7 +356,7 @@ SETTINGS: tuple[Setting, ...] = (
             _proxy),
     Setting("client", "proxy_password", str, "",
             "what others than this user need for the proxy, with the name vpnshare; empty: a token",
-            _proxy_password),
+            _proxy_password, secret=True),
     Setting("client", "proxy_pac", bool, False, "the proxy hands out a proxy file to browsers"),
     Setting("client", "hook", str, "",
             "program run for each event, with JSON on its input; empty: none", _program, live=True),

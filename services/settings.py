@@ -118,7 +118,7 @@ class Settings:
         try:
             text, changed = _changed(self._path, setting, value)
             if changed != text:
-                _replace(self._path, changed)
+                _replace(self._path, changed, setting.secret)
         except OSError as exc:
             raise Unwritable(*refusal(exc, self._path)) from exc
         except ControlError as exc:
@@ -153,11 +153,12 @@ def told(setting: s.Setting, look: Callable[[], Sequence[Interface]] = _look) ->
 
 
 def record(setting: Setting, value: Any, source: str, pending: bool = False) -> s.Setting:
-    """A setting in the control API's words."""
+    """A setting in the control API's words: of a secret, whether there is one."""
     check = setting.check
+    secret = setting.secret
     return s.Setting(
         key=setting.name,
-        value=value,
+        value=setting.default if secret else value,
         default=setting.default,
         kind=_KINDS[setting.kind],
         help=setting.help,
@@ -165,6 +166,8 @@ def record(setting: Setting, value: Any, source: str, pending: bool = False) -> 
         live=setting.live,
         pending=pending,
         danger=setting.danger,
+        secret=secret,
+        kept=secret and value != setting.default,
         choices=list(check.choices) if isinstance(check, OneOf) else [],
         low=check.low if isinstance(check, Between) else None,
         high=check.high if isinstance(check, Between) else None,
@@ -183,7 +186,7 @@ def write(path: Path, setting: Setting, given: Any) -> Any:
     try:
         text, changed = _changed(path, setting, value)
         if changed != text:
-            _replace(path, changed)
+            _replace(path, changed, setting.secret)
     except OSError as exc:
         why, fix = refusal(exc, path)
         raise ControlError(
@@ -273,6 +276,9 @@ def _read(path: Path) -> str:
         raise ConfigError(f"{path} is not UTF-8.") from None
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write the whole file or nothing of it. Raises `OSError`."""
-    own.replace(own.target(path), text.encode())
+def _replace(path: Path, text: str, private: bool) -> None:
+    """Write the whole file or nothing of it; a private one is its owner's alone from then on.
+
+    Raises `OSError`.
+    """
+    own.replace(own.target(path), text.encode(), own.FILE_MODE if private else None)

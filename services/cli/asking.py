@@ -1,4 +1,4 @@
-"""A pairing URI that does not stand on a command line, where every user of the machine reads it."""
+"""Secrets that do not stand on a command line, where every user of the machine reads them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,29 @@ def ask_for_uri() -> str:
             "It stands under the QR code: vpnshare pair, on the gateway.",
         )  # fmt: skip
     return text
+
+
+def ask_for_word(what: str) -> str:
+    """A line from standard input: a secret that is called `what`, not shown where it is typed.
+
+    Raises `ControlError` when there is none.
+    """
+    if sys.stdin.isatty():
+        sys.stderr.write(f"{what} (it is not shown): ")
+        sys.stderr.flush()
+        try:
+            with _no_echo(sys.stdin.fileno()):
+                text = sys.stdin.readline()
+        finally:
+            sys.stderr.write("\n")
+    else:
+        text = sys.stdin.readline()
+    word = text.strip()
+    if not word:
+        raise ControlError(
+            Code.INVALID_PARAMS, f"No {what} came on standard input.", "Nothing was changed."
+        )
+    return word
 
 
 def _from_terminal() -> str:
@@ -80,7 +103,9 @@ def hide_from_others(secret: str) -> None:
         begin, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, proc(5)
         with open("/proc/self/mem", "r+b", buffering=0) as memory:
             memory.seek(begin)
-            at = memory.read(end - begin).find(words)
+            line = memory.read(end - begin)
+            # A short one may be part of another word, too.
+            at = line.find(b"\0" + words + b"\0") + 1 or line.find(words)
             if at >= 0:
                 memory.seek(begin + at)
                 memory.write(b"*" * len(words))

@@ -332,7 +332,8 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "set", "Look", "change a setting", "services.cli.setting:change", options.of_set,
         ("vpnshare set gateway.auto_approve_qr on", "vpnshare set dns.servers 9.9.9.9,1.1.1.1",
-         "vpnshare set gateway.listen 0.0.0.0:47801", "vpnshare set gateway.name --default"),
+         "vpnshare set gateway.listen 0.0.0.0:47801", "vpnshare set gateway.name --default",
+         "vpnshare set client.proxy_password -"),
         "Written into config.toml, comments kept. A running service follows at once where it\n"
         "can; what needs a restart is said.",
     ),

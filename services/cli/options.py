@@ -427,7 +427,8 @@ def of_get(parser: argparse.ArgumentParser) -> None:
 def of_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("key", metavar="KEY", help="the setting, as `vpnshare settings` names it")
     parser.add_argument("value", metavar="VALUE", nargs="?",
-                        help="its new value; lists with commas between")  # fmt: skip
+                        help="its new value; lists with commas between; for a password -: to "
+                        "be asked for it")  # fmt: skip
     parser.add_argument("--default", action="store_true", help="back to the default")
     json_too(parser)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from importlib import import_module
 from typing import Any
 
 from services import account, paths
 from services import config as conf
+from services.cli.asking import ask_for_word, hide_from_others
 from services.cli.exits import Exit
 from services.cli.output import Column, complain, paint, print_json, print_table, printable
 from services.cli.services import dial, running
@@ -25,7 +27,7 @@ def settings(args: argparse.Namespace) -> int:
     print_table(
         [Column("SETTING"), Column("VALUE", shrink=True), Column("FROM", 2), Column("", 1),
          Column("WHAT IT IS", 3, shrink=True)],
-        ((s.key, spelled(s.value), s.source, _note(s), s.help) for s in shown),
+        ((s.key, _shown(s), s.source, _note(s), s.help) for s in shown),
         "There is no setting.",
     )  # fmt: skip
     return Exit.OK
@@ -37,6 +39,11 @@ def get(args: argparse.Namespace) -> int:
     [setting] = _found(None, args.key)
     if args.json:
         print_json(setting)
+    elif setting.secret:
+        raise ControlError(
+            Code.REFUSED, f"{setting.key} is a secret: its value is not shown.",
+            f"Whether it is set: vpnshare settings {setting.key}",
+        )  # fmt: skip
     else:
         print(printable(_plain(setting.value)))
     return Exit.OK
@@ -84,14 +91,14 @@ def change(args: argparse.Namespace) -> int:
     if (args.value is None) is not args.default:
         complain("Give a value, or --default.", f"vpnshare set {args.key} VALUE")
         return Exit.USAGE
-    setting = _changed(args.key, args.value)
+    setting = _changed(args.key, _given(args.key, args.value))
     for each in setting.unwritten:
         complain(each.found, each.advice)
     if args.json:
         print_json(setting)
         return Exit.OK
-    empty = setting.value in ("", [], {})
-    print(f"{setting.key} is {'empty' if empty else spelled(setting.value)} now.")
+    empty = setting.value in ("", [], {}) and not setting.kept
+    print(f"{setting.key} is {'empty' if empty else _shown(setting)} now.")
     if setting.key == "console.keys":
         for problem in _keymap_problems(setting.value):
             complain(problem)
@@ -102,6 +109,22 @@ def change(args: argparse.Namespace) -> int:
     if setting.note:
         complain(setting.note, f"Back to the default: vpnshare set {setting.key} --default")
     return Exit.OK
+
+
+def _given(key: str, value: str | None) -> str | None:
+    """The value as it was given; a secret is asked for, or else kept from others' eyes."""
+    secret = any(known.name == key and known.secret for known in SETTINGS)
+    if not secret or not value:
+        return value
+    if value == "-":
+        return ask_for_word(key)
+    hide_from_others(value)
+    if sys.stderr.isatty():
+        complain(
+            "It stands in the shell's history now, and others could read it.",
+            f"To be asked for it instead: vpnshare set {key} -",
+        )
+    return value
 
 
 def _keymap_problems(keys: dict[str, str]) -> list[str]:
@@ -166,6 +189,11 @@ def _note(setting: Setting) -> str:
     if setting.pending:
         return "after a restart"
     return "" if setting.live else "needs a restart"
+
+
+def _shown(setting: Setting) -> str:
+    """The value for a person to read."""
+    return "set" if setting.kept else spelled(setting.value)
 
 
 def _plain(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import io
 import json
 import os
 import pty
@@ -29,6 +30,7 @@ from services.cli.commands import COMMANDS
 from services.cli.exits import Exit, exit_code
 from services.cli.main import main
 from services.cli.running import on_terminal
+from services.config import load
 from services.control import schema
 from services.control.errors import Code, ControlError
 from services.control.methods import ConfirmParams, ConnectParams
@@ -389,6 +391,64 @@ def test_a_setting_by_its_name_and_a_section(home: Path, capsys: Capture) -> Non
         assert main([command, "gateway.nmae"]) == Exit.NOT_FOUND
         assert "Did you mean 'gateway.name'?" in capsys.readouterr().err
     assert main(["get", "gateway"]) == Exit.NOT_FOUND
+
+
+def test_a_password_is_set_and_not_shown(
+    home: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, hidden = "client.proxy_password", list[str]()
+    monkeypatch.setattr("services.cli.setting.hide_from_others", hidden.append)
+    said = ""
+    assert main(["set", key, "hunter2"]) == Exit.OK
+    assert main(["set", key, "hunter2", "--json"]) == Exit.OK
+    assert hidden == ["hunter2", "hunter2"]
+    assert main(["settings", key]) == Exit.OK
+    said += (shown := capsys.readouterr().out)
+    assert f"{key} is set now." in shown and re.search(rf"^{key} +set +file", shown, re.M)
+    assert main(["get", key]) == Exit.REFUSED
+    refused = capsys.readouterr()
+    assert refused.out == "" and "its value is not shown" in refused.err
+    for command in (["get", key], ["settings", key]):
+        found = as_json(capsys, *command)
+        row = found[0] if isinstance(found, list) else found
+        assert isinstance(row, dict)
+        assert (row["secret"], row["kept"], row["value"]) == (True, True, "")
+    assert "hunter2" not in said + refused.err
+    assert 'proxy_password = "hunter2"' in (home / "config.toml").read_text()
+    assert main(["set", key, ""]) == Exit.OK
+    assert capsys.readouterr().out.startswith(f"{key} is empty now.")
+
+
+def test_a_password_comes_from_a_pipe(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("pass-word \nmore\n"))
+    assert main(["set", "client.proxy_password", "-"]) == Exit.OK
+    assert load(home / "config.toml").text("client", "proxy_password") == "pass-word"
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert main(["set", "client.proxy_password", "-"]) == Exit.USAGE
+    assert load(home / "config.toml").text("client", "proxy_password") == "pass-word"
+
+
+def test_a_password_is_asked_for_and_not_shown(home: Path) -> None:
+    terminal = Terminal("set", "client.proxy_password", "-")
+    terminal.read_until(b"is not shown): ")
+    terminal.wait_for_no_echo()
+    terminal.write(b"hunter2\n")
+    assert terminal.end() == Exit.OK
+    assert b"client.proxy_password is set now." in terminal.shown
+    assert b"hunter2" not in terminal.shown
+    assert load(home / "config.toml").text("client", "proxy_password") == "hunter2"
+
+
+def test_a_short_secret_is_blotted_out_as_a_word_of_its_own() -> None:
+    code = (
+        "import sys; from services.cli.asking import hide_from_others as hide\n"
+        "hide(sys.argv[-1]); print(open('/proc/self/cmdline').read().split(chr(0))[-3:-1])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "proxy_password", "pass"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.strip() == "['proxy_password', '****']", done.stderr
 
 
 def test_a_setting_is_what_the_service_that_runs_has(

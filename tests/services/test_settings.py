@@ -106,6 +106,30 @@ def test_back_to_the_default(path: Path) -> None:
     assert recorder.get("gateway.name").value == ""
 
 
+def test_a_secret_is_kept_and_told_to_nobody(path: Path) -> None:
+    path.chmod(0o644)
+    settings = Settings("client", path, load(path))
+
+    def shown() -> schema.Setting:
+        return next(s for s in settings.read() if s.key == "client.proxy_password")
+
+    assert (shown().secret, shown().kept, shown().value) == (True, False, "")
+    done = settings.set(SetParams("client.proxy_password", "hunter2"))
+    for told in (done, shown()):
+        assert (told.kept, told.value, told.default, told.source) == (True, "", "", "file")
+    assert "hunter2" not in repr([done, *settings.read()])
+    assert load(path).text("client", "proxy_password") == "hunter2"
+    assert path.stat().st_mode & 0o777 == 0o600, "others could read the file before"
+    settings.set(SetParams("client.proxy_password"))
+    assert not shown().kept
+
+
+def test_what_is_called_a_password_is_a_secret() -> None:
+    words = ("password", "secret", "token")
+    named = [s for s in SETTINGS if any(word in s.key for word in words)]
+    assert named and all(s.secret and s.kind is str for s in named)
+
+
 def test_what_needs_a_restart_is_pending_and_not_applied(path: Path) -> None:
     recorder = Recorder(path)
     done = recorder.set("gateway.pool_ipv4", "10.9.0.0/24")

@@ -85,10 +85,10 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
                 error.sqlite_errorname = "SQLITE_FULL"
                 raise error
 
-    def full(path: Path, text: str) -> None:
+    def full(path: Path, text: str, private: bool) -> None:
         if faults.refusal():
             raise OSError(errno.ENOSPC, "No space left on device")
-        replace(path, text)
+        replace(path, text, private)
 
     def full_slate(self: Slate, keys: frozenset[bytes]) -> None:
         if faults.refusal():

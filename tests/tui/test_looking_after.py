@@ -17,6 +17,7 @@ from tui import formats
 from tui.screens.dns import counters
 from tui.screens.dns import rows as questions
 from tui.screens.doctor import check_text, ranked
+from tui.screens.edit import EditScreen
 from tui.screens.settings import SettingsScreen, bounds, spelled
 from tui.screens.settings import rows as settings
 
@@ -452,6 +453,26 @@ async def test_the_clients_settings(console: OpenConsole) -> None:
         await go_to(c, "client.kill_switch")
         await c.press("e")
         assert called(c.client, "set") == [{"key": "client.kill_switch", "value": True}]
+
+
+async def test_a_password_is_typed_unseen_and_never_shown(console: OpenConsole) -> None:
+    async with console("client", section="settings") as c:
+        key = "client.proxy_password"
+        await go_to(c, key)
+        await c.press("e", *"hunter2")
+        assert "•••••••" in c.text and "hunter2" not in c.text
+        await c.press("enter")
+        assert called(c.client, "set") == [{"key": key, "value": "hunter2"}]
+        assert f"{key} is set now." in c.told
+        assert "(set, not shown)" in c.text and "hunter2" not in c.text
+        await c.press("y")
+        assert c.app.clipboard == key
+        await c.press("e", "enter")
+        assert not isinstance(c.app.screen, EditScreen)
+        assert len(called(c.client, "set")) == 1, "nothing typed changes nothing"
+        await c.press("u")
+        assert called(c.client, "set")[-1] == {"key": key}
+        assert "(set, not shown)" not in c.text
 
 
 def test_values_are_spelled_as_the_service_reads_them() -> None:

@@ -27,20 +27,30 @@ class EditScreen(Dialog[bool]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
 
-    def __init__(self, title: str, help: str, value: str, bounds: str, submit: Submit) -> None:
+    def __init__(
+        self,
+        title: str,
+        help: str,
+        value: str,
+        bounds: str,
+        submit: Submit,
+        secret: bool = False,
+    ) -> None:
+        """`secret`: what is typed is not shown, and nothing typed changes nothing."""
         super().__init__()
         self.heading = title
         self.help = help
         self.value = value
         self.bounds = bounds
         self.submit = submit
+        self.secret = secret
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Text(self.heading), classes="question", markup=False)
             yield Static(Text(f"{self.help} ({self.bounds})"), classes="quiet", markup=False)
             # Selected on focus, letters typed ahead of the dialog would be lost.
-            yield Input(self.value, compact=True, select_on_focus=False)
+            yield Input(self.value, compact=True, select_on_focus=False, password=self.secret)
             problem = Static("", id="problem", markup=False)
             problem.display = False
             yield problem
@@ -54,7 +64,11 @@ class EditScreen(Dialog[bool]):
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
-        self.run_worker(self._try(event.value.strip()), group="submit", exclusive=True)
+        text = event.value.strip()
+        if self.secret and not text:
+            self.leave(False)
+            return
+        self.run_worker(self._try(text), group="submit", exclusive=True)
 
     async def _try(self, text: str) -> None:
         said = await self.submit(text)

@@ -62,7 +62,7 @@ def _text(row: Row) -> str:
     """What a filter looks in."""
     if isinstance(row, Heading):
         return ""
-    return f"{row.key} {row.help} {spelled(row.value)}"
+    return f"{row.key} {row.help} {shown(row)}"
 
 
 def row_id(row: Row) -> str:
@@ -84,8 +84,15 @@ def spelled(value: Any) -> str:
     return str(value)
 
 
+def shown(setting: schema.Setting) -> str:
+    """The value to be read: of a secret, that there is one."""
+    return "(set, not shown)" if setting.kept else spelled(setting.value)
+
+
 def bounds(setting: schema.Setting) -> str:
     """What the value may be, in words."""
+    if setting.secret:
+        return "text that is not shown"
     if setting.choices:
         return ", ".join(formats.clean(choice, 32) for choice in setting.choices)
     if setting.suggestions:
@@ -122,7 +129,7 @@ def _setting(row: Row) -> schema.Setting:
 
 def _value(row: Row) -> Cell:
     setting = _setting(row)
-    text = formats.clean(spelled(setting.value), 120)
+    text = formats.clean(shown(setting), 120)
     if setting.kind == "bool":
         return f"{'●' if setting.value else '○'} {text}", _switch_tone(setting)
     if not text:
@@ -194,8 +201,8 @@ class SettingDetails(Part["SettingsScreen"]):
             value = formats.shorten(value, max(6, width - 9))
             made.append(Text.assemble(self.span(f"{name:<9}", "quiet"), self.span(value, tone)))
 
-        if len(shown := formats.clean(spelled(setting.value), MAX_VALUE)) > 14:
-            wrapped = Text(shown).wrap(self.app.console, max(6, width - 9))
+        if len(value := formats.clean(shown(setting), MAX_VALUE)) > 14:
+            wrapped = Text(value).wrap(self.app.console, max(6, width - 9))
             lines = [line.plain.rstrip() for line in wrapped]
             if len(lines) > MAX_LINES:
                 lines[MAX_LINES - 1] += "…"
@@ -319,7 +326,7 @@ class SettingsScreen(ListScreen):
         """Have the value typed."""
         await self.app.push_screen_wait(EditScreen(
             setting.key, setting.help, spelled(setting.value), bounds(setting),
-            lambda text: self._set(setting.key, text),
+            lambda text: self._set(setting.key, text), setting.secret,
         ))  # fmt: skip
 
     async def _change_theme(self, setting: schema.Setting) -> None:
@@ -358,7 +365,7 @@ class SettingsScreen(ListScreen):
             done: schema.Setting = await app.link.call("set", key=key, **given)
         except ControlError as error:
             return formats.clean(" ".join(filter(None, (error.message, error.hint))), 240)
-        now = formats.clean(spelled(done.value), 60) or "empty"
+        now = "set" if done.kept else formats.clean(spelled(done.value), 60) or "empty"
         later = " from the service's next start" if done.pending else ""
         app.tell(f"{formats.clean(done.key, 60)} is {now}{later or ' now'}.")
         if done.note:

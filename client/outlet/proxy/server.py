@@ -101,7 +101,7 @@ class ProxyServer:
             raise ClientError(
                 "proxy_open",
                 f"At {place} other devices would reach the proxy, and no password is set.",
-                "Set one (vpnshare set client.proxy_password WORD), or leave the address out, "
+                "Set one (vpnshare set client.proxy_password -), or leave the address out, "
                 "so that this device alone can use the proxy.",
             )
         self._listener = listen(place)

@@ -33,6 +33,6 @@ def proxy_token(state_dir: Path) -> str:
         raise ClientError(
             "proxy_token",
             f"The proxy's password cannot be kept in {path}: {error.strerror or error}.",
-            "Make room there, or set a password: vpnshare set client.proxy_password WORD",
+            "Make room there, or set a password: vpnshare set client.proxy_password -",
         ) from error
     return token

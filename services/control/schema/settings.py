@@ -25,6 +25,7 @@ class Setting:
     key: str
     """`section.key`, as in the file."""
     value: Any
+    """Of a secret always the default: what it is, is told to nobody."""
     default: Any
     kind: str
     """`text`, `bool`, `int`, `float`, `list` or `table`."""
@@ -37,6 +38,10 @@ class Setting:
     """Changed, but in force only after a restart."""
     danger: bool = False
     """Weakens a promise: ask twice."""
+    secret: bool = False
+    """A password or the like: it can be set, and its value is not shown."""
+    kept: bool = False
+    """Of a secret: there is one."""
     choices: list[str] = field(default_factory=list)
     """What a `text` may be; empty: anything."""
     suggestions: list[Suggestion] = field(default_factory=list)
