@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Hashable
+from typing import NamedTuple
 
 TIMEOUT = 30.0
 """Seconds to wait for the rest; RFC 8200 says 60, Linux uses 30 for IPv4 and 60 for IPv6."""
@@ -24,8 +25,43 @@ PIECE_CHARGE = 160
 """Bytes that a held piece costs besides its data."""
 
 
+class Piece(NamedTuple):
+    """A fragment, taken apart."""
+
+    offset: int
+    """In octets."""
+    more: bool
+    data: bytes
+    ecn: int
+    """Its ECN codepoint (RFC 3168 5): 0 to 3."""
+    head: bytes = b""
+    """Of a first fragment: the headers that the whole packet will have."""
+    quote: bytes = b""
+    """Of a first fragment: its beginning as a packet, for a Time Exceeded message."""
+
+
+class Whole(NamedTuple):
+    """What the pieces of a datagram say together."""
+
+    head: bytes
+    """Of the first one, in place and not in time."""
+    payload: bytes
+    codepoints: int
+    """Bit n: a piece came with ECN codepoint n."""
+
+
 class _Datagram:
-    __slots__ = ("broken", "data", "deadline", "first", "offsets", "size", "total")
+    __slots__ = (
+        "broken",
+        "codepoints",
+        "data",
+        "deadline",
+        "head",
+        "offsets",
+        "quote",
+        "size",
+        "total",
+    )
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
@@ -33,7 +69,9 @@ class _Datagram:
         self.data: list[bytes] = []
         self.size = 0
         self.total = -1
-        self.first = b""
+        self.head = b""
+        self.quote = b""
+        self.codepoints = 0
         self.broken = False
 
 
@@ -53,21 +91,12 @@ class Reassembler:
     def __len__(self) -> int:
         return len(self._datagrams)
 
-    def add(
-        self,
-        key: Hashable,
-        offset: int,
-        more: bool,
-        data: bytes,
-        quote: bytes,
-        now: float,
-    ) -> bytes | None:
-        """Take a piece; returns the whole payload when it was the last one missing.
+    def add(self, key: Hashable, piece: Piece, now: float) -> Whole | None:
+        """Take a piece; returns the whole when it was the last one missing.
 
-        `quote` is the beginning of the fragment as a packet, kept of the first
-        one for a Time Exceeded message. Raises `OverlapError` when the
-        datagram is, or was already, discarded for an overlap.
+        Raises `OverlapError` when the datagram is, or was already, discarded for an overlap.
         """
+        offset, more, data, ecn, head, quote = piece
         datagram = self._datagrams.get(key)
         if datagram is None:
             if len(self._datagrams) >= MAX_DATAGRAMS:
@@ -88,15 +117,16 @@ class Reassembler:
         datagram.offsets.insert(index, offset)
         datagram.data.insert(index, data)
         datagram.size += len(data)
+        datagram.codepoints |= 1 << ecn
         self.held += len(data) + PIECE_CHARGE
         if not more:
             datagram.total = end
         if offset == 0:
-            datagram.first = quote
-            self.held += len(quote)
+            datagram.head, datagram.quote = head, quote
+            self.held += len(head) + len(quote)
         if datagram.size == datagram.total:
             self._drop(key)
-            return b"".join(datagram.data)
+            return Whole(datagram.head, b"".join(datagram.data), datagram.codepoints)
         while self.held > self._max_bytes:
             self._evict_oldest()
         return None
@@ -107,8 +137,8 @@ class Reassembler:
         for key, datagram in list(self._datagrams.items()):
             if datagram.deadline > now:
                 break
-            if datagram.first:
-                quotes.append(datagram.first)
+            if datagram.quote:
+                quotes.append(datagram.quote)
             self._drop(key)
         return quotes
 
@@ -139,13 +169,14 @@ class Reassembler:
         datagram.offsets.clear()
         datagram.data.clear()
         datagram.size = 0
-        datagram.first = b""
+        datagram.head = datagram.quote = b""
 
     def _drop(self, key: Hashable) -> None:
         self._uncharge(self._datagrams.pop(key))
 
     def _uncharge(self, datagram: _Datagram) -> None:
-        self.held -= datagram.size + PIECE_CHARGE * len(datagram.offsets) + len(datagram.first)
+        pieces = datagram.size + PIECE_CHARGE * len(datagram.offsets)
+        self.held -= pieces + len(datagram.head) + len(datagram.quote)
 
     def _evict_oldest(self) -> None:
         self._drop(next(iter(self._datagrams)))

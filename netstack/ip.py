@@ -67,6 +67,7 @@ class IpPacket:
         "df",
         "dst",
         "end",
+        "fragment_header_named",
         "fragment_id",
         "fragment_offset",
         "more_fragments",
@@ -87,6 +88,7 @@ class IpPacket:
     end: int
     """Where the packet ends by its own length field; the buffer may be longer."""
     proto: int
+    """What `payload` begins with; of a later piece, what its sender says that the whole does."""
     proto_offset: int
     """Offset from `start` of the octet that names `proto`."""
     src: bytes
@@ -94,6 +96,8 @@ class IpPacket:
     ttl: int
     df: bool
     """IPv4's Don't Fragment; always True for IPv6."""
+    fragment_header_named: int
+    """Offset from `start` of the octet that names the Fragment header; of IPv6 fragments alone."""
     fragment_id: int
     fragment_offset: int
     """In octets."""
@@ -195,44 +199,52 @@ _EXTENSIONS = frozenset({PROTO_HOP_BY_HOP, PROTO_ROUTING, PROTO_FRAGMENT, PROTO_
 
 
 def _walk_extensions(buf: bytearray | memoryview | bytes, packet: IpPacket) -> None:
-    """Move `packet.payload` and `.proto` past the extension headers (RFC 8200 4)."""
-    at = packet.payload
-    proto = packet.proto
+    """Move `packet.payload` and `.proto` past the extension headers (RFC 8200 4).
+
+    Those of a fragment stop behind its Fragment header. What follows in a first one is of the
+    whole packet, and it has to be there (RFC 7112): it is judged here, and again in the whole.
+    """
+    first = at = packet.payload
+    proto, named = packet.proto, packet.proto_offset
     for count in range(MAX_EXTENSION_HEADERS + 1):
         if proto not in _EXTENSIONS:
             break
-        if count == MAX_EXTENSION_HEADERS or at - packet.payload > MAX_EXTENSION_BYTES:
+        if count == MAX_EXTENSION_HEADERS or at - first > MAX_EXTENSION_BYTES:
             raise PacketError("extension_headers")
         if packet.end - at < 8:
             raise PacketError("extension_truncated")
         if proto == PROTO_HOP_BY_HOP and count:
             # Allowed right after the IPv6 header only (RFC 8200 4.1).
-            raise PacketError("hop_by_hop_misplaced", packet.proto_offset)
+            raise PacketError("hop_by_hop_misplaced", named)
         if proto == PROTO_FRAGMENT:
+            if packet.fragmented:
+                raise PacketError("fragment_nested")
             following, word, ident = _FRAGMENT.unpack_from(buf, at)
             packet.fragment_id = ident
             packet.fragment_offset = word & 0xFFF8
             packet.more_fragments = bool(word & 1)
             packet.df = False
-            packet.proto_offset = at - packet.start
-            at += 8
-            proto = following
+            if packet.fragmented:
+                packet.fragment_header_named = named
+                packet.proto, packet.proto_offset = following, at - packet.start
+                packet.payload = at + 8
+                _check_fragment(packet)
             if packet.fragment_offset:
                 # What follows is the middle of something, not a header.
-                break
-            continue
-        if proto == PROTO_ROUTING and buf[at + 3]:
+                return
+            size = 8
+        elif proto == PROTO_ROUTING and buf[at + 3]:
             # Segments left for a type that we do not process (RFC 8200 4.4, RFC 5095).
             raise PacketError("routing_header", at + 2 - packet.start)
-        packet.proto_offset = at - packet.start
+        else:
+            size = (buf[at + 1] + 1) * 8
+        named = at - packet.start
         proto = buf[at]
-        at += (buf[at + 1] + 1) * 8
+        at += size
         if at > packet.end:
             raise PacketError("extension_truncated")
-    packet.proto = proto
-    packet.payload = at
-    if packet.more_fragments or packet.fragment_offset:
-        _check_fragment(packet)
+    if not packet.fragmented:
+        packet.proto, packet.proto_offset, packet.payload = proto, named, at
 
 
 def _check_fragment(packet: IpPacket) -> None:
@@ -240,7 +252,9 @@ def _check_fragment(packet: IpPacket) -> None:
     if packet.more_fragments and (size == 0 or size % 8):
         raise PacketError("fragment_size", 4 if packet.version == 6 else None)
     if packet.fragment_offset + size > 65535 - (IPV4_HEADER if packet.version == 4 else 0):
-        raise PacketError("fragment_overflow")
+        # Of IPv6 the field in the Fragment header is shown to its sender (RFC 8200 4.5).
+        pointer = packet.proto_offset + 2 if packet.version == 6 else None
+        raise PacketError("fragment_overflow", pointer)
 
 
 def pack_ipv4(

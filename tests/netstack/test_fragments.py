@@ -11,20 +11,31 @@ from hypothesis import strategies as st
 from netstack.fragments import (
     MAX_DATAGRAMS,
     MAX_PIECES,
+    PIECE_CHARGE,
     TIMEOUT,
     OverlapError,
+    Piece,
     Reassembler,
+    Whole,
     cut,
 )
 
 DATA = bytes(range(256)) * 20
-Piece = tuple[int, int, bool]
+Place = tuple[int, int, bool]
 
 
-def add(held: Reassembler, piece: Piece, key: object = "k", now: float = 0.0) -> bytes | None:
-    offset, length, more = piece
+def piece(place: Place, ecn: int = 0) -> Piece:
+    offset, length, more = place
     data = DATA[offset : offset + length]
-    return held.add(key, offset, more, data, b"quote" if offset == 0 else b"", now)
+    if offset:
+        return Piece(offset, more, data, ecn)
+    return Piece(offset, more, data, ecn, b"head", b"quote")
+
+
+def add(held: Reassembler, place: Place, key: object = "k", now: float = 0.0) -> bytes | None:
+    """The payload, if it is whole."""
+    whole = held.add(key, piece(place), now)
+    return None if whole is None else whole.payload
 
 
 @given(st.randoms(use_true_random=False), st.integers(8, 1500), st.integers(1, len(DATA)))
@@ -73,7 +84,7 @@ def test_a_duplicate_is_ignored() -> None:
         (400, 8, True),
     ],
 )
-def test_an_overlap_discards_the_datagram_and_the_rest_of_it(evil: Piece) -> None:
+def test_an_overlap_discards_the_datagram_and_the_rest_of_it(evil: Place) -> None:
     held = Reassembler(1 << 20)
     # Bytes 0-103 and 208-311, of which the latter are the last.
     assert add(held, (0, 104, True)) is None
@@ -93,7 +104,7 @@ def test_the_same_place_with_other_bytes_is_an_overlap() -> None:
     held = Reassembler(1 << 20)
     add(held, (0, 104, True))
     with pytest.raises(OverlapError):
-        held.add("k", 0, True, bytes(104), b"", 0.0)
+        held.add("k", Piece(0, True, bytes(104), 0), 0.0)
 
 
 def test_two_ends_are_an_overlap() -> None:
@@ -137,10 +148,31 @@ def test_datagrams_are_bounded() -> None:
 def test_pieces_of_a_datagram_are_bounded() -> None:
     held = Reassembler(1 << 30)
     for number in range(MAX_PIECES):
-        held.add("k", number * 16, True, bytes(8), b"", 0.0)
+        held.add("k", Piece(number * 16, True, bytes(8), 0), 0.0)
     with pytest.raises(OverlapError):
-        held.add("k", MAX_PIECES * 16, True, bytes(8), b"", 0.0)
+        held.add("k", Piece(MAX_PIECES * 16, True, bytes(8), 0), 0.0)
     assert held.held == 0
+
+
+def test_the_head_is_the_first_ones_and_the_codepoints_are_of_all() -> None:
+    held = Reassembler(1 << 20)
+    first, second, third = cut(300, 104)
+    assert held.add("k", piece(third, ecn=3), 0.0) is None
+    assert held.add("k", piece(first, ecn=2), 0.0) is None
+    # What is ignored as a duplicate says nothing, either.
+    again = piece(first, ecn=1)._replace(head=b"other", quote=b"other")
+    before = held.held
+    assert held.add("k", again, 0.0) is None
+    assert held.held == before
+    assert held.add("k", piece(second, ecn=2), 0.0) == Whole(b"head", DATA[:300], 0b1100)
+    assert held.held == 0
+
+
+def test_what_a_first_piece_brings_along_is_charged() -> None:
+    held = Reassembler(1 << 20)
+    add(held, (0, 104, True), 1)
+    add(held, (104, 104, True), 2)
+    assert held.held == 2 * (104 + PIECE_CHARGE) + len(b"head" + b"quote")
 
 
 def test_clearing() -> None:

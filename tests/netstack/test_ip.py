@@ -129,6 +129,25 @@ def test_a_later_ipv6_fragment_is_not_read_as_headers() -> None:
     assert parsed.end - parsed.payload == 16
 
 
+def test_a_first_ipv6_fragment_ends_its_headers_at_the_fragment_header() -> None:
+    """What follows it is cut from the whole, and counts in what is at which offset."""
+    first = ip(6) / IPv6ExtHdrDestOpt() / IPv6ExtHdrFragment(m=1) / IPv6ExtHdrDestOpt()
+    parsed = parse(first / UDP() / Raw(bytes(8)))
+    assert (parsed.proto, parsed.end - parsed.payload) == (60, 8 + 8 + 8)
+    assert (parsed.proto_offset, parsed.fragment_header_named) == (48, 40)
+    # One that is no part of anything (RFC 6946) is a header among others.
+    whole = ip(6) / IPv6ExtHdrDestOpt() / IPv6ExtHdrFragment() / IPv6ExtHdrDestOpt()
+    parsed = parse(whole / UDP() / Raw(bytes(8)))
+    assert (parsed.proto, parsed.end - parsed.payload, parsed.fragmented) == (17, 16, False)
+
+
+def test_an_ipv6_sender_is_shown_the_offset_that_is_too_much() -> None:
+    packet = ip(6) / IPv6ExtHdrDestOpt() / IPv6ExtHdrFragment(offset=8191) / Raw(bytes(100))
+    with pytest.raises(PacketError) as caught:
+        parse(packet)
+    assert (caught.value.name, caught.value.pointer) == ("fragment_overflow", 48 + 2)
+
+
 def test_options_of_ipv4() -> None:
     def options(data: bytes) -> bytes:
         packet = ip(4, ihl=5 + len(data) // 4, len=20 + len(data))
