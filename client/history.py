@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from client.driver import LinkDriver
 from client.model import TransportEndpoint
 from client.reconnect import sentence
 
@@ -60,13 +60,27 @@ class LinkRecord:
         return _SENTENCES.get(self.ended) or sentence(self.ended)
 
 
+class Counted(Protocol):
+    """What is asked of a link (`LinkDriver`) that is told of."""
+
+    @property
+    def endpoint(self) -> TransportEndpoint: ...
+
+    @property
+    def received_packets_bytes(self) -> int:
+        """Bytes of IP packets taken out of the tunnel; likewise put into it."""
+
+    @property
+    def sent_packets_bytes(self) -> int: ...
+
+
 class History:
     """Told by the client. `now` is monotonic seconds, `wall` Unix time."""
 
     def __init__(self) -> None:
         self._records: deque[LinkRecord] = deque(maxlen=MAX_LINKS)
         self._count = 0
-        self._link: LinkDriver | None = None
+        self._link: Counted | None = None
         self._since = 0.0
         self._lost: float | None = None
         self._attempts = 0
@@ -75,7 +89,7 @@ class History:
         """What was before is no pause of this run."""
         self._lost, self._attempts = None, 0
 
-    def begun(self, link: LinkDriver, gateway: str, resumed: bool, now: float, wall: float) -> bool:
+    def begun(self, link: Counted, gateway: str, resumed: bool, now: float, wall: float) -> bool:
         """The link carries packets; False when that was known, and nothing has changed."""
         if link is self._link:
             return False
@@ -88,7 +102,7 @@ class History:
         self._attempts = 0
         return True
 
-    def ended(self, link: LinkDriver | None, reason: str, now: float) -> None:
+    def ended(self, link: Counted | None, reason: str, now: float) -> None:
         """A link has ended, or (when it never carried anything) an attempt."""
         if link is None or link is not self._link:
             self._attempts += 1
@@ -96,7 +110,7 @@ class History:
         self._records[-1] = replace(self._measured(self._records[-1], link, now), ended=reason)
         self._link, self._lost = None, now
 
-    def kept(self, link: LinkDriver, flows: int | None) -> None:
+    def kept(self, link: Counted, flows: int | None) -> None:
         """So many connections came over to this link."""
         if link is self._link:
             self._records[-1] = replace(self._records[-1], flows=flows)
@@ -108,7 +122,7 @@ class History:
             records[-1] = self._measured(records[-1], self._link, now)
         return tuple(reversed(records))
 
-    def _measured(self, record: LinkRecord, link: LinkDriver, now: float) -> LinkRecord:
+    def _measured(self, record: LinkRecord, link: Counted, now: float) -> LinkRecord:
         return replace(
             record,
             seconds=now - self._since,

@@ -11,7 +11,7 @@ the `Listener`, calls come in through `call`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -40,7 +40,7 @@ class Control(Protocol):
         topics: Iterable[str],
         interval: float = ...,
         params: Mapping[str, Mapping[str, Any]] | None = ...,
-    ) -> AsyncIterator[Snapshot]: ...
+    ) -> AsyncGenerator[Snapshot, None]: ...
 
     async def close(self) -> None: ...
 

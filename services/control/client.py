@@ -10,7 +10,7 @@ When the connection ends, every waiting call and every watch raises
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
@@ -186,7 +186,7 @@ class ControlClient:
         topics: Iterable[str],
         interval: float = DEFAULT_INTERVAL,
         params: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> AsyncIterator[Snapshot]:
+    ) -> AsyncGenerator[Snapshot, None]:
         """Subscribe, and yield the newest snapshot of each topic as it changes.
 
         `params` holds the parameters of a topic's method, by topic. The first

@@ -15,7 +15,14 @@ import pytest
 
 from client.client import Client
 from client.guard import GuardState
-from client.model import ClientConfig, ClientError, ClientState, MemoryStore, fingerprint
+from client.model import (
+    ClientConfig,
+    ClientError,
+    ClientState,
+    ClientStore,
+    MemoryStore,
+    fingerprint,
+)
 from client.nudge import Nudge
 from client.outlet.nic.outlet import NicOutlet
 from tests.client.fakes import MemoryHost
@@ -42,7 +49,7 @@ DOWN = UDP[:12] + UDP[16:20] + UDP[12:16] + UDP[20:]
 class Device:
     """A client with its store and host; several may live on the same store."""
 
-    def __init__(self, path: Path, store: MemoryStore | None = None, offload: bool = True) -> None:
+    def __init__(self, path: Path, store: ClientStore | None = None, offload: bool = True) -> None:
         self.store = MemoryStore() if store is None else store
         self.host = MemoryHost(offload)
         config = ClientConfig(path, label="laptop")
@@ -57,6 +64,12 @@ class Device:
     @property
     def state(self) -> ClientState:
         return self.client.status().state
+
+    @property
+    def mtu(self) -> int | None:
+        """The lease's."""
+        lease = self.client.status().lease
+        return None if lease is None else lease.mtu
 
     async def __aenter__(self) -> Self:
         await self.client.start()
@@ -180,7 +193,7 @@ async def test_another_lease_is_moved_to(tmp_path: Path) -> None:
         other = replace(LEASE, ipv4=bytes((10, 77, 0, 9)), mtu=1400, ticket=b"t")
         gateway.guests[0].change(other)
         await device.until(lambda: "set_up 10.77.0.9 fd77::2 for 10.77.0.2" in device.host.log)
-        await device.until(lambda: device.client.status().lease.mtu == 1400)  # type: ignore[union-attr]
+        await device.until(lambda: device.mtu == 1400)
         assert device.host.nic is not None and device.host.nic.mtu == 1400
         assert device.state is ClientState.CONNECTED
 

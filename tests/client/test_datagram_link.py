@@ -115,7 +115,7 @@ async def test_a_change_of_the_lease_reaches_the_nic_at_once(tmp_path: Path) -> 
         assert session.lease is not None
         session.change(replace(session.lease, mtu=1400), time.monotonic())
         double.flush(session)
-        await device.until(lambda: device.client.status().lease.mtu == 1400)  # type: ignore[union-attr]
+        await device.until(lambda: device.mtu == 1400)
         assert device.host.nic is not None and device.host.nic.mtu == 1400
 
 

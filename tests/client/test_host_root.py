@@ -72,7 +72,8 @@ class Session:
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(what + "\n")
         self.process.stdin.flush()
-        return list(iter(lambda: self.process.stdout.readline().strip(), "ok"))  # type: ignore[union-attr]
+        lines = self.process.stdout
+        return list(iter(lambda: lines.readline().strip(), "ok"))
 
     def ask(self, line: str) -> list[str]:
         """The words of the line that answers before the `ok`."""

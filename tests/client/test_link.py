@@ -35,7 +35,9 @@ async def test_a_gateway_that_does_not_read_stops_the_nic_and_nothing_is_lost(
         await device.client.connect(gateway.uri())
         await device.client.wait(5)
         guest = gateway.guests[0]
-        guest.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        pipe = guest.writer.transport
+        assert isinstance(pipe, asyncio.Transport)
+        pipe.pause_reading()
         assert device.host.nic is not None
         host = device.host.nic.host
         sent = blocked = 0
@@ -48,10 +50,10 @@ async def test_a_gateway_that_does_not_read_stops_the_nic_and_nothing_is_lost(
                 await asyncio.sleep(0.002)
         assert blocked == 50, "the NIC is no longer read"
         running = device.client._pursuit.round
-        assert running is not None and running.link is not None
-        waiting = len(running.link.session.writer.output())  # type: ignore[attr-defined]
+        assert running is not None and isinstance(running.link, StreamLink)
+        waiting = len(running.link.session.writer.output())
         assert 0 < waiting <= MAX_QUEUED + 2 * MAX_RECORD_PLAINTEXT
-        guest.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        pipe.resume_reading()
         await gateway.until(lambda: len(gateway.packets) == sent)
         assert [header for header, _ in gateway.packets] == [
             number.to_bytes(10, "little") for number in range(sent)

@@ -186,17 +186,17 @@ def test_a_link_from_its_beginning_to_its_end() -> None:
     history = History()
     history.run_begins()
     link = PretendLink(A)
-    history.begun(link, "phone", False, 100.0, 5000.0)  # type: ignore[arg-type]
-    history.begun(link, "phone", False, 101.0, 5001.0)  # type: ignore[arg-type]
+    history.begun(link, "phone", False, 100.0, 5000.0)
+    history.begun(link, "phone", False, 101.0, 5001.0)
     link.received_packets_bytes = 7
     (running,) = history.read(110.0)
     assert (running.id, running.began, running.seconds, running.ended) == (1, 5000.0, 10.0, None)
     assert (running.away, running.from_tunnel_bytes) == (None, 7)
-    history.ended(link, "link_lost", 120.0)  # type: ignore[arg-type]
+    history.ended(link, "link_lost", 120.0)
     history.ended(None, "unreachable", 121.0)
-    history.ended(PretendLink(B), "link_lost", 122.0)  # type: ignore[arg-type]
+    history.ended(PretendLink(B), "link_lost", 122.0)
     second = PretendLink(B)
-    history.begun(second, "phone", True, 123.5, 5023.5)  # type: ignore[arg-type]
+    history.begun(second, "phone", True, 123.5, 5023.5)
     newest, oldest = history.read(130.0)
     assert (newest.id, newest.endpoint, newest.resumed) == (2, B, True)
     assert (newest.away, newest.attempts) == (3.5, 2)
@@ -207,12 +207,12 @@ def test_the_history_is_bounded_and_a_new_run_has_no_pause_before_it() -> None:
     history = History()
     for number in range(MAX_LINKS + 5):
         link = PretendLink(A)
-        history.begun(link, "phone", False, number, number)  # type: ignore[arg-type]
-        history.ended(link, "link_lost", number + 0.5)  # type: ignore[arg-type]
+        history.begun(link, "phone", False, number, number)
+        history.ended(link, "link_lost", number + 0.5)
     assert len(history.read(0)) == MAX_LINKS
     assert history.read(0)[0].id == MAX_LINKS + 5
     history.run_begins()
-    history.begun(PretendLink(A), "phone", False, 900, 900)  # type: ignore[arg-type]
+    history.begun(PretendLink(A), "phone", False, 900, 900)
     assert history.read(901)[0].away is None
 
 

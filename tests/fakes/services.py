@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -262,7 +262,7 @@ class FakeControl:
         topics: Iterable[str],
         interval: float = 1.0,
         params: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> AsyncIterator[Snapshot]:
+    ) -> AsyncGenerator[Snapshot, None]:
         wanted = {topic: (params or {}).get(topic, {}) for topic in topics}
         self.service.asked.append(wanted)
         revision = 0

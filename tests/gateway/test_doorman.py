@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from gateway.listeners import (
     ALL_CODE_BURST,
     ALL_CODES_PER_SECOND,
@@ -120,7 +122,7 @@ def test_when_all_places_are_taken_the_crowd_makes_room_for_the_newcomer() -> No
 
     crowds = MAX_STRANGERS // MAX_STRANGERS_PER_ADDRESS
     for n in range(MAX_STRANGERS):
-        doorman.enter(n, f"10.0.0.{n % crowds}", lambda n=n: evict(n))  # type: ignore[misc]
+        doorman.enter(n, f"10.0.0.{n % crowds}", partial(evict, n))
     doorman.leave(0)
     doorman.enter(9000, "10.9.9.9", lambda: evict(9000))
     assert len(doorman) == MAX_STRANGERS

@@ -17,7 +17,7 @@ from gateway.model import MemoryStore
 from tests.fakes.ports import free_port
 from tests.fakes.waiting import settle
 from tests.gateway.devices import CONFIG, Device, paired, port_of
-from vshp.config import CloseReason, Resume
+from vshp.config import CloseReason, LeaseConfig, Resume
 from vshp.endpoints import Endpoint
 from vshp.events import LeaseChanged, LeaseGranted, PeerClosed
 from vshp.uri import PairingUri
@@ -93,10 +93,9 @@ async def test_opened_anew_and_everybody_comes_back(gateway: Gateway, udp: bool)
     await resumed(gateway, device, lease, udp)
 
 
-async def resumed(gateway: Gateway, device: Device, lease: object, udp: bool) -> None:
+async def resumed(gateway: Gateway, device: Device, lease: LeaseConfig, udp: bool) -> None:
     """The device goes on with its session over a new link."""
-    assert hasattr(lease, "session_id") and hasattr(lease, "ticket")
-    resume = Resume(lease.session_id, lease.ticket, lease)  # type: ignore[arg-type]
+    resume = Resume(lease.session_id, lease.ticket, lease)
     again = Device(gateway, device.identity, resume=resume, udp=udp)
     assert (await again.until(LeaseGranted)).lease.resumed
     await again.alive()

@@ -133,15 +133,18 @@ async def test_what_went_another_way_is_one(
 
 
 async def test_what_was_in_flight_at_the_first_look_is_not_held_against_it(
-    proof: EgressProof, carrier: Carrier, interface: Loopback
+    proof: EgressProof,
+    carrier: Carrier,
+    interface: Loopback,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Bytes sent before the first look and acknowledged after it went by then already."""
     carrier.carry(4, 0, keep=True)
     sent, received, _ = carrier.sockets.tally.totals()
-    tally = carrier.sockets.tally
-    tally.totals = lambda: (sent - 3 * len(PIECE), received, 3 * len(PIECE))  # type: ignore[method-assign]
-    proof.look(0.0)
-    del tally.totals
+    totals = (sent - 3 * len(PIECE), received, 3 * len(PIECE))
+    with monkeypatch.context() as patch:
+        patch.setattr(carrier.sockets.tally, "totals", lambda: totals)
+        proof.look(0.0)
     interface.freeze()
     for number in range(5):
         proof.look(float(number))
@@ -149,9 +152,9 @@ async def test_what_was_in_flight_at_the_first_look_is_not_held_against_it(
 
 
 async def test_counters_that_cannot_be_read_say_nothing(
-    proof: EgressProof, interface: Loopback
+    proof: EgressProof, interface: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interface.counters = lambda: None  # type: ignore[method-assign]
+    monkeypatch.setattr(interface, "counters", lambda: None)
     proof.look(0.0)
     assert (proof.report.looks, proof.report.at) == (0, None)
 

@@ -6,10 +6,10 @@ import select
 import socket
 from collections.abc import Iterator
 from time import monotonic
-from typing import Any
 
 import pytest
 
+from eventloop.poller import Poller
 from gateway import wireguard_link
 from gateway.nat.counters import Counters
 from gateway.sieve import Budget
@@ -25,24 +25,38 @@ from gateway.wireguard_link import (
 )
 from sealing.identity import generate_identity
 from wireguard.device import Device
+from wireguard.peer import Peer, Where
 
 
-class StillPoller:
-    def watch(self, fd: int, handler: Any, mask: int) -> None: ...
-    def unwatch(self, fd: int) -> None: ...
-    def clock(self) -> float:
-        return monotonic()
+class Nobody:
+    """A device's owner whom it tells nothing, because nothing is for the device."""
+
+    def confirmed(self, peer: Peer, now: float) -> None:
+        raise AssertionError
+
+    def moved(self, peer: Peer, now: float) -> None:
+        raise AssertionError
+
+    def silent(self, peer: Peer, now: float) -> None:
+        raise AssertionError
+
+    def unknown(self, public: bytes, where: Where, now: float) -> Peer | None:
+        raise AssertionError
+
+    def refused(self, reason: str, peer: Peer | None, where: Where, now: float) -> None:
+        raise AssertionError
 
 
 class Door(WireguardDoor):
     """A door that notes what it is given, and when a turn ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, poller: Poller) -> None:
+        """Events are the test's: nobody asks the poller."""
         self.turns: list[list[tuple[bytes, Spot]]] = []
         self._now: list[tuple[bytes, Spot]] = []
         super().__init__(
-            "127.0.0.1", 0, StillPoller(), Counters(),  # type: ignore[arg-type]
-            Device(generate_identity(), self, 0.0, 0.0), Budget(monotonic()),  # type: ignore[arg-type]
+            "127.0.0.1", 0, poller, Counters(),
+            Device(generate_identity(), Nobody(), 0.0, 0.0), Budget(monotonic()),
             self.take, self.turn, lambda now: None,
         )  # fmt: skip
 
@@ -57,9 +71,11 @@ class Door(WireguardDoor):
 
 @pytest.fixture
 def door() -> Iterator[Door]:
-    door = Door()
+    poller = Poller()
+    door = Door(poller)
     yield door
     door.close()
+    poller.close()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 
 ECHO_PORT, SOURCE_PORT, DNS_PORT = 7, 19, 53
 PATIENCE = 2.0
@@ -132,20 +133,14 @@ def kinds(server: str, server6: str) -> dict[str, Callable[[], Iterator[None]]]:
         "dns tcp": names_by_tcp,
     }
     for version, host in ((4, server), (6, server6)):
-
-        def tcp(host: str = host) -> socket.socket:
-            return stream(host, ECHO_PORT)
-
-        def udp(host: str = host) -> socket.socket:
-            return datagrams(host, ECHO_PORT)
-
+        tcp, udp = partial(stream, host, ECHO_PORT), partial(datagrams, host, ECHO_PORT)
         found |= {
-            f"old tcp{version}": lambda tcp=tcp: kept(tcp),  # type: ignore[misc]
-            f"new tcp{version}": lambda tcp=tcp: fresh(tcp),  # type: ignore[misc]
-            f"old udp{version}": lambda udp=udp: kept(udp),  # type: ignore[misc]
-            f"new udp{version}": lambda udp=udp: fresh(udp),  # type: ignore[misc]
-            f"download{version}": lambda host=host: download(host),  # type: ignore[misc]
-            f"ping{version}": lambda host=host: ping(host),  # type: ignore[misc]
+            f"old tcp{version}": partial(kept, tcp),
+            f"new tcp{version}": partial(fresh, tcp),
+            f"old udp{version}": partial(kept, udp),
+            f"new udp{version}": partial(fresh, udp),
+            f"download{version}": partial(download, host),
+            f"ping{version}": partial(ping, host),
         }
     return found
 

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 
 OPTIONAL = ("pytun", "zeroconf", "ifaddr", "usb", "aiodns", "pycares", "pytest", "scapy")
 REQUIRED = ("cryptography", "noise", "textual", "rich", "qrcode")
@@ -20,6 +21,14 @@ def error_of(action: Callable[[], object]) -> str:
     except (OSError, ImportError) as error:
         return type(error).__name__
     return ""
+
+
+def look(path: str) -> None:
+    """Into a file or a folder."""
+    if os.path.isdir(path):
+        os.listdir(path)
+    else:
+        open(path).close()
 
 
 def bind_netlink() -> None:
@@ -39,12 +48,9 @@ def main() -> None:
         "platform": sys.platform,
         "user": os.getresuid(),
         "groups": os.getgroups(),
-        "files": {
-            path: error_of(lambda p=path: os.listdir(p) if os.path.isdir(p) else open(p).close())  # type: ignore[misc]
-            for path in files
-        },
+        "files": {path: error_of(partial(look, path)) for path in files},
         "modules": {
-            name: error_of(lambda n=name: importlib.import_module(n))  # type: ignore[misc]
+            name: error_of(partial(importlib.import_module, name))
             for name in (*OPTIONAL, *REQUIRED)
         },
         "netlink": error_of(bind_netlink),

@@ -10,12 +10,13 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum, auto
 
 from sealing.errors import ProtocolError
 from sealing.identity import generate_identity
-from vshp.config import Capability, Hello, LeaseConfig
+from vshp.config import Capability, CloseReason, Hello, LeaseConfig
 from vshp.events import ApprovalPending, Event, HelloReceived
 from vshp.frames import FrameType, encode_config
 from vshp.session import ClientSession, GatewaySession
@@ -79,6 +80,17 @@ class Moment(Enum):
     BY_DELTA = auto()
 
 
+class GrantingInstead(GatewaySession):
+    """Grants where a gateway says why it closes."""
+
+    def __init__(self, grant: Callable[[GatewaySession], None]) -> None:
+        super().__init__(generate_identity(), lambda name: os.urandom(32), time.monotonic())
+        self._grant = grant
+
+    def close(self, reason: CloseReason, now: float, detail: str = "") -> None:
+        self._grant(self)
+
+
 class GrantingMan:
     """Needs no gateway behind him: whoever comes is given a lease of his at once."""
 
@@ -91,11 +103,15 @@ class GrantingMan:
 
     def _serve(self) -> None:
         victim, _ = self._listener.accept()
-        session = GatewaySession(generate_identity(), lambda name: os.urandom(32), time.monotonic())
+        session: GatewaySession
         if self._moment is Moment.BEFORE_THE_CODE:
             # In the place of his share of the code.
+            session = GrantingInstead(self._grant)
             session.admit_code = lambda now: False
-            session.close = lambda *said: self._grant(session)  # type: ignore[method-assign]
+        else:
+            session = GatewaySession(
+                generate_identity(), lambda name: os.urandom(32), time.monotonic()
+            )
         try:
             while not self.granted.is_set():
                 _push(session, victim)

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -83,6 +84,10 @@ class Desk:
             f" and not (dst host {GROUP} and {udp_says(QUERY)})"
             f" and not (dst host {MEMBERSHIPS} and igmp and ip[36:4] == {word(GROUP)})"
         )
+
+    def linked_anew(self, links: int) -> bool:
+        """Whether there were more links than so many by now."""
+        return len(self.client.ask("history")) > links
 
     @contextlib.contextmanager
     def closed(self) -> Iterator[None]:
@@ -223,7 +228,7 @@ def test_a_full_disk_and_a_cut(desk: Desk) -> None:
         for _ in range(2):
             links = len(desk.client.ask("history"))
             desk.world.gateway.run(["ss", "-K", "-H", "-n", "-t", "sport", "=", f":{PORT}"])
-            wait_for(lambda n=links: len(desk.client.ask("history")) > n, "another link")  # type: ignore[misc]
+            wait_for(partial(desk.linked_anew, links), "another link")
             desk.until("connected")
 
 

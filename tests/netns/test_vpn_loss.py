@@ -5,11 +5,14 @@ The long forms, 50 losses each: `tests/netns/vpn_loss.py`.
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.netns.processes import wait_for
 from tests.netns.vpn_loss import (
     DELETED,
+    Bench,
     Outside,
     bench,
     lease_addresses,
@@ -62,6 +65,10 @@ def test_nothing_is_seen_outside_and_flows_are_told(
             assert error == ("ConnectionResetError" if "tcp" in kind else UNREACHABLE), seen
 
 
+def unserved(b: Bench, server: str) -> bool:
+    return not b.serves(server)
+
+
 def test_the_captures_see_a_gateway_that_does_leak() -> None:
     """The counter-proof: with bypass on, the same loss shows on the underlay."""
     with bench(config="[gateway]\nbypass = true\n") as b:
@@ -72,7 +79,7 @@ def test_the_captures_see_a_gateway_that_does_leak() -> None:
                 DELETED.lose(b)
                 for server in (SERVER, SERVER6):
                     # The underlay answers TCP for every server, with a reset, and pings.
-                    wait_for(lambda s=server: not b.serves(s), f"{server} to be lost")  # type: ignore[misc]
+                    wait_for(partial(unserved, b, server), f"{server} to be lost")
                     b.pings(server)
                     b.answers(server)
             packets = outside.packets()

@@ -193,11 +193,20 @@ class Simulation:
         self._events: list[tuple[float, int, int, Packet]] = []
         self._serial = 0
 
-    def add(self, config: TcpConfig, source: bytes = b"", **options: int) -> Host:
+    def add(
+        self,
+        config: TcpConfig,
+        source: bytes = b"",
+        *,
+        version: int = 4,
+        offload: bool = False,
+        iss: int | None = None,
+    ) -> Host:
         """Add a host: the first is `a` (opens actively), the second `b`."""
         index = len(self.hosts)
-        iss = options.pop("iss", self.rng.getrandbits(32))
-        host = Host(lambda: self.now, index, config, iss, source, **options)  # type: ignore[arg-type]
+        random_iss = self.rng.getrandbits(32)
+        iss = random_iss if iss is None else iss
+        host = Host(lambda: self.now, index, config, iss, source, version=version, offload=offload)
         self.hosts.append(host)
         return host
 

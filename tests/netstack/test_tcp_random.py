@@ -3,10 +3,12 @@ LocalMisuse, for calls that the state does not allow, is raised."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netstack.tcp.config import TcpConfig
+from netstack.tcp.config import CloseReason, TcpConfig
 from netstack.tcp.constants import KEEP_WHOLE, MAX_REASSEMBLY_BLOCKS, MAX_SACKED_RANGES
 from netstack.tcp.errors import LocalMisuse
 from netstack.tcp.states import State
@@ -52,9 +54,9 @@ class Watched(Dialogue):
         assert data == STREAM[at : at + len(data)], "bytes come once, in order"
         super().deliver(data)
 
-    def closed(self, reason: object) -> None:
+    def closed(self, reason: CloseReason) -> None:
         assert not self.reasons, "closed is called once"
-        super().closed(reason)  # type: ignore[arg-type]
+        super().closed(reason)
 
 
 def perform(d: Watched, event: tuple[object, ...]) -> None:
@@ -148,14 +150,14 @@ def test_random_events(
     start: State,
     events: list[tuple[object, ...]],
     reliable: bool,
-    congestion: str,
+    congestion: Literal["cubic", "bbr"],
     stamps: bool,
     sack: bool,
     offload: bool,
 ) -> None:
     config = TcpConfig(
         reliable=reliable,
-        congestion=congestion,  # type: ignore[arg-type]
+        congestion=congestion,
         receive_window=WINDOW,
         max_receive_window=2 * WINDOW,
         max_in_flight=IN_FLIGHT,

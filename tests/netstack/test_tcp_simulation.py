@@ -43,11 +43,8 @@ def transfer(
     sim = Simulation(seed, link, back)
     config = config or TcpConfig(reliable=reliable)
     data = random.Random(seed).randbytes(2 * size)
-    options = {"version": version, "offload": offload}
-    if iss is not None:
-        options["iss"] = iss
-    a = sim.add(config, data[:size], **options)
-    b = sim.add(config, data[size:], **options)
+    a = sim.add(config, data[:size], version=version, offload=offload, iss=iss)
+    b = sim.add(config, data[size:], version=version, offload=offload, iss=iss)
     sim.open()
     sim.run()
     assert b.digest.digest() == hashlib.sha256(data[:size]).digest()

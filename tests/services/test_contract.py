@@ -56,7 +56,7 @@ async def test_endpoints_history_and_the_kill_switch(way: str, tmp_path: Path) -
             seen[snapshot.topic] = snapshot.data
             if len(seen) == 3:
                 break
-        await snapshots.aclose()  # type: ignore[attr-defined]
+        await snapshots.aclose()
         first = min(service.flows, key=lambda flow: flow.age)
         assert seen.pop("flows") == schema.Flows(30, [first])
         assert seen == {"endpoints": service.endpoints, "history": service.links}
@@ -86,7 +86,7 @@ async def test_what_happened(way: str, tmp_path: Path) -> None:
         service.happen("vpn_up", "the VPN is there: tun0")
         page = await control.call("events", after=1, limit=5)
         assert [each.kind for each in page.events] == ["vpn_up"] and page.newest == 2
-        await snapshots.aclose()  # type: ignore[attr-defined]
+        await snapshots.aclose()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -100,4 +100,4 @@ async def test_an_offer_and_who_has_used_it(way: str, tmp_path: Path) -> None:
         service.use_offer("Tablet")
         (used,) = (await anext(snapshots)).data
         assert (used.id, used.state, used.used_by) == (offer.id, "used", "Tablet")
-        await snapshots.aclose()  # type: ignore[attr-defined]
+        await snapshots.aclose()

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,8 +129,12 @@ async def test_one_that_hangs_is_ended_with_its_children_and_the_next_is_told(
     assert turns > 20, "the loop went on meanwhile"
     assert "took more than 1.5 s" in hook.state.last
     for pid in pids.read_text().split():
-        await settle(lambda pid=pid: not alive(int(pid)))  # type: ignore[misc]
+        await settle(partial(ended, int(pid)))
     await hook.stop()
+
+
+def ended(pid: int) -> bool:
+    return not alive(pid)
 
 
 def alive(pid: int) -> bool:

@@ -103,15 +103,18 @@ async def test_news_during_a_look(service: Counted, readings: Readings) -> None:
 
 
 async def test_no_state_and_failures(
-    service: Counted, readings: Readings, caplog: pytest.LogCaptureFixture
+    service: Counted,
+    readings: Readings,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse() -> Any:
         raise ControlError(Code.NOT_FOUND, "gone")
 
-    service.status_now = refuse  # type: ignore[method-assign]
+    monkeypatch.setattr(service, "status_now", refuse)
     assert await readings.read(STATUS, NoParams()) is None
     assert caplog.records == []
-    service.status_now = lambda: 1 / 0  # type: ignore[assignment, return-value]
+    monkeypatch.setattr(service, "status_now", lambda: 1 / 0)
     readings.changed()
     assert await readings.read(STATUS, NoParams()) is None
     assert "status failed" in caplog.text
@@ -132,7 +135,7 @@ async def between_turns(interval: float) -> None:
 
 
 async def test_subscribers_of_one_interval_share_their_turns(
-    service: Counted, readings: Readings
+    service: Counted, readings: Readings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[int, bytes]] = []
     subscriptions = []
@@ -148,7 +151,7 @@ async def test_subscribers_of_one_interval_share_their_turns(
         await between_turns(interval)  # a common turn is over
     service.looks.clear()
     sent.clear()
-    service.status_now = lambda: service.status  # type: ignore[method-assign]
+    monkeypatch.setattr(service, "status_now", lambda: service.status)
     for turn in range(3):
         service.status = replace(service.status, uptime=1e6 + turn)
         await between_turns(interval)

@@ -296,7 +296,7 @@ async def live_a_client(folder: Path, faults: Faults) -> None:
     store = ClientDatabase(folder / "client.db")
     keeper = StoreKeeper(store)
     keeper.start(lambda: None)
-    laptop = Laptop(folder, store)  # type: ignore[arg-type]
+    laptop = Laptop(folder, store)
     async with GatewayDouble() as phone, laptop:
         client = laptop.client
         await client.connect(phone.uri())

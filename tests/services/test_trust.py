@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,12 +71,14 @@ def test_a_unit_of_the_machine_runs_nothing_of_an_ordinary_users(clone: Path, ro
     ],
     ids=["a file", "its mode", "a folder's mode", "the clone", "a folder above", "a link's end"],
 )
-def test_one_thing_that_somebody_can_write_is_enough(clone: Path, spoil: object) -> None:
+def test_one_thing_that_somebody_can_write_is_enough(
+    clone: Path, spoil: Callable[[Path], None]
+) -> None:
     for path in (clone, *clone.rglob("*")):
         os.lchown(path, 0, 0)
     shown = install(clone, "--role", "client")
     assert shown.returncode == Exit.OK, shown.stderr
-    spoil(clone)  # type: ignore[operator]
+    spoil(clone)
     done = install(clone, "--role", "client")
     assert done.returncode == Exit.FAILED and "could be changed by" in done.stderr
     os.chown(clone.parent, 0, 0)

@@ -25,11 +25,10 @@ PHONE, COMMON, ZOOMED, WIDE = (45, 24), (80, 24), (70, 34), (120, 40)
 KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 
 
-def device(state: str, **more: object) -> schema.WireguardDevice:
-    found = schema.WireguardDevice(
+def device(state: str) -> schema.WireguardDevice:
+    return schema.WireguardDevice(
         ID, "tablet", KEY, state, "10.187.43.2", "fdab:cdef:1234::2", "192.168.43.1:51820"
     )
-    return replace(found, **more)  # type: ignore[arg-type]
 
 
 async def make(c: Console, name: str = "tablet") -> None:
@@ -144,7 +143,7 @@ async def test_it_makes_way_for_the_question_as_soon_as_the_device_knocks(
 ) -> None:
     async with console(section="pair", size=PHONE) as c:
         await make(c)
-        now(c.gateway, device("offered", expires_in=590.0))
+        now(c.gateway, replace(device("offered"), expires_in=590.0))
         await c.settle()
         assert isinstance(c.app.screen, WireguardScreen)
         c.gateway.waiting.append(request(label="tablet", code=None, via="wireguard"))
@@ -215,7 +214,7 @@ async def test_an_invitation_is_no_code_but_a_file(
 async def test_an_invitation_makes_way_for_the_first_key_that_asks(console: OpenConsole) -> None:
     async with console(section="pair", size=PHONE) as c:
         await invite(c)
-        invited = device("invited", id="0ff3", label="router", key="")
+        invited = replace(device("invited"), id="0ff3", label="router", key="")
         now(c.gateway, invited, device("connected"))
         await c.settle()
         assert isinstance(c.app.screen, WireguardScreen)
@@ -274,7 +273,7 @@ async def test_peers_show_what_such_a_device_has_and_nothing_that_it_has_not(
     async with console(section="peers", size=size) as c:
         c.gateway.peers = [app_peer(True)]
         c.gateway.leases = [app_lease()]
-        now(c.gateway, device("connected", handshake_age=42.0, endpoint="10.1.0.57:51820"))
+        now(c.gateway, replace(device("connected"), handshake_age=42.0, endpoint="10.1.0.57:51820"))
         await c.settle()
         lines = c.text.splitlines()
         (row,) = [line for line in lines if "tablet" in line and "● here" in line]
@@ -301,7 +300,7 @@ async def test_a_device_in_trouble_shows_it_in_its_row_and_in_full(console: Open
 
 async def test_another_key_for_a_device(console: OpenConsole, tmp_path: Path) -> None:
     async with console(section="peers", size=WIDE) as c:
-        here = device("connected", id="w1")
+        here = replace(device("connected"), id="w1")
         c.gateway.peers = [replace(app_peer(True), id="w1")]
         c.gateway.leases = [replace(app_lease(), peer_id="w1")]
         now(c.gateway, here)
@@ -314,10 +313,10 @@ async def test_another_key_for_a_device(console: OpenConsole, tmp_path: Path) ->
         await c.press("t")
         assert "present key is good until this one is used" in " ".join(c.text.split())
         # It is here still, by its present key; then the new one knocks.
-        now(c.gateway, here, device("offered", renews="w1"))
+        now(c.gateway, here, replace(device("offered"), renews="w1"))
         await c.settle()
         assert isinstance(c.app.screen, WireguardScreen)
-        now(c.gateway, here, device("asking", renews="w1"))
+        now(c.gateway, here, replace(device("asking"), renews="w1"))
         await c.settle()
         assert isinstance(c.app.screen, PeersScreen)
 

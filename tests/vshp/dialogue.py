@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sealing.identity import generate_identity, public_key
@@ -58,7 +59,7 @@ class Pair:
     at_gateway: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        def keep(store: list[bytes]):  # type: ignore[no-untyped-def]
+        def keep(store: list[bytes]) -> Callable[[memoryview, int, int, bool], None]:
             def on_packet(buf: memoryview, start: int, end: int, offload: bool) -> None:
                 store.append(bytes(buf[start - 10 if offload else start : end]))
 

@@ -152,9 +152,9 @@ class World:
         return self.gateway
 
 
-def connected(**how: object) -> World:
-    """A world whose client has its lease and where all is quiet."""
-    world = World(**how)  # type: ignore[arg-type]
+def connected(world: World | None = None) -> World:
+    """A world, this one or any, whose client has its lease and where all is quiet."""
+    world = World() if world is None else world
     world.run(0.5)
     assert world.granted(), world.client_events
     world.client_events.clear()

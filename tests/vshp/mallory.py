@@ -34,11 +34,12 @@ from tests.vshp.dialogue import (
 )
 from vshp import pairing
 from vshp.client_role import ClientRole
-from vshp.config import LeaseConfig, Resume
+from vshp.config import CloseReason, LeaseConfig, Resume
 from vshp.constants import CODE_DIGITS
 from vshp.core import Handler
 from vshp.events import HelloReceived
 from vshp.frames import FrameType, decode_share, encode_config, encode_frame
+from vshp.handshake import NoiseHandshake
 from vshp.session import ClientSession, GatewaySession
 
 DIGITS = 2
@@ -92,6 +93,20 @@ class TowardClient(GatewaySession):
         super().__init__(generate_identity(), lambda name: bytes(32), 0.0, rng=draw)
 
 
+class Rewritten(NoiseHandshake):
+    """A session's handshake from here on, with payloads that are changed before they are sealed."""
+
+    def __init__(self, original: NoiseHandshake | None, change: Callable[[bytes], bytes]) -> None:
+        assert original is not None
+        vars(self).update(vars(original))
+        # Whose end would be the end of the keys.
+        vars(original).clear()
+        self._change = change
+
+    def write(self, payload: bytes) -> bytes:
+        return super().write(self._change(payload))
+
+
 class TowardGateway(ClientSession):
     """His end of the gateway's leg; `reveal` is asked when he has the gateway's share."""
 
@@ -109,11 +124,8 @@ class TowardGateway(ClientSession):
         self.gateway_share = b""
         self._waits = commitment is not None
         if commitment is not None:
-            handshake = self._handshake
-            assert handshake is not None
-            write = handshake.write
             # It ends the last message's payload.
-            handshake.write = lambda payload: write(payload[:-32] + commitment)  # type: ignore[method-assign]
+            self._handshake = Rewritten(self._handshake, lambda payload: payload[:-32] + commitment)
 
     def show(self, share: bytes) -> None:
         """Reveal this share now."""
@@ -342,6 +354,13 @@ class Granting(GatewaySession):
         self.writer.flush()
 
 
+class GrantingInstead(Granting):
+    """Grants where a gateway says why it closes."""
+
+    def close(self, reason: CloseReason, now: float, detail: str = "") -> None:
+        self.grant()
+
+
 def _tell(victim: ClientSession, data: bytes) -> None:
     try:
         feed(victim, data)
@@ -360,11 +379,8 @@ def grants_in_message_two() -> ClientSession:
     """With the first thing that he says."""
     client, mallory = Client(), Granting()
     feed(mallory, client.question[:-35])
-    handshake = mallory._handshake
-    assert handshake is not None
-    write = handshake.write
     frame = encode_frame(FrameType.CONFIG, encode_config(HIS_LEASE))
-    handshake.write = lambda payload: write(payload + frame)  # type: ignore[method-assign]
+    mallory._handshake = Rewritten(mallory._handshake, lambda payload: payload + frame)
     feed(mallory, client.question[-35:])
     _tell(client.session, drain(mallory))
     return client.session
@@ -372,10 +388,9 @@ def grants_in_message_two() -> ClientSession:
 
 def grants_before_the_code() -> ClientSession:
     """As soon as there are keys, in the place of his share."""
-    client, mallory = Client(), Granting()
+    client, mallory = Client(), GrantingInstead()
     last = client.commit(mallory)
     mallory.admit_code = lambda now: False
-    mallory.close = lambda *said: mallory.grant()  # type: ignore[method-assign]
     feed(mallory, last)
     _tell(client.session, drain(mallory))
     return client.session

@@ -64,7 +64,7 @@ def in_rows(world: World) -> RowHandler:
 def test_joined_or_one_by_one_it_is_the_same(operations: list[tuple[str, int]], rows: bool) -> None:
     told = []
     for together in (False, True):
-        world = connected(lease=replace(LEASE, mtu=1400))
+        world = connected(World(lease=replace(LEASE, mtu=1400)))
         datagrams = sealed(world, operations)
         session = world.session
         if rows:
@@ -82,7 +82,7 @@ def test_joined_or_one_by_one_it_is_the_same(operations: list[tuple[str, int]], 
 
 
 def test_a_violation_in_the_middle_of_a_run_ends_the_session() -> None:
-    world = connected(lease=replace(LEASE, mtu=1400))
+    world = connected(World(lease=replace(LEASE, mtu=1400)))
     client = world.client
     found = sealed(world, [("packet", 1300)] * 3)
     client.writer.frame(FrameType.CONFIG, bytes(1300))
@@ -97,7 +97,7 @@ def test_a_violation_in_the_middle_of_a_run_ends_the_session() -> None:
 
 
 def test_a_run_from_elsewhere_does_not_move_the_peer() -> None:
-    world = connected(lease=replace(LEASE, mtu=1400))
+    world = connected(World(lease=replace(LEASE, mtu=1400)))
     found = sealed(world, [("packet", 1300)] * 5)
     before = world.session.address
     world.session.receive_datagrams(
@@ -109,7 +109,7 @@ def test_a_run_from_elsewhere_does_not_move_the_peer() -> None:
 
 
 def test_packets_of_a_run_are_handed_over_together() -> None:
-    world = connected(lease=replace(LEASE, mtu=1400))
+    world = connected(World(lease=replace(LEASE, mtu=1400)))
     found = sealed(world, [("packet", 1300)] * 7)
     rows: list[tuple[int, int]] = []
     world.session.on_row = lambda buf, start, size, stride, count: rows.append((size, count))
@@ -120,7 +120,7 @@ def test_packets_of_a_run_are_handed_over_together() -> None:
 
 
 def test_what_follows_a_close_in_a_run_goes_nowhere() -> None:
-    world = connected(lease=replace(LEASE, mtu=1400))
+    world = connected(World(lease=replace(LEASE, mtu=1400)))
     client = world.client
     found = sealed(world, [("packet", 1300)] * 2)
     size = len(found[0])

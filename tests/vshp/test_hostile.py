@@ -26,6 +26,7 @@ from tests.vshp.dialogue import (
     feed,
     pair,
 )
+from tests.vshp.mallory import Rewritten
 from vshp.config import GatewayStatus, Suite
 from vshp.constants import MAX_EARLY_RECORDS
 from vshp.core import MAX_EVENTS
@@ -396,10 +397,9 @@ def test_hello_without_commitment_is_refused() -> None:
     both.client._rng = lambda n: bytes(n)
     commit = encode_frame(FrameType.CODE_COMMIT, code_commitment(bytes(32)))
     feed(both.gateway, drain(both.client))
-    original = both.client._handshake
-    assert original is not None
-    write = original.write
-    original.write = lambda payload: write(payload.removesuffix(commit))  # type: ignore[method-assign]
+    both.client._handshake = Rewritten(
+        both.client._handshake, lambda payload: payload.removesuffix(commit)
+    )
     feed(both.client, drain(both.gateway))
     with pytest.raises(PeerViolation, match="code_commit_missing"):
         feed(both.gateway, drain(both.client))

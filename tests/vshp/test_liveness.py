@@ -11,6 +11,7 @@ from vshp.constants import (
     SILENCE_BEFORE_PING,
 )
 from vshp.events import LinkDead, PeerClosed, RttMeasured
+from vshp.frames import FrameType
 from vshp.liveness import Liveness, RttEstimator
 
 
@@ -123,7 +124,7 @@ def test_pongs_nobody_asked_for_are_counted() -> None:
     feed(both.gateway, up, 1.0)
     feed(both.client, drain(both.gateway), 1.1)
     assert [type(e) for e in events(both.client)] == [RttMeasured]
-    both.gateway._send_ping(7, 99)  # type: ignore[arg-type]
+    both.gateway._send_ping(FrameType.PONG, 99)
     both.gateway.writer.flush()
     both.exchange(2.0)
     assert both.client.counters["pong__unasked__ignored"] == 1

@@ -9,7 +9,7 @@ long form plays ten thousand:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -78,12 +78,12 @@ def broken_binding(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_without_each_part_of_the_pairing_code_he_is_found_out(
     breaks: Callable[[pytest.MonkeyPatch], None],
-    strategy: Callable[[], object],
+    strategy: Callable[[], Iterator[mallory.Try]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The same strategies and the same judgement, on a protocol that was broken on purpose."""
     breaks(monkeypatch)
-    tally = play(strategy, 20)  # type: ignore[arg-type]
+    tally = play(strategy, 20)
     assert tally.beyond_chance(), tally
     assert tally.ends > 10
 

@@ -13,6 +13,7 @@ from tests.vshp.dialogue import (
     HELLO,
     LEASE,
     Pair,
+    Session,
     connected,
     drain,
     events,
@@ -644,10 +645,9 @@ def test_packets_before_the_lease_are_a_violation() -> None:
 # --- time ------------------------------------------------------------------------------------
 
 
-def run_out(both: Pair, session: object, now: float) -> PeerClosed:
-    assert hasattr(session, "handle_timer")
+def run_out(both: Pair, session: Session, now: float) -> PeerClosed:
     session.handle_timer(now)
-    (event,) = [e for e in events(session) if isinstance(e, PeerClosed)]  # type: ignore[arg-type]
+    (event,) = [e for e in events(session) if isinstance(e, PeerClosed)]
     return event
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from tui.screens.connect import ConnectScreen
 from tui.screens.dns import DnsScreen
@@ -17,7 +17,7 @@ from tui.screens.section import SectionScreen
 from tui.screens.settings import SettingsScreen
 from tui.screens.tunnel_flows import TunnelFlowsScreen
 
-SCREENS: Mapping[tuple[str, str], Callable[[], SectionScreen]] = {
+SCREENS: Mapping[tuple[str, str], type[SectionScreen]] = {
     ("gateway", "overview"): OverviewScreen,
     ("gateway", "pair"): PairScreen,
     ("gateway", "peers"): PeersScreen,

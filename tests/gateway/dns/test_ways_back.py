@@ -14,7 +14,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.dns.upstreams import CASE_PROOFS
-from tests.gateway.dns.world import Script, world
+from tests.gateway.dns.world import Script, World, world
 from tests.netstack import wires
 
 FORGED = [wires.record(wires.A, bytes([6, 6, 6, 6]), 86400)]
@@ -71,9 +71,9 @@ def without_tcp(script: Script) -> Script:
     return lambda q, tcp: [] if tcp else script(q, tcp)
 
 
-async def seconds(w: object, name: str) -> tuple[str, float]:
+async def seconds(w: World, name: str) -> tuple[str, float]:
     began = time.monotonic()
-    printed = await w.dig(name)  # type: ignore[attr-defined]
+    printed = await w.dig(name)
     return printed, time.monotonic() - began
 
 
