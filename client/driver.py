@@ -35,8 +35,11 @@ class LinkDriver(Protocol):
 
     endpoint: TransportEndpoint
     received_packets_bytes: int
-    """Bytes of IP packets taken out of the tunnel; likewise put into it."""
-    sent_packets_bytes: int
+    """Bytes of IP packets taken out of the tunnel."""
+
+    @property
+    def sent_packets_bytes(self) -> int:
+        """Bytes of IP packets put into the tunnel: none of those that had no room there."""
 
     @property
     def counters(self) -> dict[str, int]: ...

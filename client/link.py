@@ -48,7 +48,6 @@ class Link:
         "local_address",
         "poller",
         "received_packets_bytes",
-        "sent_packets_bytes",
         "session",
         "writer",
     )
@@ -78,11 +77,15 @@ class Link:
         self.endpoint = endpoint
         self.local_address = local_address
         self.received_packets_bytes = 0
-        self.sent_packets_bytes = 0
         self.session = session
         self.writer: PacketWriter = session.writer
         session.on_packet = self._no_port
         self._loop.call_soon(self._begin)
+
+    @property
+    def sent_packets_bytes(self) -> int:
+        """See `LinkDriver`."""
+        return self.writer.packet_bytes
 
     @property
     def counters(self) -> dict[str, int]:

@@ -53,7 +53,7 @@ class PacketOut(Protocol):
     @property
     def packet_bytes(self) -> int:
         """Bytes of the IP packets taken so far: of those that a super-segment is cut into, and
-        none of a packet that was dropped because it has no way."""
+        none of a packet that was dropped because it has no way or no room."""
 
     def room(self) -> int:
         """Bytes that may still be queued before the queue to the link is long enough (may be < 0).

@@ -8,7 +8,7 @@ the next datagram is placed.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sealing.records import TAG_SIZE, NonceMaker, Transform
 
@@ -82,15 +82,15 @@ class SealedRuns:
         self._sizes.append(size)
         return end
 
-    def seal(self, key: SealingKey, plaintexts: Iterable[memoryview]) -> int:
-        """Queue a datagram for each; how many had no room, and were dropped."""
+    def seal(self, key: SealingKey, plaintexts: Iterable[memoryview]) -> Sequence[bytes]:
+        """Queue a datagram for each; copies of those that had no room, and were dropped."""
         if self._taken:
             self._taken = False
             self._end = 0
         end, view, room = self._end, self.view, len(self.buffer)
         word, index, counter, bound = key.word, key.index, key.counter, key.bound
         encrypt, nonce, sized = key.encrypt_into, key.nonce, self._sizes.append
-        dropped = 0
+        dropped: list[bytes] | None = None
         try:
             for plain in plaintexts:
                 size = len(plain) + _OVERHEAD
@@ -98,7 +98,8 @@ class SealedRuns:
                 if at + size > room:
                     at = self.place(size)
                     if at < 0:
-                        dropped += 1
+                        dropped = [] if dropped is None else dropped
+                        dropped.append(bytes(plain))
                         continue
                     view, room = self.view, len(self.buffer)
                     end = self._end
@@ -114,7 +115,7 @@ class SealedRuns:
         finally:
             # Counted before it was used, so that no error can have a counter used again.
             key.counter = counter
-        return dropped
+        return () if dropped is None else dropped
 
     def take(self) -> list[tuple[memoryview, int]]:
         """What is to be sent: (run of datagrams, size of each but the last) pairs.

@@ -19,6 +19,7 @@ from typing import Protocol
 from sealing.errors import LocalMisuse
 from sealing.records import TAG_SIZE, RecordKey
 from sealing.runs import SealedRuns, SealingKey
+from vshp.carried import carried, repeated
 from vshp.constants import (
     DATA_HEADER_SIZE,
     DATAGRAM_DATA,
@@ -95,7 +96,7 @@ class DatagramWriter:
         self.mtu = 1280
         self.counters = counters
         self.packet_bytes = 0
-        """See `PacketOut`; packets that `read_packets` took are its caller's to count."""
+        """See `PacketOut`; also of packets that `read_packets` took."""
         self.records = 0
         """Datagrams sealed so far: the counter of the next one."""
         self.epoch = 0
@@ -172,7 +173,7 @@ class DatagramWriter:
         self.flush()
         if FRAME_HEADER_SIZE + header + mss > self._limit or length > len(self.buffer):
             return self._too_long()
-        self.packet_bytes += length + header * ((length - header - 1) // mss)
+        self.packet_bytes += length + repeated(length, header, mss)
         self._large = (0, length, mss, header, ip_header)
         self._fill = max(length, self._limit)
         return 0
@@ -192,7 +193,7 @@ class DatagramWriter:
         if gso_size and FRAME_HEADER_SIZE + hdr_len + gso_size <= self._limit:
             # Cut where it lies.
             length = end - start
-            self.packet_bytes += length + hdr_len * ((length - hdr_len - 1) // gso_size)
+            self.packet_bytes += length + repeated(length, hdr_len, gso_size)
             self.flush()
             self._cut(memoryview(buf)[start:end], gso_size, hdr_len, csum_start)
             return
@@ -206,10 +207,13 @@ class DatagramWriter:
         `read` puts a packet at the beginning of the view that it is given and returns its length,
         0 when there is none. It must not raise.
         """
+        if self._closed:
+            return 0
         self.flush()
         before = self._read
         self._seal(self._frames_of(read, self.room()), 0)
         taken = self._read - before
+        self.packet_bytes += taken
         self._rekey_bytes_left -= taken
         return taken
 
@@ -374,6 +378,7 @@ class DatagramWriter:
     def _seal(self, plaintexts: Iterable[memoryview], size: int) -> None:
         """Seal each as a datagram of its own; together they have about `size` bytes."""
         if self._closed:
+            self.packet_bytes -= sum(map(carried, plaintexts))
             self._count("writer__session_closed__dropped")
             return
         sealing = self._sealing
@@ -382,7 +387,8 @@ class DatagramWriter:
         dropped = self._runs.seal(sealing, plaintexts)
         self.records = sealing.counter
         if dropped:
-            self._count("writer__queue_full__dropped", dropped)
+            self.packet_bytes -= sum(map(carried, dropped))
+            self._count("writer__queue_full__dropped", len(dropped))
         self._rekey_bytes_left -= size
         if self._rekey_bytes_left < 0 or self.records > self._rekey_at:
             self.rekey()

@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 from sealing.errors import LocalMisuse
 from sealing.records import TAG_SIZE, NonceMaker, RecordKey, Transform
+from vshp.carried import carried, repeated
 from vshp.config import Suite
 from vshp.constants import (
     FRAME_HEADER_SIZE,
@@ -85,7 +86,7 @@ class FrameWriter:
         self.mtu = 1500
         self.counters = counters
         self.packet_bytes = 0
-        """See `PacketOut`; packets that `read_packets` took are its caller's to count."""
+        """See `PacketOut`; packets that `read_packets` took count as they came."""
         self.records = 0
         """Records sealed so far: the counter of the next one."""
         self._key: RecordKey | None = None
@@ -130,7 +131,7 @@ class FrameWriter:
         """Queue a packet of `length` bytes; its bytes are packed at the offset returned."""
         self.packet_bytes += length
         if gso_size:
-            self.packet_bytes += hdr_len * ((length - hdr_len - 1) // gso_size)
+            self.packet_bytes += repeated(length, hdr_len, gso_size)
         at = self._fill
         if self.offload:
             stop = at + _OFFLOAD_FRAME + length
@@ -180,7 +181,7 @@ class FrameWriter:
             return
         self.packet_bytes += length
         if gso_size:
-            self.packet_bytes += hdr_len * ((length - hdr_len - 1) // gso_size)
+            self.packet_bytes += repeated(length, hdr_len, gso_size)
         if self._fill:
             self.flush()
         if self.offload:
@@ -209,6 +210,8 @@ class FrameWriter:
         that it is given, which has room for 10 + 65535 bytes. It returns what it put there, 0 when
         there is none. It must not raise.
         """
+        if self._closed:
+            return 0
         buffer, batch = self.buffer, self._batch
         offload = self.offload
         kind = _IP_PACKET_OFFLOAD if offload else _IP_PACKET
@@ -230,7 +233,9 @@ class FrameWriter:
             left -= n
             packets += 1
         self._fill = at
-        return room - left - (packets * OFFLOAD_HEADER_SIZE if offload else 0)
+        taken = room - left - (packets * OFFLOAD_HEADER_SIZE if offload else 0)
+        self.packet_bytes += taken
+        return taken
 
     # --- control and output ------------------------------------------------------------------
 
@@ -332,6 +337,7 @@ class FrameWriter:
         stop = end + size + _OVERHEAD
         if stop > self._capacity:
             if not self._may_seal(size):
+                self.packet_bytes -= carried(data)
                 return
             self._make_space(size + _OVERHEAD)
             end = self._end

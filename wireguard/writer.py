@@ -177,13 +177,14 @@ class TunnelWriter:
             return
         dropped = self._runs.seal(pair.sealing, packets)
         if dropped:
-            self._count("writer__queue_full__dropped", dropped)
+            self.packet_bytes -= sum(map(_unpadded, dropped))
+            self._count("writer__queue_full__dropped", len(dropped))
 
     def _count(self, name: str, times: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + times
 
 
-def _unpadded(packet: memoryview) -> int:
+def _unpadded(packet: memoryview | bytes) -> int:
     """The length of the IP packet in front of the padding; 0 where there is none (a keepalive)."""
     if not packet:
         return 0

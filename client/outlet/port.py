@@ -40,8 +40,8 @@ class Carrier(Protocol):
     """What a port knows of the link that it is attached to."""
 
     received_packets_bytes: int
-    """Bytes of IP packets taken out of the tunnel; likewise put into it. The port counts them."""
-    sent_packets_bytes: int
+    """Bytes of IP packets taken out of the tunnel: the port counts them. What it puts into it is
+    counted by the writer (`packet_bytes`)."""
     offload: bool
     """Whether frames of this kind of link can carry a virtio header (where the lease offloads);
     over datagrams none does."""

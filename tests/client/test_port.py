@@ -54,7 +54,6 @@ class Echo:
     def send(self, data: bytes) -> None:
         assert self.link is not None
         self.link.writer.send_packet(bytearray(64) + data, 64, 64 + len(data))
-        self.link.sent_packets_bytes += len(data)
 
     def take(self) -> list[str]:
         log, self.log = self.log, []

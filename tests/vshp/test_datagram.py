@@ -256,6 +256,7 @@ def test_what_is_read_from_a_nic_arrives_in_its_order(sizes: list[int]) -> None:
     assert taken == sum(map(len, fits))
     world.run(0.1)
     assert world.at_gateway == [b"\xaa" * 40, *fits]
+    assert writer.packet_bytes == 40 + taken
     dropped = len(packets) - len(fits)
     assert writer.counters.get("writer__packet_too_long__dropped", 0) == dropped
 
@@ -296,6 +297,9 @@ def test_queue_is_bounded() -> None:
     assert world.client.writer.room() < 0
     assert world.client.writer.counters["writer__queue_full__dropped"] > 0
     assert len(world.client.writer._runs.buffer) <= 256 * 1024
+    world.client.writer.flush()
+    world.run(0.1)
+    assert world.client.writer.packet_bytes == sum(map(len, world.at_gateway)) > 0
 
 
 def test_packets_over_a_bad_path_are_never_changed_or_doubled() -> None:

@@ -169,6 +169,7 @@ def test_what_a_full_room_takes_is_bounded() -> None:
         put(world, large, True, GSO_TCPV4, 536, 40, 20, 16)
     assert world.gateway.counters["writer__queue_full__dropped"] > 0
     world.run(0.1)
+    assert writer.packet_bytes == sum(map(len, world.at_client)) > 0
     assert writer.room() > 0
 
 
@@ -190,5 +191,5 @@ def test_a_closed_session_seals_nothing() -> None:
     writer.shut()
     records = writer.records
     put(world, segment(4, 0, "A", bytes(5000)), True, GSO_TCPV4, MSS, 40, 20, 16)
-    assert writer.records == records
+    assert writer.records == records and writer.packet_bytes == 0
     assert world.gateway.counters["writer__session_closed__dropped"] == 1

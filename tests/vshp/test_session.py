@@ -457,6 +457,7 @@ def test_nic_reads_straight_into_the_batch(lease: LeaseConfig) -> None:
     writer.flush()
     both.exchange()
     assert both.at_gateway == [front + packet(size) for size in sizes]
+    assert writer.packet_bytes == sum(sizes)
 
 
 def test_buffers_are_small_before_a_lease_and_large_after() -> None:
@@ -529,6 +530,7 @@ def test_close_reaches_the_other_side_and_is_idempotent(side: str) -> None:
     near.writer.flush()
     assert not drain(near)
     assert near.counters["writer__session_closed__dropped"] == 2
+    assert near.writer.packet_bytes == 0
     feed(near, b"late bytes")
 
 

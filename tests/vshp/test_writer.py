@@ -105,6 +105,7 @@ def test_a_reader_who_stops_costs_a_bounded_queue() -> None:
     assert writer.counters["writer__control_queue_full__dropped"] > 0
     both.exchange()
     assert not both.gateway.closed
+    assert writer.packet_bytes == sum(map(len, both.at_gateway))
     assert writer.room() == MAX_QUEUED
     assert len(writer._out) <= 256 * 1024
 

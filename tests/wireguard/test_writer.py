@@ -140,3 +140,16 @@ def test_what_a_full_room_takes_is_bounded() -> None:
     sealed = sum(len(run) for run, _ in pair.gateway.peer.take(pair.now))
     assert sealed > len(large)
     assert len(writer.buffer) <= len(large) + 16
+
+
+def test_what_has_no_room_is_not_counted() -> None:
+    pair = Pair()
+    pair.connect()
+    writer, counters = pair.gateway.peer.writer, pair.gateway.device.counters
+    while counters.get("writer__queue_full__dropped", 0) < 100:
+        put(pair, segment(0, "A", bytes(20_000)), True, GSO_TCPV4, MSS, 40, 20, 16)
+        put(pair, packet(1, b"not padded"), False)
+    writer.keepalive()
+    pair.transmit(pair.gateway)
+    pair.run(0.1)
+    assert writer.packet_bytes == sum(map(len, pair.client.packets)) > 0

@@ -112,7 +112,7 @@ class NicPort:
                     return n - VNET_HEADER_SIZE
 
         writer = link.writer
-        link.sent_packets_bytes += writer.read_packets(read)
+        writer.read_packets(read)
         if ending is not None:
             link.end(ending)
             return

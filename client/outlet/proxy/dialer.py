@@ -19,7 +19,6 @@ from collections.abc import Callable
 from time import monotonic
 
 from client.outlet.port import Carrier, Intake
-from client.outlet.proxy.counted import CountedOut
 from client.outlet.proxy.dial import Dial
 from client.outlet.proxy.early import EarlyStream
 from client.outlet.proxy.handles import Association, Bound, Dialing, OnOutcome, Query
@@ -175,7 +174,7 @@ class Dialer:
             fresh = not lease.resumed and lease.session_id != self._session
             self._session = lease.session_id
             # Only streams carry virtio headers, and only streams neither lose nor reorder.
-            self.stack.open(addresses, fresh, CountedOut(link), link.offload, now)
+            self.stack.open(addresses, fresh, link.writer, link.offload, now)
             self.settle_soon()
         else:
             self.stack.set_mtu(lease.mtu)

@@ -37,7 +37,6 @@ class Answering:
         self.writer = LinkLog(offload=True, room=ROOM)
         self.offload = True
         self.received_packets_bytes = 0
-        self.sent_packets_bytes = 0
         self.intake: Intake | None = None
 
     def push(self) -> None:
