@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.cli import options
+from services.cli.options import common, look, receive, share, start
 from services.control import calling
 
 
@@ -36,7 +36,7 @@ _TUNNEL = "services.cli.tunnel"
 
 COMMANDS: tuple[Command, ...] = (
     Command(
-        "up", "Start", "start sharing, and open the console", f"{_RUN}:up", options.of_up,
+        "up", "Start", "start sharing, and open the console", f"{_RUN}:up", start.of_up,
         ("vpnshare up", "vpnshare up --vpn-interface tun0 --no-console"),
         "Starts a gateway service in the background if none runs, turns sharing on and opens\n"
         "the console with the pairing code. The service stays when the console is left;\n"
@@ -44,7 +44,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "join", "Start", "use a gateway's VPN: service, pairing, connection, console",
-        "services.cli.joining:join", options.of_join,
+        "services.cli.joining:join", start.of_join,
         ("vpnshare join", "vpnshare join -", "vpnshare join 192.168.1.20", "vpnshare join phone",
          "vpnshare join 192.168.1.20 --code 483920",
          "ssh phone vpnshare pair --json | jq -r .uri | vpnshare join -"),
@@ -57,29 +57,29 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "leave", "Start", "disconnect, and stop the service that `join` started",
-        "services.cli.joining:leave", options.json_too, ("vpnshare leave", "vpnshare leave --json"),
+        "services.cli.joining:leave", common.json_too, ("vpnshare leave", "vpnshare leave --json"),
         "Routes and resolver are as before. A service that was started in another way goes on.",
     ),
     Command(
         "restart", "Start", "have running services begin anew, as what is installed now",
-        "services.cli.restarting:restart", options.of_down,
+        "services.cli.restarting:restart", common.role_and_json,
         ("vpnshare restart", "vpnshare restart --role gateway --json"),
         "For after an upgrade. Devices come back by themselves, a client resumes its session with\n"
         "its connections, and its network stays closed meanwhile. A unit is restarted by its\n"
         "manager; a service in somebody's terminal is left to them.",
     ),
     Command(
-        "down", "Start", "stop the services", f"{_RUN}:down", options.of_down,
+        "down", "Start", "stop the services", f"{_RUN}:down", common.role_and_json,
         ("vpnshare down", "vpnshare down --role client"),
     ),
     Command(
         "console", "Start", "control a running service in the terminal", f"{_RUN}:console",
-        options.of_console, ("vpnshare console", "vpnshare console --role client",
+        start.of_console, ("vpnshare console", "vpnshare console --role client",
                    "vpnshare console --host u0_a123@phone:8022"),
     ),
     Command(
         "demo", "Start", "try it: a VPN, a gateway and a device on this machine",
-        "services.cli.trying:run", options.of_demo,
+        "services.cli.trying:run", start.of_demo,
         ("sudo vpnshare demo", "sudo vpnshare demo --no-console --seconds 10"),
         "Needs root and Linux. Three network namespaces with real services and real traffic,\n"
         "and the console in front; w switches between gateway and device. The machine's own\n"
@@ -87,13 +87,13 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "gateway", "Start", "run the sharing service in the foreground", f"{_RUN}:gateway",
-        options.of_gateway,
+        start.of_gateway,
         ("vpnshare gateway --share", "vpnshare gateway --listen 10.0.0.2:47800 --log-format json"),
         "Starts idle: sharing is turned on by `vpnshare share`, in the console, or by --share.",
     ),
     Command(
         "client", "Start", "run the receiving service in the foreground", f"{_RUN}:client",
-        options.of_client,
+        start.of_client,
         ("sudo vpnshare client", "sudo vpnshare client --interface tun7 --no-dns",
          "vpnshare client --private", "vpnshare client --proxy",
          "vpnshare client --proxy 127.0.0.1:1081 --pac"),
@@ -103,7 +103,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "bundle", "Start", "make a file that sets up another machine without a network",
-        "services.cli.bundling:make", options.of_bundle,
+        "services.cli.bundling:make", start.of_bundle,
         ("vpnshare bundle", "vpnshare bundle /media/stick/vpnshare.tar",
          "vpnshare bundle --machine aarch64", "vpnshare bundle --python 3.13"),
         "This program and all packages that it needs, for Linux with glibc. Carry it over (a USB\n"
@@ -113,7 +113,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "service", "Start", "have the system start a service by itself",
-        "services.cli.service:service", options.of_unit,
+        "services.cli.service:service", start.of_unit,
         ("vpnshare service install", "sudo vpnshare service install --role client",
          "sudo vpnshare service install --role client --copy",
          "vpnshare service install --dry-run", "vpnshare service status"),
@@ -122,23 +122,23 @@ COMMANDS: tuple[Command, ...] = (
         "and nobody else's to write; --copy makes it so, and brings it up to date later.",
     ),
     Command(
-        "status", "Look", "what the services are doing", f"{_READ}:status", options.of_status,
+        "status", "Look", "what the services are doing", f"{_READ}:status", look.of_status,
         ("vpnshare status", "vpnshare status --watch", "vpnshare status --role client --json"),
         "With --json: the object of the one service that runs, or {\"gateway\": ..., \"client\":\n"
         "...} when both run and no --role is given.",
     ),
     Command(
-        "share", "Share", "turn sharing on", f"{_ACT}:share", options.json_too,
+        "share", "Share", "turn sharing on", f"{_ACT}:share", common.json_too,
         ("vpnshare share",),
     ),
     Command(
         "unshare", "Share", "turn sharing off: devices lose the Internet", f"{_ACT}:unshare",
-        options.json_too,
+        common.json_too,
         ("vpnshare unshare",),
     ),
     Command(
         "relisten", "Share", "open the listening sockets anew", f"{_ACT}:relisten",
-        options.of_relisten,
+        share.of_relisten,
         ("vpnshare relisten", "vpnshare relisten --drop"),
         "For when devices cannot come in any more although the gateway runs: after the hotspot\n"
         "or an interface was turned off and on, say. Connected devices stay connected. To listen\n"
@@ -146,14 +146,14 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "pair", "Share", "show the code that lets a device in", "services.cli.pairing:pair",
-        options.of_pair,
+        share.of_pair,
         ("vpnshare pair", "vpnshare pair --wait", "vpnshare pair --json"),
         "The code holds a secret that works once, for two minutes. The device still waits for\n"
         "your approval (`vpnshare requests`), unless you have set gateway.auto_approve_qr.",
     ),
     Command(
         "wireguard", "Share", "devices that come by a WireGuard app",
-        "services.cli.wireguard:wireguard", options.of_wireguard,
+        "services.cli.wireguard:wireguard", share.of_wireguard,
         ("vpnshare wireguard", "vpnshare wireguard add phone",
          "vpnshare wireguard add tv --conf tv.conf",
          "vpnshare wireguard add laptop --png laptop.png --endpoint phone.local",
@@ -166,12 +166,12 @@ COMMANDS: tuple[Command, ...] = (
         "device keeps its name and addresses, and its old key works until the new one is used.",
     ),
     Command(
-        "requests", "Share", "devices that wait for approval", f"{_READ}:requests", options.viewing,
+        "requests", "Share", "devices that wait for approval", f"{_READ}:requests", common.viewing,
         ("vpnshare requests", "vpnshare requests --watch", "vpnshare requests --json"),
     ),
     Command(
         "approve", "Share", "let a waiting device in", f"{_ACT}:approve",
-        options.of_approve, ("vpnshare approve", "vpnshare approve 483920", "vpnshare approve 3f",
+        share.of_approve, ("vpnshare approve", "vpnshare approve 483920", "vpnshare approve 3f",
                    "vpnshare approve 3f --rules guest", "vpnshare approve --for 2h --quota 1GB"),
         "Compare the six digits on both devices first, when `vpnshare requests` shows some. Or\n"
         "type those that the device shows: no other request has them. Without any it is the only\n"
@@ -179,18 +179,18 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "deny", "Share", "turn a waiting device away", f"{_ACT}:deny",
-        options.of_deny, ("vpnshare deny", "vpnshare deny 3f", "vpnshare deny --all",
+        share.of_deny, ("vpnshare deny", "vpnshare deny 3f", "vpnshare deny --all",
                "vpnshare deny --undo"),
         "A device that was denied, and its address, are kept away for a while. --undo lets it\n"
         "ask again at once.",
     ),
     Command(
-        "peers", "Share", "devices that were approved", f"{_READ}:peers", options.viewing,
+        "peers", "Share", "devices that were approved", f"{_READ}:peers", common.viewing,
         ("vpnshare peers", "vpnshare peers --json"),
     ),
     Command(
         "usage", "Share", "what devices have used, by hour, day or month",
-        "services.cli.usage:usage", options.of_usage,
+        "services.cli.usage:usage", share.of_usage,
         ("vpnshare usage", "vpnshare usage --since 7d", "vpnshare usage tablet",
          "vpnshare usage tablet --by hour --since 6h", "vpnshare usage --by month --csv",
          "vpnshare usage --by day --since 2026-11-01 --json"),
@@ -200,7 +200,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "rules", "Share", "what a device may do: quota, speed, hours, destinations",
-        f"{_RULES}:rules", options.of_rules,
+        f"{_RULES}:rules", share.of_rules,
         ("vpnshare rules tablet", "vpnshare rules tablet --quota 1GB/day --limit-down 20mbit",
          "vpnshare rules tablet --hours 'mon-fri 07:00-20:00' --hours 'sat,sun 09:00-21:00'",
          "vpnshare rules guest --for 2h", "vpnshare rules tablet --pause",
@@ -213,7 +213,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "templates", "Share", "rules that go by a name", f"{_RULES}:templates",
-        options.of_templates,
+        share.of_templates,
         ("vpnshare templates", "vpnshare templates child --quota 2GB/day --hours 07:00-20:00",
          "vpnshare templates child --remove"),
         "For `vpnshare approve --rules NAME`, `vpnshare rules DEVICE --template NAME` and the\n"
@@ -222,19 +222,19 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "revoke", "Share", "end a device's pairing: it has to ask again", f"{_ACT}:revoke",
-        lambda p: options.of_one(p, "device"),
+        lambda p: common.of_one(p, "device"),
         ("vpnshare revoke a1b2", "vpnshare revoke 'Living room TV'"),
     ),
     Command(
-        "rename", "Share", "give a device another name", f"{_ACT}:rename", options.of_rename,
+        "rename", "Share", "give a device another name", f"{_ACT}:rename", share.of_rename,
         ('vpnshare rename a1b2 "Living room TV"',),
     ),
     Command(
-        "leases", "Share", "what approved devices were given", f"{_READ}:leases", options.viewing,
+        "leases", "Share", "what approved devices were given", f"{_READ}:leases", common.viewing,
         ("vpnshare leases", "vpnshare leases --json"),
     ),
     Command(
-        "flows", "Look", "live connections through the tunnel", f"{_READ}:flows", options.of_flows,
+        "flows", "Look", "live connections through the tunnel", f"{_READ}:flows", look.of_flows,
         ("vpnshare flows", "vpnshare flows --sort bytes --filter 'tcp :443' --limit 20",
          "vpnshare flows --role client --peer firefox"),
         "Those of the devices, when a gateway runs here; else this device's own, by the word of\n"
@@ -242,11 +242,11 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "counters", "Look", "what was counted, and what that means", f"{_READ}:counters",
-        options.of_counters, ("vpnshare counters", "vpnshare counters dropped --role gateway"),
+        look.of_counters, ("vpnshare counters", "vpnshare counters dropped --role gateway"),
     ),
     Command(
         "connect", "Receive", "connect to a gateway", "services.cli.connecting:connect",
-        options.of_connect,
+        receive.of_connect,
         ("vpnshare connect -", "vpnshare connect 192.168.1.20:47800",
          "vpnshare connect 192.168.1.20:47800 --code 483920", "vpnshare connect phone.lan",
          "vpnshare connect", "vpnshare connect --scan", "vpnshare connect phone --wait 20",
@@ -261,7 +261,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "run", "Receive", "run a command whose network is the tunnel, without root",
-        "services.cli.private:run", options.of_run,
+        "services.cli.private:run", receive.of_run,
         ("vpnshare run -- curl https://example.com", "vpnshare run --to phone -- firefox",
          "vpnshare run --to - -- git clone https://example.com/repository",
          "vpnshare run --join -- ping 9.9.9.9"),
@@ -273,45 +273,45 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "shell", "Receive", "a shell whose network is the tunnel, without root",
-        "services.cli.private:shell", options.of_private,
+        "services.cli.private:shell", receive.of_private,
         ("vpnshare shell", "vpnshare shell --to phone", "vpnshare shell --join"),
         "As `run`, with the shell that SHELL names; its prompt begins with a sign.",
     ),
     Command(
         "discover", "Receive", "gateways on this network: announced, or its router",
-        "services.cli.discovering:discover", options.of_discover,
+        "services.cli.discovering:discover", receive.of_discover,
         ("vpnshare discover", "vpnshare discover --seconds 5 --json"),
         "Anybody can announce anything: compare the six digits when you connect.",
     ),
     Command(
         "disconnect", "Receive", "disconnect, and undo all changes to the system",
-        "services.cli.connecting:disconnect", options.json_too, ("vpnshare disconnect",),
+        "services.cli.connecting:disconnect", common.json_too, ("vpnshare disconnect",),
     ),
     Command(
         "endpoints", "Receive", "where the gateway may be reached, and who won the race",
         f"{_TUNNEL}:endpoints",
-        options.viewing, ("vpnshare endpoints", "vpnshare endpoints --json"),
+        common.viewing, ("vpnshare endpoints", "vpnshare endpoints --json"),
         "All endpoints of the present gateway, the best first, with the last outcome of each.",
     ),
     Command(
         "history", "Receive", "past links: when, by what, why they ended", f"{_TUNNEL}:history",
-        options.viewing, ("vpnshare history", "vpnshare history --json"),
+        common.viewing, ("vpnshare history", "vpnshare history --json"),
         "The last 64 links since the service began, the newest first. `away before` is how long\n"
         "nothing carried before a link; `resumed` means that the session went on, flows and all.",
     ),
     Command(
         "gateways", "Receive", "gateways this device was approved by", f"{_READ}:gateways",
-        options.viewing,
+        common.viewing,
         ("vpnshare gateways",),
     ),
     Command(
         "forget", "Receive", "forget a gateway", f"{_ACT}:forget",
-        lambda p: options.of_one(p, "gateway"),
+        lambda p: common.of_one(p, "gateway"),
         ("vpnshare forget phone",),
     ),
     Command(
         "usb", "Receive", "phones on the cable, and why one cannot be used",
-        "services.cli.usb:usb", options.of_usb,
+        "services.cli.usb:usb", receive.of_usb,
         ("vpnshare usb", "vpnshare usb --json", "vpnshare usb forget"),
         "A phone with USB debugging on is reached by the cable without another program; one that\n"
         "serves the phones here already is used. The phone asks its owner once, on its unlocked\n"
@@ -321,16 +321,16 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "settings", "Look", "what can be set, and how it is set", "services.cli.setting:settings",
-        options.of_settings,
+        look.of_settings,
         ("vpnshare settings", "vpnshare settings dns", "vpnshare settings --json"),
         "Settings are kept in config.toml. With --json: a list.",
     ),
     Command(
         "get", "Look", "print a setting's value, as `set` takes it", "services.cli.setting:get",
-        options.of_get, ("vpnshare get gateway.listen", "vpnshare get client.kill_switch --json"),
+        look.of_get, ("vpnshare get gateway.listen", "vpnshare get client.kill_switch --json"),
     ),
     Command(
-        "set", "Look", "change a setting", "services.cli.setting:change", options.of_set,
+        "set", "Look", "change a setting", "services.cli.setting:change", look.of_set,
         ("vpnshare set gateway.auto_approve_qr on", "vpnshare set dns.servers 9.9.9.9,1.1.1.1",
          "vpnshare set gateway.listen 0.0.0.0:47801", "vpnshare set gateway.name --default",
          "vpnshare set client.proxy_password -"),
@@ -338,7 +338,7 @@ COMMANDS: tuple[Command, ...] = (
         "can; what needs a restart is said.",
     ),
     Command(
-        "logs", "Look", "the last log lines of a service", f"{_READ}:logs", options.of_logs,
+        "logs", "Look", "the last log lines of a service", f"{_READ}:logs", look.of_logs,
         ("vpnshare logs", "vpnshare logs -f --level warning --role client",
          "vpnshare logs -n 2000 --filter 'dns timed'",
          "vpnshare logs --device 'Living room TV'"),
@@ -347,20 +347,20 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "doctor", "Look", "find out what is missing, and the fix", "services.cli.diagnosis:doctor",
-        options.of_doctor, ("vpnshare doctor", "vpnshare doctor --role client --json"),
+        common.role_and_json, ("vpnshare doctor", "vpnshare doctor --role client --json"),
         "Services that run examine themselves; otherwise this machine is looked at. Exits with\n"
         "1 when something is broken.",
     ),
     Command(
         "check", "Look", "ask servers outside whether traffic leaves by the VPN",
-        "services.cli.checking:check", options.of_check,
+        "services.cli.checking:check", look.of_check,
         ("vpnshare check", "vpnshare check --ipv6", "vpnshare check --role client --json"),
         "Asks the STUN servers in check.stun for the address that they see, and the names in\n"
         "check.whoami for who asks names, through the VPN only. Takes up to ten seconds. Exits\n"
         "with 1 when something leaves outside the VPN, with 10 when it cannot be told.",
     ),
     Command(
-        "api", "Look", "call a method of the control API", "services.cli.calls:api", options.of_api,
+        "api", "Look", "call a method of the control API", "services.cli.calls:api", look.of_api,
         ("vpnshare api", "vpnshare api peers",
          "vpnshare api flows '{\"sort\":\"rate\",\"limit\":5}'",
          "vpnshare api approve '{\"id\":\"3f\"}'"),
@@ -369,14 +369,14 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "watch", "Look", "follow a topic of the control API, a line of JSON a change",
-        "services.cli.calls:watch", options.of_watch,
+        "services.cli.calls:watch", look.of_watch,
         ("vpnshare watch peers | jq -c .", "vpnshare watch flows '{\"limit\":5}' --interval 5"),
         "Each line is what `vpnshare api TOPIC` prints: first now, then when it has changed. When\n"
         "the service ends it waits for the next one, and says so on standard error.",
     ),
     Command(
         "metrics", "Look", "metrics of the services that run, for Prometheus",
-        "services.cli.metrics:metrics", options.of_metrics,
+        "services.cli.metrics:metrics", look.of_metrics,
         ("vpnshare metrics", "vpnshare metrics --listen 127.0.0.1:9478",
          "vpnshare metrics --listen 0.0.0.0:9478 --token-file token"),
         "Prints them once, or with --listen answers scrapes in the foreground until Ctrl-C. Needs\n"
@@ -384,7 +384,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "completion", "Look", "what a shell needs to complete this command line",
-        "services.cli.completing:completion", options.of_completion,
+        "services.cli.completing:completion", look.of_completion,
         ("source <(vpnshare completion bash)",
          "vpnshare completion zsh >~/.zfunc/_vpnshare",
          "vpnshare completion fish >~/.config/fish/completions/vpnshare.fish"),
@@ -393,16 +393,16 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "manual", "Look", "all commands with their options, to read", "services.cli.manual:manual",
-        options.nothing, ("vpnshare manual", "vpnshare manual >vpnshare.1"),
+        common.nothing, ("vpnshare manual", "vpnshare manual >vpnshare.1"),
         "On a terminal by man(1), or by a pager where there is none. Else the page's source.",
     ),
     Command(
         "control", "", "the control socket on standard input and output, for `console --host`",
-        "services.cli.bridge:control", options.of_control, ("vpnshare control --role gateway",),
+        "services.cli.bridge:control", start.of_control, ("vpnshare control --role gateway",),
     ),
     Command(
         "version", "Look", "print the version", f"{_READ}:version",
-        options.json_too, ("vpnshare version",),
+        common.json_too, ("vpnshare version",),
     ),
 )  # fmt: skip
 
