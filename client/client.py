@@ -47,9 +47,9 @@ from client.reconnect import Step
 from client.sessions import Sessions, hello_of
 from client.standing import Standing, as_verdict
 from client.system.watch import NetworkWatch
-from client.tasks import cancel, create_task
 from client.trust import Trust
 from client.wish import Wish
+from eventloop.tasks import cancel, create_task
 from reach import names
 from reach.cable import LACKS, Cable, Phone
 from reach.usb import system_cable

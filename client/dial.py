@@ -22,7 +22,7 @@ from typing import Any
 
 from client.endpoints import Outcome, Tell, tell_nobody
 from client.model import ClientError, TransportEndpoint
-from client.tasks import cancel, create_task
+from eventloop.tasks import cancel, create_task
 from reach.cable import CABLE_PATIENCE, LACKS, Cable, CableError, lack
 
 STAGGER = 0.25

@@ -13,7 +13,7 @@ import logging
 from client.model import ClientError
 from client.outlet.outlet import Outlet
 from client.standing import Standing
-from client.tasks import cancel, create_task
+from eventloop.tasks import cancel, create_task
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from client.model import ClientError
 from client.parts import Parts
 from client.pursuit import Pursuit
 from client.reconnect import Ending
-from client.tasks import cancel, create_task
+from eventloop.tasks import cancel, create_task
 
 PING_PAUSE = 1.0
 """Seconds between pings for news of the network, however much of it there is."""

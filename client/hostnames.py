@@ -16,7 +16,7 @@ from typing import Protocol
 from client.dial import open_datagram
 from client.model import ClientError, TransportEndpoint
 from client.outlet.outlet import Outlet, OutletKind
-from client.tasks import cancel, create_task
+from eventloop.tasks import cancel, create_task
 from reach import names
 from reach.names import NameProblem, Opener
 

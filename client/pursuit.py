@@ -28,8 +28,8 @@ from client.rounds import Rounds
 from client.search import Search
 from client.sessions import Sessions
 from client.standing import as_verdict
-from client.tasks import cancel, create_task
 from client.ways import Ways
+from eventloop.tasks import cancel, create_task
 
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from client.parts import Parts
 from client.plan import Plan, known_ways
 from client.reconnect import Ending, Step
 from client.strangers import Stranger
-from client.tasks import create_task
 from client.ways import Ways
 from client.wish import Wish
+from eventloop.tasks import create_task
 from vshp.config import GatewayStatus, LeaseConfig, Resume
 
 

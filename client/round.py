@@ -27,7 +27,7 @@ from client.plan import Plan
 from client.reconnect import REASONS, Ending, most_telling
 from client.strangers import Stranger, who_was_it
 from client.stream_link import StreamLink
-from client.tasks import cancel, create_task
+from eventloop.tasks import cancel, create_task
 from reach.cable import Cable
 from vshp.config import CloseReason, GatewayStatus, LeaseConfig
 from vshp.events import (

@@ -18,10 +18,10 @@ import shutil
 from collections.abc import Callable
 from typing import Protocol
 
+from eventloop.tasks import create_task
 from services.paths import is_termux
 from services.programs import TIMEOUT, run
 from services.start import own_command
-from services.tasks import create_task
 
 _log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import asyncio
 import logging
 import shutil
 
+from eventloop.tasks import create_task
 from services.paths import is_termux
 from services.programs import run
-from services.tasks import create_task
 
 _log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import suppress
 from typing import Any, Protocol
 
+from eventloop.tasks import create_task
 from services.control.client import ClientControl, GatewayControl, Snapshot
 from services.control.errors import ControlError, ServiceUnavailable
 from services.control.methods import Hello, Permission
-from services.tasks import create_task
 
 FIRST_RETRY = 0.5
 LAST_RETRY = 5.0

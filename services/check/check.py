@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from client.client import Client
+from eventloop.tasks import create_task
 from gateway.gateway import Gateway
 from services import interfaces
 from services.check import client as client_side
@@ -18,7 +19,6 @@ from services.config import Config
 from services.control import schema as s
 from services.control.methods import CheckParams
 from services.settings import Settings
-from services.tasks import create_task
 
 Examine = Callable[[Sequence[int]], Awaitable[Found]]
 """Looks at those families."""

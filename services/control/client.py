@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
+from eventloop.tasks import create_task
 from services.control import schema
 from services.control.calling import spoken
 from services.control.codec import (
@@ -39,7 +40,6 @@ from services.control.methods import (
 )
 from services.control.oneshot import START, unavailable
 from services.control.remote import Command
-from services.tasks import create_task
 from storage.sockets import reachable
 
 CALL_TIMEOUT = 30.0
@@ -217,6 +217,36 @@ class ControlClient:
                     encode_request(self._last_id, "unsubscribe", {"subscription": number})
                 )
 
+    # --- what both services answer -------------------------------------------------------
+
+    async def logs(self, **params: Any) -> list[schema.LogLine]:
+        """The last log lines; parameters as `methods.LogsParams`."""
+        return cast(list[schema.LogLine], await self.call("logs", **params))
+
+    async def log(self, **params: Any) -> schema.LogPage:
+        """The same, with what is missing before them."""
+        return cast(schema.LogPage, await self.call("log", **params))
+
+    async def events(self, **params: Any) -> schema.EventPage:
+        """What happened; parameters as `methods.EventsParams`."""
+        return cast(schema.EventPage, await self.call("events", **params))
+
+    async def settings(self) -> list[schema.Setting]:
+        return cast(list[schema.Setting], await self.call("settings"))
+
+    async def set(self, key: str, value: Any) -> schema.Setting:
+        """Change a setting; None is its default."""
+        return cast(schema.Setting, await self.call("set", key=key, value=value))
+
+    async def doctor(self) -> list[schema.Finding]:
+        """Have the service look for what is missing; takes some seconds."""
+        return cast(list[schema.Finding], await self.call("doctor"))
+
+    async def shutdown(self) -> Done:
+        return cast(Done, await self.call("shutdown"))
+
+    # --- inside ------------------------------------------------------------------------------
+
     def _decode(self, method: str, value: Any) -> Any:
         known = self.methods.get(method)
         if known is None:
@@ -382,32 +412,6 @@ class GatewayControl(ControlClient):
     async def close_flow(self, id: int) -> Done:
         return cast(Done, await self.call("close_flow", id=id))
 
-    async def logs(self, **params: Any) -> list[schema.LogLine]:
-        """The last log lines; parameters as `methods.LogsParams`."""
-        return cast(list[schema.LogLine], await self.call("logs", **params))
-
-    async def log(self, **params: Any) -> schema.LogPage:
-        """The same, with what is missing before them."""
-        return cast(schema.LogPage, await self.call("log", **params))
-
-    async def events(self, **params: Any) -> schema.EventPage:
-        """What happened; parameters as `methods.EventsParams`."""
-        return cast(schema.EventPage, await self.call("events", **params))
-
-    async def settings(self) -> list[schema.Setting]:
-        return cast(list[schema.Setting], await self.call("settings"))
-
-    async def set(self, key: str, value: Any) -> schema.Setting:
-        """Change a setting; None is its default."""
-        return cast(schema.Setting, await self.call("set", key=key, value=value))
-
-    async def doctor(self) -> list[schema.Finding]:
-        """Have the service look for what is missing; takes some seconds."""
-        return cast(list[schema.Finding], await self.call("doctor"))
-
-    async def shutdown(self) -> Done:
-        return cast(Done, await self.call("shutdown"))
-
 
 class ClientControl(ControlClient):
     """The client service's methods, typed."""
@@ -464,29 +468,3 @@ class ClientControl(ControlClient):
 
     async def forget(self, id: str) -> Done:
         return cast(Done, await self.call("forget", id=id))
-
-    async def logs(self, **params: Any) -> list[schema.LogLine]:
-        """The last log lines; parameters as `methods.LogsParams`."""
-        return cast(list[schema.LogLine], await self.call("logs", **params))
-
-    async def log(self, **params: Any) -> schema.LogPage:
-        """The same, with what is missing before them."""
-        return cast(schema.LogPage, await self.call("log", **params))
-
-    async def events(self, **params: Any) -> schema.EventPage:
-        """What happened; parameters as `methods.EventsParams`."""
-        return cast(schema.EventPage, await self.call("events", **params))
-
-    async def settings(self) -> list[schema.Setting]:
-        return cast(list[schema.Setting], await self.call("settings"))
-
-    async def set(self, key: str, value: Any) -> schema.Setting:
-        """Change a setting; None is its default."""
-        return cast(schema.Setting, await self.call("set", key=key, value=value))
-
-    async def doctor(self) -> list[schema.Finding]:
-        """Have the service look for what is missing; takes some seconds."""
-        return cast(list[schema.Finding], await self.call("doctor"))
-
-    async def shutdown(self) -> Done:
-        return cast(Done, await self.call("shutdown"))

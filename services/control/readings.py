@@ -17,11 +17,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from eventloop.tasks import create_task
 from services.control.codec import encode_line
 from services.control.errors import ControlError
 from services.control.methods import Method
 from services.control.registry import Registry
-from services.tasks import create_task
 
 SHARED = 0.05
 """Seconds for which a finished reading is the answer, if there was no news: turns of the same

@@ -15,9 +15,9 @@ import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 
+from eventloop.tasks import create_task
 from services.control.errors import Code, ControlError, ServiceUnavailable
 from services.control.protocol import GREETING
-from services.tasks import create_task
 
 GREETING_SECONDS = 20.0
 """Until the far end must have greeted: a slow link, a slow phone, a name to look up."""

@@ -27,6 +27,7 @@ import struct
 from pathlib import Path
 from typing import cast
 
+from eventloop.tasks import create_task
 from services.control.codec import (
     MAX_ANSWER,
     MAX_REQUEST,
@@ -53,7 +54,6 @@ from services.control.readings import Readings
 from services.control.registry import SESSION_METHODS, Registry
 from services.control.schema import API_VERSION
 from services.control.subscriptions import Subscription
-from services.tasks import create_task
 from storage import own
 from storage.sockets import reachable
 

@@ -21,9 +21,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from eventloop.tasks import create_task
 from services.control.methods import Method
 from services.control.readings import Readings
-from services.tasks import create_task
 
 LEAST_GAP = 0.9
 """Of an interval, between two turns: timers come a little late, never early."""

@@ -19,6 +19,7 @@ from client.client import Client
 from client.model import ClientError
 from client.outlet.outlet import OutletKind
 from client.system.journal import MAX_JOURNAL_BYTES
+from eventloop.tasks import create_task
 from gateway.dns.flights import Reply
 from gateway.dns.forwarder import DnsConfig, DnsForwarder
 from gateway.dns.upstreams import parse_server
@@ -39,7 +40,6 @@ from services.doctor.gateway import GatewayFacts, WireguardFacts
 from services.doctor.machine import Machine
 from services.doctor.system import Awake
 from services.settings import Settings
-from services.tasks import create_task
 from services.wake import WakeLock
 from storage import own
 

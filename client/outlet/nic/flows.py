@@ -39,7 +39,7 @@ from client.system.inet_diag import (
     request,
 )
 from client.system.owners import Owners
-from client.tasks import create_task
+from eventloop.tasks import create_task
 
 log = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from client.outlet.outlet import MAX_MTU, MIN_MTU, Terms
 from client.outlet.passage import Passage
 from client.system.files import FileWatch
 from client.system.routes import TunnelAddresses
-from client.tasks import cancel, create_task
+from eventloop.tasks import cancel, create_task
 from vshp.config import LeaseConfig
 
 log = logging.getLogger(__name__)

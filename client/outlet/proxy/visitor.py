@@ -25,7 +25,7 @@ from client.outlet.proxy.outcome import Outcome
 from client.outlet.proxy.pac import TYPE, pac_file
 from client.outlet.proxy.relay import HttpRelay
 from client.outlet.proxy.socks5 import REPLIES, Command, Reply, Request, SocksServer
-from client.tasks import create_task
+from eventloop.tasks import create_task
 
 if TYPE_CHECKING:
     from client.outlet.proxy.flows import Entry

@@ -26,6 +26,14 @@ def create_task(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     return task
 
 
+async def cancel(task: asyncio.Task[Any] | None) -> None:
+    """Cancel and wait for the end; None and finished tasks are no error."""
+    if task is None or task is asyncio.current_task():
+        return
+    task.cancel()
+    await asyncio.wait([task])
+
+
 def _finished(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
