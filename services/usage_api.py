@@ -38,6 +38,7 @@ def usage(registry: PeerRegistry, params: m.UsageParams, unix: float) -> s.Usage
         sum(row.from_tunnel_bytes for row in rows),
         sum(row.to_tunnel_bytes for row in rows),
         len(rows) - len(kept),
+        date.fromordinal(books.day_of(unix)).isoformat(),
     )
 
 

@@ -424,7 +424,8 @@ class PretendGateway(Pretend):
                 rows.append(schema.UsageRow(peer.id, peer.label, period, begins, down // 9, down))
         up = sum(row.from_tunnel_bytes for row in rows)
         down = sum(row.to_tunnel_bytes for row in rows)
-        return schema.Usage(params.by, params.since or 0.0, rows, up, down)
+        today = str(datetime.fromtimestamp(WALL, UTC).date())
+        return schema.Usage(params.by, params.since or 0.0, rows, up, down, today=today)
 
     def _rules_of(self, id: str) -> schema.DeviceRules:
         label = next(peer.label for peer in self.peers if peer.id == id)

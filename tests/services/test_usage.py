@@ -110,6 +110,11 @@ def test_hours_days_and_months_of_a_device(registry: PeerRegistry) -> None:
         ("2026-02-08", 240), ("2026-02-09", 240), ("2026-02-10", 130)
     ]  # fmt: skip
     assert days.since == days.rows[0].begins_at == NOON - 12 * HOUR - 2 * DAY
+    assert days.today == "2026-02-10"
+    night = usage(registry, UsageParams(by="day"), NOON + 11 * HOUR + 3599)
+    assert (night.today, usage(registry, UsageParams(), NOON + 12 * HOUR).today) == (
+        "2026-02-10", "2026-02-11",
+    )  # fmt: skip
     months = asked(registry, peer="tablet", by="month", since=NOON - 20 * DAY)
     assert [(row.period, row.to_tunnel_bytes) for row in months.rows] == [
         ("2026-01", 31 * 240), ("2026-02", 9 * 240 + 130)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
 from typing import Any
 
 import pytest
 from textual.widgets import Static
 
 from services.control.errors import Code, ControlError
-from services.control.schema import UsageRow
+from services.control.schema import Usage, UsageRow
 from tests.fakes.services import WALL, peer
 from tests.tui.conftest import OpenConsole
 from tui.screens.device import DAYS, DAYS_EVERY, HOURS, DevicePage, DeviceScreen, by_day, by_hour
@@ -32,12 +31,26 @@ def test_each_hour_has_its_column() -> None:
 
 
 def test_each_day_has_its_column_whatever_the_clocks_do() -> None:
-    today = date(2026, 3, 31)
     rows = [used(0.0, 5, "2026-03-31"), used(0.0, 6, "2026-03-02"), used(0.0, 7, "2026-03-01"),
             used(0.0, 8, "2026-04-01"), used(0.0, 9, "2026-03-29")]  # fmt: skip
-    slots = by_day(rows, today)
+    slots = by_day(Usage("day", 0.0, rows, 0, 0, today="2026-03-31"))
     assert len(slots) == DAYS and slots[0] == (6, 1) and slots[-1] == (5, 1)
     assert slots[-3] == (9, 1) and sum(down for down, _ in slots) == 20
+
+
+async def test_its_days_are_the_gateways_wherever_the_console_is(console: OpenConsole) -> None:
+    """There it is tomorrow already, or yesterday still."""
+    async with console(section="peers") as c:
+        await c.press("enter")
+        assert isinstance(c.app.screen, DeviceScreen)
+        page, id = c.app.screen.query_one(DevicePage), c.app.screen.peer
+        for today in ("2031-03-01", "2031-02-27"):
+            row = UsageRow(id, "tablet", today, 0.0, 1, 2)
+            page.show_used(Usage("day", 0.0, [row], 1, 2, today=today))
+            title, *bars = [line.plain for line in page.lines(60)][-6:-2]
+            assert title.startswith("30 days")
+            assert [bar.rstrip()[-1:] for bar in bars] == ["█"] * 3
+            assert not any("█" in bar[:58] for bar in bars)
 
 
 @pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])

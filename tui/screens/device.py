@@ -7,7 +7,7 @@ as they come, and with those of its days every `DAYS_EVERY` seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import ClassVar
 
 from rich.text import Text
@@ -40,7 +40,7 @@ class DevicePage(Painted):
         super().__init__()
         self._row = row
         self._glyphs = glyphs
-        self._used = {"hour": hours.rows, "day": days.rows}
+        self._used = {"hour": hours, "day": days}
 
     def show(self, row: PeerRow) -> None:
         """How the device is now."""
@@ -52,7 +52,7 @@ class DevicePage(Painted):
         if used.by in self._used and all(
             each.peer_id == self._row.peer.id for each in used.rows
         ):  # fmt: skip
-            self._used[used.by] = used.rows
+            self._used[used.by] = used
             self.redraw()
 
     def lines(self, width: int) -> list[Text]:
@@ -68,8 +68,8 @@ class DevicePage(Painted):
             *self._fact("Link", self._link(), width, "plain" if lease else "quiet"),
             *self._fact("Flows", formats.count(lease.flows, "flow") if lease else "none", width),
         ]  # fmt: skip
-        hours = by_hour(self._used["hour"], row.wall)
-        days = by_day(self._used["day"], _today(row.wall))
+        hours = by_hour(self._used["hour"].rows, row.wall)
+        days = by_day(self._used["day"])
         made += self._chart("48 hours", hours, width, ("-48h", "-24h", "now"))
         made += self._chart("30 days", days, width, ("-30d", "-15d", "today"))
         return [*made, Text()]
@@ -182,16 +182,15 @@ def by_hour(rows: Sequence[schema.UsageRow], wall: float) -> list[tuple[int, int
     return _slots({int(this - row.begins_at // _HOUR): row for row in rows}, HOURS)
 
 
-def by_day(rows: Sequence[schema.UsageRow], today: date) -> list[tuple[int, int]]:
-    """Bytes down and up on each of the last 30 days, today last."""
-    return _slots({(today - date.fromisoformat(row.period)).days: row for row in rows}, DAYS)
+def by_day(used: schema.Usage) -> list[tuple[int, int]]:
+    """Bytes down and up on each of the last 30 days, the gateway's today last."""
+    if not used.today:
+        return [(0, 0)] * DAYS
+    today = date.fromisoformat(used.today)
+    return _slots({(today - date.fromisoformat(row.period)).days: row for row in used.rows}, DAYS)
 
 
 def _slots(rows: Mapping[int, schema.UsageRow], count: int) -> list[tuple[int, int]]:
     """By how long ago; what the service's clock calls later than now is not shown."""
     found = [rows.get(ago) for ago in range(count - 1, -1, -1)]
     return [(row.to_tunnel_bytes, row.from_tunnel_bytes) if row else (0, 0) for row in found]
-
-
-def _today(wall: float) -> date:
-    return datetime.fromtimestamp(wall).astimezone().date()

@@ -103,3 +103,5 @@ class Usage:
     to_tunnel_bytes: int
     left_out: int = 0
     """Earlier rows that the limit left no room for."""
+    today: str = ""
+    """The day that it is for the gateway, `2026-11-27`: whoever asks may have another."""
