@@ -149,7 +149,7 @@ class Access:
 
 def _here(there: tuple[bytes, int], here: tuple[bytes, int]) -> bool:
     """Whether both ends are this machine's."""
-    return is_loopback(there[0]) or there[0] == here[0]
+    return there[0] == here[0] or is_loopback(there[0])
 
 
 def end_of(address: tuple[object, ...]) -> tuple[bytes, int]:

@@ -237,11 +237,12 @@ class Dial:
 
     def _over(self, outcome: Outcome, flow: Outgoing | None, now: float) -> None:
         told, self._on_dialled = self._on_dialled, None
-        self._clear(now)
+        # A program waits for it, the other attempts do not.
         if told is not None:
             told(outcome, flow, now)
         elif flow is not None:
             flow.abandon(now)
+        self._clear(now)
 
     def _clear(self, now: float) -> None:
         self.timer = NEVER

@@ -17,6 +17,7 @@ import socket
 from collections import defaultdict
 from collections.abc import Callable
 from time import monotonic
+from typing import TypeVarTuple
 
 from client.outlet.port import Carrier, Intake
 from client.outlet.proxy.dial import Dial
@@ -40,6 +41,8 @@ MAX_DIALS = 1_024
 
 _log = logging.getLogger(__name__)
 
+_Ts = TypeVarTuple("_Ts")
+
 
 class Dialer:
     """Implements `client.outlet.port.Port`, and what the proxy's protocols dial by."""
@@ -59,6 +62,8 @@ class Dialer:
         self._settling = False
         self._waiting = False
         """For room on the link."""
+        self._hurried = False
+        """A program waits for what is about to be sent."""
         self.alarm_at = NEVER
         self._closed = False
         self._poller.attach(self)
@@ -83,7 +88,7 @@ class Dialer:
                 `sock`; when it returns the socket is the dialer's. Otherwise it stays the caller's.
             early: what was read from `sock` already and belongs to the far host.
         """
-        now = self.now()
+        now = self._poller.clock()
         dialing = Dialing(self, sock, host if isinstance(host, bytes) else b"", port, on_outcome,
                           early)  # fmt: skip
         if len(self._dials) >= MAX_DIALS or self._closed:
@@ -102,11 +107,12 @@ class Dialer:
         dial = Dial(self.stack, port, dialing.dialled)
         dialing.dial(dial)
         self._dials.add(dialing)
+        # Not behind what else the batch brings: the program waits for it.
+        self._hurried = True
         dial.begin(address, name, self._resolver, now)
-        if self._link is not None and not self._waiting:
-            # Not behind what else the batch brings: the program waits for it.
-            self._link.push()
-        self.settle_soon()
+        if self._hurried:
+            # The stack had something to send before, and has not told again.
+            self._woken()
         return dialing
 
     def _refuse(self, dialing: Dialing, outcome: Outcome) -> Dialing:
@@ -124,10 +130,10 @@ class Dialer:
         """
 
         def datagram(host: bytes, port: int, payload: memoryview) -> None:
-            self.call(lambda: on_datagram(host, port, payload))
+            self.call(on_datagram, host, port, payload)
 
         def error(host: bytes, port: int, outcome: Outcome) -> None:
-            self.call(lambda: on_error(host, port, outcome))
+            self.call(on_error, host, port, outcome)
 
         udp = self.stack.open_udp(datagram, error)
         return None if udp is None else Association(self, udp)
@@ -219,6 +225,11 @@ class Dialer:
         return self._poller.clock()
 
     def _woken(self) -> None:
+        """The stack has something to send."""
+        if self._hurried:
+            self._hurried = False
+            if self._link is not None and not self._waiting:
+                self._link.push()
         self.settle_soon()
 
     def settle_soon(self) -> None:
@@ -281,18 +292,19 @@ class Dialer:
 
     # --- what is told --------------------------------------------------------------------------
 
-    def call(self, told: Callable[[], None]) -> bool:
+    def call(self, told: Callable[[*_Ts], None], *words: *_Ts) -> bool:
         """Call one of the callers' functions: its fault must not cost the others' packets."""
         try:
-            told()
+            told(*words)
         except Exception:
             _log.exception("whoever was told of a connection failed")
             return False
         return True
 
     def tell(self, told: OnOutcome, outcome: Outcome, bound: Bound | None) -> bool:
+        taken = self.call(told, outcome, bound)
         self.counters[f"proxy__dial__{outcome.label}"] += 1
-        return self.call(lambda: told(outcome, bound))
+        return taken
 
     def later(self, told: Callable[[], None]) -> None:
         self._loop.call_soon(told)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVarTuple
 
 from client.outlet.proxy.dial import Dial
 from client.outlet.proxy.outcome import Outcome
@@ -23,6 +23,8 @@ from splice.splice import CLOSED, OPEN
 
 Bound = tuple[bytes, int]
 OnOutcome = Callable[[Outcome, Bound | None], None]
+
+_Ts = TypeVarTuple("_Ts")
 
 
 class Driver(Protocol):
@@ -37,7 +39,7 @@ class Driver(Protocol):
     def later(self, told: Callable[[], None]) -> None:
         """Call in the loop's next turn."""
 
-    def call(self, told: Callable[[], None]) -> bool:
+    def call(self, told: Callable[[*_Ts], None], *words: *_Ts) -> bool:
         """Call a function of a caller's; False when it failed, which is logged."""
 
     def tell(self, told: OnOutcome, outcome: Outcome, bound: Bound | None) -> bool:
@@ -146,7 +148,6 @@ class Dialing:
     def dialled(self, outcome: Outcome, flow: Outgoing | None, now: float) -> None:
         """What became of it: tell, and splice."""
         self._dial = None
-        self._dialer.done(self)
         sock, self._sock = self._sock, None
         told, self._on_outcome = self._on_outcome, None
         early, self._early = self._early, b""
@@ -155,11 +156,14 @@ class Dialing:
                 flow.abandon(now)
             if told is not None:
                 self._dialer.tell(told, outcome, None)
+            self._dialer.done(self)
             return
         self._flow = flow
         self.host = flow.host
         flow.on_over = self._over
-        if not self._dialer.tell(told, outcome, flow.local) or sock.fileno() < 0:
+        taken = self._dialer.tell(told, outcome, flow.local)
+        self._dialer.done(self)
+        if not taken or sock.fileno() < 0:
             self._dialer.let_go(sock)
             flow.abandon(now)
             return
@@ -216,7 +220,7 @@ class Query:
     def _tell(self, outcome: Outcome, found: list[bytes]) -> None:
         told, self._on_answer = self._on_answer, None
         if told is not None:
-            self._dialer.call(lambda: told(outcome, found))
+            self._dialer.call(told, outcome, found)
 
 
 class Association:

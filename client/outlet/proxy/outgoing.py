@@ -66,8 +66,9 @@ class Outgoing(Splice):
         # Until there is a stream, what comes waits: the segment that opens it may hold data.
         self.blocked = True
         self.conn.connect(now)
-        self.settle(now)
+        # What else there is to do can wait until the SYN has left.
         self.peer.wake()
+        self.settle(now)
 
     def progressed(self, now: float) -> None:
         """A segment came while it opens."""

@@ -85,7 +85,22 @@ def _unreadable(sentence: str) -> ClientError:
     )
 
 
-def listen(place: ProxyPlace) -> socket.socket:
+class Listener(socket.socket):
+    """A stream socket that programs connect to.
+
+    `accept` asks a socket of its family and its kind, and the answers are members of Enums that
+    are looked up each time: eight calls, in the way of each connection. Here they are known.
+    """
+
+    family = socket.AF_UNSPEC
+    type = socket.SOCK_STREAM
+
+    def __init__(self, family: socket.AddressFamily) -> None:
+        super().__init__(family, socket.SOCK_STREAM)
+        self.family = family
+
+
+def listen(place: ProxyPlace) -> Listener:
     """A non-blocking listening socket. Raises ClientError `proxy_address`."""
     try:
         return _listen_unix(place.path) if place.path else _listen_tcp(place)
@@ -97,9 +112,9 @@ def listen(place: ProxyPlace) -> socket.socket:
         ) from error
 
 
-def _listen_tcp(place: ProxyPlace) -> socket.socket:
+def _listen_tcp(place: ProxyPlace) -> Listener:
     family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = Listener(family)
     try:
         # Connections of an earlier run do not stand in the way.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -116,8 +131,8 @@ def _listen_tcp(place: ProxyPlace) -> socket.socket:
     return sock
 
 
-def _listen_unix(path: str) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _listen_unix(path: str) -> Listener:
+    sock = Listener(socket.AF_UNIX)
     try:
         before = os.umask(0o177)
         try:

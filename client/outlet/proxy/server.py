@@ -166,14 +166,14 @@ class ProxyServer:
             self.count("proxy__speaking__oldest_closed")
             oldest.close(now)
         sock.setblocking(False)
-        self.count("proxy__connections")
+        self.counts["proxy__connections"] += 1
         visitor = Visitor(self, sock, self.access.caller(sock, there, self._here))
         self._visitors.add(visitor)
         self._speaking[visitor] = now + SPEAKING_TIME
         if self.alarm_at == NEVER:
             self._set_alarm()
         # Its first words are mostly there already; what they ask for goes before all else.
-        visitor.ready(select.EPOLLIN, now)
+        visitor.listen(now)
         if visitor.listens:
             self.poller.watch(sock.fileno(), visitor, EVENTS)
 

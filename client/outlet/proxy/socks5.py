@@ -136,13 +136,6 @@ class SocksServer:
         kind = IPV4 if len(host) == 4 else IPV6
         return bytes((VERSION, reply, 0, kind)) + host + _PORT.pack(port)
 
-    def _take(self, size: int) -> bytes | None:
-        """The next message, if it is there."""
-        if len(self._data) < size:
-            return None
-        taken, self._data = self._data[:size], self._data[size:]
-        return taken
-
     def _fail(self, reason: str, last: bytes = b"") -> Misspoken:
         self.state = _OVER
         self.output += last
@@ -156,10 +149,9 @@ class SocksServer:
             if data[0] == 4:
                 raise self._fail("socks4_unsupported", _SOCKS4_REFUSED)
             raise self._fail("version_unknown")
-        message = self._take(2 + data[1]) if len(data) >= 2 else None
-        if message is None:
+        if len(data) < 2 or len(data) < (size := 2 + data[1]):
             return False
-        methods = message[2:]
+        methods, self._data = data[2:size], data[size:]
         if self._known and NO_PASSWORD in methods:
             self.output += bytes((VERSION, NO_PASSWORD))
             self.state = _REQUEST
@@ -178,10 +170,11 @@ class SocksServer:
         if len(data) < 2 or len(data) < 3 + data[1]:
             return False
         name = data[1]
-        message = self._take(3 + name + data[2 + name])
-        if message is None:
+        size = 3 + name + data[2 + name]
+        if len(data) < size:
             return False
-        if not self._right(message[2 : 2 + name], message[3 + name :]):
+        self._data = data[size:]
+        if not self._right(data[2 : 2 + name], data[3 + name : size]):
             raise self._fail("password_wrong", _PASSWORD_WRONG)
         self.output += _PASSWORD_RIGHT
         self.state = _REQUEST
@@ -197,19 +190,20 @@ class SocksServer:
         size = address_size(data, 3)
         if size is None:
             raise self._fail("address_type_unknown", self.answer(Reply.ADDRESS_UNKNOWN))
-        message = self._take(3 + size)
-        if message is None:
+        if len(data) < 3 + size:
             return None
-        if message[1] not in (_CONNECT, _ASSOCIATE):
+        command = data[1]
+        if command not in (_CONNECT, _ASSOCIATE):
             raise self._fail("command_unsupported", self.answer(Reply.COMMAND_UNKNOWN))
-        if message[1] == _ASSOCIATE:
+        self._data = data[3 + size :]
+        if command == _ASSOCIATE:
             # An address is not looked at: programs write what they like there (PySocks the name
             # "0"), and datagrams come from where the connection does.
-            (port,) = _PORT.unpack_from(message, size + 1)
+            (port,) = _PORT.unpack_from(data, size + 1)
             self.state = _ASKED
             return Request(_ASSOCIATE, Destination(bytes(4), port))
         try:
-            destination = read_address(message, 3, size)
+            destination = read_address(data, 3, size)
         except Misspoken as error:
             raise self._fail(error.reason, self.answer(Reply.FAILED)) from None
         if not destination.port:
@@ -233,7 +227,9 @@ def address_size(data: bytes | memoryview, at: int) -> int | None:
 def read_address(data: bytes | memoryview, at: int, size: int) -> Destination:
     """What `address_size` has measured, which is all there. Raises Misspoken."""
     (port,) = _PORT.unpack_from(data, at + size - 2)
-    if data[at] != NAME:
+    if data[at] == IPV4:
+        return Destination(bytes(data[at + 1 : at + 5]), port)
+    if data[at] == IPV6:
         return Destination(unmapped(bytes(data[at + 1 : at + size - 2])), port)
     try:
         text = bytes(data[at + 2 : at + size - 2]).decode("ascii")

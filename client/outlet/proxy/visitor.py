@@ -53,6 +53,7 @@ class Stage(IntEnum):
 _SPEAKING, _DIALLING, _RELAYING, _ASSOCIATED, _ENDING, _OVER = Stage
 _OPENED = Outcome.OPENED
 _ASSOCIATE = Command.ASSOCIATE
+_CONNECT_OPENED = f"proxy__connect__{_OPENED.label}"
 
 
 class Visitor:
@@ -87,7 +88,7 @@ class Visitor:
     def ready(self, mask: int, now: float) -> None:
         stage = self.stage
         if stage is _SPEAKING:
-            self._listen(now)
+            self.listen(now)
         elif stage is _DIALLING:
             if mask & _GONE:
                 self._server.count("proxy__dialling__hung_up__closed")
@@ -95,7 +96,7 @@ class Visitor:
         elif stage is _ASSOCIATED or stage is _ENDING:
             self._discard(now)
 
-    def _listen(self, now: float) -> None:
+    def listen(self, now: float) -> None:
         """Read as long as there is no request."""
         while self.stage == _SPEAKING:
             try:
@@ -142,7 +143,7 @@ class Visitor:
         if request.command is _ASSOCIATE:
             self._associate(request.destination, now)
         else:
-            self._server.count("proxy__socks__connect__asked")
+            self._server.counts["proxy__socks__connect__asked"] += 1
             self._dial(request.destination, early, now)
             if self._unsaid:
                 # The program waits for the far host, so the SYN goes first.
@@ -185,8 +186,8 @@ class Visitor:
     def _outcome(self, outcome: Outcome, local: tuple[bytes, int] | None) -> None:
         server = self._server
         assert self._destination is not None and self._dialing is not None
-        server.count(f"proxy__connect__{outcome.label}")
         if outcome is not _OPENED:
+            server.count(f"proxy__connect__{outcome.label}")
             if self._socks is not None:
                 self._say(self._socks.answer(REPLIES[outcome]))
             elif self._http is not None:
@@ -198,6 +199,7 @@ class Visitor:
             self._say(self._socks.answer(Reply.SUCCEEDED, host, port))
         elif self._http is not None:
             self._say(self._http.accept_stream())
+        server.counts[_CONNECT_OPENED] += 1
         self.stage = _OVER
         assert self._entry is not None
         server.handed_over(self, self._dialing, self._entry)
