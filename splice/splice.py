@@ -64,6 +64,7 @@ from splice.windows import PROBATION
 
 if TYPE_CHECKING:
     from netstack.out import PacketOut
+    from netstack.tcp.handshake import Opening
     from splice.peer import LinkPeer
 
 WAITING, CONNECTING, OPEN, DRAINING, CLOSED = range(5)
@@ -125,10 +126,12 @@ class Splice(Flow):
         remote: tuple[bytes, int],
         iss: int,
         now: float,
+        opening: Opening | None = None,
     ) -> None:
         """Of a connection from `local`, whom we are or impersonate, to `remote` in the tunnel.
 
-        `key` finds it among the peer's (`LinkPeer.tcp`); `iss` is the initial sequence number.
+        `key` finds it among the peer's (`LinkPeer.tcp`); `iss` is the initial sequence number;
+        `opening` is of a SYN that has left already.
         """
         Flow.__init__(self, peer, version, now)
         self.key = key
@@ -136,8 +139,9 @@ class Splice(Flow):
         """The checksum's residue over the pseudo-header but for the length."""
         self.stage = WAITING
         self.conn = TcpConnection(
-            version, local[0], local[1], remote[0], remote[1], self, peer.tcp_config(version),
-            iss, peer.out,
+            version, local[0], local[1], remote[0], remote[1], self,
+            peer.tcp_config(version) if opening is None else opening.config, iss, peer.out,
+            None if opening is None else opening.writer,
         )  # fmt: skip
         self.sock: StreamSocket | None = None
         self.backlog = bytearray()

@@ -90,12 +90,14 @@ class TcpConnection:
         config: TcpConfig,
         iss: int,
         out: PacketOut | None = None,
+        writer: SegmentWriter | None = None,
     ) -> None:
+        """`writer` is there already where the SYN has left (`handshake.open_early`)."""
         self.state = State.LISTEN
         self.user = user
         self.config = config
         self.version = version
-        self.writer = SegmentWriter(
+        self.writer = writer or SegmentWriter(
             version, local, local_port, remote, remote_port, config.ttl, iss ^ HALF
         )
         self.writer.out = out
@@ -200,14 +202,17 @@ class TcpConnection:
         self.writer.control(0, self.rcv.nxt, RST | ACK, 0, now)
         self.end(Event.ABORT, CloseReason.REFUSED, now)
 
-    def connect(self, now: float) -> None:
-        """Open actively: SYN."""
+    def connect(self, now: float, early: bool = False) -> None:
+        """Open actively: SYN, unless that has left `early` (`handshake.open_early`)."""
         self.move(_OPEN, now)
         self.heard_at = now
         handshake.begin(self)
         self.snd.nxt += 1
         self.snd.progress_at = now
-        handshake.send_syn(self, now)
+        if early:
+            handshake.early_syn_left(self, now)
+        else:
+            handshake.send_syn(self, now)
 
     # --- data --------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """A TCP connection that we open through the tunnel, spliced to a local stream once it is open.
 
-The SYN goes out at once, and again until it is answered. SYN-ACK, RST, an ICMP error about the
-SYN, or silence is what `on_result` is told, once. The stream comes afterwards (`begin`): whoever
-asked has to be told first, in words of its own protocol.
+The SYN has left before this is made, and goes again until it is answered. SYN-ACK, RST, an ICMP
+error about the SYN, or silence is what `on_result` is told, once. The stream comes afterwards
+(`begin`): whoever asked has to be told first, in words of its own protocol.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from splice.splice import CLOSED, CONNECTING, OPEN, STAGES, Splice
 
 if TYPE_CHECKING:
     from client.outlet.proxy.stack import Stack
+    from netstack.tcp.handshake import Opening
 
 _FAILURES = {
     CloseReason.RESET: Outcome.REFUSED,
@@ -51,8 +52,9 @@ class Outgoing(Splice):
         iss: int,
         on_result: OnResult,
         now: float,
+        opening: Opening,
     ) -> None:
-        Splice.__init__(self, stack, version, key, local, (host, port), iss, now)
+        Splice.__init__(self, stack, version, key, local, (host, port), iss, now, opening)
         self.local = local
         self.host = host
         self.port = port
@@ -61,13 +63,11 @@ class Outgoing(Splice):
         """Called once when a connection that was open is over."""
 
     def open(self, now: float) -> None:
-        """Send the SYN."""
+        """Wait for the answer to the SYN."""
         self.stage = CONNECTING
         # Until there is a stream, what comes waits: the segment that opens it may hold data.
         self.blocked = True
-        self.conn.connect(now)
-        # What else there is to do can wait until the SYN has left.
-        self.peer.wake()
+        self.conn.connect(now, early=True)
         self.settle(now)
 
     def progressed(self, now: float) -> None:

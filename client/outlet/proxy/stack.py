@@ -58,6 +58,7 @@ from netstack.out import GSO_UDP_L4, PacketOut
 from netstack.reassembly import reassemble
 from netstack.tcp.config import TcpConfig
 from netstack.tcp.errors import MalformedSegment
+from netstack.tcp.handshake import open_early
 from netstack.tcp.reset import reset_packet
 from netstack.tcp_segment import RST, TcpSegment, parse_tcp
 from netstack.udp import parse_udp, sum_ok
@@ -369,7 +370,14 @@ class Stack(LinkPeer):
             self.counts["tcp__connect__no_port"] += 1
             return None
         iss = int.from_bytes(drawn[2:], "big")
-        flow = Outgoing(self, version, key, (own, ours), host, port, iss, on_result, now)
+        # Whoever asks waits: the SYN leaves first, and is answered when the rest has been made.
+        opening = open_early(
+            version, own, ours, host, port, self.tcp_config(version), iss, self.out, now
+        )
+        self.wake()
+        flow = Outgoing(
+            self, version, key, (own, ours), host, port, iss, on_result, now, opening
+        )  # fmt: skip
         self.tcp[key] = flow
         flow.open(now)
         return flow
