@@ -26,16 +26,16 @@ from vshp.constants import CONSENT_SECONDS
 from vshp.events import HelloReceived
 from vshp.pairing import OneTimeSecrets
 
-Grant = Callable[[SessionLink, HelloReceived, PeerDevice, float], None]
-"""Gives a trusted device its lease."""
+Grant = Callable[[SessionLink, HelloReceived, float], None]
+"""Gives a trusted device, whose HELLO came by this link, its lease."""
 
 
 @dataclass(slots=True)
 class _Waiting:
+    """For the owner; or, where the registry trusts it, for its own user's yes."""
+
     link: SessionLink
     hello: HelloReceived
-    peer: PeerDevice | None = None
-    """Once it is trusted: then only its own user's yes is missing."""
 
 
 class Admission:
@@ -71,7 +71,8 @@ class Admission:
         if hello.secret_id is not None:
             self._offers.used(hello.secret_id, hello.label if peer is None else peer.label)
         if peer is not None:
-            return self._trust(link, hello, self._registry.seen(peer, hello.platform), now)
+            self._registry.seen(key, hello.platform)
+            return self._trust(link, hello, now)
         if hello.proof == "known":
             revoked = self._registry.is_revoked(key)
             self._refuse(link, CloseReason.REVOKED if revoked else CloseReason.NOT_PAIRED, now)
@@ -83,7 +84,7 @@ class Admission:
         if via is Via.QR and self.auto_approve_qr:
             peer = self._registry.approve(key, hello.label, hello.platform)
             self._journal.approved(peer, by_code=True)
-            self._grant(link, hello, peer, now)
+            self._grant(link, hello, now)
             return True
         return self._ask_owner(link, hello, via, now)
 
@@ -91,9 +92,11 @@ class Admission:
         """The user of the device at this link says that both sides show the same digits."""
         key = link.public_key
         waiting = None if key is None else self._waiting.get(key)
-        if key is not None and waiting is not None and waiting.link is link and waiting.peer:
+        if key is None or waiting is None or waiting.link is not link:
+            return
+        if self._registry.trusted(key) is not None:
             del self._waiting[key]
-            self._grant(link, waiting.hello, waiting.peer, now)
+            self._grant(link, waiting.hello, now)
 
     def approve(self, request_id: str, now: float) -> PeerDevice:
         """Trust the device that waits, and give it its lease. Raises NoSuchRequest."""
@@ -102,7 +105,7 @@ class Admission:
         self._journal.approved(peer)
         waiting = self._waiting.pop(request.public_key, None)
         if waiting is not None and not waiting.link.closed:
-            self._trust(waiting.link, waiting.hello, peer, now)
+            self._trust(waiting.link, waiting.hello, now)
         return peer
 
     def deny(self, request_id: str, now: float) -> PairingRequest:
@@ -176,13 +179,13 @@ class Admission:
         link.wait_for_owner(REQUEST_SECONDS, now)
         return True
 
-    def _trust(self, link: SessionLink, hello: HelloReceived, peer: PeerDevice, now: float) -> bool:
+    def _trust(self, link: SessionLink, hello: HelloReceived, now: float) -> bool:
         """Grant, or have the device's user asked; True when that is waited for."""
         if link.agreed:
-            self._grant(link, hello, peer, now)
+            self._grant(link, hello, now)
             return False
         earlier = self._waiting.get(hello.public_key)
-        self._waiting[hello.public_key] = _Waiting(link, hello, peer)
+        self._waiting[hello.public_key] = _Waiting(link, hello)
         if earlier is not None:
             earlier.link.close(CloseReason.REPLACED, now)
         link.wait_for_user(CONSENT_SECONDS, now)

@@ -53,13 +53,13 @@ class Destinations:
 
     def _enter(self, tunnel: Tunnel, now: float) -> None:
         """A tunnel begins: its device's rules are in force when this returns."""
-        key = tunnel.peer.public_key
+        key = tunnel.public_key
         bound = self._bound[key] = _Bound(tunnel.nat_peer)
         self._carry_out(bound, self._registry.rules(key), now)
 
     def _leave(self, tunnel: Tunnel) -> None:
         """The tunnel has ended."""
-        bound = self._bound.pop(tunnel.peer.public_key, None)
+        bound = self._bound.pop(tunnel.public_key, None)
         if bound is not None:
             self._names.set_rules(bound.nat_peer.id, None)
 

@@ -116,7 +116,7 @@ class Gates:
     def rules_changed(self, public_key: bytes, now: float) -> None:
         """The device's rules are others from now on."""
         for gate in list(self._gates.values()):
-            if gate.tunnel.peer.public_key == public_key:
+            if gate.tunnel.public_key == public_key:
                 self._look(gate, now)
 
     def metered(self, nat_peer: ClientSide, now: float) -> None:
@@ -144,7 +144,7 @@ class Gates:
 
     def _look(self, gate: Gate, now: float) -> None:
         wall = self.wall()
-        key = gate.tunnel.peer.public_key
+        key = gate.tunnel.public_key
         rules = self._registry.rules(key)
         used = self._used(gate, rules, wall)
         ends = None if gate.term is None else gate.term.ends
@@ -170,7 +170,7 @@ class Gates:
             former.period, former.begins, former.weekday, former.day,
         ):  # fmt: skip
             gate.term = None
-        before, books, key = gate.term, self._registry.books, gate.tunnel.peer.public_key
+        before, books, key = gate.term, self._registry.books, gate.tunnel.public_key
         gate.term = renewed(before, quota, wall, self.zone)
         since = int(gate.term.since)
         if before is not None and before.since != gate.term.since:
@@ -195,7 +195,8 @@ class Gates:
             self._nat.let_in(tunnel.nat_peer)
         elif before.open:
             self._nat.shut_out(tunnel.nat_peer, now)
-        self._journal.gate(tunnel.peer, verdict.open, said, now)
+        device = self._registry.device(tunnel.public_key)
+        self._journal.gate(device, verdict.open, said, now)
 
     def _set_stops(self, gate: Gate, rules: Rules) -> None:
         """Where the quota can be spent at the earliest."""

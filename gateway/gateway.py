@@ -241,6 +241,7 @@ class Gateway:
             self._journal,
         )
         reception = Reception(
+            self.registry,
             self._admission,
             grants,
             self._tunnels,

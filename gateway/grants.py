@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from gateway.gates import Gates
 from gateway.link import Link, SessionLink
-from gateway.model import PeerDevice
 from gateway.open_links import OpenLinks
 from gateway.pulse import Pulse
 from gateway.sharing import Sharing
@@ -43,9 +42,9 @@ class Grants:
         self._pulse = pulse
         self._changed = changed
 
-    def grant(self, link: SessionLink, hello: HelloReceived, peer: PeerDevice, now: float) -> None:
+    def grant(self, link: SessionLink, hello: HelloReceived, now: float) -> None:
         """Give a trusted device its lease (Admission's)."""
-        if self._tunnels.grant(link, hello, peer, self._guard.network.ipv6, now):
+        if self._tunnels.grant(link, hello, self._guard.network.ipv6, now):
             self._took_effect(link, now)
         if not link.closed:
             self._pulse.mark(link)

@@ -157,7 +157,7 @@ class Owner:
                 link.close(CloseReason.REVOKED, now)
         parts.wireguard.revoke(peer.public_key, now)
         # The device is out; now for the books, which may take their time.
-        peer = parts.registry.revoke(peer)
+        peer = parts.registry.revoke(peer.public_key)
         parts.journal.revoked(peer)
         self._changed()
         return peer
@@ -173,10 +173,7 @@ class Owner:
     def rename(self, peer_id: str, label: str) -> PeerDevice:
         """Give the device a name of the owner's. Raises NoSuchPeer."""
         registry = self._parts.registry
-        peer = registry.rename(registry.find(peer_id), label)
-        tunnel = self._parts.tunnels.of_key(peer.public_key)
-        if tunnel is not None:
-            tunnel.peer = peer
+        peer = registry.rename(registry.find(peer_id).public_key, label)
         self._changed()
         return peer
 

@@ -4,6 +4,10 @@ A thin registry in front of the store. A change takes effect here first and is t
 given to the store, which keeps what it cannot write (`gateway.model.GatewayStore`):
 who may come in never waits for a disk. What they have used is in `books`.
 
+A record is never changed, it is replaced, and this is the only place that keeps it. Whoever has
+to do with a device for longer than a call keeps its public key, and asks: so what the owner calls
+it, and when it was seen, is the same wherever it is shown.
+
 What the owner allows a device is kept by its public key, as long as there is one: rules may
 be given before the device is approved, so that it has them from its first packet; they go over
 to a new key, and a revocation leaves them, since a device that is let in again was limited for a
@@ -17,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gateway.books import Books
-from gateway.model import GatewayStore, Kind, PeerDevice
+from gateway.model import GatewayStore, Kind, PeerDevice, peer_id
 from rules.value import NO_RULES, Rules
 
 
@@ -40,6 +44,13 @@ class PeerRegistry:
     def all(self) -> list[PeerDevice]:
         return sorted(self._peers.values(), key=lambda peer: -peer.last_seen)
 
+    def device(self, public_key: bytes) -> PeerDevice:
+        """The device of a key that was approved, as it is now. Raises NoSuchPeer."""
+        peer = self._peers.get(public_key)
+        if peer is None:
+            raise NoSuchPeer(peer_id(public_key))
+        return peer
+
     def trusted(self, public_key: bytes, kind: Kind = Kind.VSHP) -> PeerDevice | None:
         """The device, if it was approved for what it speaks, and not revoked since."""
         peer = self._peers.get(public_key)
@@ -58,7 +69,7 @@ class PeerRegistry:
         peer = self._peers.get(public_key)
         return peer is not None and peer.revoked
 
-    def find(self, peer_id: str) -> PeerDevice:
+    def find(self, id: str) -> PeerDevice:
         """The device of an id, of an id's unique beginning, or of a label: the only one, or, where
         all that fit bear that label, the only one that is not revoked.
 
@@ -66,14 +77,14 @@ class PeerRegistry:
         id is no more than ambiguous.
         """
         peers = self._peers.values()
-        found = [p for p in peers if p.id == peer_id]
-        if not found and peer_id:
-            found = [p for p in peers if p.id.startswith(peer_id) or p.label == peer_id]
-        if len(found) > 1 and all(p.label == peer_id for p in found):
+        found = [p for p in peers if p.id == id]
+        if not found and id:
+            found = [p for p in peers if p.id.startswith(id) or p.label == id]
+        if len(found) > 1 and all(p.label == id for p in found):
             # A device may have had other keys under its name.
             found = [p for p in found if not p.revoked]
         if len(found) != 1:
-            raise NoSuchPeer(peer_id)
+            raise NoSuchPeer(id)
         return found[0]
 
     def approve(
@@ -93,27 +104,28 @@ class PeerRegistry:
             )
         return self._save(peer)
 
-    def seen(self, peer: PeerDevice, platform: str) -> PeerDevice:
-        """Note that a device came back. Its label stays the one the owner knows."""
+    def seen(self, public_key: bytes, platform: str) -> PeerDevice:
+        """Note that a device came back. Its label stays the one the owner knows. Like the next
+        two it raises NoSuchPeer where the key was never approved."""
+        peer = self.device(public_key)
         return self._save(replace(peer, platform=platform, last_seen=time.time()))
 
-    def rename(self, peer: PeerDevice, label: str) -> PeerDevice:
-        return self._save(replace(peer, label=label))
+    def rename(self, public_key: bytes, label: str) -> PeerDevice:
+        return self._save(replace(self.device(public_key), label=label))
 
-    def revoke(self, peer: PeerDevice) -> PeerDevice:
-        return self._save(replace(peer, revoked=True))
+    def revoke(self, public_key: bytes) -> PeerDevice:
+        return self._save(replace(self.device(public_key), revoked=True))
 
     def succeed(self, old: bytes, new: bytes) -> PeerDevice:
         """A trusted device has another key: what it had is the new one's, and the old is out."""
-        device = self._peers[old]
-        peer = self._save(replace(device, public_key=new))
+        peer = self._save(replace(self.device(old), public_key=new))
         self._store.move_lease_number(old, new)
         self.books.succeed(old, new, time.time())
         self.books.save()
         if new not in self._rules:  # else they were given with the approval of the new key
             self.set_rules(new, self.rules(old))
         self.set_rules(old, NO_RULES)
-        self.revoke(device)
+        self.revoke(old)
         return peer
 
     def rules(self, public_key: bytes) -> Rules:

@@ -15,6 +15,7 @@ from gateway.link import Link, SessionLink
 from gateway.nat.counters import Counters
 from gateway.nat.side import ClientSide
 from gateway.open_links import OpenLinks
+from gateway.peers import PeerRegistry
 from gateway.pulse import Pulse
 from gateway.timing import Timing
 from gateway.tunnels import Tunnels
@@ -27,6 +28,7 @@ class Reception:
 
     def __init__(
         self,
+        registry: PeerRegistry,
         admission: Admission,
         grants: Grants,
         tunnels: Tunnels,
@@ -38,6 +40,7 @@ class Reception:
         changed: Callable[[], None],
     ) -> None:
         """`changed` is called when something that the control API shows has changed."""
+        self._registry = registry
         self._admission = admission
         self._grants = grants
         self._tunnels = tunnels
@@ -74,7 +77,7 @@ class Reception:
                 tunnel = self._tunnels.of_link(link)
                 if tunnel is not None:
                     self._tunnels.end(tunnel, now)
-                    self._journal.left(tunnel.peer, now)
+                    self._journal.left(self._registry.device(tunnel.public_key), now)
                     self._changed()
             case _:
                 pass
@@ -91,7 +94,8 @@ class Reception:
         tunnel = self._tunnels.of_link(link)
         carried = self._tunnels.link_gone(link, now)
         if tunnel is not None:
-            self._journal.lost(tunnel.peer, link, reason, now)
+            device = self._registry.device(tunnel.public_key)
+            self._journal.lost(device, link, reason, now)
         link.detach()
         if waited or carried:
             self._changed()

@@ -34,7 +34,7 @@ from gateway.gates import Gates
 from gateway.journal import Journal
 from gateway.leases import LEASE_SECONDS, AddressPool, PoolError
 from gateway.link import Link, SessionLink
-from gateway.model import PeerDevice, TunnelLease
+from gateway.model import TunnelLease, peer_id
 from gateway.nat.counters import Counters
 from gateway.nat.router import Nat, TunnelPeer
 from gateway.nat.side import ClientSide
@@ -53,7 +53,8 @@ from vshp.tickets import Ticket, TicketBook
 class Tunnel:
     """One device's tunnel. Times are monotonic seconds."""
 
-    peer: PeerDevice
+    public_key: bytes
+    """Whose it is; what is known of the device, the registry tells."""
     lease: TunnelLease
     config: LeaseConfig | None
     """The lease as a VSHP client was told it last, the base of a CONFIG delta; None where the
@@ -88,7 +89,7 @@ class _Granted:
     """A lease sent to a client that has not confirmed it yet."""
 
     link: SessionLink
-    peer: PeerDevice
+    public_key: bytes
     lease: TunnelLease
     config: LeaseConfig
     generation: int
@@ -177,12 +178,11 @@ class Tunnels:
         self,
         link: SessionLink,
         hello: HelloReceived,
-        peer: PeerDevice,
         ipv6_internet: bool,
         now: float,
     ) -> bool:
         """Send the device its lease; True when it took effect at once (see `confirmed`)."""
-        key = peer.public_key
+        key = hello.public_key
         tunnel = self._by_key.get(key)
         base = None
         generation = 0
@@ -223,7 +223,7 @@ class Tunnels:
         )
         lease = TunnelLease(
             id=session_id.hex()[:8],
-            peer_id=peer.id,
+            peer_id=peer_id(key),
             ipv4=ipv4,
             ipv6=ipv6,
             gateway_ipv4=config.gateway_ipv4,
@@ -234,7 +234,7 @@ class Tunnels:
             offload=offload,
             expires=now + self.seconds,
         )
-        self._granted[id(link)] = _Granted(link, peer, lease, config, generation + 1)
+        self._granted[id(link)] = _Granted(link, key, lease, config, generation + 1)
         link.grant(config, base, now)
         return link.confirmed and self.confirmed(link, now)
 
@@ -250,7 +250,7 @@ class Tunnels:
         for outdated in self._outdated_by(granted):
             outdated.close(CloseReason.REPLACED, now)
         del self._granted[id(link)]
-        tunnel = self._by_key.get(granted.peer.public_key)
+        tunnel = self._by_key.get(granted.public_key)
         earlier = None if tunnel is None else tunnel.link
         if tunnel is not None and granted.config.session_id == tunnel.session_id:
             tunnel.config = granted.config
@@ -270,12 +270,12 @@ class Tunnels:
             earlier.close(CloseReason.REPLACED, now)
         return True
 
-    def carry(self, link: Link, peer: PeerDevice, lease: TunnelLease, now: float) -> None:
+    def carry(self, link: Link, public_key: bytes, lease: TunnelLease, now: float) -> None:
         """A device that has its addresses already speaks, by this link: open its tunnel, or go on
         with the one that waits."""
-        tunnel = self._by_key.get(peer.public_key)
+        tunnel = self._by_key.get(public_key)
         if tunnel is None:
-            tunnel = self._enter(peer, lease, None, now)
+            tunnel = self._enter(public_key, lease, None, now)
             tunnel.renews_at = NEVER
         else:
             self._counters.counts["session__resumed"] += 1
@@ -283,13 +283,13 @@ class Tunnels:
 
     def _put(self, tunnel: Tunnel, link: Link, now: float) -> None:
         """The tunnel's packets go by this link from now on."""
-        before = tunnel.link
+        before, device = tunnel.link, self._registry.device(tunnel.public_key)
         if not tunnel.connected_at:
-            self._journal.connected(tunnel.peer, link, now)
+            self._journal.connected(device, link, now)
         elif before is None:
-            self._journal.resumed(tunnel.peer, link, now)
+            self._journal.resumed(device, link, now)
         elif before is not link:
-            self._journal.moved(tunnel.peer, link, now)
+            self._journal.moved(device, link, now)
         if not tunnel.connected_at:
             self.gates.enter(tunnel, now)
         tunnel.link = link
@@ -299,9 +299,9 @@ class Tunnels:
 
     def _outdated_by(self, granted: _Granted) -> list[SessionLink]:
         """The links on which this device was given a lease earlier and has not confirmed it."""
-        key = granted.peer.public_key
+        key = granted.public_key
         before = takewhile(lambda other: other is not granted, self._granted.values())
-        return [other.link for other in before if other.peer.public_key == key]
+        return [other.link for other in before if other.public_key == key]
 
     def path_found(self, link: Link, payload: int, now: float) -> None:
         """The path of a datagram link was probed: widen (or narrow) the lease's MTU."""
@@ -335,7 +335,7 @@ class Tunnels:
             # A link may outlast its ticket: the same generation, issued anew.
             ticket = self._tickets.issue(
                 config.session_id,
-                tunnel.peer.public_key,
+                tunnel.public_key,
                 self._epoch + now,
                 tunnel.generation - 1,
             )
@@ -353,13 +353,13 @@ class Tunnels:
 
     def _open(self, granted: _Granted, now: float) -> Tunnel:
         config = replace(granted.config, resumed=False)
-        return self._enter(granted.peer, granted.lease, config, now)
+        return self._enter(granted.public_key, granted.lease, config, now)
 
     def _enter(
-        self, peer: PeerDevice, lease: TunnelLease, config: LeaseConfig | None, now: float
+        self, public_key: bytes, lease: TunnelLease, config: LeaseConfig | None, now: float
     ) -> Tunnel:
         nat_peer = self._nat.add_peer(
-            peer.id,
+            lease.peer_id,
             lease.ipv4,
             lease.ipv6,
             lease.gateway_ipv4,
@@ -368,12 +368,12 @@ class Tunnels:
             None,
             now,
         )
-        rules = self._registry.rules(peer.public_key)
+        rules = self._registry.rules(public_key)
         nat_peer.set_speed_limits(rules.limit_up, rules.limit_down, now)
-        tunnel = Tunnel(peer, lease, config, nat_peer, RateMeter(now), RateMeter(now))
-        self._by_key[peer.public_key] = tunnel
+        tunnel = Tunnel(public_key, lease, config, nat_peer, RateMeter(now), RateMeter(now))
+        self._by_key[public_key] = tunnel
         self._by_peer[id(nat_peer)] = tunnel
-        self._registry.books.open(peer.public_key, nat_peer)
+        self._registry.books.open(public_key, nat_peer)
         self._counters.counts["session__opened"] += 1
         for told in self.on_enter:
             told(tunnel, now)
@@ -407,10 +407,10 @@ class Tunnels:
         self._nat.remove_peer(tunnel.nat_peer, now)
         self._ended_up += tunnel.nat_peer.from_tunnel_bytes
         self._ended_down += tunnel.nat_peer.to_tunnel_bytes
-        self._registry.books.close(tunnel.peer.public_key, time.time())
+        self._registry.books.close(tunnel.public_key, time.time())
         if tunnel.session_id is not None:
             self._tickets.forget(tunnel.session_id)
-        del self._by_key[tunnel.peer.public_key]
+        del self._by_key[tunnel.public_key]
         del self._by_peer[id(tunnel.nat_peer)]
         for told in self.on_leave:
             told(tunnel)
@@ -437,5 +437,5 @@ class Tunnels:
         for tunnel in over:
             self._counters.counts["session__grace__expired"] += 1
             self.end(tunnel, now)
-            self._journal.given_up(tunnel.peer, now)
+            self._journal.given_up(self._registry.device(tunnel.public_key), now)
         return bool(over)

@@ -325,8 +325,8 @@ class WireguardAccess:
         if link is None or tunnel is None or tunnel.link is not link:
             link = WireguardLink(self, peer, now)
             self._links[peer] = link
-            device = self._registry.seen(device, PLATFORM)
-            self._tunnels.carry(link, device, self._lease(peer, device), now)
+            self._registry.seen(device.public_key, PLATFORM)
+            self._tunnels.carry(link, device.public_key, self._lease(peer, device), now)
             self.on_change()
         else:
             link.revive(now)

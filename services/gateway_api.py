@@ -258,7 +258,7 @@ class GatewayApi:
     # Devices
 
     def peers(self, _: m.NoParams) -> list[s.Peer]:
-        tunnels = {tunnel.peer.public_key: tunnel for tunnel in self._gateway.snapshots.tunnels()}
+        tunnels = {tunnel.public_key: tunnel for tunnel in self._gateway.snapshots.tunnels()}
         return [
             self._peer(peer, tunnels.get(peer.public_key))
             for peer in self._gateway.snapshots.peers()
@@ -338,11 +338,16 @@ class GatewayApi:
         return ControlError(Code.NOT_FOUND, f"No device goes by {id!r}.", "See: vpnshare peers")
 
     def leases(self, _: m.NoParams) -> list[s.Lease]:
-        now = _now()
-        self._gateway.snapshots.ask_round_trips()
+        gateway, now = self._gateway, _now()
+        gateway.snapshots.ask_round_trips()
         return [
-            _lease(tunnel, self._gateway.gates.of(tunnel), now)
-            for tunnel in self._gateway.snapshots.tunnels()
+            _lease(
+                tunnel,
+                gateway.registry.device(tunnel.public_key).label,
+                gateway.gates.of(tunnel),
+                now,
+            )
+            for tunnel in gateway.snapshots.tunnels()
         ]
 
     # Flows
@@ -385,7 +390,7 @@ class GatewayApi:
         return Reading(
             Counts(*self._gateway.snapshots.totals()),
             [
-                (t.peer.id, Counts(t.nat_peer.from_tunnel_bytes, t.nat_peer.to_tunnel_bytes))
+                (t.lease.peer_id, Counts(t.nat_peer.from_tunnel_bytes, t.nat_peer.to_tunnel_bytes))
                 for t in tunnels
             ],
             any(tunnel.connected for tunnel in tunnels),
@@ -490,7 +495,7 @@ def _request(request: PairingRequest, now: float) -> s.Request:
     )
 
 
-def _lease(tunnel: Tunnel, gate: Gate, now: float) -> s.Lease:
+def _lease(tunnel: Tunnel, label: str, gate: Gate, now: float) -> s.Lease:
     lease, link, nat_peer = tunnel.lease, tunnel.link, tunnel.nat_peer
     resolvers = (lease.gateway_ipv4, lease.gateway_ipv6)
     up, down = nat_peer.from_tunnel_bytes, nat_peer.to_tunnel_bytes
@@ -498,7 +503,7 @@ def _lease(tunnel: Tunnel, gate: Gate, now: float) -> s.Lease:
     return s.Lease(
         id=lease.id,
         peer_id=lease.peer_id,
-        label=tunnel.peer.label,
+        label=label,
         ipv4=str(ipaddress.ip_address(lease.ipv4)),
         ipv6=str(ipaddress.ip_address(lease.ipv6)),
         dns=[str(ipaddress.ip_address(address)) for address in resolvers],

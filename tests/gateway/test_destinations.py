@@ -126,7 +126,7 @@ async def test_of_a_device_that_is_gone_nothing_is_kept(gateway: Gateway) -> Non
     gateway.registry.set_rules(public(device.identity), RULES)
     (tunnel,) = gateway.snapshots.tunnels()
     assert tunnel.nat_peer.id in gateway._dns._rules
-    gateway.owner.revoke(tunnel.peer.id)
+    gateway.owner.revoke(tunnel.lease.peer_id)
     assert not gateway._dns._rules
     device.leave()
 

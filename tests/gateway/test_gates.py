@@ -53,7 +53,7 @@ class Wall:
         """On from there, and somebody has looked at it."""
         self._unix, self._since = unix, self.gateway.snapshots.now()
         for tunnel in self.gateway.snapshots.tunnels():
-            key = tunnel.peer.public_key
+            key = tunnel.public_key
             for rules_changed in self.gateway.registry.on_rules:
                 rules_changed(key, self.gateway.registry.rules(key))
 

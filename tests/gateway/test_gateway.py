@@ -387,7 +387,7 @@ async def test_anothers_ticket_is_useless(gateway: Gateway) -> None:
     granted = (await attempt.until(LeaseGranted)).lease
     assert not granted.resumed and granted.ipv4 != lease.ipv4
     assert gateway.snapshots.status().counters["session__ticket_invalid__not_resumed"] == 1
-    assert any(t.peer.public_key == public(owner.identity) for t in gateway.snapshots.tunnels())
+    assert any(t.public_key == public(owner.identity) for t in gateway.snapshots.tunnels())
 
 
 async def test_devices_of_another_version_are_counted_whatever_they_come_by(
@@ -478,11 +478,11 @@ async def test_speed_limits_are_those_of_the_rules_whenever_they_change(gateway:
 
     assert limits() == (None, None)
     one, other = Rules(limit_up=1_000_000, limit_down=20_000_000), Rules(limit_down=8_000)
-    gateway.registry.set_rules(tunnel.peer.public_key, one)
+    gateway.registry.set_rules(tunnel.public_key, one)
     assert limits() == (1_000_000, 20_000_000)
     gateway.registry.set_rules(public(key()), other)
     assert limits() == (1_000_000, 20_000_000), "those of another device"
-    gateway.registry.set_rules(tunnel.peer.public_key, other)
+    gateway.registry.set_rules(tunnel.public_key, other)
     assert limits() == (None, 8_000)
     device.leave()
     before = tunnel
@@ -492,7 +492,7 @@ async def test_speed_limits_are_those_of_the_rules_whenever_they_change(gateway:
     (tunnel,) = gateway.snapshots.tunnels()
     assert tunnel is not before
     assert limits() == (None, 8_000), "of a new tunnel, too"
-    gateway.registry.set_rules(tunnel.peer.public_key, NO_RULES)
+    gateway.registry.set_rules(tunnel.public_key, NO_RULES)
     assert limits() == (None, None)
     again.leave()
 

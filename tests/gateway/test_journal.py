@@ -99,6 +99,22 @@ async def test_the_life_of_a_device(told: Told) -> None:
     assert await told.line() == f"{who} is turned away, by tcp from 127.0.0.1: {why}"
 
 
+async def test_a_device_is_told_of_by_the_name_that_it_has_by_then(told: Told) -> None:
+    gateway = told.gateway
+    device = Device(gateway, key(), known=False)
+    await device.until(ApprovalPending)
+    peer = gateway.owner.approve(gateway.snapshots.requests()[0].id)
+    # Its own user has not said yes: it has no tunnel yet.
+    gateway.owner.rename(peer.id, "attic")
+    device.session.agree(device.loop.time())
+    await device.until(LeaseGranted)
+    await device.alive()
+    assert told.fresh()[-1] == f"attic ({peer.id}) connected, by tcp from 127.0.0.1"
+    gateway.registry.rename(peer.public_key, "cellar")
+    device.leave()
+    assert (await told.line()).startswith(f"cellar ({peer.id}) lost its link")
+
+
 async def test_who_does_not_come_back(told: Told) -> None:
     device, _ = await paired(told.gateway)
     device.leave()

@@ -86,7 +86,7 @@ class Loft:
 
     def carry(self) -> Pigeon:
         pigeon = Pigeon(self.now)
-        self.tunnels.carry(pigeon, self.device, self.lease, self.now)
+        self.tunnels.carry(pigeon, self.device.public_key, self.lease, self.now)
         return pigeon
 
     def send(self, pigeon: Pigeon) -> None:

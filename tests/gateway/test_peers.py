@@ -1,11 +1,14 @@
-"""What names an approved device."""
+"""What names an approved device, and that one place keeps what is known of it."""
 
 from __future__ import annotations
 
+import ast
 import time
+from pathlib import Path
 
 import pytest
 
+import gateway
 from gateway.model import MemoryStore, PeerDevice
 from gateway.peers import NoSuchPeer, PeerRegistry
 from rules.value import NO_RULES, Rules
@@ -20,10 +23,10 @@ def test_a_device_is_named_by_id_beginning_or_label() -> None:
     for name in ("", "tab", "phone"):
         with pytest.raises(NoSuchPeer):
             registry.find(name)
-    registry.rename(laptop, "tablet")
+    registry.rename(laptop.public_key, "tablet")
     with pytest.raises(NoSuchPeer):
         registry.find("tablet")
-    registry.revoke(laptop)
+    registry.revoke(laptop.public_key)
     assert registry.find("tablet").public_key == tablet.public_key, "the other is revoked"
 
 
@@ -39,6 +42,37 @@ def test_a_label_that_looks_like_an_id_takes_nobodys_place() -> None:
     whole = registry.approve(b"w" * 32, tablet.id, "linux")
     assert registry.find(tablet.id).public_key == tablet.public_key, "a whole id goes first"
     assert registry.find(whole.id).public_key == whole.public_key
+
+
+def test_of_a_device_the_registry_has_the_record_as_it_is_now() -> None:
+    registry = PeerRegistry(MemoryStore())
+    key = b"t" * 32
+    with pytest.raises(NoSuchPeer):
+        registry.device(key)
+    registry.approve(key, "tablet", "android")
+    registry.rename(key, "attic")
+    registry.seen(key, "linux")
+    registry.revoke(key)
+    now = registry.device(key)
+    assert (now.label, now.platform, now.revoked) == ("attic", "linux", True)
+
+
+def test_nobody_but_the_registry_keeps_a_devices_record() -> None:
+    """A record is replaced when anything about its device changes: a copy would be out of date.
+    The store is what the registry writes to."""
+    keepers = []
+    for file in sorted(Path(gateway.__file__).parent.rglob("*.py")):
+        tree = ast.parse(file.read_text())
+        bodies = [node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+        fields = {id(line) for body in bodies for line in body}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.AnnAssign) and (
+                id(node) in fields or isinstance(node.target, ast.Attribute)
+            ):
+                kept = "PeerDevice" in ast.unparse(node.annotation)
+                if kept and "Callable" not in ast.unparse(node.annotation):
+                    keepers.append(file.name)
+    assert set(keepers) == {"model.py"}
 
 
 def test_rules_are_told_when_they_change_and_kept() -> None:
@@ -75,9 +109,9 @@ def test_a_new_key_has_the_rules_of_the_old_one_or_those_given_with_it() -> None
 def test_a_device_that_is_let_in_again_is_limited_as_before_but_its_time_begins() -> None:
     registry = PeerRegistry(MemoryStore())
     key = b"g" * 32
-    guest = registry.approve(key, "guest", "linux")
+    registry.approve(key, "guest", "linux")
     registry.set_rules(key, Rules(until=time.time() - 1, max_flows=9))
-    registry.revoke(guest)
+    registry.revoke(key)
     assert registry.rules(key).max_flows == 9
     registry.approve(key, "guest", "linux")
     assert registry.rules(key) == Rules(max_flows=9)

@@ -159,7 +159,8 @@ async def test_revocation_ends_everything_at_once(gateway: Gateway) -> None:
 async def test_a_rename_shows_and_changes_nothing_else(gateway: Gateway) -> None:
     app = await let_in(gateway)
     gateway.owner.rename(gateway.snapshots.peers()[0].id, "Bert's")
-    assert gateway.snapshots.tunnels()[0].peer.label == "Bert's"
+    (tunnel,) = gateway.snapshots.tunnels()
+    assert gateway.registry.device(tunnel.public_key).label == "Bert's"
     assert await app.asks() is not None
 
 
@@ -243,7 +244,7 @@ async def test_a_long_silence_stops_the_link_being_live_and_a_packet_wakes_it(
 ) -> None:
     app = await let_in(gateway)
     (tunnel,) = gateway.snapshots.tunnels()
-    peer = gateway.snapshots.wireguard.device.peers[tunnel.peer.public_key]
+    peer = gateway.snapshots.wireguard.device.peers[tunnel.public_key]
     pair = peer.pairs.current
     assert pair is not None
     pair.born -= 200.0

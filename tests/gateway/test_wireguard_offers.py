@@ -71,7 +71,7 @@ async def test_a_new_key_takes_over_when_it_is_used_and_not_before(gateway: Gate
     assert gateway.books.total(before.public_key) == (0, 0)
     assert after == gateway.snapshots.totals()
     (tunnel,) = gateway.snapshots.tunnels()
-    assert tunnel.peer.public_key == offer.public_key
+    assert tunnel.public_key == offer.public_key
     assert tunnel.lease.ipv4 == old.profile.ipv4
     assert list(gateway.snapshots.wireguard.device.peers) == [offer.public_key]
     assert gateway.snapshots.wireguard.offers() == []
@@ -194,7 +194,8 @@ async def test_an_invited_device_brings_its_own_key(gateway: Gateway) -> None:
     app.again()
     assert await app.asks() is not None
     (tunnel,) = gateway.snapshots.tunnels()
-    assert tunnel.lease.ipv4 == offer.profile.ipv4 and tunnel.peer.label == "router"
+    assert tunnel.lease.ipv4 == offer.profile.ipv4
+    assert gateway.registry.device(tunnel.public_key).label == "router"
     assert gateway.snapshots.wireguard.offers() == []
     late = brought(offer, generate_identity())
     await asks_to_be_let_in(late)

@@ -258,10 +258,10 @@ async def test_a_gateway_tells_the_history_of_all_and_of_each_device(
     assert (whole.interval, whole.peer) == (INTERVAL, None)
     assert whole.newest == int(now // INTERVAL) - 1
     assert sum(whole.from_tunnel) == 100 and sum(whole.to_tunnel) == 7_050
-    mine = api.traffic(PeerTrafficParams(peer=one.peer.id[:6]))
-    assert mine.peer == one.peer.id
+    mine = api.traffic(PeerTrafficParams(peer=one.lease.peer_id[:6]))
+    assert mine.peer == one.lease.peer_id
     assert sum(mine.from_tunnel) == 100 and sum(mine.to_tunnel) == 7_000
-    assert sum(api.traffic(PeerTrafficParams(peer=other.peer.id)).to_tunnel) == 50
+    assert sum(api.traffic(PeerTrafficParams(peer=other.lease.peer_id)).to_tunnel) == 50
     assert len(api.traffic(PeerTrafficParams(limit=1)).to_tunnel) == 1
     with pytest.raises(ControlError) as caught:
         api.traffic(PeerTrafficParams(peer="zz"))
