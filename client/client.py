@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 
 from client import nearby, suite
@@ -49,6 +48,7 @@ from client.standing import Standing, as_verdict
 from client.system.watch import NetworkWatch
 from client.trust import Trust
 from client.wish import Wish
+from eventloop.clock import SYSTEM, Clock
 from eventloop.tasks import cancel, create_task
 from reach import names
 from reach.cable import LACKS, Cable, Phone
@@ -78,10 +78,13 @@ class Client:
         on_event: Callable[[Event], None] | None = None,
         cable: Cable | None = None,
         ask: Ask = names.ask,
+        clock: Clock = SYSTEM,
     ) -> None:
         """`outlet` is stopped with the client; `on_event` is told what happens to the link
         (without it the log is). `cable` speaks to phones on USB, `ask` looks names up."""
         self.on_change: Callable[[], None] = lambda: None
+        self.clock = clock
+        """What everybody here, and who serves it, knows the time by."""
         self._store = store
         self._config = config
         self.outlet = outlet
@@ -92,16 +95,17 @@ class Client:
         self._watch = NetworkWatch(lambda: self._host_news.told())
         self._names = HostNames(outlet, ask, lambda: self._pursuit.named_late())
         self._standing = standing = Standing(
-            outlet, self._cable, on_event, lambda: self.on_change()
+            outlet, self._cable, clock, on_event, lambda: self.on_change()
         )
         parts = Parts(
+            clock=clock,
             store=store,
             config=config,
             outlet=outlet,
             cable=self._cable,
             watch=self._watch,
             standing=standing,
-            consent=Consent(standing, self._cable),
+            consent=Consent(standing, self._cable, clock),
             trust=Trust(outlet, standing.count),
             names=self._names,
             hold=Hold(outlet, standing),
@@ -262,7 +266,7 @@ class Client:
         await self.outlet.open()
         self._store.save_wanted(None)
         if standing.report.gateway and standing.state is not ClientState.IDLE:
-            standing.events.disconnected(standing.report.gateway, time.monotonic())
+            standing.events.disconnected(standing.report.gateway, self.clock.now())
         standing.given_up()
 
     async def confirm(self, code: str) -> None:
@@ -341,7 +345,7 @@ class Client:
 
     def history(self) -> tuple[LinkRecord, ...]:
         """The links since the service began, the newest first."""
-        return self._standing.history.read(time.monotonic())
+        return self._standing.history.read(self.clock.now())
 
 
 _FORGOTTEN = (

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 from client.endpoints import Outcome
 from client.model import ClientError, TransportEndpoint, fingerprint
@@ -21,6 +20,7 @@ from client.probe import whose_key
 from client.reconnect import Ending, Step
 from client.round import PATIENCE
 from client.standing import Standing
+from eventloop.clock import Clock
 from reach.cable import Cable
 
 log = logging.getLogger(__name__)
@@ -39,9 +39,10 @@ _ANSWERED = frozenset({Outcome.REFUSED, Outcome.TIMED_OUT})
 class Consent:
     """Keeps in the plan whose key was met, shown and agreed to."""
 
-    def __init__(self, standing: Standing, cable: Cable) -> None:
+    def __init__(self, standing: Standing, cable: Cable, clock: Clock) -> None:
         self._standing = standing
         self._cable = cable
+        self._clock = clock
 
     def met(self, plan: Plan, gateway_key: bytes) -> Ending | None:
         """On first contact: note who is there; later: nobody else will do."""
@@ -63,7 +64,7 @@ class Consent:
             log.warning("the digits %s are not compared: whoever answers is believed", code)
         elif not vouched:
             standing.report.error, standing.report.reason = "code_unconfirmed", _COMPARE
-            standing.events.shown(standing.report.gateway, code, time.monotonic())
+            standing.events.shown(standing.report.gateway, code, self._clock.now())
         standing.step(Step.SHOWN)
         if vouched or plan.unseen:
             self.agree(plan)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 from client.model import ClientError
 from client.parts import Parts
@@ -56,7 +55,7 @@ class HostNews:
         link = pursuit.round.link
         if link is None:
             return
-        now = time.monotonic()
+        now = self._parts.clock.now()
         before = link.local_address
         if not link.follow():
             link.fail(Ending("link_lost", "this device's address has changed", False))

@@ -13,6 +13,7 @@ from client.outlet.outlet import Outlet
 from client.standing import Standing
 from client.system.watch import NetworkWatch
 from client.trust import Trust
+from eventloop.clock import Clock
 from reach.cable import Cable
 
 
@@ -20,6 +21,7 @@ from reach.cable import Cable
 class Parts:
     """Made once, by `Client`; each has one owner of what it keeps: itself."""
 
+    clock: Clock
     store: ClientStore
     config: ClientConfig
     outlet: Outlet

@@ -42,7 +42,13 @@ class Pursuit:
         self._parts = parts
         self._sessions = sessions
         self.ways = Ways(
-            self, parts.outlet, parts.trust, parts.names, parts.standing.book, parts.cable
+            self,
+            parts.outlet,
+            parts.trust,
+            parts.names,
+            parts.standing.book,
+            parts.cable,
+            parts.clock,
         )
         self.search = Search(self.ways.look)
         self.plan: Plan | None = None

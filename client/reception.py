@@ -9,8 +9,6 @@ the history, and makes the wish one that outlives the process.
 
 from __future__ import annotations
 
-import time
-
 from client import resume as resuming
 from client.driver import LinkDriver
 from client.endpoints import Outcome
@@ -32,6 +30,7 @@ class Reception:
     def __init__(self, parts: Parts, plan: Plan, ways: Ways) -> None:
         self._parts = parts
         self._standing = parts.standing
+        self._clock = parts.clock
         self._plan = plan
         self._ways = ways
 
@@ -54,7 +53,7 @@ class Reception:
     def asked(self, code: str | None) -> None:
         standing = self._standing
         standing.report.code = code
-        standing.events.asked(standing.report.gateway, code, time.monotonic())
+        standing.events.asked(standing.report.gateway, code, self._clock.now())
         standing.step(Step.ASKED)
 
     async def judged(self, link: LinkDriver, lease: LeaseConfig) -> Ending | None:
@@ -71,7 +70,7 @@ class Reception:
         plan.name = lease.name or plan.name
         # The one seen last stays the one seen last, also where the clock was put back.
         others = [g.last_seen for g in store.gateways() if g.public_key != plan.public_key]
-        seen = max([time.time(), *(each + 1e-3 for each in others)])
+        seen = max([self._clock.wall(), *(each + 1e-3 for each in others)])
         known = KnownGateway(
             plan.public_key,
             plan.name,
@@ -89,10 +88,10 @@ class Reception:
         assert self._plan.known is not None
         wish = Wish(self._plan.known.fingerprint, outlet.open_on_failure)
         self._parts.store.save_wanted(wish.text())
-        now = time.monotonic()
+        now = self._clock.now()
         standing.report.leased(lease, outlet.name, now)
         gateway = standing.report.gateway
-        fresh = standing.history.begun(link, gateway, lease.resumed, now, time.time())
+        fresh = standing.history.begun(link, gateway, lease.resumed, now, self._clock.wall())
         if fresh:
             standing.events.connected(gateway, str(link.endpoint), lease.resumed, now)
         if fresh and lease.resumed:
@@ -108,7 +107,7 @@ class Reception:
     def moved(self, link: LinkDriver) -> None:
         """A better way was found and is in use."""
         self._standing.report.add(link)
-        self._standing.history.ended(link, MOVED, time.monotonic())
+        self._standing.history.ended(link, MOVED, self._clock.now())
         self._standing.events.moves()
 
     def status_received(self, status: GatewayStatus) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -65,6 +64,7 @@ class Rounds:
         """`sessions` are those of a round."""
         self._parts = parts
         self._standing = parts.standing
+        self._clock = parts.clock
         self._outlet = parts.outlet
         self._plan = plan
         self._ways = ways
@@ -135,7 +135,7 @@ class Rounds:
                 raise
         finally:
             # Before anything is awaited: the pause begins now.
-            standing.history.ended(current.link, ended, time.monotonic())
+            standing.history.ended(current.link, ended, self._clock.now())
             await cancel(searching)
             standing.report.add(current.link)
             self.current = None
@@ -183,7 +183,7 @@ class Rounds:
     async def _allowed_later(self, ending: Ending) -> bool:
         """Somebody has to find the phone, unlock it, and read what it asks: wait for that, or for
         news; False when the time for it is over."""
-        now = time.monotonic()
+        now = self._clock.now()
         if self._allow_until is None:
             self._allow_until = now + ALLOW_SECONDS
         if now >= self._allow_until:
@@ -197,7 +197,7 @@ class Rounds:
         """A link that carried packets is gone; the outlet stays as it is, for a while."""
         report = self._standing.report
         report.broken()
-        self._standing.events.lost(report.gateway, verdict.sentence, time.monotonic())
+        self._standing.events.lost(report.gateway, verdict.sentence, self._clock.now())
         await self._outlet.broken()
         self._parts.hold.begin()
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -32,6 +31,7 @@ from client.plan import Plan
 from client.reconnect import Step, Verdict, after
 from client.repeats import Repeats
 from client.report import Report
+from eventloop.clock import Clock
 from reach.cable import Cable
 from sealing.happenings import Event
 from vshp.config import GatewayStatus
@@ -48,12 +48,14 @@ class Standing:
         self,
         outlet: Outlet,
         cable: Cable,
+        clock: Clock,
         on_event: Callable[[Event], None] | None,
         on_change: Callable[[], None],
     ) -> None:
         """`on_event`: see `Events`; `on_change` is told that the snapshot has changed."""
         self._outlet = outlet
         self._cable = cable
+        self._clock = clock
         self._on_change = on_change
         self.state = ClientState.IDLE
         self.report = Report()
@@ -104,7 +106,7 @@ class Standing:
     def failed(self, verdict: Verdict) -> None:
         """... and none follows."""
         self.report.error, self.report.reason = verdict.error, verdict.sentence
-        self.events.failed(self.report.gateway, verdict.sentence, time.monotonic())
+        self.events.failed(self.report.gateway, verdict.sentence, self._clock.now())
         self.step(Step.REFUSED)
 
     def given_up(self) -> None:
@@ -117,7 +119,7 @@ class Standing:
         report = self.report
         before, shut_out = report.sharing, report.shut_out
         if report.status(status):
-            now = time.monotonic()
+            now = self._clock.now()
             self.events.sharing(report.gateway, before, report.sharing, now)
             self.events.gate(report.gateway, shut_out, report.shut_out, now)
             self.changed()
@@ -126,7 +128,7 @@ class Standing:
         self, endpoint: TransportEndpoint, outcome: Outcome, why: str, seconds: float | None
     ) -> None:
         """What became of an endpoint (see `endpoints.Tell`)."""
-        self.book.note(endpoint, outcome, why, seconds, time.time())
+        self.book.note(endpoint, outcome, why, seconds, self._clock.wall())
 
     def count(self, name: str) -> None:
         """Something happened that no link counts."""
@@ -134,7 +136,7 @@ class Standing:
 
     def say(self, level: int, text: str) -> None:
         """A line in the log of what may be the same at every attempt."""
-        if line := self._repeats.take(text, time.monotonic()):
+        if line := self._repeats.take(text, self._clock.now()):
             log.log(level, "%s", line)
 
     def all_new(self) -> None:
@@ -146,7 +148,7 @@ class Standing:
     def snapshot(self, link: LinkDriver | None) -> ClientSnapshot:
         """All at this moment; `link` is the running one."""
         outlet = self._outlet
-        now = self.report.snapshot(self.state, link, self._guarded(), time.monotonic())
+        now = self.report.snapshot(self.state, link, self._guarded(), self._clock.now())
         counters = now.counters | dict(outlet.counters) | self._cable.counted()
         if outlet.kind is not OutletKind.PROXY:
             return replace(now, outlet=outlet.kind, counters=counters)
@@ -167,8 +169,8 @@ class Standing:
     def _guarded(self) -> GuardSnapshot:
         linked = self.state is ClientState.CONNECTED
         outlet = self._outlet
-        guard = self._guard.look(outlet.guards, linked, time.time(), outlet.open_on_failure)
-        self.events.guard(guard.state, time.monotonic())
+        guard = self._guard.look(outlet.guards, linked, self._clock.wall(), outlet.open_on_failure)
+        self.events.guard(guard.state, self._clock.now())
         return guard
 
 

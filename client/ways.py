@@ -15,7 +15,6 @@ same addresses are other hosts.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -30,6 +29,7 @@ from client.reconnect import Ending, in_order
 from client.routers import router_endpoints
 from client.strangers import Strangers
 from client.trust import Trust
+from eventloop.clock import Clock
 from reach.announced import Place
 from reach.cable import Cable
 
@@ -66,6 +66,7 @@ class Ways:
         names: HostNames,
         book: EndpointBook,
         cable: Cable,
+        clock: Clock,
     ) -> None:
         self._owner = owner
         self._outlet = outlet
@@ -73,6 +74,7 @@ class Ways:
         self._names = names
         self._book = book
         self._cable = cable
+        self._clock = clock
         self._plan: Plan | None = None
         self._strangers = Strangers()
         self._announced: dict[str, TransportEndpoint] = {}
@@ -95,7 +97,7 @@ class Ways:
         `quiet`: there have been such looks before, and `news` is told of all news since.
         """
         self._plan = plan
-        now = time.monotonic()
+        now = self._clock.now()
         if not quiet or now - self._looked_at >= LOOK_AGAIN:
             self._looked_at, self._reached = now, ()
             await self._outlet.look()
@@ -111,7 +113,7 @@ class Ways:
             self._announced.clear()
         self._listen(plan)
         guesses = self._guesses(plan)
-        found[1:1] = self._strangers.without(guesses, time.monotonic())
+        found[1:1] = self._strangers.without(guesses, self._clock.now())
         if plan.transport in ("auto", "usb"):
             self._phones = await usb_phones(self._cable, plan.port)
             found += self._phones.endpoints
@@ -161,7 +163,7 @@ class Ways:
 
     def met_stranger(self, host: str) -> None:
         """Somebody there took a connection, and did not prove the gateway's key."""
-        self._strangers.met(host, time.monotonic())
+        self._strangers.met(host, self._clock.now())
 
     def changed(self) -> bool:
         """Whether this device is on other networks than at the last look for ways."""
@@ -197,7 +199,7 @@ class Ways:
         if place.fingerprint != fingerprint(plan.public_key).replace(":", ""):
             return
         endpoint = self._trust.announced(place.host, sender, place.port, plan.transport)
-        if endpoint is None or not self._strangers.without((endpoint,), time.monotonic()):
+        if endpoint is None or not self._strangers.without((endpoint,), self._clock.now()):
             return
         if str(endpoint) not in self._announced and len(self._announced) >= MAX_ANNOUNCED:
             del self._announced[next(iter(self._announced))]

@@ -23,12 +23,12 @@ looks however large it is.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import TYPE_CHECKING
 
+from eventloop.clock import Clock
 from eventloop.poller import NEVER
 from gateway.journal import Journal
 from gateway.nat.router import Nat
@@ -70,17 +70,17 @@ class Gates:
         nat: Nat,
         registry: PeerRegistry,
         journal: Journal,
-        wall: Callable[[], float] = time.time,
+        clock: Clock,
         zone: tzinfo = LOCAL,
     ) -> None:
-        """`wall` tells Unix time, and `zone` is the one that rules are written in."""
+        """`zone` is the one that rules are written in."""
         self.on_change: Callable[[Tunnel, float], None] = lambda tunnel, now: None
         self.wake_by: Callable[[float], None] = lambda at: None
         """Called with a moment at which `handle_timer` is to be called at the latest."""
         self._nat = nat
         self._registry = registry
         self._journal = journal
-        self.wall = wall
+        self._clock = clock
         self.zone = zone
         self._gates: dict[int, Gate] = {}
         """By the id of the tunnel's side of the NAT."""
@@ -106,7 +106,7 @@ class Gates:
         rules = self._registry.rules(public_key)
         if rules == NO_RULES:
             return OPEN, ""
-        wall, used, ends = self.wall(), (0, 0), None
+        wall, used, ends = self._clock.wall(), (0, 0), None
         if rules.quota is not None:
             term = renewed(None, rules.quota, wall, self.zone)
             used, ends = self._registry.books.used(public_key, int(term.since), wall), term.ends
@@ -143,7 +143,7 @@ class Gates:
     # --- one look ----------------------------------------------------------------------------
 
     def _look(self, gate: Gate, now: float) -> None:
-        wall = self.wall()
+        wall = self._clock.wall()
         key = gate.tunnel.public_key
         rules = self._registry.rules(key)
         used = self._used(gate, rules, wall)

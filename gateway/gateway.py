@@ -16,12 +16,12 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from eventloop.clock import SYSTEM, Clock
 from eventloop.poller import Poller, running_poller
 from gateway.admission import Admission
 from gateway.books import Books
@@ -81,8 +81,11 @@ class Gateway:
         config: GatewayConfig,
         store: GatewayStore,
         on_event: Callable[[Event], None] | None = None,
+        clock: Clock = SYSTEM,
     ) -> None:
         """`on_event` is told what happens to devices and sharing; without it the log is."""
+        self.clock = clock
+        """What everybody here, and who serves it, knows the time by."""
         self.on_change = lambda: None
         self.on_alarm: Callable[[str], None] = lambda text: None
         """Called with a sentence when the egress proof failed and sharing was stopped."""
@@ -98,7 +101,7 @@ class Gateway:
         self._config = config
         """To start with; the `owner` has what is in force."""
         self._store = store
-        self.registry = PeerRegistry(store)
+        self.registry = PeerRegistry(store, clock)
         self.counters = Counters()
         self.detector = VpnDetector(config.vpn_interface)
         self.guard = EgressGuard(self.detector, bypass=config.bypass)
@@ -138,7 +141,7 @@ class Gateway:
             self.snapshots = Snapshots(parts)
             self.owner = Owner(parts, self._config, self.public_key, self._changed)
             self.owner.listen()
-            self._wireguard.knock(self._loop.time())
+            self._wireguard.knock(self.clock.now())
         except BaseException:
             await self._close()
             raise
@@ -146,7 +149,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Say goodbye to every client, close everything, write the last usage."""
-        now = self._loop.time()
+        now = self.clock.now()
         self._entrance.links.close(CloseReason.SHUTDOWN)
         for link in self._wireguard.links():
             link.close(CloseReason.SHUTDOWN, now)
@@ -195,14 +198,14 @@ class Gateway:
             resolver,
             self.counters,
             self._journal,
-            self._loop.time,
+            self.clock.now,
         )
         self._sharing.on_alarm = lambda text: self.on_alarm(text)
 
     def _compose_tunnels(self) -> None:
         """What devices have, and by which rules. Raises PoolError."""
         config, attached = self._config, self.detector.attached()
-        self.gates = Gates(self._nat, self.registry, self._journal)
+        self.gates = Gates(self._nat, self.registry, self._journal, self.clock)
         self._tunnels = Tunnels(
             self._nat,
             choose_pool(self.public_key, attached.networks, config.pool_ipv4, config.pool_ipv6),
@@ -211,20 +214,21 @@ class Gateway:
             self.counters,
             self._journal,
             self.gates,
+            self.clock,
             config.name,
             config.mtu,
             config.grace,
             config.lease,
         )
         self.registry.on_rules.append(self._rules_changed)
-        Destinations(self._nat, self._dns, self.registry, self._tunnels, self._loop.time)
+        Destinations(self._nat, self._dns, self.registry, self._tunnels, self.clock.now)
 
     def _compose_entrance(self, poller: Poller) -> None:
         """Who may come in, by which doors, and who is told of it."""
-        now = self._loop.time()
+        now = self.clock.now()
         doorman = Doorman(self.counters, now)
         doorman.on_refused = self._journal.strangers
-        links = OpenLinks(doorman, self._loop.time)
+        links = OpenLinks(doorman, self.clock.now)
         self._timing.links = links.by_id
         grants = Grants(
             self._tunnels, self.gates, self._sharing, self.guard, links, self._pulse, self._changed
@@ -254,7 +258,7 @@ class Gateway:
         )
         self._nat.on_output = reception.has_output
         self._entrance = Entrance(
-            reception, links, poller, self.counters, self._identity, self._secret, self._loop.time
+            reception, links, poller, self.counters, self._identity, self._secret, self.clock.now
         )
         self._opened.callback(self._entrance.close)
         self._wireguard = WireguardAccess(
@@ -267,7 +271,7 @@ class Gateway:
             self._config.wireguard,
             self._pulse.mark,
             reception.link_broken,
-            now,
+            self.clock,
         )
         self._wireguard.auto_approve = self._config.auto_approve_qr
         self._wireguard.on_change = self._changed
@@ -279,7 +283,7 @@ class Gateway:
             self._endpoints,
             self._tunnels,
             self._pulse,
-            self._loop.time,
+            self.clock.now,
             self._changed,
         )
         self.detector.on_attached = networks.attached
@@ -288,9 +292,7 @@ class Gateway:
 
     def _compose_timing(self) -> None:
         """Who is called when something of his is due."""
-        self._collector = Collector(
-            self._tunnels, self.books, self._sharing, self._loop.time, time.time
-        )
+        self._collector = Collector(self._tunnels, self.books, self._sharing, self.clock)
         self._collector.on_collected = lambda: self.on_usage()
         timing = self._timing
         timing.ask(self._nat)
@@ -304,7 +306,7 @@ class Gateway:
 
     def _parts(self) -> Parts:
         return Parts(
-            clock=self._loop.time,
+            clock=self.clock,
             pulse=self._pulse,
             counters=self.counters,
             journal=self._journal,
@@ -324,7 +326,7 @@ class Gateway:
         )
 
     def _rules_changed(self, public_key: bytes, rules: Rules) -> None:
-        now = self._loop.time()
+        now = self.clock.now()
         self.gates.rules_changed(public_key, now)
         self._tunnels.limit(public_key, rules, now)
         # It may be another moment now at which the gate is to be looked at.
@@ -332,7 +334,7 @@ class Gateway:
 
     def _secret(self, secret_id: bytes) -> bytes:
         """The PSK of a one-time secret (the sessions' `SecretLookup`)."""
-        return self._secrets.lookup(secret_id, self._loop.time())
+        return self._secrets.lookup(secret_id, self.clock.now())
 
 
 def _ticket_key(store: GatewayStore) -> bytes:

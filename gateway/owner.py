@@ -54,7 +54,7 @@ class Owner:
 
     def pair(self, seconds: float = SECRET_LIFETIME) -> Offer:
         """Issue a one-time secret, good for so long, and put it into a URI."""
-        parts, now = self._parts, self._parts.clock()
+        parts, now = self._parts, self._parts.clock.now()
         # A phone without any network is reached by its cable, whose other end is its loopback.
         endpoints = parts.endpoints.likeliest(MAX_URI_ENDPOINTS)
         named = endpoints or parts.endpoints.over_a_cable()
@@ -68,7 +68,7 @@ class Owner:
 
     def inviting(self) -> bool:
         """Whether a pairing URI that was handed out is still good."""
-        return self._parts.clock() < self._invites_until
+        return self._parts.clock.now() < self._invites_until
 
     def wireguard_add(
         self, label: str, endpoint: tuple[str, int] | None = None, key: bytes | None = None
@@ -78,7 +78,7 @@ class Owner:
         Raises OfferRefused and ListenError.
         """
         host, port = endpoint or self._wireguard_endpoint()
-        offer = self._parts.wireguard.add(label, host, port, self._parts.clock(), key)
+        offer = self._parts.wireguard.add(label, host, port, self._parts.clock.now(), key)
         self._changed()
         return offer
 
@@ -90,7 +90,7 @@ class Owner:
         Raises OfferRefused and ListenError.
         """
         host, port = endpoint or self._wireguard_endpoint()
-        offer = self._parts.wireguard.invite(label, host, port, self._parts.clock())
+        offer = self._parts.wireguard.invite(label, host, port, self._parts.clock.now())
         self._changed()
         return offer
 
@@ -103,7 +103,7 @@ class Owner:
         """
         host, port = endpoint or self._wireguard_endpoint()
         device = self._parts.registry.find(peer_id)
-        offer = self._parts.wireguard.renew(device, host, port, self._parts.clock(), key)
+        offer = self._parts.wireguard.renew(device, host, port, self._parts.clock.now(), key)
         self._changed()
         return offer
 
@@ -115,7 +115,7 @@ class Owner:
     def approve(self, request_id: str, rules: Rules | None = None) -> PeerDevice:
         """Trust the device that waits, and give it its lease, with these rules from its first
         packet; None: with those that it had before, if any. Raises NoSuchRequest."""
-        parts, now = self._parts, self._parts.clock()
+        parts, now = self._parts, self._parts.clock.now()
         desk = parts.admission.desk
         request = desk.find(request_id)
         if rules is not None:
@@ -132,7 +132,7 @@ class Owner:
 
     def deny(self, request_id: str) -> PairingRequest:
         """Turn the device away, and for a while. Raises NoSuchRequest."""
-        request = self._parts.admission.deny(request_id, self._parts.clock())
+        request = self._parts.admission.deny(request_id, self._parts.clock.now())
         if request.via is Via.WIREGUARD:
             self._parts.wireguard.denied(request)
         self._changed()
@@ -141,13 +141,13 @@ class Owner:
     def undeny(self, request_id: str | None = None) -> PairingRequest:
         """Take a denial back, the latest or this one: the device may ask again. Raises
         NoSuchRequest."""
-        request = self._parts.admission.undeny(request_id, self._parts.clock())
+        request = self._parts.admission.undeny(request_id, self._parts.clock.now())
         self._changed()
         return request
 
     def revoke(self, peer_id: str) -> PeerDevice:
         """Trust the device no longer; its session and flows end at once. Raises NoSuchPeer."""
-        parts, now = self._parts, self._parts.clock()
+        parts, now = self._parts, self._parts.clock.now()
         peer = parts.registry.find(peer_id)
         tunnel = parts.tunnels.of_key(peer.public_key)
         if tunnel is not None:
@@ -179,7 +179,7 @@ class Owner:
 
     def close_flow(self, flow_id: int) -> bool:
         """End one flow, at both ends; False if there is none of that id."""
-        closed = self._parts.nat.close_flow(flow_id, self._parts.clock())
+        closed = self._parts.nat.close_flow(flow_id, self._parts.clock.now())
         self._changed()
         return closed
 
@@ -235,7 +235,7 @@ class Owner:
         """Listen for WireGuard where clients knock; that it fails stops nothing else."""
         hosts = [host for host, _ in self.config.listen]
         try:
-            self._parts.wireguard.doors.listen(hosts, self._parts.clock(), anew)
+            self._parts.wireguard.doors.listen(hosts, self._parts.clock.now(), anew)
         except ListenError as error:
             self._parts.counters.counts["wireguard__listen__failed"] += 1
             _log.error("%s", error)

@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from eventloop.clock import Clock
 from gateway.admission import Admission
 from gateway.dns.forwarder import DnsForwarder
 from gateway.endpoints import Endpoints
@@ -31,8 +31,8 @@ from vshp.pairing import OneTimeSecrets
 class Parts:
     """A running gateway."""
 
-    clock: Callable[[], float]
-    """Monotonic seconds: requests, tunnels and flows are timed by it."""
+    clock: Clock
+    """Requests, tunnels and flows are timed by its `now`."""
     pulse: Pulse
     counters: Counters
     journal: Journal

@@ -16,10 +16,10 @@ reason. Only an end that has passed is over then: who approves a device means it
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from eventloop.clock import Clock
 from gateway.books import Books
 from gateway.model import GatewayStore, Kind, PeerDevice, peer_id
 from rules.value import NO_RULES, Rules
@@ -32,8 +32,9 @@ class NoSuchPeer(LookupError):
 class PeerRegistry:
     """PeerDevices by public key."""
 
-    def __init__(self, store: GatewayStore) -> None:
+    def __init__(self, store: GatewayStore, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
         self.books = Books(store)
         """What each device has used, those that are not trusted any more included."""
         self._peers = {peer.public_key: peer for peer in store.peers()}
@@ -91,7 +92,7 @@ class PeerRegistry:
         self, public_key: bytes, label: str, platform: str, kind: Kind = Kind.VSHP
     ) -> PeerDevice:
         """Trust a device from now on (again, if it was revoked)."""
-        now = time.time()
+        now = self._clock.wall()
         rules = self.rules(public_key)
         if rules.until is not None and rules.until <= now:
             self.set_rules(public_key, replace(rules, until=None))
@@ -108,7 +109,7 @@ class PeerRegistry:
         """Note that a device came back. Its label stays the one the owner knows. Like the next
         two it raises NoSuchPeer where the key was never approved."""
         peer = self.device(public_key)
-        return self._save(replace(peer, platform=platform, last_seen=time.time()))
+        return self._save(replace(peer, platform=platform, last_seen=self._clock.wall()))
 
     def rename(self, public_key: bytes, label: str) -> PeerDevice:
         return self._save(replace(self.device(public_key), label=label))
@@ -120,7 +121,7 @@ class PeerRegistry:
         """A trusted device has another key: what it had is the new one's, and the old is out."""
         peer = self._save(replace(self.device(old), public_key=new))
         self._store.move_lease_number(old, new)
-        self.books.succeed(old, new, time.time())
+        self.books.succeed(old, new, self._clock.wall())
         self.books.save()
         if new not in self._rules:  # else they were given with the approval of the new key
             self.set_rules(new, self.rules(old))

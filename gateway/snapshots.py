@@ -27,17 +27,17 @@ class Snapshots:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        now = parts.clock()
+        now = parts.clock.now()
         self._started = now
         self._up, self._down = RateMeter(now), RateMeter(now)
 
     def now(self) -> float:
         """The clock that requests, tunnels and flows are timed by (monotonic seconds)."""
-        return self._parts.clock()
+        return self._parts.clock.now()
 
     def status(self) -> GatewaySnapshot:
         """The gateway as a whole."""
-        parts, now = self._parts, self._parts.clock()
+        parts, now = self._parts, self._parts.clock.now()
         up, down = parts.tunnels.totals()
         return GatewaySnapshot(
             sharing=parts.sharing.state,
@@ -95,7 +95,7 @@ class Snapshots:
 
         Nobody looks, nobody is asked: a PING wakes a phone.
         """
-        now = self._parts.clock()
+        now = self._parts.clock.now()
         for tunnel in self.tunnels():
             if tunnel.link is not None and now - tunnel.asked_at >= ROUND_TRIP_AGE:
                 tunnel.asked_at = now
@@ -111,7 +111,7 @@ class Snapshots:
         """Why WireGuard devices are not there, as far as can be told from here."""
         parts = self._parts
         own = [spell_address(address) for address in parts.detector.attached().own]
-        return parts.wireguard.troubles(own, parts.endpoints.host(), parts.clock())
+        return parts.wireguard.troubles(own, parts.endpoints.host(), parts.clock.now())
 
     # --- traffic -----------------------------------------------------------------------------
 

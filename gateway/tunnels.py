@@ -24,11 +24,11 @@ plus what has passed since. Somebody who sets the wall clock ends no session.
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
+from eventloop.clock import Clock
 from eventloop.poller import NEVER
 from gateway.gates import Gates
 from gateway.journal import Journal
@@ -108,6 +108,7 @@ class Tunnels:
         counters: Counters,
         journal: Journal,
         gates: Gates,
+        clock: Clock,
         name: str,
         mtu: int,
         grace: float,
@@ -125,7 +126,8 @@ class Tunnels:
         self._counters = counters
         self._journal = journal
         self.gates = gates
-        self._epoch = time.time() - time.monotonic()
+        self._clock = clock
+        self._epoch = clock.epoch()
         """Unix time when the monotonic clock began, as it looked when this process did."""
         self.name = name
         self.endpoints: tuple[Endpoint, ...] = ()
@@ -407,7 +409,7 @@ class Tunnels:
         self._nat.remove_peer(tunnel.nat_peer, now)
         self._ended_up += tunnel.nat_peer.from_tunnel_bytes
         self._ended_down += tunnel.nat_peer.to_tunnel_bytes
-        self._registry.books.close(tunnel.public_key, time.time())
+        self._registry.books.close(tunnel.public_key, self._clock.wall())
         if tunnel.session_id is not None:
             self._tickets.forget(tunnel.session_id)
         del self._by_key[tunnel.public_key]

@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
+from eventloop.clock import Clock
 from eventloop.poller import NEVER, Poller
 from gateway.leases import AddressPool, PoolError
 from gateway.link import Link
@@ -72,7 +72,7 @@ class WireguardAccess:
         port: int,
         mark: Callable[[Link], None],
         broken: Callable[[Link, str, float], None],
-        now: float,
+        clock: Clock,
     ) -> None:
         """`port` 0: never. `mark` has a link pumped; `broken` is told of one that is closed."""
         self.auto_approve = False
@@ -81,7 +81,8 @@ class WireguardAccess:
         """Told of each device that begins to wait for the owner."""
         self.on_admitted: Callable[[PeerDevice, bool], None] = lambda peer, by_code: None
         """Told of each that is let in without being asked about."""
-        self.now = now
+        self.now = now = clock.now()
+        self._clock = clock
         self._store = store
         self._registry = registry
         self._desk = desk
@@ -100,9 +101,9 @@ class WireguardAccess:
         if identity is None:
             identity = generate_identity()
         self._identity = identity
-        self.device = Device(identity, self, time.time() - now, now)
+        self.device = Device(identity, self, clock.epoch(), now)
         self.doors = WireguardDoors(self, self.device, port, counters, poller, now)
-        self._offers = OfferBook(store, registry, desk, self.device.identity)
+        self._offers = OfferBook(store, registry, desk, self.device.identity, clock)
         pinned = store.secret("wireguard_pool")
         self.pool: AddressPool | None = None if pinned is None else _unpack_pool(pinned)
         """None until a config names it."""
@@ -121,7 +122,7 @@ class WireguardAccess:
 
     def knock(self, now: float) -> None:
         """Begin a session with each device that was heard lately: the gateway has just started."""
-        for key, sighting in self._sightings.recent(time.time()):
+        for key, sighting in self._sightings.recent(self._clock.wall()):
             peer = self.device.peers.get(key)
             door = self.doors.facing(sighting.host)
             where = way_to(sighting)
@@ -459,7 +460,7 @@ class WireguardAccess:
         """Keep where the device is, for a knock after the next start."""
         spot = spot_of(peer)
         self.log.heard(peer.keys.public, spot.host, spot.port, now)
-        self._sightings.see(peer.keys.public, spot, time.time())
+        self._sightings.see(peer.keys.public, spot, self._clock.wall())
 
 
 def _pack_pool(pool: AddressPool) -> bytes:

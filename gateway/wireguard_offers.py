@@ -17,10 +17,9 @@ nowhere.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from eventloop.clock import Clock
 from gateway.leases import AddressPool, PoolError
 from gateway.model import GatewayStore, Kind, Offer, PeerDevice, Via
 from gateway.pairing import PairingDesk
@@ -71,15 +70,19 @@ class OfferBook:
     """The offers of a gateway."""
 
     def __init__(
-        self, store: GatewayStore, registry: PeerRegistry, desk: PairingDesk, identity: Identity
+        self,
+        store: GatewayStore,
+        registry: PeerRegistry,
+        desk: PairingDesk,
+        identity: Identity,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._registry = registry
         self._desk = desk
         self._identity = identity
         self._offers: dict[bytes, WireguardOffer] = {}
-        self.wall: Callable[[], float] = time.time
-        """Unix time."""
+        self._clock = clock
 
     def __len__(self) -> int:
         return len(self._offers)
@@ -108,7 +111,7 @@ class OfferBook:
     def _taken_up(self, kept: Offer, pool: AddressPool, now: float) -> WireguardOffer | None:
         """None where it is over, or was used by a device that is let in."""
         # A clock that has gone back makes no offer longer than it was.
-        left = min(kept.expires - self.wall(), OFFER_SECONDS)
+        left = min(kept.expires - self._clock.wall(), OFFER_SECONDS)
         over = left <= 0 or self._registry.trusted(kept.public_key, Kind.WIREGUARD)
         if over or (kept.renews and not self._registry.trusted(kept.renews, Kind.WIREGUARD)):
             return None
@@ -122,7 +125,7 @@ class OfferBook:
     def keep(self, offer: WireguardOffer, now: float, approved: bool = False) -> None:
         """Have it in the store; `settle` when it is used."""
         place = offer.profile.host, offer.profile.port
-        expires = self.wall() + offer.expires - now
+        expires = self._clock.wall() + offer.expires - now
         kept = Offer(offer.public_key, offer.label, *place, expires, offer.renews, offer.invites)
         self._store.save_offer(replace(kept, approved=approved))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -69,7 +68,7 @@ class ClientApi:
         self._store = store
         self._ring = ring
         self._shut_down = shut_down
-        self.traffic_history = Sampler(self._counts, time.monotonic, PAUSE)
+        self.traffic_history = Sampler(self._counts, client.clock.now, PAUSE)
         """For the service to start and stop."""
 
     def registry(self) -> Registry:
@@ -135,7 +134,7 @@ class ClientApi:
 
     async def flows(self, params: m.FlowsParams) -> s.Flows:
         sample = await self._client.outlet.flows.look()
-        return page(sample, params, self._client.status().interface, time.monotonic())
+        return page(sample, params, self._client.status().interface, self._client.clock.now())
 
     def endpoints(self, _: m.NoParams) -> list[s.Endpoint]:
         now = self._client.status()

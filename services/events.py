@@ -15,11 +15,11 @@ import contextlib
 import json
 import logging
 import os
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from eventloop.clock import SYSTEM, Clock
 from sealing.happenings import Event as Happened
 from services.control.codec import CodecError, from_json, to_json
 from services.control.events import KINDS
@@ -41,13 +41,7 @@ MAX_LABEL = 64
 class EventBook:
     """The latest events of one service."""
 
-    def __init__(
-        self,
-        path: Path | None,
-        logger: str,
-        wall: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, path: Path | None, logger: str, clock: Clock = SYSTEM) -> None:
         """`path`: the file, or None for none; `logger`: in whose name the log's lines are."""
         self.on_event: Callable[[Event], None] = lambda event: None
         """Told each event, after it was noted; for news, hooks and notifications."""
@@ -55,8 +49,7 @@ class EventBook:
         """Events that the file did not take."""
         self._path = path
         self._logger = logging.getLogger(logger)
-        self._wall = wall
-        self._monotonic = monotonic
+        self._clock = clock
         self._events: deque[Event] = deque(_read(path), maxlen=MAX_EVENTS)
         self._began = self._events[-1].seq if self._events else 0
         self._count = self._began
@@ -69,8 +62,8 @@ class EventBook:
         self._count += 1
         event = Event(
             self._count,
-            round(self._wall(), 3),
-            round(self._monotonic(), 3),
+            round(self._clock.wall(), 3),
+            round(self._clock.now(), 3),
             happened.kind[:MAX_LABEL],
             KINDS[happened.kind].level,
             clean(happened.text)[:MAX_TEXT],

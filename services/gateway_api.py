@@ -5,11 +5,9 @@ Nothing is decided here, and nothing is computed but what somebody looks at.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import math
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -69,6 +67,7 @@ class GatewayApi:
     ) -> None:
         """`told`: what is in force and not stored (`StoreKeeper.told`); `events`: what happened."""
         self._gateway = gateway
+        self._clock = gateway.clock
         self._told = told
         self._events = events or EventBook(None, "gateway")
         self._settings = settings
@@ -78,8 +77,8 @@ class GatewayApi:
         self._ring = ring
         self._shut_down = shut_down
         self._pages = FlowPages(self._name_of)
-        self._rules = RulesApi(gateway.registry, settings)
-        self.traffic_history = Sampler(self._counts, _now)
+        self._rules = RulesApi(gateway.registry, settings, gateway.clock)
+        self.traffic_history = Sampler(self._counts, gateway.clock.now)
         """For the service to start and stop."""
 
     def _name_of(self, peer_id: str, address: bytes, began: float) -> str:
@@ -151,7 +150,7 @@ class GatewayApi:
             counters=now.counters,
             alarms=now.alarms,
             bypass=now.bypass,
-            egress=_egress(now.egress),
+            egress=_egress(now.egress, self._clock.now()),
             wake_lock=self._wake.state,
             unwritten=self._told(),
         )
@@ -192,7 +191,7 @@ class GatewayApi:
 
     def offers(self, _: m.NoParams) -> list[s.OfferState]:
         # To a tenth of a second: the difference of the two clocks is not quite steady.
-        now, wall = _now(), time.time()
+        now, wall = self._clock.now(), self._clock.wall()
         return [
             s.OfferState(
                 each.id, each.state(now), round(wall + each.expires - now, 1), each.used_by
@@ -201,7 +200,7 @@ class GatewayApi:
         ]
 
     def requests(self, _: m.NoParams) -> list[s.Request]:
-        now = _now()
+        now = self._clock.now()
         return [_request(request, now) for request in self._gateway.snapshots.requests()]
 
     def approve(self, params: m.ApproveParams) -> m.Done:
@@ -267,7 +266,7 @@ class GatewayApi:
     def _peer(self, peer: PeerDevice, tunnel: Tunnel | None) -> s.Peer:
         books = self._gateway.books
         up, down = books.total(peer.public_key)
-        up_today, down_today = books.today(peer.public_key, time.time())
+        up_today, down_today = books.today(peer.public_key, self._clock.wall())
         gates = self._gateway.gates
         if tunnel is None:
             verdict, shut_out = gates.away(peer.public_key)
@@ -338,7 +337,7 @@ class GatewayApi:
         return ControlError(Code.NOT_FOUND, f"No device goes by {id!r}.", "See: vpnshare peers")
 
     def leases(self, _: m.NoParams) -> list[s.Lease]:
-        gateway, now = self._gateway, _now()
+        gateway, now = self._gateway, self._clock.now()
         gateway.snapshots.ask_round_trips()
         return [
             _lease(
@@ -358,7 +357,7 @@ class GatewayApi:
         except NoSuchPeer:
             raise self._no_peer(params.peer or "") from None
         labels = {peer.id: peer.label for peer in self._gateway.snapshots.peers()}
-        return await self._pages.page(flows, labels, params, _now())
+        return await self._pages.page(flows, labels, params, self._clock.now())
 
     def close_flow(self, params: m.FlowParams) -> m.Done:
         if not self._gateway.owner.close_flow(params.id):
@@ -381,7 +380,7 @@ class GatewayApi:
 
     def usage(self, params: m.UsageParams) -> s.Usage:
         try:
-            return usage(self._gateway.registry, params, time.time())
+            return usage(self._gateway.registry, params, self._clock.wall())
         except NoSuchPeer:
             raise self._no_peer(params.peer or "") from None
 
@@ -399,7 +398,7 @@ class GatewayApi:
     # The resolver
 
     def dns(self) -> s.Dns:
-        gateway, now = self._gateway, _now()
+        gateway, now = self._gateway, self._clock.now()
         counters, sizes = gateway.snapshots.dns_state()
         labels = {peer.id: peer.label for peer in gateway.snapshots.peers()}
         return s.Dns(
@@ -441,11 +440,6 @@ def _check_label(label: str) -> None:
         )
 
 
-def _now() -> float:
-    """The clock of the gateway's monotonic times."""
-    return asyncio.get_running_loop().time()
-
-
 def cannot_listen(error: ListenError) -> ControlError:
     """The answer to who wanted to change where the gateway listens."""
     text = clean(str(error))
@@ -453,10 +447,10 @@ def cannot_listen(error: ListenError) -> ControlError:
     return ControlError(Code.FAILED, sentence, name="cannot_listen")
 
 
-def _egress(report: EgressReport) -> s.Egress:
+def _egress(report: EgressReport, now: float) -> s.Egress:
     return s.Egress(
         looks=report.looks,
-        age=None if report.at is None else max(0.0, _now() - report.at),
+        age=None if report.at is None else max(0.0, now - report.at),
         interface_sent=report.interface_sent,
         interface_received=report.interface_received,
         sent=report.sent,

@@ -22,11 +22,11 @@ import logging
 import os
 import signal
 import stat
-import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
+from eventloop.clock import SYSTEM, Clock
 from eventloop.tasks import create_task
 from services.control.codec import to_json
 from services.control.errors import Code, ControlError
@@ -101,7 +101,9 @@ def judged(path: str) -> str:
 class Hook:
     """Runs the program, or none. Made once for a service."""
 
-    def __init__(self, role: str, name: str = "", seconds: float = SECONDS) -> None:
+    def __init__(
+        self, role: str, name: str = "", seconds: float = SECONDS, clock: Clock = SYSTEM
+    ) -> None:
         """`name`: of the gateway or device, for the program."""
         self.state = HookState()
         self.path = ""
@@ -109,6 +111,7 @@ class Hook:
         self.name = name
         self._role = role
         self._seconds = seconds
+        self._clock = clock
         self._waiting: deque[Event] = deque()
         self._task: asyncio.Task[None] | None = None
         self._complained: tuple[str, float] = ("", float("-inf"))
@@ -181,7 +184,7 @@ class Hook:
     def _failed(self, failure: str) -> None:
         self.state.failed += 1
         self.state.last = clean(failure)
-        now = time.monotonic()
+        now = self._clock.now()
         before, at = self._complained
         if failure != before or now - at >= COMPLAINTS_PAUSE:
             self._complained = (failure, now)

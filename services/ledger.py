@@ -18,10 +18,11 @@ Nothing here raises for a place that cannot be written. What waits is told: in t
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
+
+from eventloop.clock import SYSTEM, Clock
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class _Write:
 
 @dataclass(slots=True)
 class _Resting:
-    """A place that failed. Times are the ledger's clock's, but for `since` (Unix time)."""
+    """A place that failed. Times are the ledger's clock's `now`, but for `since` (Unix time)."""
 
     why: str
     fix: str
@@ -93,7 +94,7 @@ class _Resting:
 class Ledger:
     """The one way of everything that a service writes down while it runs."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Clock = SYSTEM) -> None:
         self.on_change: Callable[[], None] = lambda: None
         """Called when something begins to wait, or waits no more."""
         self._clock = clock
@@ -114,7 +115,7 @@ class Ledger:
         self._waiting.pop(key, None)
         self._waiting[key] = _Write(what, place, work, lesser)
         resting = self._resting.get(place)
-        if resting is None or self._clock() - resting.tried >= FIRST_PAUSE:
+        if resting is None or self._clock.now() - resting.tried >= FIRST_PAUSE:
             self._work_off({place})
         self._bound()
         self._tell(before)
@@ -126,7 +127,7 @@ class Ledger:
 
     def retry(self) -> None:
         """Try the places whose rest is over."""
-        before, now = list(self._waiting), self._clock()
+        before, now = list(self._waiting), self._clock.now()
         self._work_off({place for place, resting in self._resting.items() if resting.due <= now})
         self._tell(before)
 
@@ -180,7 +181,7 @@ class Ledger:
             self.on_change()
 
     def _rest(self, write: _Write, failure: Unwritable) -> None:
-        now = self._clock()
+        now = self._clock.now()
         resting = self._resting.get(write.place)
         if resting is None or resting.why != failure.why:
             _log.warning(
@@ -189,7 +190,7 @@ class Ledger:
             )  # fmt: skip
         if resting is None:
             self._resting[write.place] = _Resting(
-                failure.why, failure.fix, time.time(), FIRST_PAUSE, now
+                failure.why, failure.fix, self._clock.wall(), FIRST_PAUSE, now
             )
             return
         if now >= resting.due:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from eventloop.clock import Clock
 from gateway.enforced import ENFORCED
 from gateway.model import PeerDevice
 from gateway.peers import PeerRegistry
@@ -38,10 +38,11 @@ _WORDS = {
 class RulesApi:
     """The rules of devices and the templates. What is refused raises `ControlError`."""
 
-    def __init__(self, registry: PeerRegistry, settings: Settings) -> None:
+    def __init__(self, registry: PeerRegistry, settings: Settings, clock: Clock) -> None:
         self.enforced = ENFORCED
         self._registry = registry
         self._settings = settings
+        self._clock = clock
 
     def show(self, peer: PeerDevice) -> s.DeviceRules:
         rules = self._registry.rules(peer.public_key)
@@ -109,7 +110,7 @@ class RulesApi:
         return {key: value for key, value in template.items() if key not in ends} | dict(change)
 
     def _judged(self, public_key: bytes, before: Rules, change: Mapping[str, Any]) -> Rules:
-        moment = Moment(time.time(), datetime.fromtimestamp, datetime.timestamp)
+        moment = Moment(self._clock.wall(), datetime.fromtimestamp, datetime.timestamp)
         try:
             rules = changed(before, change, moment)
             self._enforceable(rules)

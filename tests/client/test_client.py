@@ -25,9 +25,11 @@ from client.model import (
 )
 from client.nudge import Nudge
 from client.outlet.nic.outlet import NicOutlet
+from eventloop.clock import SYSTEM, Clock
 from tests.client.fakes import MemoryHost
 from tests.client.gateway_double import LEASE, GatewayDouble, Guest
 from tests.fakes.adb import served_cable
+from tests.fakes.clock import Wall
 from tests.fakes.ports import free_port
 from vshp.config import CloseReason
 from vshp.endpoints import Endpoint
@@ -49,12 +51,18 @@ DOWN = UDP[:12] + UDP[16:20] + UDP[12:16] + UDP[20:]
 class Device:
     """A client with its store and host; several may live on the same store."""
 
-    def __init__(self, path: Path, store: ClientStore | None = None, offload: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        store: ClientStore | None = None,
+        offload: bool = True,
+        clock: Clock = SYSTEM,
+    ) -> None:
         self.store = MemoryStore() if store is None else store
         self.host = MemoryHost(offload)
         config = ClientConfig(path, label="laptop")
         outlet = NicOutlet(self.host, config)
-        self.client = Client(self.store, config, outlet, cable=served_cable(path))
+        self.client = Client(self.store, config, outlet, cable=served_cable(path), clock=clock)
         self.changes = 0
         self.client.on_change = self._changed
 
@@ -330,14 +338,16 @@ async def test_a_known_gateway_needs_no_uri(tmp_path: Path) -> None:
         assert caught.value.name == "gateway_unknown"
 
 
-async def test_the_gateway_seen_last_is_so_also_when_the_clock_was_put_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with GatewayDouble() as first, GatewayDouble() as second, Device(tmp_path) as device:
+async def test_the_gateway_seen_last_is_so_also_when_the_clock_was_put_back(tmp_path: Path) -> None:
+    wall = Wall()
+    async with (
+        GatewayDouble() as first,
+        GatewayDouble() as second,
+        Device(tmp_path, clock=wall.clock) as device,
+    ):
         await device.client.connect(first.uri())
         await device.client.wait(5)
-        wall = time.time
-        monkeypatch.setattr(time, "time", lambda: wall() - 86_400)
+        wall.ahead = -86_400
         await device.client.connect(second.uri())
         await device.client.wait(5)
         await device.client.disconnect()

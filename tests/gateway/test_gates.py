@@ -17,6 +17,7 @@ import pytest
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.packet import Raw
 
+from eventloop.clock import SYSTEM, Clock
 from gateway.gates import FINE, LOOK_SECONDS
 from gateway.gateway import Gateway
 from gateway.model import MemoryStore
@@ -40,33 +41,38 @@ NET_UNREACHABLE, PROHIBITED = 0, 13
 class Wall:
     """A wall clock that stands where a test sets it, until it is let go."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self.gateway = gateway
+    gateway: Gateway
+
+    def __init__(self) -> None:
         self._unix, self._since = NOON, 0.0
-        gateway.gates.wall = self.read
-        gateway.gates.zone = ZONE
 
     def set(self, unix: float) -> None:
         self._unix, self._since = unix, 0.0
 
     def go(self, unix: float) -> None:
         """On from there, and somebody has looked at it."""
-        self._unix, self._since = unix, self.gateway.snapshots.now()
+        self._unix, self._since = unix, SYSTEM.now()
         for tunnel in self.gateway.snapshots.tunnels():
             key = tunnel.public_key
             for rules_changed in self.gateway.registry.on_rules:
                 rules_changed(key, self.gateway.registry.rules(key))
 
     def read(self) -> float:
-        return self._unix + (self.gateway.snapshots.now() - self._since if self._since else 0.0)
+        return self._unix + (SYSTEM.now() - self._since if self._since else 0.0)
 
 
 @pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
+def wall() -> Wall:
+    return Wall()
+
+
+@pytest.fixture
+async def gateway(wall: Wall) -> AsyncIterator[Gateway]:
     told: list[Event] = []
-    gateway = Gateway(replace(CONFIG, wireguard=free_port()), MemoryStore(), told.append)
+    config, clock = replace(CONFIG, wireguard=free_port()), Clock(SYSTEM.now, wall.read)
+    gateway = wall.gateway = Gateway(config, MemoryStore(), told.append, clock)
     await gateway.start()
-    Wall(gateway)
+    gateway.gates.zone = ZONE
     gateway_told[gateway] = told
     yield gateway
     del gateway_told[gateway]
@@ -134,16 +140,16 @@ async def test_a_pause_is_told_and_over_at_once(gateway: Gateway, udp: bool) -> 
     other.leave()
 
 
-async def test_an_end_comes_by_itself(gateway: Gateway) -> None:
+async def test_an_end_comes_by_itself(gateway: Gateway, wall: Wall) -> None:
     device, lease = await paired(gateway)
     set_rules(gateway, device, Rules(until=NOON + 1.0))
     assert await answer(device, lease) == NET_UNREACHABLE
-    Wall(gateway).go(NOON + 0.9)
+    wall.go(NOON + 0.9)
     status = await told(device, lambda status: bool(status.shut_out))
     assert status.shut_out == (
         "This device may not use the tunnel any more: its time has ended today at 12:00."
     )
-    assert gateway.gates.wall() >= NOON + 1.0
+    assert wall.read() >= NOON + 1.0
     assert await answer(device, lease) == PROHIBITED
     (tunnel,) = gateway.snapshots.tunnels()
     assert gateway.gates.of(tunnel).verdict.opens is None
@@ -152,9 +158,8 @@ async def test_an_end_comes_by_itself(gateway: Gateway) -> None:
     device.leave()
 
 
-async def test_hours_end_and_begin_by_themselves(gateway: Gateway) -> None:
+async def test_hours_end_and_begin_by_themselves(gateway: Gateway, wall: Wall) -> None:
     device, lease = await paired(gateway)
-    wall = Wall(gateway)
     set_rules(gateway, device, Rules(hours=HOURS))
     assert await answer(device, lease) == NET_UNREACHABLE
     wall.go(NOON + 3599.9)
@@ -171,12 +176,11 @@ async def test_hours_end_and_begin_by_themselves(gateway: Gateway) -> None:
 
 
 async def test_a_clock_that_is_set_is_noticed(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway, wall: Wall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.gates.LOOK_SECONDS", 0.1)
     assert LOOK_SECONDS <= 60, "what is shortened here"
     device, _ = await paired(gateway)
-    wall = Wall(gateway)
     set_rules(gateway, device, Rules(hours=HOURS))
     wall.set(NOON - 86400)
     await told(device, lambda status: bool(status.shut_out))
@@ -215,9 +219,8 @@ async def use(device: Device, lease: LeaseConfig) -> GatewayStatus:
 @pytest.mark.parametrize("udp", [False, True])
 @pytest.mark.parametrize("direction", list(Direction))
 async def test_a_quota_is_spent_told_and_begins_again(
-    gateway: Gateway, direction: Direction, udp: bool
+    gateway: Gateway, wall: Wall, direction: Direction, udp: bool
 ) -> None:
-    wall = Wall(gateway)
     device, lease = await paired(gateway, udp=udp)
     quota = Quota(3_000 if direction is Direction.DOWN else 30_000, direction, Period.DAY)
     set_rules(gateway, device, Rules(quota=quota))
@@ -292,7 +295,7 @@ async def test_a_wireguard_device_is_shut_out_alike(gateway: Gateway) -> None:
     app.close()
 
 
-async def test_who_is_away_is_judged_as_if_it_came(gateway: Gateway) -> None:
+async def test_who_is_away_is_judged_as_if_it_came(gateway: Gateway, wall: Wall) -> None:
     device, lease = await paired(gateway)
     key = public(device.identity)
     assert gateway.gates.away(key) == (OPEN, "")
@@ -305,7 +308,6 @@ async def test_who_is_away_is_judged_as_if_it_came(gateway: Gateway) -> None:
     assert gateway.gates.away(key) == (here.verdict, "")
     gateway.owner.revoke(gateway.snapshots.peers()[0].id)
     assert not gateway.snapshots.tunnels() and gateway.gates.away(key)[0].left == here.verdict.left
-    wall = Wall(gateway)
     wall.set(NOON + 2 * 3600)
     verdict, said = gateway.gates.away(key)
     assert verdict.state is State.OUTSIDE_HOURS and said.startswith("is outside its")

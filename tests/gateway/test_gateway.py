@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import cast
@@ -20,6 +19,7 @@ from gateway.pairing import NoSuchRequest
 from gateway.peers import NoSuchPeer
 from rules.value import NO_RULES, Rules
 from services.doctor.doctor import VERSION_REFUSED
+from tests.fakes.clock import Wall
 from tests.fakes.waiting import settle
 from tests.gateway.devices import CONFIG, Device, key, offer, paired, port_of, public
 from vshp.config import Carrier, CloseReason, Resume, Route
@@ -275,14 +275,14 @@ async def test_a_device_gets_addresses_beside_its_networks(
 
 
 @pytest.mark.parametrize("step", [-86_400.0, -301.0, 40 * 86_400.0])
-async def test_a_clock_that_is_set_costs_no_session(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, step: float
-) -> None:
+async def test_a_clock_that_is_set_costs_no_session(step: float) -> None:
+    wall = Wall()
+    gateway = Gateway(CONFIG, MemoryStore(), clock=wall.clock)
+    await gateway.start()
     device, lease = await paired(gateway)
     (before,) = gateway.snapshots.tunnels()
     left = before.lease.expires - gateway.snapshots.now()
-    wall = time.time
-    monkeypatch.setattr(time, "time", lambda: wall() + step)
+    wall.ahead = step
     device.leave()
     await settle(lambda: gateway.snapshots.status().connected == 0)
     resume = Resume(lease.session_id, lease.ticket, lease)
@@ -291,7 +291,10 @@ async def test_a_clock_that_is_set_costs_no_session(
     await again.alive()
     assert gateway.snapshots.tunnels() == [before]
     assert abs(before.lease.expires - gateway.snapshots.now() - left) < 10
+    (peer,) = gateway.snapshots.peers()
+    assert abs(peer.last_seen - peer.first_seen - step) < 60, "by the clock as it is set"
     again.leave()
+    await gateway.stop()
 
 
 async def test_a_link_may_outlast_its_first_ticket(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.packet import Raw
 
 import gateway
+from eventloop.clock import SYSTEM
 from gateway.gates import Gates
 from gateway.journal import Journal
 from gateway.leases import AddressPool
@@ -63,7 +64,7 @@ class Loft:
         self.world = World()
         self.now = self.world.now
         self.world.nat.remove_peer(self.world.peer, self.now)
-        registry = PeerRegistry(MemoryStore())
+        registry = PeerRegistry(MemoryStore(), SYSTEM)
         self.device: PeerDevice = registry.approve(KEY, "loft", "pigeon")
         self.events: list[str] = []
         journal = Journal(lambda event: self.events.append(event.kind))
@@ -74,7 +75,8 @@ class Loft:
             TicketBook(bytes(32)),
             self.world.counters,
             journal,
-            Gates(self.world.nat, registry, journal),
+            Gates(self.world.nat, registry, journal, SYSTEM),
+            SYSTEM,
             "gateway",
             1500,
             grace=300.0,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import time
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,13 @@ import gateway
 from gateway.model import MemoryStore, PeerDevice
 from gateway.peers import NoSuchPeer, PeerRegistry
 from rules.value import NO_RULES, Rules
+from tests.fakes.clock import Stopped
+
+CLOCK = Stopped(wall=1e9)
 
 
 def test_a_device_is_named_by_id_beginning_or_label() -> None:
-    registry = PeerRegistry(MemoryStore())
+    registry = PeerRegistry(MemoryStore(), CLOCK.clock)
     tablet = registry.approve(b"t" * 32, "tablet", "android")
     laptop = registry.approve(b"l" * 32, "laptop", "linux")
     for name in (tablet.id, tablet.id[:6], "tablet"):
@@ -32,7 +34,7 @@ def test_a_device_is_named_by_id_beginning_or_label() -> None:
 
 def test_a_label_that_looks_like_an_id_takes_nobodys_place() -> None:
     """Devices name themselves: who is called like the beginning of another's id is ambiguous."""
-    registry = PeerRegistry(MemoryStore())
+    registry = PeerRegistry(MemoryStore(), CLOCK.clock)
     tablet: PeerDevice = registry.approve(b"t" * 32, "tablet", "android")
     impostor = registry.approve(b"l" * 32, tablet.id[:4], "linux")
     with pytest.raises(NoSuchPeer):
@@ -45,7 +47,7 @@ def test_a_label_that_looks_like_an_id_takes_nobodys_place() -> None:
 
 
 def test_of_a_device_the_registry_has_the_record_as_it_is_now() -> None:
-    registry = PeerRegistry(MemoryStore())
+    registry = PeerRegistry(MemoryStore(), CLOCK.clock)
     key = b"t" * 32
     with pytest.raises(NoSuchPeer):
         registry.device(key)
@@ -77,7 +79,7 @@ def test_nobody_but_the_registry_keeps_a_devices_record() -> None:
 
 def test_rules_are_told_when_they_change_and_kept() -> None:
     store = MemoryStore()
-    registry = PeerRegistry(store)
+    registry = PeerRegistry(store, CLOCK.clock)
     told: list[tuple[bytes, Rules]] = []
     registry.on_rules.append(lambda key, rules: told.append((key, rules)))
     key, limited = b"t" * 32, Rules(limit_down=8_000)
@@ -86,14 +88,14 @@ def test_rules_are_told_when_they_change_and_kept() -> None:
     registry.approve(key, "tablet", "android")
     registry.set_rules(key, limited)
     assert told == [(key, limited)], "what is as before is no news"
-    assert PeerRegistry(store).rules(key) == limited
+    assert PeerRegistry(store, CLOCK.clock).rules(key) == limited
     registry.set_rules(key, NO_RULES)
-    assert told[1:] == [(key, NO_RULES)] and PeerRegistry(store).rules(key) == NO_RULES
+    assert told[1:] == [(key, NO_RULES)] and PeerRegistry(store, CLOCK.clock).rules(key) == NO_RULES
     assert store.rules() == {}
 
 
 def test_a_new_key_has_the_rules_of_the_old_one_or_those_given_with_it() -> None:
-    registry = PeerRegistry(MemoryStore())
+    registry = PeerRegistry(MemoryStore(), CLOCK.clock)
     old, new, other = b"o" * 32, b"n" * 32, b"p" * 32
     registry.approve(old, "tablet", "wireguard")
     registry.set_rules(old, Rules(paused=True))
@@ -107,15 +109,15 @@ def test_a_new_key_has_the_rules_of_the_old_one_or_those_given_with_it() -> None
 
 
 def test_a_device_that_is_let_in_again_is_limited_as_before_but_its_time_begins() -> None:
-    registry = PeerRegistry(MemoryStore())
+    registry = PeerRegistry(MemoryStore(), CLOCK.clock)
     key = b"g" * 32
     registry.approve(key, "guest", "linux")
-    registry.set_rules(key, Rules(until=time.time() - 1, max_flows=9))
+    registry.set_rules(key, Rules(until=CLOCK.wall - 1, max_flows=9))
     registry.revoke(key)
     assert registry.rules(key).max_flows == 9
     registry.approve(key, "guest", "linux")
     assert registry.rules(key) == Rules(max_flows=9)
-    later = Rules(until=time.time() + 3600)
+    later = Rules(until=CLOCK.wall + 3600)
     registry.set_rules(key, later)
     registry.approve(key, "guest", "linux")
     assert registry.rules(key) == later

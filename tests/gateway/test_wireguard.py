@@ -18,7 +18,9 @@ from gateway.model import Kind, MemoryStore, Via
 from gateway.nat.counters import FROM_TUNNEL
 from gateway.wireguard_link import TURN_RUNS
 from gateway.wireguard_offers import MAX_OFFERS, OFFER_SECONDS, OfferRefused
+from gateway.wireguard_sightings import KNOCK_AGE
 from sealing.identity import generate_identity, public_key
+from tests.fakes.clock import Wall
 from tests.fakes.ports import free_port
 from tests.fakes.waiting import settle
 from tests.gateway.devices import CONFIG, Device, paired
@@ -220,6 +222,22 @@ async def test_after_a_restart_the_gateway_knocks_and_the_addresses_are_the_same
     await settle(lambda: again.snapshots.status().connected)
     assert again.snapshots.tunnels()[0].lease.ipv4 == app.profile.ipv4
     assert await app.asks(1.0) is not None
+    await again.stop()
+
+
+@pytest.mark.parametrize("ago", [KNOCK_AGE - 60.0, KNOCK_AGE])
+async def test_who_was_heard_long_ago_is_not_looked_for_after_a_start(ago: float) -> None:
+    store, config, wall = MemoryStore(), replace(CONFIG, wireguard=free_port()), Wall()
+    first = Gateway(config, store, clock=wall.clock)
+    await first.start()
+    app = await let_in(first)
+    await first.stop()
+    wall.ahead = ago
+    again = Gateway(config, store, clock=wall.clock)
+    await again.start()
+    (peer,) = again.snapshots.wireguard.device.peers.values()
+    assert (peer.endpoint is None) is (ago == KNOCK_AGE)
+    app.close()
     await again.stop()
 
 

@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from eventloop.clock import SYSTEM, Clock
 from gateway.gateway import Gateway
 from gateway.model import GatewayStore, Kind, MemoryStore, Via
 from gateway.records import GatewayConfig
 from gateway.wireguard_offers import MAX_INVITED, OFFER_SECONDS, OfferRefused, WireguardOffer
 from sealing.identity import generate_identity, public_key
+from tests.fakes.clock import Wall
 from tests.fakes.ports import free_port
 from tests.gateway.devices import CONFIG, paired
 from tests.gateway.wireguard_app import App, let_in
@@ -266,8 +268,10 @@ async def test_the_key_of_an_invited_device_may_be_given_by_hand(gateway: Gatewa
 
 
 @contextlib.asynccontextmanager
-async def running(config: GatewayConfig, store: GatewayStore) -> AsyncIterator[Gateway]:
-    gateway = Gateway(config, store)
+async def running(
+    config: GatewayConfig, store: GatewayStore, clock: Clock = SYSTEM
+) -> AsyncIterator[Gateway]:
+    gateway = Gateway(config, store, clock=clock)
     await gateway.start()
     try:
         yield gateway
@@ -307,17 +311,15 @@ async def test_a_config_is_good_after_a_restart_before_its_first_use(
 async def test_a_config_expires_while_the_gateway_is_off(
     kept: tuple[GatewayConfig, MemoryStore],
 ) -> None:
-    store = kept[1]
-    async with running(*kept) as first:
+    store, wall = kept[1], Wall()
+    async with running(*kept, wall.clock) as first:
         offer = first.owner.wireguard_add("phone")
-    (made,) = store.offers()
-    # As the store has it nine minutes later, and after the tenth.
-    store.save_offer(replace(made, expires=made.expires - OFFER_SECONDS + 60.0))
-    async with running(*kept) as again:
+    wall.ahead = OFFER_SECONDS - 60.0
+    async with running(*kept, wall.clock) as again:
         (found,) = again.snapshots.wireguard.offers()
-        assert 58.0 < found.expires - again.snapshots.now() <= 60.0
-    store.save_offer(replace(made, expires=made.expires - OFFER_SECONDS))
-    async with running(*kept) as late:
+        assert 30.0 < found.expires - again.snapshots.now() <= 60.0
+    wall.ahead = OFFER_SECONDS
+    async with running(*kept, wall.clock) as late:
         assert late.snapshots.wireguard.offers() == [] == store.offers()
         assert not late.snapshots.wireguard.doors.listening
         assert late.owner.wireguard_add("tablet").profile.ipv4 == offer.profile.ipv4
@@ -326,12 +328,11 @@ async def test_a_config_expires_while_the_gateway_is_off(
 async def test_a_clock_that_went_back_makes_no_offer_longer(
     kept: tuple[GatewayConfig, MemoryStore],
 ) -> None:
-    store = kept[1]
-    async with running(*kept) as first:
+    wall = Wall()
+    async with running(*kept, wall.clock) as first:
         first.owner.wireguard_add("phone")
-    (made,) = store.offers()
-    store.save_offer(replace(made, expires=made.expires + 30 * 86400.0))
-    async with running(*kept) as again:
+    wall.ahead = -30 * 86400.0
+    async with running(*kept, wall.clock) as again:
         (found,) = again.snapshots.wireguard.offers()
         assert found.expires - again.snapshots.now() <= OFFER_SECONDS
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from client.events import EventKind as ClientKind
+from eventloop.clock import Clock
 from gateway.journal import EventKind as GatewayKind
 from sealing.happenings import Event as Happened
 from services.control.events import KINDS, of_role
@@ -38,7 +39,7 @@ def ring() -> Iterator[Ring]:
 
 
 def book(file: Path | None, wall: float = 5_000.0) -> EventBook:
-    return EventBook(file, "test.journal", lambda: wall, lambda: 77.0)
+    return EventBook(file, "test.journal", Clock(lambda: 77.0, lambda: wall))
 
 
 def test_every_kind_that_can_be_told_has_its_meaning() -> None:

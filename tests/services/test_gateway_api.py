@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from eventloop.clock import SYSTEM, Clock
 from gateway.gateway import Gateway
 from gateway.model import MemoryStore, PeerDevice
 from gateway.peers import NoSuchPeer, PeerRegistry
@@ -54,7 +55,8 @@ class FewFlows:
         ]
         self.closed: list[int] = []
         self.names: dict[tuple[str, bytes], str] = {}
-        self.registry = PeerRegistry(MemoryStore())
+        self.clock = SYSTEM
+        self.registry = PeerRegistry(MemoryStore(), SYSTEM)
         self.owner = self.snapshots = self
 
     @staticmethod
@@ -94,6 +96,10 @@ async def gateway() -> FewFlows:
 
 @pytest.fixture
 async def api(gateway: FewFlows) -> GatewayApi:
+    return api_of(gateway)
+
+
+def api_of(gateway: FewFlows) -> GatewayApi:
     settings = Settings("gateway", Path("nowhere"), Config({}))
     doctor = Doctor(nobody_is_ill)
     return GatewayApi(
@@ -158,11 +164,10 @@ async def test_a_destination_has_the_name_that_its_device_asked_for(
     assert await ids(api, sort="destination") == [2, 3, 1]
 
 
-async def test_rates_are_averages_first_and_then_between_looks(
-    api: GatewayApi, gateway: FewFlows, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_rates_are_averages_first_and_then_between_looks(gateway: FewFlows) -> None:
     now = asyncio.get_running_loop().time()
-    monkeypatch.setattr("services.gateway_api._now", lambda: now)
+    gateway.clock = Clock(lambda: now, SYSTEM.wall)
+    api = api_of(gateway)
 
     async def rate(id: int) -> float:
         return {row.id: row for row in (await api.flows(FlowsParams())).flows}[id].to_tunnel_rate

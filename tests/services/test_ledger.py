@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from eventloop.clock import Clock
 from services import ledger as module
 from services.ledger import FIRST_PAUSE, LAST_PAUSE, MAX_WAITING, Ledger, Unwritable
 from services.store_keeper import Retries
@@ -18,11 +19,11 @@ class Disk:
     """Places that may be full, and the ledger over them."""
 
     def __init__(self) -> None:
-        self.now = 100.0
+        self.now, self.wall = 100.0, 1e9
         self.full: set[Path] = set()
         self.tries: list[Path] = []
         self.content: dict[str, str] = {}
-        self.ledger = Ledger(lambda: self.now)
+        self.ledger = Ledger(Clock(lambda: self.now, lambda: self.wall))
         self.news = 0
         self.ledger.on_change = self._told
 
@@ -91,6 +92,14 @@ def test_places_do_not_wait_for_each_other(disk: Disk) -> None:
     disk.put("a", "1", HERE)
     assert disk.put("b", "1", THERE)
     assert [told.place for told in disk.ledger.unwritten] == [HERE]
+
+
+def test_it_is_told_since_when_by_the_clock_that_people_see(disk: Disk) -> None:
+    disk.full = {HERE}
+    disk.put("a", "1")
+    disk.now, disk.wall = disk.now + LAST_PAUSE, disk.wall - 3600
+    disk.put("a", "2")
+    assert [told.since for told in disk.ledger.unwritten] == [1e9], "of the first failure"
 
 
 def test_one_write_that_is_always_refused_keeps_no_other_from_being_written(disk: Disk) -> None:
@@ -162,7 +171,7 @@ async def test_it_is_tried_again_by_itself_and_no_timer_stays() -> None:
         if full:
             raise Unwritable("no space is left", "Make room.")
 
-    ledger = Ledger(asyncio.get_running_loop().time)
+    ledger = Ledger()
     retries = Retries(ledger)
     ledger.on_change = retries.look
     ledger.put(("a",), "a", HERE, write)

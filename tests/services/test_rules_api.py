@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from eventloop.clock import SYSTEM
 from gateway.enforced import ENFORCED
 from gateway.gateway import Gateway
 from gateway.model import MemoryStore, PeerDevice
@@ -51,9 +52,9 @@ class Place:
     """Everything is enforced here, whatever this gateway carries out."""
 
     def __init__(self, folder: Path) -> None:
-        self.registry = PeerRegistry(MemoryStore())
+        self.registry = PeerRegistry(MemoryStore(), SYSTEM)
         self.settings = Settings("gateway", folder / "config.toml", load(folder / "config.toml"))
-        self.api = RulesApi(self.registry, self.settings)
+        self.api = RulesApi(self.registry, self.settings, SYSTEM)
         self.api.enforced = frozenset(FIELDS)
         self.tablet = self.registry.approve(b"t" * 32, "tablet", "android")
 

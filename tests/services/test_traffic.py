@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventloop.clock import SYSTEM, Clock
 from gateway.gateway import Gateway
 from gateway.model import MemoryStore
 from services import sampling
@@ -233,11 +234,9 @@ async def gateway() -> AsyncIterator[Gateway]:
     await gateway.stop()
 
 
-async def test_a_gateway_tells_the_history_of_all_and_of_each_device(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = asyncio.get_running_loop().time()
-    monkeypatch.setattr("services.gateway_api._now", lambda: now)
+async def test_a_gateway_tells_the_history_of_all_and_of_each_device(gateway: Gateway) -> None:
+    now = SYSTEM.now()
+    gateway.clock = Clock(lambda: now, SYSTEM.wall)
     settings = Settings("gateway", Path("nowhere"), Config({}))
     api = GatewayApi(
         gateway, Ring(), lambda: None, settings, WakeLock(False), Doctor(nobody_is_ill)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from eventloop.clock import SYSTEM
 from gateway.model import MemoryStore
 from gateway.peers import NoSuchPeer, PeerRegistry
 from services.cli.commands import COMMANDS, parser_for
@@ -55,7 +56,7 @@ def here() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def registry(here: None) -> PeerRegistry:
     """A tablet with 1 up and 10 down each hour since the 1st of January, and a quiet TV."""
-    registry = PeerRegistry(MemoryStore())
+    registry = PeerRegistry(MemoryStore(), SYSTEM)
     tablet = registry.approve(b"t" * 32, "tablet", "android")
     tv = registry.approve(b"v" * 32, "TV", "linux")
     meter, once = Count(), Count(500, 700)

@@ -21,7 +21,6 @@ import contextlib
 import ipaddress
 import logging
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from client.outlet.flows import FlowSample, TunnelFlow
@@ -39,6 +38,7 @@ from client.system.inet_diag import (
     request,
 )
 from client.system.owners import Owners
+from eventloop.clock import SYSTEM
 from eventloop.tasks import create_task
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class TunnelFlows:
     def __init__(
         self,
         addresses: Callable[[], Sequence[str]],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = SYSTEM.now,
         owners: Owners | None = None,
         network: Network = own_network,
     ) -> None:

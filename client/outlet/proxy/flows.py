@@ -8,7 +8,6 @@ the inode of the socket that the program holds, where the kernel says it.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from itertools import islice
 from typing import Protocol
@@ -18,6 +17,7 @@ from client.outlet.proxy.access import Caller
 from client.outlet.proxy.asking import Destination, spell
 from client.rates import RateMeter
 from client.system.owners import Owners
+from eventloop.clock import SYSTEM
 
 MAX_FLOWS = 2048
 """Flows of a sample; how many there were is said in any case."""
@@ -89,7 +89,7 @@ class ProxyFlows:
     """The table, and what a look at it says."""
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, owners: Owners | None = None
+        self, clock: Callable[[], float] = SYSTEM.now, owners: Owners | None = None
     ) -> None:
         self.problem: str | None = None
         """Nothing stands in the way of a look."""
