@@ -19,6 +19,7 @@ from typing import Any
 from gateway.nat.counters import Counters
 from gateway.nat.policy import EgressPolicy
 from gateway.nat.router import Nat, NatConfig, TunnelPeer
+from netstack.addresses import Addresses
 from netstack.checksum import add, finish, pseudo_header
 from netstack.ip import PROTO_TCP, PROTO_UDP, pack_ip
 from splice.ports import READABLE, WRITABLE, ReadyHandler
@@ -168,7 +169,7 @@ class World:
         nat = Nat(NatConfig(), self.outward, NullDns(), EgressPolicy(), Counters())
         self.nat = nat
         self.peer: TunnelPeer = nat.add_peer(
-            "bench", CLIENT, bytes(16), GATEWAY, bytes(16), 1500, self.out, 0.0
+            "bench", Addresses(CLIENT, bytes(16), GATEWAY, bytes(16)), 1500, self.out, 0.0
         )
 
     def put(self, packet: bytearray) -> None:

@@ -19,6 +19,8 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from netstack.addresses import Addresses
+
 IPV4_CANDIDATES = (
     "10.187.61.0/24",
     "172.27.61.0/24",
@@ -88,14 +90,16 @@ class AddressPool:
         """How many peers can hold a lease (numbers 2 up to the last but one)."""
         return self.ipv4.num_addresses - 3
 
-    def addresses(self, number: int) -> tuple[bytes, bytes]:
-        """The lease addresses of a lease number. Raises PoolError past the pool's end."""
+    def addresses(self, number: int) -> Addresses:
+        """Those of the lease of a number. Raises PoolError past the pool's end."""
         if not 2 <= number < self.ipv4.num_addresses - 1:
             raise PoolError(
                 f"the pool {self.ipv4} has no address left (peer number {number}): "
                 "set a wider pool_ipv4 in the config"
             )
-        return self.ipv4[number].packed, self.ipv6[number].packed
+        return Addresses(
+            self.ipv4[number].packed, self.ipv6[number].packed, self.gateway_ipv4, self.gateway_ipv6
+        )
 
 
 def is_lease_space(network: IPv4Network | IPv6Network) -> bool:

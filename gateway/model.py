@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from gateway.books import BookRow, BookSpan, BookStore
+from netstack.addresses import Addresses
 from rules.value import NO_RULES, Rules
 
 
@@ -125,21 +126,15 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class TunnelLease:
-    """What a peer may use: addresses, resolver, MTU, routes, until when."""
+    """What a peer may use: addresses, resolver, MTU, until when."""
 
     id: str
     peer_id: str
-    ipv4: bytes
-    ipv6: bytes
-    gateway_ipv4: bytes
-    gateway_ipv6: bytes
-    prefix_ipv4: int
-    prefix_ipv6: int
+    addresses: Addresses
     mtu: int
     offload: bool
     expires: float
     """Monotonic seconds; infinite where the device has its addresses in a config."""
-    routes: tuple[str, ...] = ("0.0.0.0/0", "::/0")
 
 
 @dataclass(slots=True)

@@ -195,11 +195,11 @@ class Tunnels:
         networks = [(network.address, network.prefix) for network in hello.networks]
         pool = self.pool.beside(networks, b"" if base is None else base.ipv4)
         try:
-            ipv4, ipv6 = pool.addresses(self._registry.lease_number(key))
+            addresses = pool.addresses(self._registry.lease_number(key))
         except PoolError:
             link.close(CloseReason.BUSY, now, "no lease address is left")
             return False
-        if base is not None and base.ipv4 != ipv4:
+        if base is not None and base.ipv4 != addresses.ipv4:
             # The device has come to a network with the addresses it had: its flows are of no use.
             self._counters.counts["session__addresses__not_resumed"] += 1
             base, generation = None, 0
@@ -207,10 +207,10 @@ class Tunnels:
         offload = link.offload and bool(hello.capabilities & Capability.OFFLOAD)
         config = LeaseConfig(
             session_id=session_id,
-            ipv4=ipv4,
-            ipv6=ipv6,
-            gateway_ipv4=pool.gateway_ipv4,
-            gateway_ipv6=pool.gateway_ipv6,
+            ipv4=addresses.ipv4,
+            ipv6=addresses.ipv6,
+            gateway_ipv4=addresses.gateway_ipv4,
+            gateway_ipv6=addresses.gateway_ipv6,
             prefix_ipv4=pool.ipv4.prefixlen,
             prefix_ipv6=pool.ipv6.prefixlen,
             mtu=MIN_MTU if link.searches_path else min(self.mtu, hello.mtu),
@@ -226,12 +226,7 @@ class Tunnels:
         lease = TunnelLease(
             id=session_id.hex()[:8],
             peer_id=peer_id(key),
-            ipv4=ipv4,
-            ipv6=ipv6,
-            gateway_ipv4=config.gateway_ipv4,
-            gateway_ipv6=config.gateway_ipv6,
-            prefix_ipv4=config.prefix_ipv4,
-            prefix_ipv6=config.prefix_ipv6,
+            addresses=addresses,
             mtu=config.mtu,
             offload=offload,
             expires=now + self.seconds,
@@ -362,10 +357,7 @@ class Tunnels:
     ) -> Tunnel:
         nat_peer = self._nat.add_peer(
             lease.peer_id,
-            lease.ipv4,
-            lease.ipv6,
-            lease.gateway_ipv4,
-            lease.gateway_ipv6,
+            lease.addresses,
             lease.mtu,
             None,
             now,

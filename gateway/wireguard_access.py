@@ -45,6 +45,7 @@ from gateway.wireguard_offers import (
     WireguardOffer,
 )
 from gateway.wireguard_sightings import Sightings, way_to
+from netstack.addresses import Addresses
 from sealing.errors import LocalMisuse
 from sealing.identity import generate_identity
 from vshp.config import CloseReason
@@ -414,8 +415,8 @@ class WireguardAccess:
         if self.pool is None or public in self.device.peers:
             return
         try:
-            ipv4, ipv6 = self.pool.addresses(self._registry.lease_number(peer.public_key))
-            self.device.add(public, ipv4, ipv6)
+            addresses = self.pool.addresses(self._registry.lease_number(peer.public_key))
+            self.device.add(public, addresses.ipv4, addresses.ipv6)
         except (PoolError, LocalMisuse) as error:
             _log.error("%s cannot be let in by WireGuard: %s", peer.id, error)
 
@@ -445,12 +446,9 @@ class WireguardAccess:
         return TunnelLease(
             id=device.public_key.hex()[:8],
             peer_id=device.id,
-            ipv4=peer.ipv4,
-            ipv6=peer.ipv6,
-            gateway_ipv4=self.pool.gateway_ipv4,
-            gateway_ipv6=self.pool.gateway_ipv6,
-            prefix_ipv4=32,
-            prefix_ipv6=128,
+            addresses=Addresses(
+                peer.ipv4, peer.ipv6, self.pool.gateway_ipv4, self.pool.gateway_ipv6
+            ),
             mtu=MTU,
             offload=False,
             expires=NEVER,

@@ -208,13 +208,13 @@ class OfferBook:
 
     def _profile(self, holder: bytes, place: Place, pool: AddressPool) -> Profile:
         """What the config says, but for the private key. Raises PoolError."""
-        ipv4, ipv6 = pool.addresses(self._registry.lease_number(holder))
+        addresses = pool.addresses(self._registry.lease_number(holder))
         host, port = place
         return Profile(
             private_key=None,
-            ipv4=ipv4,
-            ipv6=ipv6,
-            dns=(pool.gateway_ipv4,),
+            ipv4=addresses.ipv4,
+            ipv6=addresses.ipv6,
+            dns=(addresses.gateway_ipv4,),
             gateway_key=self._identity.public,
             host=host,
             port=port,

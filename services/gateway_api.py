@@ -491,15 +491,16 @@ def _request(request: PairingRequest, now: float) -> s.Request:
 
 def _lease(tunnel: Tunnel, label: str, gate: Gate, now: float) -> s.Lease:
     lease, link, nat_peer = tunnel.lease, tunnel.link, tunnel.nat_peer
-    resolvers = (lease.gateway_ipv4, lease.gateway_ipv6)
+    addresses = lease.addresses
+    resolvers = (addresses.gateway_ipv4, addresses.gateway_ipv6)
     up, down = nat_peer.from_tunnel_bytes, nat_peer.to_tunnel_bytes
     endpoint = None if link is None else _host_port(link.host, link.port)
     return s.Lease(
         id=lease.id,
         peer_id=lease.peer_id,
         label=label,
-        ipv4=str(ipaddress.ip_address(lease.ipv4)),
-        ipv6=str(ipaddress.ip_address(lease.ipv6)),
+        ipv4=str(ipaddress.ip_address(addresses.ipv4)),
+        ipv6=str(ipaddress.ip_address(addresses.ipv6)),
         dns=[str(ipaddress.ip_address(address)) for address in resolvers],
         mtu=lease.mtu,
         offload=lease.offload,

@@ -56,6 +56,7 @@ from splice.timers import NEVER
 
 if TYPE_CHECKING:
     from gateway.nat.counters import Counters
+    from netstack.addresses import Addresses
     from netstack.out import PacketOut
     from netstack.tcp_segment import TcpSegment
     from rules.destinations import AddressRules
@@ -129,10 +130,7 @@ class TunnelPeer(ClientSide):
         slow_path: SlowPath,
         late_syn: LateSyn,
         peer_id: str,
-        ipv4: bytes,
-        ipv6: bytes,
-        gateway_ipv4: bytes,
-        gateway_ipv6: bytes,
+        addresses: Addresses,
         mtu: int,
         out: PacketOut | None,
         reliable: bool,
@@ -144,10 +142,9 @@ class TunnelPeer(ClientSide):
         self.nat = nat
         self._slow_path = slow_path
         self._late_syn = late_syn
-        self.ipv4 = ipv4
-        self.ipv6 = ipv6
-        self.gateway_ipv4 = gateway_ipv4
-        self.gateway_ipv6 = gateway_ipv6
+        # Taken apart: the packet path reads them.
+        self.ipv4, self.ipv6 = addresses.ipv4, addresses.ipv6
+        self.gateway_ipv4, self.gateway_ipv6 = addresses.gateway_ipv4, addresses.gateway_ipv6
         self.from_tunnel_bytes = 0
         self.destinations: AddressRules | None = None
         self.max_flows: int | None = None

@@ -26,6 +26,7 @@ from gateway.nat.side import ClientSide
 from gateway.nat.tcp import TcpFlow
 from gateway.nat.udp import UdpMapping
 from gateway.nat.verdicts import forbidden
+from netstack.addresses import Addresses
 from netstack.emission import BUFFER
 from netstack.out import PacketOut
 from netstack.tcp_segment import TcpSegment
@@ -90,10 +91,7 @@ class Nat:
     def add_peer(
         self,
         peer_id: str,
-        ipv4: bytes,
-        ipv6: bytes,
-        gateway_ipv4: bytes,
-        gateway_ipv6: bytes,
+        addresses: Addresses,
         mtu: int,
         out: PacketOut | None,
         now: float,
@@ -108,10 +106,7 @@ class Nat:
             slow_path,
             syn_in_time_wait,
             peer_id,
-            ipv4,
-            ipv6,
-            gateway_ipv4,
-            gateway_ipv6,
+            addresses,
             mtu,
             out,
             reliable,

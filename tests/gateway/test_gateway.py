@@ -270,7 +270,7 @@ async def test_a_device_gets_addresses_beside_its_networks(
     assert renewed.ipv4[:3] == renewed.gateway_ipv4[:3] and renewed.ipv6 == lease.ipv6
     assert renewed.resumed is not elsewhere
     (tunnel,) = gateway.snapshots.tunnels()
-    assert tunnel.lease.ipv4 == renewed.ipv4
+    assert tunnel.lease.addresses.ipv4 == renewed.ipv4
     again.leave()
 
 

@@ -85,9 +85,10 @@ def test_addresses_are_distinct_and_never_the_gateways() -> None:
     pool: AddressPool = choose_pool(KEY, [], ipv4="10.9.8.0/28")
     given = [pool.addresses(number) for number in range(2, 15)]
     assert pool.capacity == len(given)
-    assert len({v4 for v4, _ in given}) == len({v6 for _, v6 in given}) == 13
-    assert pool.gateway_ipv4 not in {v4 for v4, _ in given}
-    assert str(ipaddress.ip_address(given[0][0])) == "10.9.8.2"
+    assert len({each.ipv4 for each in given}) == len({each.ipv6 for each in given}) == 13
+    assert {each.gateway_ipv4 for each in given} == {pool.gateway_ipv4}
+    assert pool.gateway_ipv4 not in {each.ipv4 for each in given}
+    assert str(ipaddress.ip_address(given[0].ipv4)) == "10.9.8.2"
     for number in (0, 1, 15, 16):
         with pytest.raises(PoolError):
             pool.addresses(number)

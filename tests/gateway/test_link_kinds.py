@@ -23,7 +23,7 @@ from gateway.peers import PeerRegistry
 from gateway.tunnels import Tunnels
 from netstack.out import PacketOut
 from tests.fakes.outward import PacketLog
-from tests.gateway.nat.world import CLIENT4, CLIENT6, GATEWAY4, GATEWAY6, HOST4, World, packed
+from tests.gateway.nat.world import CLIENT4, CLIENT6, HOST4, World, addresses, packed
 from vshp.config import CloseReason
 from vshp.endpoints import Endpoint
 from vshp.tickets import TicketBook
@@ -82,9 +82,8 @@ class Loft:
             grace=300.0,
         )
         self.lease = TunnelLease(
-            "lease", self.device.id, packed(CLIENT4), packed(CLIENT6), packed(GATEWAY4),
-            packed(GATEWAY6), 24, 64, 1280, False, math.inf,
-        )  # fmt: skip
+            "lease", self.device.id, addresses(CLIENT4, CLIENT6), 1280, False, math.inf
+        )
 
     def carry(self) -> Pigeon:
         pigeon = Pigeon(self.now)

@@ -70,7 +70,7 @@ async def test_a_device_that_was_made_asks_is_approved_and_speaks(gateway: Gatew
     assert (peer.kind, peer.label, peer.platform) == (Kind.WIREGUARD, "Anna's phone", "wireguard")
     assert tunnel.connected and tunnel.link is not None
     assert (tunnel.link.via, tunnel.link.port) == ("wireguard", app.sock.getsockname()[1])
-    assert tunnel.lease.ipv4 == app.profile.ipv4 and tunnel.lease.mtu == 1420
+    assert tunnel.lease.addresses.ipv4 == app.profile.ipv4 and tunnel.lease.mtu == 1420
     assert gateway.snapshots.status().connected == 1
     app.close()
 
@@ -220,7 +220,7 @@ async def test_after_a_restart_the_gateway_knocks_and_the_addresses_are_the_same
     # The device sends nothing: it only listens.
     await app.listen(0.5)
     await settle(lambda: again.snapshots.status().connected)
-    assert again.snapshots.tunnels()[0].lease.ipv4 == app.profile.ipv4
+    assert again.snapshots.tunnels()[0].lease.addresses.ipv4 == app.profile.ipv4
     assert await app.asks(1.0) is not None
     await again.stop()
 

@@ -74,7 +74,7 @@ async def test_a_new_key_takes_over_when_it_is_used_and_not_before(gateway: Gate
     assert after == gateway.snapshots.totals()
     (tunnel,) = gateway.snapshots.tunnels()
     assert tunnel.public_key == offer.public_key
-    assert tunnel.lease.ipv4 == old.profile.ipv4
+    assert tunnel.lease.addresses.ipv4 == old.profile.ipv4
     assert list(gateway.snapshots.wireguard.device.peers) == [offer.public_key]
     assert gateway.snapshots.wireguard.offers() == []
     assert await old.asks(0.3) is None, "the old key is out"
@@ -97,7 +97,7 @@ async def test_a_renewal_outlives_a_restart_once_it_is_confirmed() -> None:
     again = Gateway(config, store)
     await again.start()
     assert await new.asks() is not None
-    assert again.snapshots.tunnels()[0].lease.ipv4 == old.profile.ipv4
+    assert again.snapshots.tunnels()[0].lease.addresses.ipv4 == old.profile.ipv4
     assert await old.asks(0.3) is None
     other = again.owner.wireguard_add("other")
     assert other.profile.ipv4 != old.profile.ipv4
@@ -169,7 +169,7 @@ async def test_a_renewal_with_a_key_of_the_devices_own(gateway: Gateway) -> None
     assert await app.asks() is not None
     with pytest.raises(OfferRefused):
         gateway.owner.wireguard_renew("phone", key=key)
-    assert gateway.snapshots.tunnels()[0].lease.ipv4 == old.profile.ipv4
+    assert gateway.snapshots.tunnels()[0].lease.addresses.ipv4 == old.profile.ipv4
 
 
 async def test_only_devices_with_an_app_are_renewed(gateway: Gateway) -> None:
@@ -196,7 +196,7 @@ async def test_an_invited_device_brings_its_own_key(gateway: Gateway) -> None:
     app.again()
     assert await app.asks() is not None
     (tunnel,) = gateway.snapshots.tunnels()
-    assert tunnel.lease.ipv4 == offer.profile.ipv4
+    assert tunnel.lease.addresses.ipv4 == offer.profile.ipv4
     assert gateway.registry.device(tunnel.public_key).label == "router"
     assert gateway.snapshots.wireguard.offers() == []
     late = brought(offer, generate_identity())
@@ -355,7 +355,7 @@ async def test_a_renewal_is_good_after_a_restart_asked_for_or_let_in(
         new.again()
         assert await new.asks() is not None
         assert await old.asks(0.3) is None
-        assert third.snapshots.tunnels()[0].lease.ipv4 == old.profile.ipv4
+        assert third.snapshots.tunnels()[0].lease.addresses.ipv4 == old.profile.ipv4
         assert kept[1].offers() == []
 
 

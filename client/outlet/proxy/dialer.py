@@ -26,9 +26,10 @@ from client.outlet.proxy.handles import Association, Bound, Dialing, OnOutcome, 
 from client.outlet.proxy.outcome import Outcome
 from client.outlet.proxy.outgoing import Outgoing
 from client.outlet.proxy.resolver import Resolver, asked_name
-from client.outlet.proxy.stack import Addresses, Stack
+from client.outlet.proxy.stack import Stack
 from eventloop.poller import EVERYTHING, NEVER, Poller, running_poller
 from eventloop.streams import PolledStream
+from netstack.addresses import Addresses
 from netstack.dns import MalformedMessage
 from splice.limits import LinkLimits
 from splice.ports import URGENT

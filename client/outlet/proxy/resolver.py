@@ -206,7 +206,7 @@ class Resolver:
     def servers(self) -> list[bytes]:
         """The lease's resolver, at both of its addresses."""
         addresses = self.stack.addresses
-        return [host for host in (addresses.resolver_ipv4, addresses.resolver_ipv6) if host]
+        return [host for host in (addresses.gateway_ipv4, addresses.gateway_ipv6) if host]
 
     def send(self, question: bytes, tries: int) -> None:
         servers = self.servers()

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import chain
 
 from client.outlet.proxy.icmp_errors import Quoted, next_hop_mtu, outcome_of
@@ -31,6 +30,7 @@ from client.outlet.proxy.outcome import Outcome
 from client.outlet.proxy.outgoing import OnResult, Outgoing
 from client.outlet.proxy.udp_port import UdpPort
 from netstack import icmp
+from netstack.addresses import Addresses
 from netstack.checksum import pseudo_header
 from netstack.fragments import Reassembler
 from netstack.heads import (
@@ -83,20 +83,6 @@ CONNECT_TIMEOUT = 75.0
 of a host; whoever uses a proxy has given up before that)."""
 
 Buffer = bytearray | memoryview
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """What a lease says of who we are in the tunnel."""
-
-    ipv4: bytes
-    ipv6: bytes
-    resolver_ipv4: bytes
-    resolver_ipv6: bytes
-
-    def own(self, version: int) -> bytes:
-        return self.ipv4 if version == 4 else self.ipv6
-
 
 _NONE = Addresses(b"", b"", b"", b"")
 

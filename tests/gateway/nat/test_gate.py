@@ -12,7 +12,7 @@ from netstack.dns import PROHIBITED, REFUSED, TYPE_A, address_question, edns_rec
 from splice.peer import UNMETERED
 from tests.fakes.outward import PacketLog
 from tests.gateway.nat.test_dns import GATEWAY, DnsClient
-from tests.gateway.nat.world import HOST4, HOST6, Client, World, packed
+from tests.gateway.nat.world import HOST4, HOST6, Client, World, addresses, packed
 
 VERSIONS = pytest.mark.parametrize("version", [4, 6])
 HOST = {4: HOST4, 6: HOST6}
@@ -191,9 +191,8 @@ def test_who_has_no_quota_is_never_looked_at() -> None:
 def test_another_device_is_not_concerned() -> None:
     world = World()
     other = world.nat.add_peer(
-        "peer-2", packed("10.9.0.3"), packed("fd00:9::3"), packed("10.9.0.1"), packed("fd00:9::1"),
-        1500, PacketLog(False, False, 1500), world.now,
-    )  # fmt: skip
+        "peer-2", addresses("10.9.0.3", "fd00:9::3"), 1500, PacketLog(False, False, 1500), world.now
+    )
     client = Client(world).connect()
     world.nat.shut_out(other, world.now)
     world.outward.streams[0].receive(b"hello", world.now)

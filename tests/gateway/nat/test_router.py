@@ -10,9 +10,12 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6ParamProblem, IPv6, IPv6
 from scapy.packet import Packet, Raw
 
 from gateway.nat.limits import RESERVED_DESCRIPTORS, limits_for
+from netstack.addresses import Addresses
 from splice.timers import HEAP_SLACK
 from tests.fakes.outward import PacketLog
 from tests.gateway.nat.world import CLIENT4, CLIENT6, HOST4, HOST6, Client, World, packed
+
+NOWHERE = Addresses(bytes(4), bytes(16), bytes(4), bytes(16))
 
 
 @pytest.mark.parametrize(
@@ -195,16 +198,13 @@ def test_a_removed_peer_leaves_nothing() -> None:
 def test_an_id_is_taken_once() -> None:
     world = World()
     with pytest.raises(ValueError, match="peer-1"):
-        world.nat.add_peer("peer-1", bytes(4), bytes(16), bytes(4), bytes(16), 1500, None, 0.0)
+        world.nat.add_peer("peer-1", NOWHERE, 1500, None, 0.0)
 
 
 def test_peers_share_what_sockets_there_are() -> None:
     world = World()
     alone = world.nat.share()
-    others = [
-        world.nat.add_peer(f"other-{n}", bytes(4), bytes(16), bytes(4), bytes(16), 1500, None, 0.0)
-        for n in range(9)
-    ]
+    others = [world.nat.add_peer(f"other-{n}", NOWHERE, 1500, None, 0.0) for n in range(9)]
     assert world.nat.share() == world.nat.config.limits.flows // 10 < alone
     for other in others:
         world.nat.remove_peer(other, world.now)

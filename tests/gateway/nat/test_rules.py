@@ -13,7 +13,7 @@ from gateway.nat.limits import Limits
 from gateway.nat.shares import OWN_IDLE
 from rules.destinations import AddressRules, compile_addresses
 from rules.value import Destination, Protocol, Target, Verdict
-from tests.gateway.nat.world import GATEWAY4, HOST4, Client, World, packed
+from tests.gateway.nat.world import GATEWAY4, HOST4, Client, World, addresses, packed
 
 OTHER4 = "198.51.100.7"
 PROHIBITED4 = (3, 13)
@@ -116,10 +116,7 @@ def test_what_the_gateway_refuses_to_all_no_rule_allows() -> None:
 
 def test_another_device_is_not_concerned() -> None:
     world = World()
-    other = world.nat.add_peer(
-        "peer-2", packed("10.9.0.3"), packed("fd00:9::3"), packed(GATEWAY4), packed("fd00:9::1"),
-        1500, None, world.now,
-    )  # fmt: skip
+    other = world.nat.add_peer("peer-2", addresses("10.9.0.3", "fd00:9::3"), 1500, None, world.now)
     world.nat.set_rules(other, compile_addresses([deny()]), None, world.now)
     Client(world).connect()
 

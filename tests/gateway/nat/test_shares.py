@@ -16,7 +16,7 @@ from netstack.checksum import add, finish, pseudo_header
 from netstack.ip import PROTO_TCP, PROTO_UDP, pack_ip
 from netstack.tcp_segment import ACK, SYN
 from tests.fakes.outward import FakeDatagrams, FakeStream, PacketLog
-from tests.gateway.nat.world import HOST4, World, packed
+from tests.gateway.nat.world import HOST4, World, addresses, packed
 
 SEGMENT = struct.Struct("!HHIIBBHHH").pack
 SEGMENT_OF = struct.Struct("!HHIIBBHHH").unpack_from
@@ -39,9 +39,8 @@ class Crowd:
     def join(self, name: str) -> TunnelPeer:
         n = len(self.clients) + 2
         self.clients[name] = self.nat.add_peer(
-            name, packed(f"10.9.1.{n}"), packed(f"fd00:9::{n}"), packed("10.9.0.1"),
-            packed("fd00:9::1"), 1500, PacketLog(), self.now,
-        )  # fmt: skip
+            name, addresses(f"10.9.1.{n}", f"fd00:9::{n}"), 1500, PacketLog(), self.now
+        )
         return self.clients[name]
 
     def put(self, peer: TunnelPeer, protocol: int, body: bytes) -> None:

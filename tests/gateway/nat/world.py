@@ -20,6 +20,7 @@ from gateway.nat.limits import Limits
 from gateway.nat.policy import EgressPolicy
 from gateway.nat.router import Nat, NatConfig
 from gateway.nat.side import ClientSide
+from netstack.addresses import Addresses
 from netstack.checksum import add, finish
 from services.counted import counted
 from tests.fakes.outward import FakeDns, FakeOutward, PacketLog
@@ -31,6 +32,11 @@ HOST4, HOST6 = "192.0.2.80", "2001:db8::80"
 
 def packed(text: str) -> bytes:
     return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+
+
+def addresses(ipv4: str, ipv6: str) -> Addresses:
+    """A client's, and its gateway's."""
+    return Addresses(packed(ipv4), packed(ipv6), packed(GATEWAY4), packed(GATEWAY6))
 
 
 class World:
@@ -56,9 +62,8 @@ class World:
         self.woken: list[ClientSide] = []
         self.nat.on_output = self.woken.append
         self.peer = self.nat.add_peer(
-            "peer-1", packed(CLIENT4), packed(CLIENT6), packed(GATEWAY4), packed(GATEWAY6),
-            mtu, self.link, self.now,
-        )  # fmt: skip
+            "peer-1", addresses(CLIENT4, CLIENT6), mtu, self.link, self.now
+        )
 
     def ip(self, version: int = 4, dst: str | None = None, **fields: Any) -> Packet:
         """The client's IP header."""

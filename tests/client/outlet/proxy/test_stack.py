@@ -12,8 +12,8 @@ import pytest
 from client.outlet.proxy import stack as stack_module
 from client.outlet.proxy.outcome import Outcome
 from client.outlet.proxy.outgoing import Outgoing
-from client.outlet.proxy.stack import Addresses
 from netstack import icmp
+from netstack.addresses import Addresses
 from netstack.heads import NEEDS_CSUM, OFFLOAD_HEADER
 from netstack.ip import PROTO_TCP, pack_ip
 from netstack.tcp_segment import ACK, FIN, SYN

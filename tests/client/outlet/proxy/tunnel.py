@@ -20,11 +20,12 @@ from client.outlet.proxy.dial import Dial
 from client.outlet.proxy.outcome import Outcome
 from client.outlet.proxy.outgoing import Outgoing
 from client.outlet.proxy.resolver import Resolver
-from client.outlet.proxy.stack import Addresses, Stack
+from client.outlet.proxy.stack import Stack
 from gateway.nat.counters import Counters
 from gateway.nat.limits import Limits
 from gateway.nat.policy import EgressPolicy
 from gateway.nat.router import Nat, NatConfig, TunnelPeer
+from netstack.addresses import Addresses
 from netstack.dns import wire_name
 from netstack.heads import OFFLOAD_HEADER
 from splice.limits import LinkLimits
@@ -120,9 +121,8 @@ class Tunnel:
             self.peer = None
         if self.peer is None:
             self.peer = self.nat.add_peer(
-                f"peer-{self._epoch}", addresses.ipv4, addresses.ipv6, addresses.resolver_ipv4,
-                addresses.resolver_ipv6, self.mtu, self.link.down, self.now, self.reliable,
-            )  # fmt: skip
+                f"peer-{self._epoch}", addresses, self.mtu, self.link.down, self.now, self.reliable
+            )
         else:
             self.peer.set_out(self.link.down, self.now, self.reliable)
         self.stack.open(addresses, fresh, self.link.up, self.reliable, self.now)
