@@ -75,8 +75,7 @@ class BookRow:
 
 
 class Meter(Protocol):
-    """Two figures that grow: bytes of IP packets of one tunnel. They go back by packets that were
-    taken and then had no room in the queue to the link."""
+    """Two figures that only grow: bytes of IP packets of one tunnel."""
 
     @property
     def from_tunnel_bytes(self) -> int: ...
@@ -262,8 +261,7 @@ class Books:
         if running is None:
             return _NOTHING
         meter, (up, down) = running.meter, running.read
-        # What went back since was in an hour that may be over: what comes now makes up for it.
-        return max(0, meter.from_tunnel_bytes - up), max(0, meter.to_tunnel_bytes - down)
+        return meter.from_tunnel_bytes - up, meter.to_tunnel_bytes - down
 
     def _read(self, public_key: bytes, unix: float) -> None:
         fresh = self._unread(public_key)

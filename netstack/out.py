@@ -53,7 +53,8 @@ class PacketOut(Protocol):
     @property
     def packet_bytes(self) -> int:
         """Bytes of the IP packets taken so far: of those that a super-segment is cut into, and
-        none of a packet that was dropped because it has no way or no room."""
+        none of a packet that was dropped because it has no way or no room. Never less than it was:
+        what was told and then dropped is made up for by what comes next."""
 
     def room(self) -> int:
         """Bytes that may still be queued before the queue to the link is long enough (may be < 0).

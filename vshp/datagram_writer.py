@@ -67,6 +67,7 @@ class DatagramWriter:
     __slots__ = (
         "_batch",
         "_closed",
+        "_counted",
         "_cutter",
         "_fill",
         "_index",
@@ -80,13 +81,13 @@ class DatagramWriter:
         "_rekey_bytes_left",
         "_runs",
         "_sealing",
+        "_told",
         "buffer",
         "counters",
         "epoch",
         "mtu",
         "offload",
         "offload_udp",
-        "packet_bytes",
         "records",
     )
 
@@ -95,8 +96,8 @@ class DatagramWriter:
         self.offload_udp = False
         self.mtu = 1280
         self.counters = counters
-        self.packet_bytes = 0
-        """See `PacketOut`; also of packets that `read_packets` took."""
+        self._counted = self._told = 0
+        """Bytes of packets that were taken and not dropped; the most that was ever told."""
         self.records = 0
         """Datagrams sealed so far: the counter of the next one."""
         self.epoch = 0
@@ -136,6 +137,13 @@ class DatagramWriter:
         """Whether anything is batched, or sealed and not yet taken."""
         return self._fill > 0 or self._runs.queued > 0
 
+    @property
+    def packet_bytes(self) -> int:
+        """See `PacketOut`; also of packets that `read_packets` took."""
+        if self._counted > self._told:
+            self._told = self._counted
+        return self._told
+
     def room(self) -> int:
         """Bytes that may still be queued before the queue to the link is long enough."""
         return MAX_QUEUED_DATAGRAMS - self._runs.queued - self._fill
@@ -160,7 +168,7 @@ class DatagramWriter:
             self.flush()
             at = self._fill
             stop = at + FRAME_HEADER_SIZE + length
-        self.packet_bytes += length
+        self._counted += length
         _pack_u32(self.buffer, at, _IP_PACKET | length << 8)
         self._fill = stop
         at += FRAME_HEADER_SIZE
@@ -173,7 +181,7 @@ class DatagramWriter:
         self.flush()
         if FRAME_HEADER_SIZE + header + mss > self._limit or length > len(self.buffer):
             return self._too_long()
-        self.packet_bytes += length + repeated(length, header, mss)
+        self._counted += length + repeated(length, header, mss)
         self._large = (0, length, mss, header, ip_header)
         self._fill = max(length, self._limit)
         return 0
@@ -193,7 +201,7 @@ class DatagramWriter:
         if gso_size and FRAME_HEADER_SIZE + hdr_len + gso_size <= self._limit:
             # Cut where it lies.
             length = end - start
-            self.packet_bytes += length + repeated(length, hdr_len, gso_size)
+            self._counted += length + repeated(length, hdr_len, gso_size)
             self.flush()
             self._cut(memoryview(buf)[start:end], gso_size, hdr_len, csum_start)
             return
@@ -213,7 +221,7 @@ class DatagramWriter:
         before = self._read
         self._seal(self._frames_of(read, self.room()), 0)
         taken = self._read - before
-        self.packet_bytes += taken
+        self._counted += taken
         self._rekey_bytes_left -= taken
         return taken
 
@@ -378,7 +386,7 @@ class DatagramWriter:
     def _seal(self, plaintexts: Iterable[memoryview], size: int) -> None:
         """Seal each as a datagram of its own; together they have about `size` bytes."""
         if self._closed:
-            self.packet_bytes -= sum(map(carried, plaintexts))
+            self._counted -= sum(map(carried, plaintexts))
             self._count("writer__session_closed__dropped")
             return
         sealing = self._sealing
@@ -387,7 +395,7 @@ class DatagramWriter:
         dropped = self._runs.seal(sealing, plaintexts)
         self.records = sealing.counter
         if dropped:
-            self.packet_bytes -= sum(map(carried, dropped))
+            self._counted -= sum(map(carried, dropped))
             self._count("writer__queue_full__dropped", len(dropped))
         self._rekey_bytes_left -= size
         if self._rekey_bytes_left < 0 or self.records > self._rekey_at:

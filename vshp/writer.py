@@ -60,6 +60,7 @@ class FrameWriter:
         "_batch_size",
         "_capacity",
         "_closed",
+        "_counted",
         "_encrypt_into",
         "_end",
         "_fill",
@@ -70,13 +71,13 @@ class FrameWriter:
         "_rekey_at",
         "_rekey_bytes_left",
         "_start",
+        "_told",
         "buffer",
         "counters",
         "has_control",
         "mtu",
         "offload",
         "offload_udp",
-        "packet_bytes",
         "records",
     )
 
@@ -85,8 +86,8 @@ class FrameWriter:
         self.offload_udp = False
         self.mtu = 1500
         self.counters = counters
-        self.packet_bytes = 0
-        """See `PacketOut`; packets that `read_packets` took count as they came."""
+        self._counted = self._told = 0
+        """Bytes of packets that were taken and not dropped; the most that was ever told."""
         self.records = 0
         """Records sealed so far: the counter of the next one."""
         self._key: RecordKey | None = None
@@ -115,6 +116,13 @@ class FrameWriter:
         """Whether anything is batched, or sealed and not yet consumed."""
         return self._fill > 0 or self._end > self._start
 
+    @property
+    def packet_bytes(self) -> int:
+        """See `PacketOut`; packets that `read_packets` took count as they came."""
+        if self._counted > self._told:
+            self._told = self._counted
+        return self._told
+
     def room(self) -> int:
         """Bytes that may still be queued before the queue to the link is long enough."""
         return MAX_QUEUED - (self._end - self._start) - self._fill
@@ -129,9 +137,9 @@ class FrameWriter:
         csum_offset: int = 0,
     ) -> int:
         """Queue a packet of `length` bytes; its bytes are packed at the offset returned."""
-        self.packet_bytes += length
+        self._counted += length
         if gso_size:
-            self.packet_bytes += repeated(length, hdr_len, gso_size)
+            self._counted += repeated(length, hdr_len, gso_size)
         at = self._fill
         if self.offload:
             stop = at + _OFFLOAD_FRAME + length
@@ -179,9 +187,9 @@ class FrameWriter:
             at = self.reserve_packet(length, gso_type, gso_size, hdr_len, csum_start, csum_offset)
             self.buffer[at : at + length] = memoryview(buf)[start:end]
             return
-        self.packet_bytes += length
+        self._counted += length
         if gso_size:
-            self.packet_bytes += repeated(length, hdr_len, gso_size)
+            self._counted += repeated(length, hdr_len, gso_size)
         if self._fill:
             self.flush()
         if self.offload:
@@ -234,7 +242,7 @@ class FrameWriter:
             packets += 1
         self._fill = at
         taken = room - left - (packets * OFFLOAD_HEADER_SIZE if offload else 0)
-        self.packet_bytes += taken
+        self._counted += taken
         return taken
 
     # --- control and output ------------------------------------------------------------------
@@ -337,7 +345,7 @@ class FrameWriter:
         stop = end + size + _OVERHEAD
         if stop > self._capacity:
             if not self._may_seal(size):
-                self.packet_bytes -= carried(data)
+                self._counted -= carried(data)
                 return
             self._make_space(size + _OVERHEAD)
             end = self._end

@@ -25,17 +25,18 @@ class TunnelWriter:
     """Implements netstack's `PacketOut` for one peer."""
 
     __slots__ = (
+        "_counted",
         "_fill",
         "_piece",
         "_plain",
         "_reserved",
         "_runs",
+        "_told",
         "buffer",
         "counters",
         "mtu",
         "offload",
         "offload_udp",
-        "packet_bytes",
         "pair",
     )
 
@@ -44,8 +45,8 @@ class TunnelWriter:
         self.offload_udp = False
         self.mtu = mtu
         self.counters = counters
-        self.packet_bytes = 0
-        """See `PacketOut`; without the padding."""
+        self._counted = self._told = 0
+        """Bytes of packets that were taken and not dropped; the most that was ever told."""
         self.pair: KeyPair | None = None
         """What everything is sealed under; None while there is no session."""
         self.buffer = bytearray(4 * mtu)
@@ -60,6 +61,13 @@ class TunnelWriter:
     @property
     def waiting(self) -> bool:
         return self._fill > 0 or self._runs.queued > 0
+
+    @property
+    def packet_bytes(self) -> int:
+        """See `PacketOut`; without the padding."""
+        if self._counted > self._told:
+            self._told = self._counted
+        return self._told
 
     def room(self) -> int:
         if self.pair is None:
@@ -77,9 +85,9 @@ class TunnelWriter:
     ) -> int:
         if (hdr_len + gso_size if gso_size else length) > self.mtu:
             return self._too_long(length)
-        self.packet_bytes += length
+        self._counted += length
         if gso_size:
-            self.packet_bytes += repeated(length, hdr_len, gso_size)
+            self._counted += repeated(length, hdr_len, gso_size)
         size = length if gso_size else self._padded(length)
         at = self._fill
         if at + size > len(self.buffer):
@@ -104,7 +112,7 @@ class TunnelWriter:
     ) -> None:
         if gso_size and hdr_len + gso_size <= self.mtu:
             # Cut where it lies.
-            self.packet_bytes += end - start + repeated(end - start, hdr_len, gso_size)
+            self._counted += end - start + repeated(end - start, hdr_len, gso_size)
             self.flush()
             whole = memoryview(buf)[start:end]
             self._seal(cut(whole, gso_size, hdr_len, csum_start, self._piece, self._framed))
@@ -172,12 +180,12 @@ class TunnelWriter:
         pair = self.pair
         if pair is None:
             for packet in packets:
-                self.packet_bytes -= _unpadded(packet)
+                self._counted -= _unpadded(packet)
                 self._count("writer__no_session__dropped")
             return
         dropped = self._runs.seal(pair.sealing, packets)
         if dropped:
-            self.packet_bytes -= sum(map(_unpadded, dropped))
+            self._counted -= sum(map(_unpadded, dropped))
             self._count("writer__queue_full__dropped", len(dropped))
 
     def _count(self, name: str, times: int = 1) -> None:

@@ -70,21 +70,6 @@ def test_each_byte_is_in_one_hour_and_in_one_day_of_the_calendar_here() -> None:
     assert books.today(ONE, midnight - 5) == (1, 10)
 
 
-def test_a_figure_that_goes_back_takes_nothing_from_another_hour() -> None:
-    books, meter = Books(MemoryStore(), HERE), Count(100, 7_000)
-    books.open(ONE, meter)
-    hour = int(NOON) // HOUR
-    books.collect(NOON)
-    meter.add(0, -1_400)
-    books.collect(NOON + HOUR)
-    assert books.history(ONE, BookSpan.HOUR) == {hour: (100, 7_000)}
-    assert books.total(ONE) == (100, 7_000)
-    meter.add(5, 2_000)
-    assert books.total(ONE) == (105, 7_600)
-    books.collect(NOON + HOUR)
-    assert books.history(ONE, BookSpan.HOUR) == {hour: (100, 7_000), hour + 1: (5, 600)}
-
-
 @pytest.fixture
 def berlin() -> Iterator[None]:
     """The system's own calendar, by rule: no table of zones has to be installed."""

@@ -76,3 +76,25 @@ def test_after_the_end_nothing_is_read(datagrams: bool) -> None:
     writer = (by_datagrams() if datagrams else connected(LEASE)).client.writer
     writer.shut()
     assert writer.read_packets(read) == 0 and writer.packet_bytes == 0
+
+
+@pytest.mark.parametrize("datagrams", [False, True])
+def test_what_was_told_does_not_go_back(datagrams: bool) -> None:
+    writer = (by_datagrams() if datagrams else connected(LEASE)).client.writer
+    while not writer.counters.get("writer__queue_full__dropped"):
+        writer.reserve_packet(1000)
+        told = writer.packet_bytes
+        writer.flush()
+    for _ in range(3):
+        writer.reserve_packet(500)
+        writer.flush()
+        assert writer.packet_bytes == told, "they are dropped, too"
+    taken = writer.output()
+    if not datagrams:
+        assert isinstance(writer, FrameWriter)
+        writer.consumed(len(taken))
+    for size in (600, 300):
+        writer.reserve_packet(size)
+        assert writer.packet_bytes == told, "in place of those that were counted and dropped"
+    writer.reserve_packet(400)
+    assert writer.packet_bytes == told + 300
