@@ -169,8 +169,9 @@ class World:
         nat = Nat(NatConfig(), self.outward, NullDns(), EgressPolicy(), Counters())
         self.nat = nat
         self.peer: TunnelPeer = nat.add_peer(
-            "bench", Addresses(CLIENT, bytes(16), GATEWAY, bytes(16)), 1500, self.out, 0.0
+            "bench", Addresses(CLIENT, bytes(16), GATEWAY, bytes(16)), 1500, 0.0
         )
+        self.peer.set_out(self.out, lambda: None, 0.0)
 
     def put(self, packet: bytearray) -> None:
         self.peer.from_tunnel(packet, 10, len(packet), self.offload, self.now)

@@ -92,7 +92,7 @@ class DatagramLink(SessionLink):
             moved = self.session.address is not self._where
             if peer.in_flight and (moved or silent > REVIVAL_SECONDS):
                 # What was sent meanwhile went nowhere; TCP's own timers have backed off.
-                peer.set_out(self.session.writer, now, reliable=False)
+                peer.send_again(now)
         if self.session.closed:
             self._settle(now)
             return

@@ -256,7 +256,6 @@ class Gateway:
             self._timing,
             self._changed,
         )
-        self._nat.on_output = reception.has_output
         self._entrance = Entrance(
             reception, links, poller, self.counters, self._identity, self._secret, self.clock.now
         )

@@ -3,8 +3,8 @@
 Theory of operation. The link is the only driver of its session. What arrives
 goes into the session, which calls `on_packet` for each IP packet while it
 parses; the batch is ended once, so that the NAT acknowledges and sends once per
-batch. The other way the NAT never pushes: when it has something, the gateway
-calls `pump`, which lets the NAT fill the writer up to its short queue, seals,
+batch. The other way the NAT never pushes: when it has something it calls `wake`, and the
+gateway `pump`, which lets the NAT fill the writer up to its short queue, seals,
 and sends until the socket is full. What does not fit stays in the sockets it
 would have been read from.
 
@@ -41,7 +41,7 @@ class LinkOwner(Protocol):
         """The link is closed. `reason` is a stable name for counters and logs."""
 
     def link_again(self, link: Link) -> None:
-        """More is ready than this turn allowed: call `pump` again soon."""
+        """There is something to send, or more than this turn allowed: call `pump` soon."""
 
     def link_stirred(self, link: SessionLink) -> None:
         """Its session was given something: when the batch is over, put `stirred` back and ask for
@@ -123,6 +123,10 @@ class Link:
 
     def close(self, reason: CloseReason, now: float, detail: str = "") -> None:
         """Tell the client why, where the protocol can, and let go."""
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        """There is something to send: have `pump` called when the batch is over, or soon."""
         raise NotImplementedError
 
     def pump(self, now: float) -> None:
@@ -215,6 +219,9 @@ class SessionLink(Link):
         """Tell the client that its lease is another, and send it."""
         self.session.change(config, now)
         self.pump(now)
+
+    def wake(self) -> None:
+        self._owner.link_again(self)
 
     def handle_timer(self, now: float) -> None:
         """The session's own time-outs: handshake, liveness, rekey."""

@@ -13,7 +13,6 @@ from gateway.grants import Grants
 from gateway.journal import Journal
 from gateway.link import Link, SessionLink
 from gateway.nat.counters import Counters
-from gateway.nat.side import ClientSide
 from gateway.open_links import OpenLinks
 from gateway.peers import PeerRegistry
 from gateway.pulse import Pulse
@@ -101,15 +100,9 @@ class Reception:
             self._changed()
 
     def link_again(self, link: Link) -> None:
-        """The link has more to send than its turn allowed."""
+        """The link has something to send, or more than its turn allowed."""
         self._pulse.mark(link)
 
     def link_stirred(self, link: SessionLink) -> None:
         """The link's timer may be another."""
         self._timing.stirred(link)
-
-    def has_output(self, nat_peer: ClientSide) -> None:
-        """The NAT has something for the client on this side of it."""
-        link = self._tunnels.link_of(nat_peer)
-        if link is not None:
-            self._pulse.mark(link)

@@ -37,7 +37,6 @@ from gateway.link import Link, SessionLink
 from gateway.model import TunnelLease, peer_id
 from gateway.nat.counters import Counters
 from gateway.nat.router import Nat, TunnelPeer
-from gateway.nat.side import ClientSide
 from gateway.peers import PeerRegistry
 from gateway.rates import RateMeter
 from rules.value import Rules
@@ -139,7 +138,6 @@ class Tunnels:
         self.wake_by: Callable[[float], None] = lambda at: None
         """Called with a moment at which `handle_timer` is to be called at the latest."""
         self._by_key: dict[bytes, Tunnel] = {}
-        self._by_peer: dict[int, Tunnel] = {}
         self._granted: dict[int, _Granted] = {}
         """By their link's id, the oldest first."""
         self._ended_up = 0
@@ -158,10 +156,6 @@ class Tunnels:
         key = link.public_key
         tunnel = None if key is None else self._by_key.get(key)
         return tunnel if tunnel is not None and tunnel.link is link else None
-
-    def link_of(self, nat_peer: ClientSide) -> Link | None:
-        tunnel = self._by_peer.get(id(nat_peer))
-        return None if tunnel is None else tunnel.link
 
     def connected(self) -> int:
         return sum(tunnel.connected for tunnel in self._by_key.values())
@@ -292,7 +286,7 @@ class Tunnels:
         tunnel.link = link
         tunnel.connected_at = now
         link.attach(tunnel.nat_peer)
-        tunnel.nat_peer.set_out(link.out, now, reliable=link.reliable)
+        tunnel.nat_peer.set_out(link.out, link.wake, now, link.reliable)
 
     def _outdated_by(self, granted: _Granted) -> list[SessionLink]:
         """The links on which this device was given a lease earlier and has not confirmed it."""
@@ -359,14 +353,12 @@ class Tunnels:
             lease.peer_id,
             lease.addresses,
             lease.mtu,
-            None,
             now,
         )
         rules = self._registry.rules(public_key)
         nat_peer.set_speed_limits(rules.limit_up, rules.limit_down, now)
         tunnel = Tunnel(public_key, lease, config, nat_peer, RateMeter(now), RateMeter(now))
         self._by_key[public_key] = tunnel
-        self._by_peer[id(nat_peer)] = tunnel
         self._registry.books.open(public_key, nat_peer)
         self._counters.counts["session__opened"] += 1
         for told in self.on_enter:
@@ -390,7 +382,7 @@ class Tunnels:
         tunnel.link = None
         tunnel.waits_until = now + self.grace
         self.wake_by(tunnel.waits_until)
-        tunnel.nat_peer.set_out(None, now)
+        tunnel.nat_peer.link_lost(now)
         return True
 
     def end(self, tunnel: Tunnel, now: float) -> None:
@@ -405,7 +397,6 @@ class Tunnels:
         if tunnel.session_id is not None:
             self._tickets.forget(tunnel.session_id)
         del self._by_key[tunnel.public_key]
-        del self._by_peer[id(tunnel.nat_peer)]
         for told in self.on_leave:
             told(tunnel)
         self.gates.leave(tunnel)

@@ -179,7 +179,7 @@ class WireguardLinkOwner(Protocol):
         """The link is closed. `reason` is a stable name for counters and logs."""
 
     def link_again(self, link: Link) -> None:
-        """More is ready than this turn allowed: call `pump` again soon."""
+        """There is something to send, or more than this turn allowed: call `pump` soon."""
 
     def send_messages(self) -> None:
         """Handshake messages wait to be sent."""
@@ -254,7 +254,7 @@ class WireguardLink(Link):
         peer = self.peer
         if peer is not None and peer.in_flight and (moved or silent > REVIVAL_SECONDS):
             # TCP's own timers have backed off.
-            peer.set_out(self.wg.writer, now, reliable=False)
+            peer.send_again(now)
 
     def follow(self) -> bool:
         """Send to where the device is now; whether that is somewhere else."""
@@ -265,6 +265,9 @@ class WireguardLink(Link):
         self._control = spot.where.control()
         self.host, self.port = spot.host, spot.port
         return True
+
+    def wake(self) -> None:
+        self._owner.link_again(self)
 
     def pump(self, now: float) -> None:
         if self.closed or self._spot.door.full:

@@ -16,6 +16,7 @@ done at its end. Packets are told apart and judged by the subclass.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 
 from netstack.emission import emit_fragments
@@ -44,11 +45,14 @@ FREE_BUFFERS = 16
 _TCP = TcpConfig()
 
 
+def _nobody() -> None:
+    """Called where no link carries us."""
+
+
 class LinkPeer:
     """The other end of a link, and the flows that share the way to it.
 
-    A subclass says how it is told of output (`wake`), numbers its flows and fragments, and tells
-    packets from the tunnel apart.
+    A subclass numbers its flows and fragments, and tells packets from the tunnel apart.
     """
 
     __slots__ = (
@@ -59,7 +63,7 @@ class LinkPeer:
         "_pulls_at",
         "_tcp_config",
         "_tcp_configs",
-        "backlog_bytes",
+        "_wake",
         "batch",
         "buffers",
         "counts",
@@ -96,24 +100,25 @@ class LinkPeer:
         counts: defaultdict[str, int],
         limits: LinkLimits,
         mtu: int,
-        out: PacketOut | None,
-        reliable: bool,
         tcp: TcpConfig = _TCP,
     ) -> None:
-        """`tcp` is what connections are like in all that the link and its room do not say."""
+        """`tcp` is what connections are like in all that the link and its room do not say. No link
+        carries us yet (`set_out`)."""
         self.id = peer_id
         self.timers = timers
         self.counts = counts
         self.limits = limits
         self.mtu = mtu
-        self.out = out
-        self.reliable = reliable
+        self.out: PacketOut | None = None
+        """The link's queue; None while there is no link."""
+        self._wake = _nobody
+        self.reliable = True
         """Whether the link neither loses nor reorders (a stream)."""
         self.removed = False
         self._carried = 0
         """Bytes of packets that links took before this one; and how many this one had taken when
         it became ours."""
-        self._carried_before = 0 if out is None else out.packet_bytes
+        self._carried_before = 0
         self.tcp: dict[bytes, Splice] = {}
         """Connections by their key."""
         self.draining: set[Splice] = set()
@@ -137,9 +142,9 @@ class LinkPeer:
         """Connections with retransmissions that wait for room on the link."""
         self.sockets = 0
         self.in_flight = 0
-        """Bytes sent into the tunnel and not acknowledged, of all connections."""
-        self.backlog_bytes = 0
-        """Bytes from the tunnel that no socket has taken yet."""
+        """Bytes sent into the tunnel and not acknowledged, of all connections. Each adds what has
+        changed of its own (`Splice.settle`): it happens with every packet, and a call would cost
+        more than the sum."""
         self.timer = NEVER
         self.read_size = CAPACITY
         """The largest piece that a connection reads from its socket now."""
@@ -151,13 +156,6 @@ class LinkPeer:
         self._tcp_configs: dict[tuple[int, int], TcpConfig] = {}
 
     # What a subclass has to say.
-
-    def wake(self) -> None:
-        """There is something to send, or to read and send: have `pull` called.
-
-        Once is enough until then: `_dirty` is set. Nothing is due while there is no link.
-        """
-        raise NotImplementedError
 
     def meter(self, allowance: int, now: float) -> int:
         """How much of the allowance may be pulled now that the stop is near: all but the last
@@ -347,32 +345,44 @@ class LinkPeer:
     def _sort_datagrams(self, before: FairQueue) -> None:
         """Flows of datagrams move from the queue `before` to the one that is theirs now."""
 
-    def set_out(self, out: PacketOut | None, now: float, reliable: bool = True) -> None:
-        """The link broke (None) or is back: TCP then resends what is unacknowledged."""
-        self.timers.now = now
-        self._take(out)
-        self.reliable = reliable
-        self._tcp_configs.clear()
-        self._pace = QueuePace()
-        if out is not None:
-            self.mtu = out.mtu
-            if self.paced_windows is not None:
-                self._fit_windows(self.paced_windows)
-        for flow in list(self.tcp.values()):
-            if out is None:
-                flow.conn.out = None
-            else:
-                flow.conn.link_resumed(out, now, reliable)
-                flow.settle(now)
-        if out is None:
-            self._dirty = False
-        else:
-            self.wake()
+    # The link.
 
-    def _take(self, out: PacketOut | None) -> None:
+    def set_out(
+        self, out: PacketOut, wake: Callable[[], None], now: float, reliable: bool = True
+    ) -> None:
+        """A link carries us from now on: TCP sends on it what is unacknowledged. `wake` has it
+        call `pull`; it is called when there is something, and not again before that was done."""
+        self.timers.now = now
+        self._take(out, wake)
+        self.reliable = reliable
+        self.set_mtu(out.mtu)
+        self.send_again(now)
+
+    def send_again(self, now: float) -> None:
+        """What went by the link lately went nowhere: TCP sends it anew, and feels its way."""
+        out = self.out
+        if out is None:
+            return
+        self.timers.now = now
+        self._pace = QueuePace()
+        for flow in list(self.tcp.values()):
+            flow.conn.link_resumed(out, now, self.reliable)
+            flow.settle(now)
+        self.wake()
+
+    def link_lost(self, now: float) -> None:
+        """No link carries us: what there is to send waits for one."""
+        self.timers.now = now
+        self._take(None, _nobody)
+        for flow in self.tcp.values():
+            flow.conn.out = None
+
+    def _take(self, out: PacketOut | None, wake: Callable[[], None]) -> None:
         self._carried = self.to_tunnel_bytes
         self._carried_before = 0 if out is None else out.packet_bytes
         self.out = out
+        self._wake = wake
+        self._dirty = False
 
     @property
     def to_tunnel_bytes(self) -> int:
@@ -394,6 +404,15 @@ class LinkPeer:
     def wants_out(self) -> bool:
         """Whether something was to be sent since the last `pull`."""
         return self._dirty
+
+    def wake(self) -> None:
+        """There is something to send, or to read and send: have `pull` called.
+
+        Once is enough until then: `_dirty` is set. Nothing is due while there is no link.
+        """
+        if not self._dirty and self.out is not None:
+            self._dirty = True
+            self._wake()
 
     def activate(self, flow: Flow) -> None:
         """The flow has something to be read and may emit it."""
@@ -511,7 +530,7 @@ class LinkPeer:
 
     def close_all(self, now: float) -> None:
         """The other end has gone for good: not a word to it, RST to the sockets."""
-        self._take(None)
+        self._take(None, _nobody)
         for tcp in [*self.tcp.values(), *self.draining]:
             tcp.vanish()
         self.batch.clear()

@@ -310,7 +310,6 @@ class Splice(Flow):
                 return
             offered = len(backlog)
             del backlog[:taken]
-            self.peer.backlog_bytes -= taken
             self.last_used = now
             if self.stage == OPEN:
                 self._passed_on(taken, now)
@@ -376,10 +375,8 @@ class Splice(Flow):
                 return
             self.blocked = True
             backlog += data[taken:]
-            peer.backlog_bytes += n - taken
             return
         backlog += data
-        peer.backlog_bytes += n
         if len(backlog) >= JOINED and not self.blocked:
             self._flush(now)
 
@@ -391,7 +388,6 @@ class Splice(Flow):
         self.last_used = now
         self.urgent_at = len(self.backlog) + end - 1
         self.backlog += data
-        peer.backlog_bytes += n
         if not self.blocked:
             self._flush(now)
 
@@ -518,7 +514,6 @@ class Splice(Flow):
             peer.paced_windows.forget(self)
         peer.in_flight -= self.in_flight
         self.in_flight = 0
-        peer.backlog_bytes -= len(self.backlog)
         # Not cleared: the failed `send` that led here may still have it in its hands.
         self.backlog = bytearray()
         self._release(abort)

@@ -57,7 +57,6 @@ from splice.timers import NEVER
 if TYPE_CHECKING:
     from gateway.nat.counters import Counters
     from netstack.addresses import Addresses
-    from netstack.out import PacketOut
     from netstack.tcp_segment import TcpSegment
     from rules.destinations import AddressRules
     from splice.timers import Timers
@@ -82,9 +81,6 @@ class Nat(Surroundings, Protocol):
     timers: Timers
     segment: TcpSegment
     """Scratch: the segment being taken in."""
-
-    @property
-    def on_output(self) -> Callable[[ClientSide], None]: ...
 
     @property
     def on_metered(self) -> Callable[[ClientSide, float], None]: ...
@@ -132,13 +128,11 @@ class TunnelPeer(ClientSide):
         peer_id: str,
         addresses: Addresses,
         mtu: int,
-        out: PacketOut | None,
-        reliable: bool,
         now: float,
     ) -> None:
         limits = nat.config.limits
         counts = nat.counters.counts
-        ClientSide.__init__(self, peer_id, nat.timers, counts, limits, mtu, out, reliable)
+        ClientSide.__init__(self, peer_id, nat.timers, counts, limits, mtu)
         self.nat = nat
         self._slow_path = slow_path
         self._late_syn = late_syn
@@ -291,12 +285,6 @@ class TunnelPeer(ClientSide):
         return not (total + checksum.add(buf[at : at + length])) % 65535
 
     # To the tunnel.
-
-    def wake(self) -> None:
-        """There is something to send, or to read and send."""
-        if not self._dirty and self.out is not None:
-            self._dirty = True
-            self.nat.on_output(self)
 
     def send_error(self, packet: bytearray, now: float) -> bool:
         """Emit an ICMP error or a reset, if the rate allows; False if it was not sent."""

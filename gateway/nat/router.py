@@ -2,7 +2,8 @@
 
 Theory of operation. The gateway calls `TunnelPeer.from_tunnel` for
 each packet, `end_batch` after each read of the link, and `pull` when the link
-has room; sockets call their flows' `ready`. All of it happens in one thread,
+has room; sockets call their flows' `ready`. A peer that gets something to send
+wakes the link that carries it (`set_out`). All of it happens in one thread,
 no call blocks, time comes as a parameter.
 
 Clients and flows share one heap of timers (`splice/timers.py`).
@@ -28,7 +29,6 @@ from gateway.nat.udp import UdpMapping
 from gateway.nat.verdicts import forbidden
 from netstack.addresses import Addresses
 from netstack.emission import BUFFER
-from netstack.out import PacketOut
 from netstack.tcp_segment import TcpSegment
 from rules.destinations import AddressRules
 from splice.flow import Flow, FlowInfo
@@ -37,20 +37,12 @@ from splice.timers import Timers
 __all__ = ["FlowInfo", "Nat", "NatConfig", "TunnelPeer"]
 
 
-def _nobody(_peer: ClientSide) -> None:
-    """Output before anyone has asked for it."""
-
-
 def _no_meter(_peer: ClientSide, _now: float) -> None:
     """A stop that nobody has set."""
 
 
 class Nat:
     """All peers. Pure: sockets through `Outward`, time as a parameter."""
-
-    on_output: Callable[[ClientSide], None]
-    """Called when a peer that had nothing to send gets something: a packet was queued on its
-    `out`, or a socket became readable. Not again before its `pull` was called."""
 
     on_metered: Callable[[ClientSide, float], None]
     """Called with the time when a peer has come to its `up_stop`, or near its `down_stop`, before
@@ -70,7 +62,6 @@ class Nat:
         self.dns = dns
         self.policy = policy
         self.counters = counters
-        self.on_output = _nobody
         self.on_metered = _no_meter
         self.timers = Timers()
         self.peers: dict[str, TunnelPeer] = {}
@@ -93,11 +84,9 @@ class Nat:
         peer_id: str,
         addresses: Addresses,
         mtu: int,
-        out: PacketOut | None,
         now: float,
-        reliable: bool = True,
     ) -> TunnelPeer:
-        """A client with a lease. `reliable`: its link is a stream. The id must be new."""
+        """A client with a lease, which no link carries yet (`set_out`). The id must be new."""
         if peer_id in self.peers:
             raise ValueError(f"peer {peer_id} is there already")
         self.timers.now = now
@@ -108,8 +97,6 @@ class Nat:
             peer_id,
             addresses,
             mtu,
-            out,
-            reliable,
             now,
         )
         self.peers[peer_id] = peer

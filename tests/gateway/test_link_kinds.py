@@ -40,6 +40,7 @@ class Pigeon(Link):
         self.public_key = KEY
         self.log = PacketLog()
         self.reason: CloseReason | None = None
+        self.woken = 0
 
     @property
     def local(self) -> str:
@@ -52,6 +53,9 @@ class Pigeon(Link):
     @property
     def counters(self) -> Mapping[str, int]:
         return {}
+
+    def wake(self) -> None:
+        self.woken += 1
 
     def close(self, reason: CloseReason, now: float, detail: str = "") -> None:
         self.closed, self.reason = True, reason
@@ -125,6 +129,35 @@ def test_another_kind_of_link_is_carried_loses_its_path_comes_back_and_is_ended(
     assert loft.tunnels.of_key(KEY) is None and loft.world.nat.flows() == []
     assert second.peer is None and loft.world.outward.open_sockets() == 0
     assert loft.events == ["connected", "resumed"]
+
+
+def test_the_link_that_carries_the_tunnel_is_woken_and_no_other() -> None:
+    loft = Loft()
+    first = loft.carry()
+    loft.send(first)
+    loft.answered(first)
+    (mapping,) = loft.world.outward.datagrams
+    before = first.woken
+    mapping.receive(b"a", packed(HOST4), 7, now=loft.now)
+    assert first.woken == before + 1
+
+    second = loft.carry()
+    assert second.woken == 1, "though the first one was woken, and has not pulled"
+    assert second.peer is not None
+    second.peer.pull(loft.now)
+    mapping.receive(b"b", packed(HOST4), 7, now=loft.now)
+    assert (first.woken, second.woken) == (before + 1, 2)
+
+    second.closed = True
+    loft.tunnels.link_gone(second, loft.now)
+    mapping.receive(b"c", packed(HOST4), 7, now=loft.now)
+    third = loft.carry()
+    assert (second.woken, third.woken) == (2, 1)
+    tunnel = loft.tunnels.of_key(KEY)
+    assert tunnel is not None
+    loft.tunnels.end(tunnel, loft.now)
+    loft.world.nat.handle_timer(loft.now + 1000)
+    assert third.woken == 1
 
 
 @pytest.mark.parametrize("name", ["tunnels.py", "pulse.py", "journal.py", "sharing.py"])

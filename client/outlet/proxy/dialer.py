@@ -192,7 +192,7 @@ class Dialer:
         if self._link is not None:
             self._link = None
             self._waiting = False
-            self.stack.set_out(None, self.now())
+            self.stack.link_lost(self.now())
 
     def room_again(self) -> None:
         """See `client.outlet.port.Port`."""

@@ -113,7 +113,7 @@ class Stack(LinkPeer):
     ) -> None:
         """`on_output` is called when there is something to send and `pull` is due."""
         LinkPeer.__init__(
-            self, "tunnel", Timers(), counts, limits or LinkLimits(), 1500, None, True,
+            self, "tunnel", Timers(), counts, limits or LinkLimits(), 1500,
             # Who has a proxy dial mostly speaks first, as soon as it is told that it may.
             TcpConfig(handshake_timeout=CONNECT_TIMEOUT, open_lazily=True),
         )  # fmt: skip
@@ -139,7 +139,7 @@ class Stack(LinkPeer):
         if fresh or addresses != self.addresses:
             self.end_all(now)
         self.addresses = addresses
-        self.set_out(out, now, reliable)
+        self.set_out(out, self._on_output, now, reliable)
 
     @property
     def leased(self) -> bool:
@@ -156,11 +156,6 @@ class Stack(LinkPeer):
         for port in list(self.udp.values()):
             port.lease_over()
         self.reassembler.clear()
-
-    def wake(self) -> None:
-        if not self._dirty and self.out is not None:
-            self._dirty = True
-            self._on_output()
 
     def next_flow_id(self) -> int:
         self._flow_id += 1

@@ -15,6 +15,7 @@ from scapy.packet import Raw
 from gateway.nat.dns import Questions
 from gateway.nat.limits import Limits
 from gateway.nat.tcp import TcpFlow
+from tests.fakes.backlog import backlog
 from tests.gateway.nat.world import GATEWAY4, GATEWAY6, HOST4, HOST6, Client, World
 
 _PLAIN = World()
@@ -146,8 +147,8 @@ def play(world: World, event: str) -> None:
             if not echo.closed and echo.sent:
                 echo.reply(now=world.now)
     if event == "break":
-        world.peer.set_out(None, world.now)
-        world.peer.set_out(world.link, world.now)
+        world.peer.link_lost(world.now)
+        world.peer.set_out(world.link, world.wake, world.now)
 
 
 @settings(
@@ -173,13 +174,12 @@ def test_anything(script: list[tuple[bytes, bytes | None, str]], offload: bool) 
         assert isinstance(world.peer.questions, Questions)
         assert len(world.peer.questions) <= LIMITS.dns_per_peer
         flows = [*world.peer.tcp.values(), *world.peer.draining]
-        assert world.peer.backlog_bytes == sum(len(flow.backlog) for flow in flows)
         assert world.peer.in_flight == sum(flow.in_flight for flow in flows)
     world.nat.remove_peer(world.peer, world.now)
     assert world.nat.sockets == 0
     assert world.outward.open_sockets() == 0
     assert world.peer.in_flight == 0
-    assert world.peer.backlog_bytes == 0
+    assert backlog(world.peer) == 0
     assert world.nat.get_timer() is None
 
 

@@ -190,9 +190,8 @@ def test_who_has_no_quota_is_never_looked_at() -> None:
 
 def test_another_device_is_not_concerned() -> None:
     world = World()
-    other = world.nat.add_peer(
-        "peer-2", addresses("10.9.0.3", "fd00:9::3"), 1500, PacketLog(False, False, 1500), world.now
-    )
+    other = world.nat.add_peer("peer-2", addresses("10.9.0.3", "fd00:9::3"), 1500, world.now)
+    other.set_out(PacketLog(), lambda: None, world.now)
     client = Client(world).connect()
     world.nat.shut_out(other, world.now)
     world.outward.streams[0].receive(b"hello", world.now)

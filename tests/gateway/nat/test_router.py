@@ -198,13 +198,13 @@ def test_a_removed_peer_leaves_nothing() -> None:
 def test_an_id_is_taken_once() -> None:
     world = World()
     with pytest.raises(ValueError, match="peer-1"):
-        world.nat.add_peer("peer-1", NOWHERE, 1500, None, 0.0)
+        world.nat.add_peer("peer-1", NOWHERE, 1500, 0.0)
 
 
 def test_peers_share_what_sockets_there_are() -> None:
     world = World()
     alone = world.nat.share()
-    others = [world.nat.add_peer(f"other-{n}", NOWHERE, 1500, None, 0.0) for n in range(9)]
+    others = [world.nat.add_peer(f"other-{n}", NOWHERE, 1500, 0.0) for n in range(9)]
     assert world.nat.share() == world.nat.config.limits.flows // 10 < alone
     for other in others:
         world.nat.remove_peer(other, world.now)
@@ -292,10 +292,10 @@ def test_output_is_announced_once_until_it_is_pulled() -> None:
     world.got()
     stream.receive(b"c")
     assert len(world.woken) == 2
-    world.peer.set_out(None, world.now)
+    world.peer.link_lost(world.now)
     stream.receive(b"d")
     assert len(world.woken) == 2
-    world.peer.set_out(PacketLog(), world.now)
+    world.peer.set_out(PacketLog(), world.wake, world.now)
     assert len(world.woken) == 3
 
 

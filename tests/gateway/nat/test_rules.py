@@ -116,7 +116,7 @@ def test_what_the_gateway_refuses_to_all_no_rule_allows() -> None:
 
 def test_another_device_is_not_concerned() -> None:
     world = World()
-    other = world.nat.add_peer("peer-2", addresses("10.9.0.3", "fd00:9::3"), 1500, None, world.now)
+    other = world.nat.add_peer("peer-2", addresses("10.9.0.3", "fd00:9::3"), 1500, world.now)
     world.nat.set_rules(other, compile_addresses([deny()]), None, world.now)
     Client(world).connect()
 

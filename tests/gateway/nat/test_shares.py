@@ -39,8 +39,9 @@ class Crowd:
     def join(self, name: str) -> TunnelPeer:
         n = len(self.clients) + 2
         self.clients[name] = self.nat.add_peer(
-            name, addresses(f"10.9.1.{n}", f"fd00:9::{n}"), 1500, PacketLog(), self.now
+            name, addresses(f"10.9.1.{n}", f"fd00:9::{n}"), 1500, self.now
         )
+        self.clients[name].set_out(PacketLog(), lambda: None, self.now)
         return self.clients[name]
 
     def put(self, peer: TunnelPeer, protocol: int, body: bytes) -> None:

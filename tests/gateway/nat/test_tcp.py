@@ -66,7 +66,7 @@ def test_what_a_time_out_sends_again_is_told_to_the_link() -> None:
     """Nothing else may come along for seconds that would take it out of the link's queue."""
     world = World()
     client = Client(world).connect()
-    world.peer.set_out(world.link, world.now, reliable=False)
+    world.peer.set_out(world.link, world.wake, world.now, reliable=False)
     world.got()
     (stream,) = world.outward.streams
     stream.receive(b"response", world.now)
@@ -244,11 +244,10 @@ def test_a_slow_host_closes_the_clients_window_and_its_backlog_is_bounded() -> N
     flow = next(iter(world.peer.tcp.values()))
     assert len(flow.backlog) + len(stream.sent) == sent
     assert len(flow.backlog) <= world.nat.config.limits.receive_window_min
-    assert world.peer.backlog_bytes == len(flow.backlog)
     # The host takes up again: everything goes out in order, and the window reopens.
     stream.drain(1 << 30, world.now)
     assert stream.sent == b"y" * sent
-    assert world.peer.backlog_bytes == 0
+    assert not flow.backlog
     assert client.window(world.one()) > 60000
 
 
@@ -285,7 +284,7 @@ def test_a_backlog_outlives_the_connection_for_a_while() -> None:
     assert stream.finished
     assert stream.closed == "close"
     assert world.nat.sockets == 0
-    assert world.peer.backlog_bytes == 0
+    assert not world.peer.draining
 
 
 def test_a_backlog_that_nobody_takes_is_given_up() -> None:
@@ -324,6 +323,7 @@ def test_the_socket_is_not_read_beyond_the_clients_window() -> None:
 def test_the_socket_is_not_read_when_the_link_has_no_room() -> None:
     world = World()
     world.link.space = 10_000
+    world.peer.set_out(world.link, world.wake, world.now)
     Client(world).connect()
     stream = world.outward.streams[0]
     world.got()
@@ -355,12 +355,12 @@ def test_a_broken_link_is_resumed_from_the_last_acknowledged_byte() -> None:
     stream.receive(b"d" * 5000, world.now)
     lost = world.got()
     assert lost
-    world.peer.set_out(None, world.now)
+    world.peer.link_lost(world.now)
     stream.receive(b"e" * 100, world.now)
     assert not world.peer.pull(world.now)
     world.pass_time(60)
     assert len(world.peer.tcp) == 1
-    world.peer.set_out(world.link, world.now)
+    world.peer.set_out(world.link, world.wake, world.now)
     assert client.take(world.got())[:5000] == b"d" * 5000
     client.send("A")
     client.take(world.got())
@@ -372,9 +372,9 @@ def test_a_connect_that_succeeds_while_the_link_is_down_is_answered_afterwards()
     world = World()
     client = Client(world)
     client.send("S")
-    world.peer.set_out(None, world.now)
+    world.peer.link_lost(world.now)
     world.outward.streams[0].connected(world.now)
-    world.peer.set_out(world.link, world.now)
+    world.peer.set_out(world.link, world.wake, world.now)
     assert any(packet[TCP].flags == "SA" for packet in world.got())
 
 

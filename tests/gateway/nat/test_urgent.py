@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from scapy.layers.inet import TCP
 
+from tests.fakes.backlog import backlog
 from tests.gateway.nat.world import Client, World
 
 OFFLOAD = pytest.mark.parametrize("offload", [False, True])
@@ -71,7 +72,7 @@ def test_it_keeps_its_place_in_front_of_a_slow_host() -> None:
         stream.drain(capacity, world.now)
     assert bytes(stream.sent) == b"before!after"
     assert stream.urgent == [7]
-    assert world.peer.backlog_bytes == 0
+    assert backlog(world.peer) == 0
 
 
 def test_a_question_in_urgent_data_is_a_question() -> None:

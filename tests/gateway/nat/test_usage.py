@@ -171,14 +171,14 @@ def test_another_link_goes_on_with_the_figures_and_none_counts_twice(offload: bo
         client.take(world.got())
         client.send("A")
         world.even()
-        world.peer.set_out(None, world.now)
+        world.peer.link_lost(world.now)
         world.even()
         if step % 2:
             # A link that had carried somebody else's packets before.
             world.link = PacketLog(offload)
             world.link.reserve_packet(1000)
             world.link.take()
-        world.peer.set_out(world.link, world.now)
+        world.peer.set_out(world.link, world.wake, world.now)
         world.got()
         world.even()
     world.nat.remove_peer(world.peer, world.now)

@@ -60,10 +60,14 @@ class World:
         self.nat = Nat(config, self.outward, self.dns, self.policy, self.counters, random_bytes)
         self.link = PacketLog(offload, offload_udp, mtu)
         self.woken: list[ClientSide] = []
-        self.nat.on_output = self.woken.append
-        self.peer = self.nat.add_peer(
-            "peer-1", addresses(CLIENT4, CLIENT6), mtu, self.link, self.now
-        )
+        self.peer = self.nat.add_peer("peer-1", addresses(CLIENT4, CLIENT6), mtu, self.now)
+        self.peer.set_out(self.link, self.wake, self.now)
+        self.peer.pull(self.now)
+        self.woken.clear()
+
+    def wake(self) -> None:
+        """What the client's link would be woken by."""
+        self.woken.append(self.peer)
 
     def ip(self, version: int = 4, dst: str | None = None, **fields: Any) -> Packet:
         """The client's IP header."""

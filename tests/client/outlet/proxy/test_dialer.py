@@ -30,6 +30,7 @@ from client.reconnect import Ending
 from eventloop.poller import Poller, running_poller
 from netstack.heads import OFFLOAD_HEADER
 from tests.client.outlet.proxy.link_log import LinkLog
+from tests.fakes.backlog import backlog
 from tests.fakes.waiting import settle
 from tests.netsim.kernel_peer import seeded
 from tests.netsim.out import Packet
@@ -281,14 +282,14 @@ async def test_a_slow_program_holds_up_the_far_side_and_not_our_memory(far: Kern
         # A UNIX socket holds no more than the kernel's default, unlike TCP's of the loopback.
         _, slow, dialing = await w.dial(FAR4, SOURCE, tcp=False)
         stack = w.dialer.stack
-        await settle(lambda: stack.backlog_bytes)
+        await settle(lambda: backlog(stack))
         _, program, _ = await w.dial(FAR4, ECHO)
         await send_all(program, b"x" * 1000)
         assert await read_all(program) == b"x" * 1000, "others are not held up"
-        assert stack.backlog_bytes < 2 * stack.limits.receive_window_max
+        assert backlog(stack) < 2 * stack.limits.receive_window_max
         assert dialing.from_tunnel_bytes < 3 * MEGABYTE
         assert await read_all(slow) == seeded(3 * MEGABYTE, 2)
-        await settle(lambda: not stack.backlog_bytes)
+        await settle(lambda: not backlog(stack))
 
 
 async def test_the_link_goes_and_comes_back_under_a_transfer(far: KernelHost) -> None:

@@ -120,19 +120,16 @@ class Tunnel:
             self.nat.remove_peer(self.peer, self.now)
             self.peer = None
         if self.peer is None:
-            self.peer = self.nat.add_peer(
-                f"peer-{self._epoch}", addresses, self.mtu, self.link.down, self.now, self.reliable
-            )
-        else:
-            self.peer.set_out(self.link.down, self.now, self.reliable)
+            self.peer = self.nat.add_peer(f"peer-{self._epoch}", addresses, self.mtu, self.now)
+        self.peer.set_out(self.link.down, lambda: None, self.now, self.reliable)
         self.stack.open(addresses, fresh, self.link.up, self.reliable, self.now)
 
     def cut(self) -> None:
         """The link is gone, and what was on it."""
         assert self.peer is not None
         self.link = None
-        self.stack.set_out(None, self.now)
-        self.peer.set_out(None, self.now)
+        self.stack.link_lost(self.now)
+        self.peer.link_lost(self.now)
 
     # --- time ----------------------------------------------------------------------------------
 
