@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,13 @@ class Capture:
             ["tcpdump", "-n", "-r", str(self.path), *options, *([expression] if expression else [])]
         )
         return [line for line in text.splitlines() if line]
+
+    def so_far(self) -> list[str]:
+        """What tcpdump prints for the packets that it has by now, while it goes on."""
+        # The last one may be half written, which it says and is no fault.
+        argv = ["tcpdump", "-n", "-t", "-r", str(self.path)]
+        done = subprocess.run(argv, capture_output=True, text=True)
+        return [line for line in done.stdout.splitlines() if line]
 
     def count(self) -> int:
         """How many packets there were."""

@@ -2,7 +2,7 @@
 
 Each turn sends a datagram and begins a connect to every address of the
 Internet in the arguments, and asks names of whatever resolv.conf says and of
-the local network's own resolvers. Every second it prints how often it tried.
+the local network's own resolvers. Ten times a second it prints how often it tried.
 What fails, fails; nothing waits.
 """
 
@@ -15,6 +15,7 @@ import time
 
 QUESTION = bytes.fromhex("00010100000100000000000003777777076578616d706c6503636f6d0000010001")
 PAUSE = 0.03
+TELL = 0.1
 
 
 def send(kind: int, address: str, port: int, data: bytes) -> None:
@@ -44,7 +45,7 @@ def main() -> None:
             send(socket.SOCK_DGRAM, address, 53, QUESTION)
             send(socket.SOCK_STREAM, address, 53, b"")
         tries += 1
-        if time.monotonic() - told >= 1.0:
+        if time.monotonic() - told >= TELL:
             told = time.monotonic()
             print(f"tried {tries}", flush=True)
         time.sleep(PAUSE)

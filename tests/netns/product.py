@@ -134,14 +134,14 @@ class Service:
         answer: dict[str, Any] = self.ask("status")
         return answer
 
-    def peek(self, method: str = "status") -> Any:
-        """What `vpnshare METHOD --json` answers, for who asks again and again.
+    def peek(self, method: str = "status", **params: object) -> Any:
+        """What `vpnshare METHOD --json` answers, for who asks again and again, or as everybody.
 
         Asked for here, not by a program: that takes a processor for a sixth of a second each
         time, which what is waited for has to do without. Raises `ControlError`.
         """
         with OneShot(str(self.home / f"{self.role}.sock"), self.role) as service:
-            return service.call_raw(method)
+            return service.call_raw(method, **params)
 
 
 class Gateway(Service):
@@ -166,7 +166,10 @@ class Gateway(Service):
 
     def pair(self, seconds: int = 120) -> str:
         """A fresh pairing URI, good for so long."""
-        uri: str = self.ask("pair", "--seconds", str(seconds))["uri"]
+        if self.executable == EXECUTABLE:
+            uri: str = self.peek("pair", seconds=seconds)["uri"]
+        else:
+            uri = self.ask("pair", "--seconds", str(seconds))["uri"]
         return uri
 
     def requests(self) -> list[dict[str, Any]]:
@@ -191,7 +194,10 @@ class Gateway(Service):
     def approve_next(self, seconds: float = 15.0) -> dict[str, Any]:
         """Approve the first request that waits."""
         request = self.wait_for_request(seconds)
-        self.command("approve", str(request["id"]))
+        if self.executable == EXECUTABLE:
+            self.peek("approve", id=request["id"])
+        else:
+            self.command("approve", str(request["id"]))
         return request
 
 
