@@ -6,11 +6,12 @@ each of them is read, and changed, without the others. They find it as `console_
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
 from textual.app import App
 from textual.message_pump import MessagePump
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from services.control import schema
@@ -33,6 +34,10 @@ class Console(Protocol):
     @property
     def role(self) -> str:
         """The service that is shown: `gateway` or `client`."""
+
+    @property
+    def roles(self) -> Collection[str]:
+        """The services that can be reached."""
 
     @property
     def section(self) -> str:
@@ -85,15 +90,23 @@ class Console(Protocol):
     def current_request(self) -> schema.Request | None:
         """The waiting device that the keys mean."""
 
-    def action_label(self, id: str) -> str | None:
-        """The footer's words where they depend on the state."""
+    @property
+    def shown_code(self) -> str | None:
+        """The digits of a first contact that wait for this device's user."""
+
+    @property
+    def at_section(self) -> bool:
+        """Whether keys go to the section: no question is asked, and no letter is typed."""
+
+    def copied(self) -> Copied | None:
+        """What would be copied now."""
 
     # What it does
 
     def want(self, section: Screen[None], topics: Topics) -> None:
         """Watch these topics for a section, while it is the one that is shown."""
 
-    def tell(self, text: str, severity: str = ...) -> None:
+    def tell(self, text: str, severity: SeverityLevel = ...) -> None:
         """A sentence beside what is in use, for a few seconds. Never read as markup."""
 
     def tell_unwritten(self, unwritten: list[schema.Unwritten]) -> None:
@@ -110,6 +123,15 @@ class Console(Protocol):
 
     async def push_screen_wait(self, screen: Screen[Answer]) -> Answer:
         """Ask by a dialog; only in a worker."""
+
+    def ask(self, question: Coroutine[Any, Any, None]) -> None:
+        """Begin to ask, in the place of a question that is open."""
+
+    def offer_undo(self, done: str, method: str, undone: str, **params: Any) -> None:
+        """Let a change be taken back for a while, by calling `method`.
+
+        `done` says what was changed; `undone` is told when it was taken back.
+        """
 
     def select_request(self, id: str | None) -> None:
         """Make another request the one that the banner shows."""

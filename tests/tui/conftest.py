@@ -80,7 +80,7 @@ class Console:
     async def advance(self, seconds: float) -> None:
         """Move the clock, as the app's own second does."""
         self.clock.now += seconds
-        self.app._second()
+        self.app.second()
         await self.settle()
 
     @property

@@ -11,10 +11,10 @@ from tests.fakes.services import QUESTIONS, WALL, PretendClient, PretendGateway,
 from tests.fakes.waiting import settle
 from tests.tui.conftest import Console, OpenConsole
 from tui import actions
-from tui.app import ConsoleApp
 from tui.clipboard import MAX_COPIED
 from tui.screens.listing import ListScreen
 from tui.screens.sections import SCREENS
+from tui.watching import Watching
 from tui.widgets.columns import Column, Order, arranged, next_order, order_by
 from tui.widgets.table import RowTable
 
@@ -276,7 +276,7 @@ SILENT = [("gateway", name) for name in ("peers", "flows", "dns", "log", "settin
 async def test_nothing_is_claimed_before_the_service_has_told_it(
     console: OpenConsole, monkeypatch: pytest.MonkeyPatch, role: str, section: str
 ) -> None:
-    monkeypatch.setattr(ConsoleApp, "on_news", lambda *_: None)
+    monkeypatch.setattr(Watching, "on_news", lambda *_: None)
     async with console(role, section=section) as c:
         assert "Asking…" in c.text
         body = c.text.splitlines()[1:-1]

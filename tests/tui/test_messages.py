@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from textual.notifications import SeverityLevel
 from textual.widgets._toast import Toast
 
 from tests.tui.conftest import Console, OpenConsole
@@ -18,7 +19,9 @@ LONG = (
 ).strip()
 
 
-async def tell(c: Console, text: str = "It is done.", severity: str = "information") -> None:
+async def tell(
+    c: Console, text: str = "It is done.", severity: SeverityLevel = "information"
+) -> None:
     c.app.tell(text, severity)
     await c.settle()
 

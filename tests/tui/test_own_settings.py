@@ -26,7 +26,7 @@ async def test_theme_keys_bell_symbols_and_interval(console: OpenConsole, tmp_pa
         )
         await c.advance(1)
         assert c.app.theme == "dark", "back to the default"
-        assert (c.app._bell, c.app.link._interval) == (False, 5.0)
+        assert (c.app.settings.bell, c.app.link._interval) == (False, 5.0)
         await c.press("h")
         assert type(c.app.screen).__name__ == "HelpScreen"
         assert c.told == []

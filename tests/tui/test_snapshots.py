@@ -50,7 +50,7 @@ def after(*keys: str) -> Callable[[Pilot[Any]], Any]:
         app = pilot.app
         assert isinstance(app, ConsoleApp)
         await at_rest(pilot.app)
-        app._second()
+        app.second()
         for key in keys:
             await pilot.press(key)
             await at_rest(pilot.app)

@@ -284,7 +284,7 @@ async def test_what_was_written_bit_by_bit_is_the_screen(
             else:
                 await c.pilot.press(rng.choice(KEYS))
             c.clock.now += 1
-            c.app._second()
+            c.app.second()
             await c.pilot.pause()
             if step % 6 == 0:
                 await c.settle()

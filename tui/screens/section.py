@@ -11,6 +11,7 @@ from textual.screen import Screen
 from tui import actions
 from tui.clipboard import Copied
 from tui.console import InConsole
+from tui.offered import footer_label
 from tui.store import Store
 from tui.timers import SureTimers
 from tui.widgets.bars import KeyBar, Notices, TopBar
@@ -111,7 +112,7 @@ class SectionScreen(InConsole, SureTimers, Screen[None]):
     def _key_facts(self) -> list[object]:
         """Everything that the foot's keys depend on: finding out costs less than drawing them."""
         return [
-            (owner.check_action(action.method, ()), self.console_app.action_label(action.id))
+            (owner.check_action(action.method, ()), footer_label(self.console_app, action.id))
             for action in actions.ACTIONS
             for owner in (self.app, self)
             if (action.scope == actions.EVERYWHERE) is (owner is self.app)

@@ -18,6 +18,7 @@ from services.control.versions import differ
 from tui import actions, formats
 from tui.banners import Banner
 from tui.console import Console, InConsole
+from tui.offered import footer_label
 from tui.store import LinkState
 from tui.widgets.painted import TONE_CSS, TONES, Painted, Tone
 
@@ -363,7 +364,7 @@ class KeyBar(_Bar):
             if binding.show and binding.id in actions.ORDER and binding.id not in found:
                 found[binding.id] = (
                     self.app.get_key_display(binding),
-                    self.console_app.action_label(binding.id) or binding.description,
+                    footer_label(self.console_app, binding.id) or binding.description,
                     binding.key,
                     enabled,
                 )
