@@ -85,12 +85,13 @@ class Reception:
         """The link's socket is closed: a tunnel it carried waits for another."""
         self._links.left(link)
         self._timing.forget(link)
-        counts = self._counters.counts
+        tunnel = self._tunnels.of_link(link)
+        counters = self._counters if tunnel is None else tunnel.nat_peer.counters
+        counts = counters.counts
         counts[reason] += 1
         for name, n in link.counters.items():
             counts[name] += n
         waited = self._admission.link_gone(link, now)
-        tunnel = self._tunnels.of_link(link)
         carried = self._tunnels.link_gone(link, now)
         if tunnel is not None:
             device = self._registry.device(tunnel.public_key)

@@ -71,6 +71,17 @@ class Snapshots:
 
     # --- devices -----------------------------------------------------------------------------
 
+    def counted_of(self, public_key: bytes) -> dict[str, int]:
+        """What was counted of a device since its session began; nothing while it has none."""
+        tunnel = self._parts.tunnels.of_key(public_key)
+        if tunnel is None:
+            return {}
+        counts = tunnel.nat_peer.counters.snapshot()
+        if tunnel.link is not None:
+            for name, n in tunnel.link.counters.items():
+                counts[name] = counts.get(name, 0) + n
+        return dict(sorted(counts.items()))
+
     def requests(self) -> list[PairingRequest]:
         """Devices that wait, oldest first."""
         return self._parts.admission.desk.waiting()

@@ -109,6 +109,7 @@ class GatewayApi:
             "dns": lambda _: self.dns(),
             "traffic": self.traffic,
             "usage": self.usage,
+            "counters": self.counters,
             "wireguard": lambda _: wireguard_state(self._gateway),
             "wireguard_add": self.wireguard_add,
             "wireguard_invite": self.wireguard_invite,
@@ -295,6 +296,11 @@ class GatewayApi:
 
     def rules(self, params: m.IdParams) -> s.DeviceRules:
         return self._rules.show(self._device(params.id))
+
+    def counters(self, params: m.IdParams) -> s.DeviceCounters:
+        peer = self._device(params.id)
+        counts = self._gateway.snapshots.counted_of(peer.public_key)
+        return s.DeviceCounters(peer.id, peer.label, counts)
 
     def set_rules(self, params: m.SetRulesParams) -> s.DeviceRules:
         peer = self._device(params.id)

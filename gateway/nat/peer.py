@@ -98,6 +98,7 @@ class TunnelPeer(ClientSide):
         "_late_syn",
         "_slow_path",
         "connects",
+        "counters",
         "destinations",
         "echo",
         "from_tunnel_bytes",
@@ -131,8 +132,9 @@ class TunnelPeer(ClientSide):
         now: float,
     ) -> None:
         limits = nat.config.limits
-        counts = nat.counters.counts
-        ClientSide.__init__(self, peer_id, nat.timers, counts, limits, mtu)
+        self.counters = nat.counters.part()
+        """What was counted of this client."""
+        ClientSide.__init__(self, peer_id, nat.timers, self.counters.counts, limits, mtu)
         self.nat = nat
         self._slow_path = slow_path
         self._late_syn = late_syn

@@ -105,9 +105,12 @@ class Nat:
     def remove_peer(self, peer: TunnelPeer, now: float) -> None:
         """Close its flows: not a word to the client, RST to the hosts."""
         self.timers.now = now
+        peer.close_all(now)
         if self.peers.get(peer.id) is peer:
             del self.peers[peer.id]
-        peer.close_all(now)
+            self.counters.take_in(peer.counters)
+            # Such as an answer of the resolver's, which comes too late.
+            peer.counts = self.counters.counts
 
     def shut_out(self, peer: TunnelPeer, now: float) -> None:
         """Its gate closes: RST both ways, all sockets closed, and what it tries is answered by
@@ -117,7 +120,7 @@ class Nat:
         own = (peer.gateway_ipv4, peer.gateway_ipv6)
         for flow in peer.all_flows():
             if not (isinstance(flow, TcpFlow) and flow.host in own):
-                self.counters.counts["flows__closed__gate"] += 1
+                peer.counts["flows__closed__gate"] += 1
                 flow.shut(now)
         peer.wake()
 
@@ -149,7 +152,7 @@ class Nat:
         for peer in list(self.peers.values()):
             for flow in peer.all_flows():
                 if (flow.version == 4 and v4) or (flow.version == 6 and v6):
-                    self.counters.counts[f"flows__closed__{reason}"] += 1
+                    peer.counts[f"flows__closed__{reason}"] += 1
                     flow.shut(now)
             peer.wake()
 
@@ -159,7 +162,7 @@ class Nat:
         for peer in self.peers.values():
             for flow in peer.all_flows():
                 if flow.id == flow_id:
-                    self.counters.counts["flows__closed__by_owner"] += 1
+                    peer.counts["flows__closed__by_owner"] += 1
                     flow.shut(now)
                     peer.wake()
                     return True
@@ -175,7 +178,7 @@ class Nat:
                 if isinstance(flow, UdpMapping):
                     flow.forget_verdicts(lambda host, _port: not verdict(host))
                 elif isinstance(flow, TcpFlow) and flow.host not in own and verdict(flow.host):
-                    self.counters.counts["flows__closed__policy"] += 1
+                    peer.counts["flows__closed__policy"] += 1
                     flow.shut(now)
             peer.wake()
 
@@ -191,7 +194,7 @@ class Nat:
         self.timers.now = now
         peer.destinations = destinations
         peer.max_flows = max_flows
-        counts = self.counters.counts
+        counts = peer.counts
         if destinations is not None:
             own = (peer.gateway_ipv4, peer.gateway_ipv6)
             rules = destinations

@@ -242,7 +242,9 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "counters", "Look", "what was counted, and what that means", f"{_READ}:counters",
-        look.of_counters, ("vpnshare counters", "vpnshare counters dropped --role gateway"),
+        look.of_counters,
+        ("vpnshare counters", "vpnshare counters dropped --role gateway",
+         "vpnshare counters --device tablet"),
     ),
     Command(
         "connect", "Receive", "connect to a gateway", "services.cli.connecting:connect",

@@ -357,9 +357,12 @@ def _biggest_first(sort: str) -> bool:
 
 def counters(args: argparse.Namespace) -> int:
     found = []
-    for service in running(args.role):
+    for service in [dial("gateway")] if args.device else running(args.role):
         with service:
-            counts = service.call("status").counters
+            if args.device:
+                counts = service.call("counters", id=args.device).counters
+            else:
+                counts = service.call("status").counters
         found += [
             {"role": service.role, "name": name, "count": count, "help": meaning(name)}
             for name, count in sorted(counts.items())

@@ -489,6 +489,8 @@ GATEWAY = COMMON | _table(
     Method("dns", "the leases' resolver", NoParams, schema.Dns, topic=True),
     Method("traffic", "what went through in the last minutes",
            PeerTrafficParams, schema.Traffic, topic=True),
+    Method("counters", "what was counted of a device since its session began",
+           IdParams, schema.DeviceCounters),
     Method("usage", "what devices have used, by hour, day or month",
            UsageParams, schema.Usage, topic=True),
     Method("wireguard", "the WireGuard side, its devices and what is wrong with them",

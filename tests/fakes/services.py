@@ -394,6 +394,7 @@ class PretendGateway(Pretend):
             "dns": lambda _: self.dns,
             "traffic": self._traffic,
             "usage": self._usage,
+            "counters": self._counters,
             "wireguard": lambda _: self.wireguard,
             "wireguard_add": lambda p: self._wireguard_make(p.label, p),
             "wireguard_invite": lambda p: self._wireguard_make(p.label, p),
@@ -426,6 +427,12 @@ class PretendGateway(Pretend):
         down = sum(row.to_tunnel_bytes for row in rows)
         today = str(datetime.fromtimestamp(WALL, UTC).date())
         return schema.Usage(params.by, params.since or 0.0, rows, up, down, today=today)
+
+    def _counters(self, params: IdParams) -> schema.DeviceCounters:
+        for peer in self.peers:
+            if params.id in (peer.id, peer.label):
+                return schema.DeviceCounters(peer.id, peer.label, {"tcp__no_flow__rst_sent": 3})
+        raise ControlError(Code.NOT_FOUND, f"There is no device {params.id}.")
 
     def _rules_of(self, id: str) -> schema.DeviceRules:
         label = next(peer.label for peer in self.peers if peer.id == id)

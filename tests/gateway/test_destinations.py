@@ -12,7 +12,7 @@ import pytest
 
 from gateway.enforced import ENFORCED
 from gateway.gateway import Gateway
-from gateway.model import MemoryStore
+from gateway.model import MemoryStore, peer_id
 from netstack.checksum import add, finish, pseudo_header
 from netstack.ip import PROTO_UDP, pack_ip
 from netstack.out import HEADROOM
@@ -58,8 +58,8 @@ async def send(device: Device, lease: LeaseConfig, host: str) -> None:
 
 
 async def counted(gateway: Gateway, name: str, times: int) -> None:
-    await settle(lambda: gateway.counters.counts[name] >= times)
-    assert gateway.counters.counts[name] == times
+    await settle(lambda: gateway.counters.total()[name] >= times)
+    assert gateway.counters.total()[name] == times
 
 
 def asked(gateway: Gateway, device: Device, name: str) -> str:
@@ -133,3 +133,30 @@ async def test_of_a_device_that_is_gone_nothing_is_kept(gateway: Gateway) -> Non
 
 def test_both_are_carried_out() -> None:
     assert {"destinations", "max_flows"} <= ENFORCED
+
+
+async def test_what_a_device_is_refused_is_counted_of_it_and_of_all(gateway: Gateway) -> None:
+    one, lease = await paired(gateway)
+    other, others = await paired(gateway)
+
+    def of(device: Device) -> dict[str, int]:
+        return gateway.snapshots.counted_of(public(device.identity))
+
+    await send(one, lease, ELSEWHERE)
+    await send(one, lease, ELSEWHERE)
+    await counted(gateway, NO_ROUTE, 2)
+    await send(other, others, ELSEWHERE)
+    await counted(gateway, NO_ROUTE, 3)
+    assert [of(device)[NO_ROUTE] for device in (one, other)] == [2, 1]
+    # What it does against the protocol is its, too, while its session waits for it.
+    one.sock.sendall(bytes(64))
+    await settle(lambda: any(name.startswith("session__") for name in of(one)))
+    assert of(one)[NO_ROUTE] == 2
+    assert not any(name.startswith("session__") for name in of(other))
+    faults = {name: n for name, n in of(one).items() if name.startswith("session__")}
+    gateway.owner.revoke(peer_id(public(one.identity)))
+    assert of(one) == {}
+    assert gateway.snapshots.status().counters[NO_ROUTE] == 3, "of all, it stays"
+    counters = gateway.snapshots.status().counters
+    assert all(counters[name] == n for name, n in faults.items())
+    other.leave()

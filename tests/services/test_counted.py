@@ -170,5 +170,13 @@ def test_the_command_says_what_each_counts(
         "role": "gateway", "name": "tcp__connect__refused", "count": 7,
         "help": meaning("tcp__connect__refused"),
     }]  # fmt: skip
+    assert main(["counters", "--device", "tablet", "--json"]) == Exit.NOT_FOUND
+    capsys.readouterr()
+    label = gateway.peers[0].label
+    assert main(["counters", "no_flow", "--device", label, "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out) == [{
+        "role": "gateway", "name": "tcp__no_flow__rst_sent", "count": 3,
+        "help": meaning("tcp__no_flow__rst_sent"),
+    }]  # fmt: skip
     assert main(["counters", "nothing"]) == Exit.OK
     assert "No counter" in capsys.readouterr().out

@@ -36,7 +36,12 @@ def of_flows(parser: argparse.ArgumentParser) -> None:
 def of_counters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("part", nargs="?", default="", metavar="PART",
                         help="those with this in their name only")  # fmt: skip
-    of_role(parser)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--device", metavar="NAME|ID",
+                       help="of this device of the gateway's, since its session began")  # fmt: skip
+    which.add_argument(
+        "--role", choices=("gateway", "client"), help="which service (default: what runs)"
+    )
     json_too(parser)
 
 

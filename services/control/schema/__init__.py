@@ -20,7 +20,14 @@ from services.control.schema.client import (
     NearbyGateway,
     Phone,
 )
-from services.control.schema.devices import Lease, OfferState, PairOffer, Peer, Request
+from services.control.schema.devices import (
+    DeviceCounters,
+    Lease,
+    OfferState,
+    PairOffer,
+    Peer,
+    Request,
+)
 from services.control.schema.dns import Dns, DnsQuestion
 from services.control.schema.findings import (
     Check,
@@ -50,6 +57,7 @@ __all__ = [
     "CheckNote",
     "ClientLease",
     "ClientStatus",
+    "DeviceCounters",
     "DeviceRules",
     "Dns",
     "DnsQuestion",

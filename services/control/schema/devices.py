@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,17 @@ class Peer:
     """As in `Lease`, also while it is away; likewise the other two."""
     shut_out: str = ""
     quota_left: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCounters:
+    """What was counted of one device since its session began, with what it was refused and what
+    it did against the protocols."""
+
+    id: str
+    label: str
+    counters: dict[str, int] = field(default_factory=dict)
+    """As in `GatewayStatus`, in whose numbers these are contained. Empty without a session."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def test_a_joined_run_is_the_same_to_the_nat(
             answers.append({packet[TCP].dport: acknowledged(packet) for packet in world.got()})
         states = [flow.conn.state for flow in world.peer.tcp.values()]
         sent = [(bytes(s.sent), s.finished, s.closed) for s in world.outward.streams]
-        drops = {n: c for n, c in world.counters.counts.items() if n.endswith("dropped") and c}
+        drops = {n: c for n, c in world.counters.total().items() if n.endswith("dropped") and c}
         told.append((sent, states, drops, answers))
         world.balanced()
     assert told[0] == told[1]

@@ -84,7 +84,7 @@ class Home(Tunnel):
         return self.now - began
 
     def count(self, name: str) -> int:
-        return self.nat_counters.counts[name]
+        return self.nat_counters.total()[name]
 
 
 def packet_bytes(data: memoryview, start: int) -> int:

@@ -105,7 +105,7 @@ class World:
         return self.one()
 
     def count(self, name: str) -> int:
-        return self.counters.counts[name]
+        return self.counters.total()[name]
 
     def pass_time(self, seconds: float) -> None:
         """Run every timer that is due until then, in order."""
