@@ -44,7 +44,8 @@ class Download:
     world: World
     size: int
     target: Path
-    rate: str = "80mbit"
+    rate: str = "40mbit"
+    """What comes while it is cut; the rest of it comes at full speed (`finish`)."""
     stalls: list[Stall] = field(default_factory=list)
 
     def start(self) -> None:
