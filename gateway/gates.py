@@ -17,14 +17,19 @@ wall clock and zone of this machine; looks are timed by the monotonic one.
 *The meter.* The packet path knows no quota. It compares its count of bytes with a stop, which is
 put where the quota could be spent at the earliest: up and down share what is left of a quota for
 both, so that each gets half, and then half of what is left then; the last FINE bytes are put at
-both stops at once. So a quota ends within FINE and a packet of its figure, after some twenty
-looks however large it is.
+both stops at once. So a quota ends within FINE and a packet of its figure.
+
+*What is left* is read from the meter when somebody reads a gate (`read`). A device is told by
+STATUS, a part of its quota at a time (TOLD_PARTS). While it uses the quota the gate looks every
+USE_SECONDS, and the stops are far; while it does not the gate waits, and they are where it will
+have used a part. So an idle device costs nothing, the path of packets is not slower for it, and
+few of its STATUS are on the way at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from typing import TYPE_CHECKING
 
@@ -35,8 +40,8 @@ from gateway.nat.router import Nat
 from gateway.nat.side import ClientSide
 from gateway.peers import PeerRegistry
 from gateway.zone import LOCAL, LocalZone
-from rules.gate import OPEN, Term, Verdict, judge, predicate, renewed
-from rules.value import NO_RULES, Direction, Rules
+from rules.gate import OPEN, Term, Verdict, judge, predicate, quota_left, renewed
+from rules.value import NO_RULES, Direction, Quota, Rules
 from splice.peer import UNMETERED
 
 if TYPE_CHECKING:
@@ -46,6 +51,12 @@ LOOK_SECONDS = 60.0
 """How long a wall clock that was set, or a journey to another zone, may go unnoticed."""
 FINE = 16 * 1024
 """Bytes of a quota by which it may be exceeded where both ways count."""
+TOLD_PARTS = 100
+"""Parts of a quota by which its device is told what is left."""
+TOLD_LEAST = 64 * 1024
+"""Bytes that such a part has at least."""
+USE_SECONDS = 2.0
+"""How often a gate is looked at while its device uses its quota."""
 
 
 @dataclass(slots=True)
@@ -54,12 +65,17 @@ class Gate:
 
     tunnel: Tunnel
     verdict: Verdict = OPEN
+    """As of the last look; what is left at this moment, `Gates.read` tells."""
     why: str = ""
     """What is said of the device while it is closed: `is paused by the owner`."""
     term: Term | None = None
     rules: Rules = field(default=NO_RULES)
     """As the term is for them."""
     looks_at: float = NEVER
+    told: int | None = None
+    """What was left when its device was told last."""
+    in_use: bool = False
+    """Whether less of its quota was left at the last look than at the one before."""
 
 
 class Gates:
@@ -99,6 +115,16 @@ class Gates:
     def of(self, tunnel: Tunnel) -> Gate:
         """The gate of a running tunnel; one that is open, if it has none yet."""
         return self._gates.get(id(tunnel.nat_peer)) or Gate(tunnel)
+
+    def read(self, tunnel: Tunnel) -> tuple[Verdict, str]:
+        """What holds for a running tunnel, with what is left of its quota at this moment, and what
+        is said of its device while its gate is closed: empty while it is open."""
+        gate = self.of(tunnel)
+        quota, term = gate.rules.quota, gate.term
+        if quota is None or term is None:
+            return gate.verdict, gate.why
+        used = self._registry.books.used(tunnel.public_key, int(term.since), self._clock.wall())
+        return replace(gate.verdict, left=quota_left(quota, used)), gate.why
 
     def away(self, public_key: bytes) -> tuple[Verdict, str]:
         """What holds for a device that has no tunnel, and what is said of it while its gate is
@@ -152,12 +178,15 @@ class Gates:
         gate.verdict = verdict = judge(rules, used, ends, wall, self.zone)
         said = predicate(verdict, rules, wall, self.zone)
         gate.why = "" if verdict.open else said
-        self._time(gate, rules, wall, now)
         if verdict.state is not before.state:
             self._carry_out(gate, before, said, now)
+        left, former = verdict.left, before.left
+        gate.in_use = left is not None and former is not None and left < former
         self._set_stops(gate, rules)
-        if gate.why != why or verdict.left != before.left:
+        if gate.why != why or _is_news(gate):
+            gate.told = left
             self.on_change(gate.tunnel, now)
+        self._time(gate, rules, wall, now)
 
     def _used(self, gate: Gate, rules: Rules, wall: float) -> tuple[int, int]:
         """Bytes of the term that runs, which is another one if it is over, or the quota is."""
@@ -183,6 +212,9 @@ class Gates:
         gate.looks_at = NEVER
         if rules.quota is not None or rules.hours or rules.until is not None:
             gate.looks_at = now + LOOK_SECONDS
+        if gate.in_use:
+            # The same moment for all gates: the gateway wakes up once for them.
+            gate.looks_at = min(gate.looks_at, (now // USE_SECONDS + 1) * USE_SECONDS)
         if changes is not None:
             gate.looks_at = min(gate.looks_at, now + max(changes - wall, 0.01))
         if gate.looks_at < self._looks_at:
@@ -199,14 +231,29 @@ class Gates:
         self._journal.gate(device, verdict.open, said, now)
 
     def _set_stops(self, gate: Gate, rules: Rules) -> None:
-        """Where the quota can be spent at the earliest."""
+        """Where the quota can be spent at the earliest, or so much of it that it is to be told."""
         peer, quota, left = gate.tunnel.nat_peer, rules.quota, gate.verdict.left
         peer.up_stop = peer.down_stop = UNMETERED
         if quota is None or not gate.verdict.open or left is None:
             return
         if quota.direction is Direction.BOTH:
             left = left if left <= FINE else left // 2
+        if not gate.in_use:
+            left = min(left, _part(quota))
         if quota.direction is not Direction.DOWN:
             peer.up_stop = peer.from_tunnel_bytes + left
         if quota.direction is not Direction.UP:
             peer.down_stop = peer.to_tunnel_bytes + left
+
+
+def _part(quota: Quota) -> int:
+    """Bytes of it that are worth telling of."""
+    return max(quota.bytes // TOLD_PARTS, TOLD_LEAST)
+
+
+def _is_news(gate: Gate) -> bool:
+    """Whether what is left is other than what its device was told, and worth telling."""
+    told, left, quota = gate.told, gate.verdict.left, gate.rules.quota
+    if told is None or left is None or quota is None or left > told:
+        return left != told
+    return told - left >= _part(quota)

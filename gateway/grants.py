@@ -78,11 +78,11 @@ class Grants:
         status = self._sharing.client_status()
         tunnel = self._tunnels.of_link(link)
         if tunnel is not None:
-            gate = self._gates.of(tunnel)
+            verdict, shut_out = self._gates.read(tunnel)
             status = replace(
                 status,
-                quota_left=gate.verdict.left,
-                shut_out=f"This device {gate.why}." if gate.why else "",
+                quota_left=verdict.left,
+                shut_out=f"This device {shut_out}." if shut_out else "",
             )
         link.tell_status(status, now)
         self._pulse.mark(link)

@@ -86,6 +86,11 @@ def counted(quota: Quota, up: int, down: int) -> int:
             return up + down
 
 
+def quota_left(quota: Quota, used: tuple[int, int]) -> int:
+    """Bytes that are left of it after these from and to the device."""
+    return max(0, quota.bytes - counted(quota, *used))
+
+
 def judge(
     rules: Rules, used: tuple[int, int], ends: float | None, now: float, zone: tzinfo
 ) -> Verdict:
@@ -94,7 +99,7 @@ def judge(
     `used` are the bytes from and to the device in the term that runs, and `ends` is its end.
     """
     quota = rules.quota
-    left = None if quota is None else max(0, quota.bytes - counted(quota, *used))
+    left = None if quota is None else quota_left(quota, used)
     ended = rules.until is not None and now >= rules.until
     match (ended, rules.paused, within(rules.hours, now, zone), left == 0):
         case (True, _, _, _):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from gateway.gates import Gate
+from gateway.gates import Gates
 from gateway.gateway import Gateway
 from gateway.listeners import ListenError
 from gateway.model import PairingRequest, PeerDevice, VpnNetwork, fingerprint
@@ -272,8 +272,7 @@ class GatewayApi:
         if tunnel is None:
             verdict, shut_out = gates.away(peer.public_key)
         else:
-            gate = gates.of(tunnel)
-            verdict, shut_out = gate.verdict, gate.why
+            verdict, shut_out = gates.read(tunnel)
         return s.Peer(
             id=peer.id,
             label=peer.label,
@@ -349,7 +348,7 @@ class GatewayApi:
             _lease(
                 tunnel,
                 gateway.registry.device(tunnel.public_key).label,
-                gateway.gates.of(tunnel),
+                gateway.gates,
                 now,
             )
             for tunnel in gateway.snapshots.tunnels()
@@ -495,11 +494,12 @@ def _request(request: PairingRequest, now: float) -> s.Request:
     )
 
 
-def _lease(tunnel: Tunnel, label: str, gate: Gate, now: float) -> s.Lease:
+def _lease(tunnel: Tunnel, label: str, gates: Gates, now: float) -> s.Lease:
     lease, link, nat_peer = tunnel.lease, tunnel.link, tunnel.nat_peer
     addresses = lease.addresses
     resolvers = (addresses.gateway_ipv4, addresses.gateway_ipv6)
     up, down = nat_peer.from_tunnel_bytes, nat_peer.to_tunnel_bytes
+    verdict, shut_out = gates.read(tunnel)
     endpoint = None if link is None else _host_port(link.host, link.port)
     return s.Lease(
         id=lease.id,
@@ -520,10 +520,10 @@ def _lease(tunnel: Tunnel, label: str, gate: Gate, now: float) -> s.Lease:
         from_tunnel_rate=tunnel.up_rate.read(up, now),
         to_tunnel_rate=tunnel.down_rate.read(down, now),
         flows=nat_peer.flow_count,
-        gate=gate.verdict.state,
-        shut_out=gate.why,
-        opens_at=gate.verdict.opens,
-        quota_left=gate.verdict.left,
+        gate=verdict.state,
+        shut_out=shut_out,
+        opens_at=verdict.opens,
+        quota_left=verdict.left,
     )
 
 

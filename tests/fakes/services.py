@@ -359,7 +359,7 @@ class PretendGateway(Pretend):
         self.rules: dict[str, Rules] = {}
         """What devices may do that may not do everything, by id."""
         self.used_since = 0
-        """Bytes that every device has been sent more than its books begin with."""
+        """Bytes that every device has been sent in this hour more than its books begin with."""
         self.templates = [
             schema.RuleTemplate(
                 "family", {"hours": ["07:00-20:00"]}, "mon-sun 07:00-20:00", shipped=True
@@ -420,9 +420,13 @@ class PretendGateway(Pretend):
                 if begins < (params.since or 0) or (ago and not (ago + busy) % 5):
                     continue
                 down = busy * 31_000_000 * (1 if params.by == "hour" else 12)
-                down += self.used_since if not ago else 0
+                up = down // 9
+                if not ago and params.by == "hour":
+                    down += self.used_since
+                elif not ago:
+                    up, down = peer.from_tunnel_today, peer.to_tunnel_today
                 period = day.isoformat(timespec="minutes") if step == 3600 else str(day.date())
-                rows.append(schema.UsageRow(peer.id, peer.label, period, begins, down // 9, down))
+                rows.append(schema.UsageRow(peer.id, peer.label, period, begins, up, down))
         up = sum(row.from_tunnel_bytes for row in rows)
         down = sum(row.to_tunnel_bytes for row in rows)
         today = str(datetime.fromtimestamp(WALL, UTC).date())

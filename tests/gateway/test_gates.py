@@ -18,9 +18,10 @@ from scapy.layers.inet import ICMP, IP, UDP
 from scapy.packet import Raw
 
 from eventloop.clock import SYSTEM, Clock
-from gateway.gates import FINE, LOOK_SECONDS
+from gateway.gates import FINE, LOOK_SECONDS, TOLD_LEAST, TOLD_PARTS
 from gateway.gateway import Gateway
 from gateway.model import MemoryStore
+from gateway.tunnels import Tunnel
 from rules.gate import OPEN, State, counted
 from rules.value import NO_RULES, Direction, Period, Quota, Rules, Span
 from sealing.happenings import Event
@@ -93,15 +94,19 @@ def packet(source: bytes, size: int = 1) -> bytes:
     return bytes(header / UDP(sport=4000, dport=7) / Raw(bytes(size)))
 
 
-async def answer(device: Device, lease: LeaseConfig) -> int:
-    """The ICMP code with which a device's datagram is answered."""
-    found: list[bytes] = []
-    device.session.on_packet = lambda buf, at, end, offload: found.append(bytes(buf[at:end]))
-    data = packet(lease.ipv4)
+def send(device: Device, data: bytes) -> None:
+    """Have a packet leave with what the device sends next."""
     writer = device.session.writer
     at = writer.reserve_packet(len(data))
     writer.buffer[at : at + len(data)] = data
     writer.flush()
+
+
+async def answer(device: Device, lease: LeaseConfig) -> int:
+    """The ICMP code with which a device's datagram is answered."""
+    found: list[bytes] = []
+    device.session.on_packet = lambda buf, at, end, offload: found.append(bytes(buf[at:end]))
+    send(device, packet(lease.ipv4))
     await device.flush()
     while not found:
         await device.alive()
@@ -208,10 +213,7 @@ async def use(device: Device, lease: LeaseConfig) -> GatewayStatus:
     device.events = events = Statuses()
     async with asyncio.timeout(20):
         while not events.seen or not events.seen[-1].shut_out:
-            writer = device.session.writer
-            at = writer.reserve_packet(len(data))
-            writer.buffer[at : at + len(data)] = data
-            writer.flush()
+            send(device, data)
             await device.alive()
     return events.seen[-1]
 
@@ -240,6 +242,108 @@ async def test_a_quota_is_spent_told_and_begins_again(
     status = await told(device, lambda status: not status.shut_out)
     assert status.quota_left == quota.bytes
     assert await answer(device, lease) == NET_UNREACHABLE
+    device.leave()
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+async def test_who_looks_sees_what_is_left_at_that_moment(
+    gateway: Gateway, direction: Direction
+) -> None:
+    device, lease = await paired(gateway)
+    quota = Quota(10**9, direction, Period.DAY)
+    set_rules(gateway, device, Rules(quota=quota))
+    (tunnel,) = gateway.snapshots.tunnels()
+    looked = gateway.gates.of(tunnel).verdict
+    for _ in range(3):
+        before = gateway.gates.read(tunnel)[0].left
+        assert await answer(device, lease) == NET_UNREACHABLE
+        used = counted(quota, *gateway.books.total(public(device.identity)))
+        verdict, said = gateway.gates.read(tunnel)
+        assert before is not None and verdict.left == quota.bytes - used < before
+        assert (verdict.open, said) == (True, "")
+    assert gateway.gates.of(tunnel).verdict is looked, "nothing was due"
+    device.leave()
+
+
+class Tellings(list[int]):
+    """What was left each time that a device was to be told."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        super().__init__()
+        self._gates, self._tell = gateway.gates, gateway.gates.on_change
+        gateway.gates.on_change = self._told
+
+    def _told(self, tunnel: Tunnel, now: float) -> None:
+        self.append(self._gates.read(tunnel)[0].left or 0)
+        self._tell(tunnel, now)
+
+
+@pytest.mark.parametrize("direction", [Direction.UP, Direction.BOTH])
+async def test_a_device_that_begins_to_use_its_quota_is_told_so(
+    gateway: Gateway, direction: Direction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, sent, size = 3_000, 1_100, 10**5
+    monkeypatch.setattr("gateway.gates.TOLD_LEAST", part)
+    device, lease = await paired(gateway)
+    tellings = Tellings(gateway)
+    set_rules(gateway, device, Rules(quota=Quota(size, direction, Period.DAY)))
+    assert tellings == [size]
+    device.events = events = Statuses()
+    async with asyncio.timeout(20):
+        while len(tellings) < 2:
+            send(device, packet(lease.ipv4, 1_000))
+            await device.alive()
+        ways = 2 if direction is Direction.BOTH else 1
+        assert part <= size - tellings[1] <= ways * (part + sent)
+        while tellings[1] not in [each.quota_left for each in events.seen]:
+            await device.alive()
+    device.leave()
+
+
+async def test_a_device_is_told_by_parts_not_too_often_and_all_of_them(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its STATUS wait for its ACK, in a queue with a bound."""
+    part, pause = 1_000, 0.3
+    monkeypatch.setattr("gateway.gates.TOLD_LEAST", part)
+    monkeypatch.setattr("gateway.gates.TOLD_PARTS", 10**6)
+    monkeypatch.setattr("gateway.gates.USE_SECONDS", pause)
+    device, lease = await paired(gateway, udp=True)
+    device.events = events = Statuses()
+    set_rules(gateway, device, Rules(quota=Quota(10**9, Direction.BOTH, Period.DAY)))
+    began, tellings = gateway.snapshots.now(), Tellings(gateway)
+    (tunnel,) = gateway.snapshots.tunnels()
+    peer = tunnel.nat_peer
+    assert peer.up_stop - peer.from_tunnel_bytes == part
+    while peer.from_tunnel_bytes < 20_000:
+        send(device, packet(lease.ipv4, 1_000))
+        await device.alive()
+
+    def untold() -> int:
+        left = gateway.gates.read(tunnel)[0].left
+        told = events.seen[-1].quota_left if events.seen else None
+        assert left is not None
+        return 10**9 if told is None else told - left
+
+    async with asyncio.timeout(10):
+        while untold() >= part:
+            await device.alive()
+        assert len(tellings) <= (gateway.snapshots.now() - began) / pause + 2
+        # Its packets are compared with a stop that is far as long as it is looked at anyway.
+        while peer.up_stop - peer.from_tunnel_bytes != part:
+            assert peer.up_stop - peer.from_tunnel_bytes > 10**8
+            await device.alive()
+    assert peer.down_stop - peer.to_tunnel_bytes == part
+    device.leave()
+
+
+@pytest.mark.parametrize(("size", "part"), [(10**6, TOLD_LEAST), (10**10, 10**8)])
+async def test_parts_of_a_large_quota_are_larger(gateway: Gateway, size: int, part: int) -> None:
+    device, _ = await paired(gateway)
+    set_rules(gateway, device, Rules(quota=Quota(size, Direction.UP, Period.DAY)))
+    (tunnel,) = gateway.snapshots.tunnels()
+    peer = tunnel.nat_peer
+    assert peer.up_stop - peer.from_tunnel_bytes == part == max(size // TOLD_PARTS, TOLD_LEAST)
     device.leave()
 
 

@@ -18,12 +18,13 @@ from tui.formats import size
 
 LABEL = "kitchen-tablet"
 PHONE, COMMON, WIDE = (45, 24), (80, 24), (120, 40)
+QUOTA = 8_000_000
 CONFIG = f"""
 [console]
 refresh = 0.25
 
 [gateway.templates.visitor]
-quota = "8MB"
+quota = "{QUOTA // 10**6}MB"
 destinations = ["deny {SERVER_OTHER}"]
 """
 DENIED = {"destinations": [f"deny {SERVER_OTHER}"]}
@@ -50,6 +51,13 @@ class Desk:
     def rules(self) -> dict[str, Any]:
         rules: dict[str, Any] = self.gateway.ask("rules", LABEL)["rules"]
         return rules
+
+    def left(self, quota: int) -> int:
+        """What is left of a quota for all it ever used, which is told as of now."""
+        peer = self.device
+        used: int = peer["from_tunnel_bytes"] + peer["to_tunnel_bytes"]
+        assert used > MOVED and peer["quota_left"] == quota - used
+        return quota - used
 
     def curl(self, address: str, count: int) -> int:
         """Have the device fetch so many bytes; curl's exit status."""
@@ -157,9 +165,12 @@ def test_a_device_is_ruled_from_the_screen(fresh_world: World) -> None:
             assert desk.rules() == {"quota": "8MB/total", **DENIED}
             assert desk.curl(SERVER_OTHER, 10) == CURL_NO_CONNECTION
             assert desk.curl(SERVER, MOVED) == 0
-            # It is looked at whenever half of what was left may be spent: at x MB, and then at
-            # 4 + x / 2, which is not reached only where x was above 2.3.
-            wait_for(lambda: 0 < desk.device["quota_left"] <= 5_700_000, "the quota to be less")
+            left = desk.left(QUOTA)
+            # Its device is told by parts of 1 %, or 64 KiB.
+            wait_for(
+                lambda: 0 <= (client.peek()["quota_left"] or 0) - left < max(QUOTA // 100, 65_536),
+                "the device to be told",
+            )
 
             # Its page, where there is room for all of it and where there is not.
             console.press("3")
@@ -186,7 +197,7 @@ def test_a_device_is_ruled_from_the_screen(fresh_world: World) -> None:
             console.wait_for_text("12MB/total; 1 destination")
             desk.gone("One rule")
             assert desk.rules() == {"quota": "12MB/total", **DENIED}
-            assert 0 < desk.device["quota_left"] <= 12_000_000 - MOVED
+            desk.left(12_000_000)
 
             console.resize(*PHONE)
             desk.choose("Pause", "Enter")

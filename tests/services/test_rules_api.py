@@ -222,7 +222,10 @@ async def test_a_device_has_its_rules_from_its_first_packet(place: Place) -> Non
     assert throttle is not None and throttle.bits == 1_000_000
     (shown,) = api.peers(NoParams())
     assert (shown.gate, shown.shut_out) == ("open", "")
-    assert shown.quota_left is not None and 0 < shown.quota_left <= 2 * 10**9
+    tunnel.nat_peer.from_tunnel_bytes += 10_000
+    (shown,), (lease,) = api.peers(NoParams()), api.leases(NoParams())
+    used = shown.from_tunnel_bytes + shown.to_tunnel_bytes
+    assert shown.quota_left == lease.quota_left == 2 * 10**9 - used and used >= 10_000
     assert shown.rules == api.rules(IdParams(shown.id)).line and "down 1mbit" in shown.rules
     changed = api.set_rules(SetRulesParams(shown.id, clear=True))
     assert (changed.rules, changed.line) == ({}, "") and tunnel.nat_peer.throttle_down is None

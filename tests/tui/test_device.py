@@ -110,7 +110,7 @@ async def test_it_lives_while_it_is_open(console: OpenConsole) -> None:
         assert "now" in shown() and "20 flows" in shown() and "930 MB" in shown()
         # What it has used, where it is, what it may do and what it is called.
         c.gateway.peers = [
-            replace(each, label="Kid", to_tunnel_today=1_234_000_000, rules="2GB/day")
+            replace(each, label="Kid", to_tunnel_today=7_000_000_000_000, rules="2GB/day")
             for each in c.gateway.peers
         ]
         c.gateway.leases = [replace(each, flows=77) for each in c.gateway.leases]
@@ -118,16 +118,17 @@ async def test_it_lives_while_it_is_open(console: OpenConsole) -> None:
         c.gateway.changed("peers", "leases", "usage")
         await c.settle()
         text = shown()
-        assert "1.2 GB" in text and "77 flows" in text and "2GB/day" in text
-        assert "48 hours  ↓ 5.0 TB" in text and "30 days   ↓ 5.0 TB" not in text
+        assert "Today   ↓ 7.0 TB" in text and "77 flows" in text and "2GB/day" in text
+        assert "48 hours  ↓ 5.0 TB" in text and "30 days   ↓ 7.0 TB" in text
         assert "Kid" in str(c.app.screen.query_one(".question", Static).render())
         # Its days are asked for no more often than they have to be.
+        by_days = ("usage", {"peer": id, "by": "day", "limit": DAYS})
+        assert c.gateway.calls.count(by_days) == 1
         await c.advance(DAYS_EVERY)
         c.gateway.used_since += 1_000_000_000_000
         c.gateway.changed("usage")
         await c.settle()
-        text = shown()
-        assert "48 hours  ↓ 6.0 TB" in text and "30 days   ↓ 6.0 TB" in text
+        assert "48 hours  ↓ 6.0 TB" in shown() and c.gateway.calls.count(by_days) == 2
         # It goes, and time passes.
         c.gateway.peers = [replace(each, connected=False) for each in c.gateway.peers]
         c.gateway.leases = []

@@ -70,6 +70,7 @@ class DevicePage(Painted):
         ]  # fmt: skip
         hours = by_hour(self._used["hour"].rows, row.wall)
         days = by_day(self._used["day"])
+        days[-1] = (peer.to_tunnel_today, peer.from_tunnel_today)  # its books are asked less often
         made += self._chart("48 hours", hours, width, ("-48h", "-24h", "now"))
         made += self._chart("30 days", days, width, ("-30d", "-15d", "today"))
         return [*made, Text()]
