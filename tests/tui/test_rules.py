@@ -10,6 +10,7 @@ import pytest
 from services.control.errors import Code, ControlError
 from tests.fakes.services import WALL, PretendGateway, request
 from tests.tui.conftest import OpenConsole
+from tui.screens.dialog import Choices
 from tui.screens.edit import ChoiceScreen, EditScreen
 from tui.screens.peers import PeersScreen
 from tui.screens.rules import change_of
@@ -37,6 +38,18 @@ async def test_a_device_is_approved_with_a_template(
         assert ("approve", {"id": "r1", "template": "guest"}) in c.gateway.calls
         assert c.gateway.waiting == [] and c.gateway.peers[-1].rules.startswith("2GB/day; until")
         assert "Living-room TV is approved with the rules guest." in c.told
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_each_template_has_a_line(console: OpenConsole, size: tuple[int, int]) -> None:
+    line = "2GB/day; up 5mbit; down 20mbit; for 1d; deny tcp 25; deny udp 53; deny local"
+    async with console(section="peers", size=size) as c:
+        c.gateway.templates = [replace(each, line=line) for each in c.gateway.templates]
+        await c.press("l")
+        options = c.app.screen.query_one(Choices)
+        assert options.option_count == 2 + len(c.gateway.templates) == options.region.height
+        (shown,) = (text for text in c.text.splitlines() if " guest " in text)
+        assert "2GB/day; up" in shown and "…" in shown
 
 
 async def test_where_no_template_can_be_used_that_is_said(console: OpenConsole) -> None:

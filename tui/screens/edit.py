@@ -134,9 +134,7 @@ class ChoiceScreen(Dialog[Choice | None]):
         glyphs: Glyphs = getattr(self.app, "glyphs", UNICODE)
         wide = max(cell_len(each.label) for each in self.choices)
         mark = glyphs.ok if position == self.at else " "
-        text = Text(f"{mark} {fit(choice.label, wide)}  {choice.note}".rstrip(), no_wrap=True)
-        text.overflow = "ellipsis"
-        return Option(text)
+        return Option(Text(f"{mark} {fit(choice.label, wide)}  {choice.note}".rstrip()))
 
     @on(Choices.OptionSelected)
     def _chosen(self, event: Choices.OptionSelected) -> None:
