@@ -49,6 +49,9 @@ from tui.watching import SECOND, Watching
 
 TERMINATED = 128 + signal.SIGTERM
 """The exit code after SIGTERM, as shells give it."""
+WIDTHS = [(0, "-narrow"), (72, "-normal"), (120, "-wide")]
+HEIGHTS = [(0, "-short"), (34, "-tall")]
+"""Classes of every screen, by the columns and rows from which on it has them."""
 
 
 class ConsoleApp(SureTimers, Watching):
@@ -74,6 +77,8 @@ class ConsoleApp(SureTimers, Watching):
 
     TITLE = "VPN Share"
     CSS_PATH = "console.tcss"
+    HORIZONTAL_BREAKPOINTS = WIDTHS
+    VERTICAL_BREAKPOINTS = HEIGHTS
     BINDINGS = actions.bindings(actions.EVERYWHERE)
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {ConsoleCommands}
     COMMAND_PALETTE_BINDING = "ctrl+backslash"

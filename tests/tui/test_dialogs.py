@@ -43,6 +43,26 @@ async def test_the_first_answer_counts(console: OpenConsole) -> None:
         assert c.app.is_running
 
 
+@pytest.mark.parametrize("key", ["?", "t", "p", "ctrl+backslash"])
+async def test_every_screen_knows_how_much_room_there_is(console: OpenConsole, key: str) -> None:
+    """Those that stand in front, too: on a phone, lines and cells are for what they say."""
+    async with console(size=(45, 24)) as c:
+        await c.press(key)
+        for size, room in (
+            ((45, 24), {"-narrow", "-short"}),
+            ((80, 24), {"-normal", "-short"}),
+            ((120, 40), {"-wide", "-tall"}),
+            ((45, 24), {"-narrow", "-short"}),
+        ):
+            if c.app.size != size:
+                await c.pilot.resize_terminal(*size)
+                await c.settle()
+            known = {"-narrow", "-normal", "-wide", "-short", "-tall"}
+            assert c.app.screen.classes & known == room
+            for dialog in c.app.screen.query(".dialog"):
+                assert dialog.styles.padding == ((0, 1, 0, 1) if size[0] < 72 else (1, 2, 1, 2))
+
+
 @pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])
 async def test_q_leaves_a_dialog_and_not_the_console(
     console: OpenConsole, size: tuple[int, int]

@@ -29,12 +29,6 @@ class SectionScreen(InConsole, SureTimers, Screen[None]):
     """A section. Subclasses give a body, their topics, and what to do with news."""
 
     SECTION: ClassVar[str] = ""
-    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - the base declares it without ClassVar
-        (0, "-narrow"),
-        (72, "-normal"),
-        (120, "-wide"),
-    ]
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012
 
     def __init__(self) -> None:
         super().__init__()
