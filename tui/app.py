@@ -139,6 +139,7 @@ class ConsoleApp(SureTimers, Watching):
         self.settings.use_keys(self.settings.keymap)
         self.open_link()
         self.set_interval(SECOND, self.second)
+        self.screen_change_signal.subscribe(self, self.screen_changed)
         self.open_section(self.section)
 
     # Facts, besides those of its services
@@ -195,7 +196,6 @@ class ConsoleApp(SureTimers, Watching):
         screen = self.section_screen
         if isinstance(screen, FlowsScreen):
             screen.look_for(words)
-
     # Actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -1,7 +1,8 @@
 """Where messages stand: not on what keys mean now, and not on a code that is being scanned.
 
 A message lies over the section for some seconds. It stands at the right below the head,
-where a list has its titles; or above the keys, while the cursor is up there.
+where a list has its titles; or above the keys, while the cursor is up there. In front of a
+section that a dialog covers it is the dialog's, and stands where that hides the least.
 """
 
 from __future__ import annotations
@@ -23,8 +24,13 @@ EDGES = 3
 """Cells beside a message's text: a line and two gaps."""
 
 
-def place(screen: Screen[object], messages: Sequence[str], console: Console) -> None:
-    """Put the messages of a screen where they hide nothing that is in use."""
+def place(stack: Sequence[Screen[object]], messages: Sequence[str], console: Console) -> None:
+    """Put the messages of the screen in front, the last of the stack, where they hide nothing that
+    is in use. The screens behind it show none: they have the same ones, and other places."""
+    *behind, screen = stack
+    for each in behind:
+        for rack in each.query(ToastRack):
+            rack.display = False  # until Textual shows it, when the screen is in front again
     size = needed(messages, screen.size.width, console)
     bars = (*screen.query(TopBar), *screen.query(Notices))
     head = max((bar.region.bottom for bar in bars), default=0)

@@ -11,6 +11,7 @@ from typing import Any
 from textual import on
 from textual.app import App
 from textual.notifications import SeverityLevel
+from textual.screen import Screen
 
 from services.control import schema
 from services.control.errors import ControlError
@@ -43,7 +44,11 @@ class Telling(App[int]):
         """Keep the messages off what is in use."""
         told = [each.message for each in self._notifications]
         if told and self.screen_stack:
-            messages.place(self.screen, told, self.console)
+            messages.place(self.screen_stack, told, self.console)
+
+    def screen_changed(self, screen: Screen[Any]) -> None:
+        """Another screen is in front."""
+        screen.call_after_refresh(self.place_messages)
 
     @on(RowTable.Highlighted)
     def _cursor_moved(self) -> None:

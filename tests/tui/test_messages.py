@@ -93,3 +93,33 @@ async def test_a_code_stays_readable(console: OpenConsole, size: tuple[int, int]
         assert c.app.screen.query_one(QrCode).region.area
         await c.press("y")
         assert len(toasts(c)) == 1 and covered(c) == 0
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("key", ["l", "?", "ctrl+backslash"])
+async def test_it_is_there_once_whatever_stands_in_front(
+    console: OpenConsole, size: tuple[int, int], key: str
+) -> None:
+    async with console(section="peers", size=size, messages=True) as c:
+        section = c.app.screen
+        await tell(c)
+        await c.press(key)
+        assert c.app.screen is not section
+        for each in (*SIZES, size):
+            await c.pilot.resize_terminal(*each)
+            await c.settle()
+            assert c.text.count("It is done.") == 1, each
+        await tell(c, "And this.")
+        assert (c.text.count("It is done."), c.text.count("And this.")) == (1, 1)
+        await c.press("escape")
+        assert c.app.screen is section and covered(c) == 0
+        assert (c.text.count("It is done."), c.text.count("And this.")) == (1, 1)
+
+
+async def test_a_dialog_that_opens_takes_the_messages_at_once(console: OpenConsole) -> None:
+    async with console(section="peers", messages=True) as c:
+        await tell(c)
+        await c.press("x")
+        (toast,) = toasts(c)
+        dialog = c.app.screen.query_one(".dialog")
+        assert not toast.region.overlaps(dialog.region) and toast.region.area
