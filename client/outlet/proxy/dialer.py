@@ -108,11 +108,13 @@ class Dialer:
         dial = Dial(self.stack, port, dialing.dialled)
         dialing.dial(dial)
         self._dials.add(dialing)
-        # Not behind what else the batch brings: the program waits for it.
-        self._hurried = True
+        # Not behind what else the batch brings: the program waits for it. A SYN leaves as soon as
+        # it is written, a name's two questions together.
+        self._hurried = address is not None
         dial.begin(address, name, self._resolver, now)
-        if self._hurried:
-            # The stack had something to send before, and has not told again.
+        if self._hurried or address is None:
+            # Also where the stack had something to send before, and has not told again.
+            self._hurried = True
             self._woken()
         return dialing
 

@@ -39,10 +39,13 @@ class Outbox:
         self.sent_packets_bytes = 0
         self.dialer: Dialer | None = None
         self.pushed: list[tuple[int, float | None]] = []
+        self.sizes: list[int] = []
 
     def push(self) -> None:
         assert self.dialer is not None
-        for packet in self.writer.take():
+        packets = self.writer.take()
+        self.sizes.append(len(packets))
+        for packet in packets:
             self.pushed.append((packet.data[FLAGS], self.dialer.stack.timers.get_timer()))
 
     def count(self, name: str) -> None: ...
@@ -75,6 +78,20 @@ async def test_a_syn_leaves_before_its_timers_are_set_and_others_do_not_hold_it_
     for pair in programs:
         for end in pair:
             end.close()
+
+
+async def test_a_names_questions_leave_together_before_connect_returns() -> None:
+    dialer, link = Dialer(), Outbox()
+    link.dialer = dialer
+    dialer.attach(link, replace(LEASE, offload=True))
+    dialer.after_batch(dialer.now())
+    link.sizes.clear()
+    ours, program = socket.socketpair()
+    with ours, program:
+        for number in (1, 2):
+            dialer.connect(ours, f"www{number}.example.com", 80, lambda what, bound: None)
+            assert link.sizes == [2] * number
+        dialer.close()
 
 
 @pytest.mark.parametrize("kind", ["IPv4", "IPv6", "Unix"])
