@@ -25,7 +25,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from services.control.server import ControlServer
+from control.server import ControlServer
 from tests.fakes.services import PretendGateway, make_flows
 
 SETTLE = 3.0

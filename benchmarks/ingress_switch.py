@@ -108,7 +108,7 @@ def main() -> int:
     cast(Any, NicPort).attach = attach
     for number in (ON, OFF):
         signal.signal(number, switch)
-    from services.cli.main import main as command
+    from cli.main import main as command
 
     return command()
 

@@ -30,7 +30,7 @@ MAX_REASON = 240
 
 
 class EventKind(StrEnum):
-    """What can happen; see `services/control/events.py` for what each means to people."""
+    """What can happen; see `control/events.py` for what each means to people."""
 
     ASKED = "asked"
     CODE_SHOWN = "code_shown"

@@ -20,14 +20,14 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from control import methods as m
+from control.codec import MAX_ANSWER, MAX_REQUEST
+from control.errors import Code
+from control.events import KINDS
+from control.registry import SESSION_METHODS
+from control.schema import API_VERSION
+from control.server import MAX_CONNECTIONS, MAX_SUBSCRIPTIONS, OLDEST_API
 from docs.api_judge import breaks
-from services.control import methods as m
-from services.control.codec import MAX_ANSWER, MAX_REQUEST
-from services.control.errors import Code
-from services.control.events import KINDS
-from services.control.registry import SESSION_METHODS
-from services.control.schema import API_VERSION
-from services.control.server import MAX_CONNECTIONS, MAX_SUBSCRIPTIONS, OLDEST_API
 
 HERE = Path(__file__).resolve().parent
 ROLES = {"gateway": m.GATEWAY, "client": m.CLIENT}
@@ -129,7 +129,7 @@ def _cell(text: str) -> str:
 
 INTRODUCTION = f"""# The control API
 
-<!-- Made by `python -m docs.api`; what it says stands in services/control. -->
+<!-- Made by `python -m docs.api`; what it says stands in control. -->
 
 Everything that the command and the console do, they do by this API. It is for your own programs, \
 too. From a shell:

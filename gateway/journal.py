@@ -48,7 +48,7 @@ _VIA = {
 
 
 class EventKind(StrEnum):
-    """What can happen; see `services/control/events.py` for what each means to people."""
+    """What can happen; see `control/events.py` for what each means to people."""
 
     ASKED = "asked"
     WAITS_NO_MORE = "waits_no_more"

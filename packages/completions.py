@@ -2,7 +2,7 @@
 
 Run: .venv/bin/python -m packages.completions
 
-The files are shipped as they are (services/cli/completions), so that whoever runs the program
+The files are shipped as they are (cli/completions), so that whoever runs the program
 needs no shtab. What names a thing that exists (a device, a request, a gateway) is asked of the
 program when the key is pressed: `vpnshare completion --names KIND`.
 """
@@ -14,13 +14,13 @@ from pathlib import Path
 
 import shtab
 
-from services.cli.commands import COMMANDS
-from services.cli.completing import KINDS, SHELLS
+from cli.commands import COMMANDS
+from cli.completing import KINDS, SHELLS
+from control.methods import CLIENT, GATEWAY
+from control.registry import SESSION_METHODS
 from services.config import SECTIONS, SETTINGS
-from services.control.methods import CLIENT, GATEWAY
-from services.control.registry import SESSION_METHODS
 
-FOLDER = Path(__file__).resolve().parents[1] / "services/cli/completions"
+FOLDER = Path(__file__).resolve().parents[1] / "cli/completions"
 _METHODS = (GATEWAY | CLIENT).items()
 _NAMES = {kind: f"vpnshare completion --names {kind} 2>/dev/null" for kind in KINDS}
 ASKED = {

@@ -279,7 +279,7 @@ from pathlib import Path
 
 root, bin = sys.argv[1], Path(sysconfig.get_path("scripts"))
 Path(sysconfig.get_path("purelib"), "vpnshare.pth").write_text(f"{root}\n")
-words = [str(bin / "python"), "-I", f"{root}/services/start.py", "services.cli.main"]
+words = [str(bin / "python"), "-I", f"{root}/services/start.py", "cli.main"]
 (bin / "vpnshare").write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
 (bin / "vpnshare").chmod(0o755)
 END

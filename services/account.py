@@ -23,8 +23,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from services import paths
-from services.paths import WHOLE, WHOLE_USER, Paths
+from control import paths
+from control.paths import WHOLE, WHOLE_USER, Paths
 from storage import own
 
 FIRST_PERSON = 1000

@@ -16,10 +16,10 @@ import logging
 from collections.abc import Callable
 from enum import Enum
 
+from control.lacking import install
 from eventloop.tasks import create_task
 from reach import mdns
 from reach.mdns import Announcer, DiscoveryUnavailable
-from services.lacking import install
 
 _log = logging.getLogger(__name__)
 

@@ -12,20 +12,20 @@ from client.endpoints import EndpointRecord
 from client.guard import GuardState
 from client.history import LinkRecord
 from client.model import ClientError, ClientSnapshot, ClientState, ClientStore, KnownGateway
+from control import methods as m
+from control import schema as s
+from control.errors import Code, ControlError
+from control.lacking import install
+from control.registry import Handler, Registry
+from control.traffic import INTERVAL, Counts, Reading
 from reach.cable import Phone, advice
 from services.check.check import Checker, of_client
 from services.client_flows import page
-from services.control import methods as m
-from services.control import schema as s
-from services.control.errors import Code, ControlError
-from services.control.registry import Handler, Registry
 from services.doctor.doctor import Doctor
 from services.events import EventBook
-from services.lacking import install
 from services.logs import Ring
 from services.sampling import PAUSE, Sampler
 from services.settings import Settings
-from services.traffic import INTERVAL, Counts, Reading
 from services.version import running
 
 _CODES = {

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from client.outlet.flows import FlowSample, TunnelFlow
-from services.control import methods as m
-from services.control import schema as s
+from control import methods as m
+from control import schema as s
 
 UNKNOWN = "?"
 """The program of a flow whose holder is not known."""

@@ -21,12 +21,13 @@ from client.outlet.outlet import Outlet
 from client.outlet.proxy.outlet import ProxyOutlet
 from client.system.facts import FactsReader
 from client.system.run import SystemRunner
+from control.paths import Paths, is_termux
+from control.registry import Registry
+from control.schema import Event
+from control.server import bind_private
 from services.client_api import ClientApi
 from services.client_store import ClientDatabase
 from services.config import Config
-from services.control.registry import Registry
-from services.control.schema import Event
-from services.control.server import bind_private
 from services.daemon import Service, StartError, serve
 from services.doctor.doctor import Doctor, of_client
 from services.doctor.machine import Machine
@@ -34,7 +35,6 @@ from services.ending import runs_again
 from services.events import EventBook
 from services.hooks import Hook, judged
 from services.logs import Ring
-from services.paths import Paths, is_termux
 from services.settings import Place, Settings
 from services.start import own_network_maker
 from services.store_keeper import StoreKeeper

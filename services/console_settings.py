@@ -9,24 +9,13 @@ the settings stay as they were: an editor may be in the middle of it.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
+from control.changes import Changes
 from services.config import SETTINGS, Config, ConfigError, load
-from services.control.schema import Setting
 from services.settings import record
 
 _CONSOLE = [setting for setting in SETTINGS if setting.section == "console"]
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a look has found."""
-
-    settings: tuple[Setting, ...] = ()
-    """Those of the console that have another value than at the last look."""
-    problem: str = ""
-    """What is wrong with the file, said once."""
 
 
 class ConsoleSettings:

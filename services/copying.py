@@ -34,7 +34,7 @@ class CopyError(Exception):
 def own_command_of(target: Path) -> tuple[str, ...]:
     """How the copy is run."""
     python, start = target / ".venv" / "bin" / "python", target / "services" / "start.py"
-    return str(python), "-I", str(start), "services.cli.main"
+    return str(python), "-I", str(start), "cli.main"
 
 
 def make_copy(target: Path = TARGET, source: Path = SOURCE) -> None:

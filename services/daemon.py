@@ -22,17 +22,17 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from control.exits import Exit
+from control.output import complain
+from control.paths import WHOLE, Paths
+from control.paths import find as find_paths
+from control.registry import Registry
+from control.server import ControlServer, SocketInUse
 from eventloop.poller import PolledLoop
 from services import logs
-from services.cli.exits import Exit
-from services.cli.output import complain
 from services.config import Config, ConfigError
 from services.config import load as load_config
-from services.control.registry import Registry
-from services.control.server import ControlServer, SocketInUse
 from services.database import StoreError
-from services.paths import WHOLE, Paths
-from services.paths import find as find_paths
 from services.readiness import notify
 from services.room import explain
 from storage import own

@@ -29,10 +29,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from services.cli.output import last_words
-from services.control.errors import Code, ControlError, ServiceUnavailable
-from services.control.oneshot import OneShot
-from services.control.schema import ClientStatus
+from control.errors import Code, ControlError, ServiceUnavailable
+from control.oneshot import OneShot
+from control.output import last_words
+from control.schema import ClientStatus
 from services.demo_traffic import RESOLVER, addresses
 from services.start import isolated
 
@@ -174,7 +174,7 @@ class Demo:
         return process
 
     def _service(self, place: str, role: str, *options: str) -> None:
-        process = self._python(place, "services.cli.main", role, *options)
+        process = self._python(place, "cli.main", role, *options)
 
         def answers() -> bool:
             if process.poll() is not None:

@@ -19,12 +19,12 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from control.codec import CodecError, from_json, to_json
+from control.events import KINDS
+from control.methods import MAX_EVENTS, EventsParams
+from control.schema import Event, EventPage, LogLine
 from eventloop.clock import SYSTEM, Clock
 from sealing.happenings import Event as Happened
-from services.control.codec import CodecError, from_json, to_json
-from services.control.events import KINDS
-from services.control.methods import MAX_EVENTS, EventsParams
-from services.control.schema import Event, EventPage, LogLine
 from services.logs import clean, concerns
 from storage import own
 

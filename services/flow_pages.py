@@ -19,9 +19,9 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
+from control import methods as m
+from control import schema as s
 from gateway.rates import MIN_INTERVAL
-from services.control import methods as m
-from services.control import schema as s
 from splice.flow import FlowInfo
 
 SLICE = 200

@@ -12,6 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from control import methods as m
+from control import schema as s
+from control.errors import Code, ControlError
+from control.registry import Handler, Registry
+from control.traffic import INTERVAL, Counts, Reading
 from gateway.gates import Gates
 from gateway.gateway import Gateway
 from gateway.listeners import ListenError
@@ -23,10 +28,6 @@ from gateway.tunnels import Tunnel
 from gateway.vpn.snapshot import Interface
 from services import interfaces
 from services.check.check import Checker, of_gateway
-from services.control import methods as m
-from services.control import schema as s
-from services.control.errors import Code, ControlError
-from services.control.registry import Handler, Registry
 from services.doctor.doctor import Doctor
 from services.events import EventBook
 from services.flow_pages import FlowPages
@@ -34,7 +35,6 @@ from services.logs import Ring, clean
 from services.rules_api import RulesApi
 from services.sampling import Sampler
 from services.settings import Settings
-from services.traffic import INTERVAL, Counts, Reading
 from services.usage_api import usage
 from services.version import running
 from services.wake import WakeLock

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from control.paths import Paths
+from control.registry import Registry
+from control.schema import Event
 from gateway.dns.forwarder import DnsConfig
 from gateway.dns.upstreams import parse_server
 from gateway.gateway import Gateway
@@ -18,8 +21,6 @@ from gateway.listeners import ListenError
 from gateway.records import GatewayConfig
 from services.announcing import Announcing, Sought
 from services.config import FILTERING, Config, parse_listen
-from services.control.registry import Registry
-from services.control.schema import Event
 from services.daemon import Service, StartError, serve
 from services.doctor.doctor import Doctor, of_gateway
 from services.doctor.machine import Machine
@@ -31,7 +32,6 @@ from services.holders import asked
 from services.hooks import Hook, judged
 from services.logs import Ring, clean
 from services.notify import Notifier, find_backend
-from services.paths import Paths
 from services.settings import Place, Settings
 from services.store_keeper import StoreKeeper
 from services.wake import WakeLock

@@ -26,11 +26,11 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
+from control.codec import to_json
+from control.errors import Code, ControlError
+from control.schema import Event
 from eventloop.clock import SYSTEM, Clock
 from eventloop.tasks import create_task
-from services.control.codec import to_json
-from services.control.errors import Code, ControlError
-from services.control.schema import Event
 from services.logs import clean
 from services.trust import changeable
 from services.version import VERSION

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from control.schema import Suggestion
 from gateway.vpn.classify import tunnel_kind
 from gateway.vpn.snapshot import INET, INET6, Interface
 from services.config import LOCAL_INTERFACES, VPN_INTERFACE
-from services.control.schema import Suggestion
 
 MOST = 6
 """Interfaces that a sentence names; the rest are counted."""

@@ -21,8 +21,8 @@ from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
-from services.control.methods import LogsParams
-from services.control.schema import Event, LogLine, LogPage
+from control.methods import LogsParams
+from control.schema import Event, LogLine, LogPage
 from storage import own
 
 RING_SIZE = 2000

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from services.control.schema import ClientStatus, Dns, GatewayStatus, Lease, Peer
+from control.schema import ClientStatus, Dns, GatewayStatus, Lease, Peer
 from services.counted import REGISTRY, counted
 
 if TYPE_CHECKING:

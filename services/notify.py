@@ -18,9 +18,9 @@ import shutil
 from collections.abc import Callable
 from typing import Protocol
 
+from control.paths import is_termux
+from control.programs import TIMEOUT, run
 from eventloop.tasks import create_task
-from services.paths import is_termux
-from services.programs import TIMEOUT, run
 from services.start import own_command
 
 _log = logging.getLogger(__name__)

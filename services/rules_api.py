@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from control import methods as m
+from control import schema as s
+from control.errors import Code, ControlError
 from eventloop.clock import Clock
 from gateway.enforced import ENFORCED
 from gateway.model import PeerDevice
@@ -17,9 +20,6 @@ from rules.gate import counted
 from rules.spelling import RuleRefused, spell_quota, spell_size, summary, texts
 from rules.templates import SHIPPED, check_template
 from rules.value import NO_RULES, Rules
-from services.control import methods as m
-from services.control import schema as s
-from services.control.errors import Code, ControlError
 from services.settings import Settings
 
 _WORDS = {

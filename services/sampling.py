@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from services.traffic import INTERVAL, Reading, TrafficBook
+from control.traffic import INTERVAL, Reading, TrafficBook
 
 QUIET = 5
 """Intervals without a byte after which nothing ticks."""

@@ -21,13 +21,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from control import schema as s
+from control.errors import Code, ControlError
+from control.methods import SetParams
+from control.paths import WHOLE
 from services import config as conf
 from services.config import SECTIONS, Between, Config, ConfigError, OneOf, Setting
-from services.control import schema as s
-from services.control.errors import Code, ControlError
-from services.control.methods import SetParams
 from services.ledger import Ledger, Unwritable
-from services.paths import WHOLE
 from services.room import refusal
 from storage import own
 

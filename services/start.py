@@ -27,7 +27,7 @@ def isolated(module: str, *words: str) -> list[str]:
 
 def own_command() -> list[str]:
     """How this very installation's `vpnshare` is run, absolute."""
-    return isolated("services.cli.main")
+    return isolated("cli.main")
 
 
 def own_network_maker() -> list[str]:
@@ -35,10 +35,14 @@ def own_network_maker() -> list[str]:
     return isolated("client.outlet.namespace.maker")
 
 
+RENAMED = {"services.cli.main": "cli.main"}
+"""Modules by the names that units and boot scripts of 0.2.0 and before it begin."""
+
 if __name__ == "__main__":
     import runpy
     from pathlib import Path
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     del sys.argv[0]
+    sys.argv[0] = RENAMED.get(sys.argv[0], sys.argv[0])
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from services.control.schema import Unwritten
+from control.schema import Unwritten
 from services.ledger import Ledger
 from services.store import Store
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from control.paths import WHOLE, WHOLE_USER, Paths
 from services import account
 from services.daemon import AlreadyRunning, single_instance
-from services.paths import WHOLE, WHOLE_USER, Paths
 
 
 class Manager(StrEnum):

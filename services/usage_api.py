@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, datetime
 
+from control import methods as m
+from control import schema as s
 from gateway.books import HOUR_SECONDS, Books, BookSpan, Pair
 from gateway.model import PeerDevice
 from gateway.peers import PeerRegistry
-from services.control import methods as m
-from services.control import schema as s
 
 RECENT = 47 * HOUR_SECONDS
 """Seconds back from now that all hours are there for."""

@@ -11,9 +11,9 @@ import asyncio
 import logging
 import shutil
 
+from control.paths import is_termux
+from control.programs import run
 from eventloop.tasks import create_task
-from services.paths import is_termux
-from services.programs import run
 
 _log = logging.getLogger(__name__)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 
+from control import methods as m
+from control import schema as s
+from control.errors import Code, ControlError
 from gateway.gateway import Gateway
 from gateway.listeners import ListenError
 from gateway.model import Kind, peer_id
 from gateway.wireguard_diagnosis import Trouble
 from gateway.wireguard_offers import OfferRefused, WireguardOffer
-from services.control import methods as m
-from services.control import schema as s
-from services.control.errors import Code, ControlError
 from services.doctor.system import System
 from services.logs import clean
 from services.wireguard_words import say

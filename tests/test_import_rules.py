@@ -46,7 +46,7 @@ HEAVY = ("asyncio", "textual", "rich", "cryptography", "noise", "qrcode", "sqlit
 def test_thin_commands_import_nothing_heavy(command: str, tmp_path: Path) -> None:
     loaded = modules_after(
         f"import os; os.environ['VPNSHARE_HOME'] = {str(tmp_path)!r}\n"
-        "from services.cli.main import main\n"
+        "from cli.main import main\n"
         f"main({command.split()!r})"
     )
     assert loaded.isdisjoint(HEAVY)
@@ -54,8 +54,8 @@ def test_thin_commands_import_nothing_heavy(command: str, tmp_path: Path) -> Non
 
 def test_the_console_reaches_the_services_by_the_control_api_only() -> None:
     loaded = modules_after("import tui.app")
-    below = {"gateway", "client", "reach", "vshp", "sealing", "netstack", "splice", "rules"}
-    assert loaded.isdisjoint(below | {"services.store", "services.cli"})
+    below = {"gateway", "client", "reach", "vshp", "wireguard", "sealing", "netstack", "splice"}
+    assert loaded.isdisjoint(below | {"services", "cli", "rules"})
 
 
 def test_what_carries_a_stream_over_usb_is_known_by_name_in_one_room_alone() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.control import schema
+from control import schema
 from tui import formats
 from tui.console import Console
 

@@ -24,9 +24,9 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.widgets import Input
 
-from services.console_settings import Changes
-from services.control import schema
-from services.control.methods import DEFAULT_INTERVAL
+from control import schema
+from control.changes import Changes
+from control.methods import DEFAULT_INTERVAL
 from tui import actions, answers, terminal, themes
 from tui.clipboard import Copied
 from tui.driver import IdleDriver
@@ -196,6 +196,7 @@ class ConsoleApp(SureTimers, Watching):
         screen = self.section_screen
         if isinstance(screen, FlowsScreen):
             screen.look_for(words)
+
     # Actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

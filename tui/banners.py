@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.control import schema
+from control import schema
 
 MOMENT = 3.0
 """Seconds that a link may be lost before it is shown."""

@@ -14,7 +14,7 @@ from textual.message_pump import MessagePump
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
-from services.control import schema
+from control import schema
 from tui.banners import Banner
 from tui.clipboard import Copied
 from tui.formats import Glyphs

@@ -27,7 +27,7 @@ from typing import Any, TextIO
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 
-from services.encoding import REPLACING
+from control.encoding import REPLACING
 from tui import terminal
 
 TICK = 0.1

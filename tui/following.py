@@ -11,8 +11,8 @@ from typing import Protocol
 
 from textual.notifications import SeverityLevel
 
-from services.console_settings import Changes
-from services.control import schema
+from control import schema
+from control.changes import Changes
 from tui import actions, themes
 from tui.link import Link
 from tui.looks import Looks

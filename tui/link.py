@@ -15,10 +15,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import suppress
 from typing import Any, Protocol
 
+from control.client import ClientControl, GatewayControl, Snapshot
+from control.errors import ControlError, ServiceUnavailable
+from control.methods import Hello, Permission
 from eventloop.tasks import create_task
-from services.control.client import ClientControl, GatewayControl, Snapshot
-from services.control.errors import ControlError, ServiceUnavailable
-from services.control.methods import Hello, Permission
 
 FIRST_RETRY = 0.5
 LAST_RETRY = 5.0
@@ -29,7 +29,7 @@ Topics = Mapping[str, Mapping[str, Any]]
 
 
 class Control(Protocol):
-    """What the console needs of a control client; `services.control.client` has it."""
+    """What the console needs of a control client; `control.client` has it."""
 
     hello: Hello
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from textual.message import Message
 from textual.message_pump import MessagePump
 
-from services.control.client import Snapshot
-from services.control.methods import Hello
+from control.client import Snapshot
+from control.methods import Hello
 
 
 class News(Message):

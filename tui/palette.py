@@ -11,7 +11,7 @@ from functools import partial
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
-from services.control.errors import ControlError
+from control.errors import ControlError
 from tui import actions, formats
 from tui.console import Console, console_of
 

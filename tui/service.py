@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.control.methods import Hello
+from control.methods import Hello
 from tui import formats
 from tui.banners import Banner, Banners
 from tui.link import Connect, is_read_only

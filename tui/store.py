@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from services.control import schema
-from services.traffic import INTERVAL, SAMPLES
+from control import schema
+from control.traffic import INTERVAL, SAMPLES
 
 RATE_HISTORY = SAMPLES
 """Samples of the rate lines: what a service remembers, ten minutes."""

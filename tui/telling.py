@@ -13,8 +13,8 @@ from textual.app import App
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
-from services.control import schema
-from services.control.errors import ControlError
+from control import schema
+from control.errors import ControlError
 from tui import formats, messages
 from tui.clipboard import Copied
 from tui.link import Link

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.control import schema
+from control import schema
 
 SHOWN_BEFORE_APPROVAL = 0.5
 """Seconds that a request's name and code must have been shown before `a` means it."""

@@ -12,8 +12,8 @@ from typing import Any
 
 from textual.screen import Screen
 
-from services.control import schema
-from services.control.errors import ControlError
+from control import schema
+from control.errors import ControlError
 from tui import terminal
 from tui.banners import Banner
 from tui.following import Settings

@@ -9,6 +9,6 @@ import sys
 
 if __name__ == "__main__":
     sys.path.insert(0, sys.argv[1])
-    from services.cli.manual import page
+    from cli.manual import page
 
     print(page(), end="")

@@ -43,7 +43,7 @@ termux_step_make_install() {
 	cat > "$TERMUX_PREFIX/bin/vpnshare" <<-END
 	#!$TERMUX_PREFIX/bin/sh
 	export VPNSHARE_CALLED="\$0"
-	exec $lib/venv/bin/python -I $lib/services/start.py services.cli.main "\$@"
+	exec $lib/venv/bin/python -I $lib/services/start.py cli.main "\$@"
 	END
 	chmod 700 "$TERMUX_PREFIX/bin/vpnshare"
 }

@@ -17,5 +17,5 @@ def main() -> int:
     start = os.path.join(here, "rooms", "services", "start.py")
     if os.path.basename(sys.argv[0]) == "vpnshare":
         os.environ["VPNSHARE_CALLED"] = sys.argv[0]
-    words = [sys.executable, "-I", start, "services.cli.main", *sys.argv[1:]]
+    words = [sys.executable, "-I", start, "cli.main", *sys.argv[1:]]
     os.execv(words[0], words)

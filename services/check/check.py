@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from client.client import Client
+from control import schema as s
+from control.methods import CheckParams
 from eventloop.tasks import create_task
 from gateway.gateway import Gateway
 from services import interfaces
@@ -16,8 +18,6 @@ from services.check.asking import Way, ask_all
 from services.check.places import Place, Whoami, parse_stun, parse_whoami
 from services.check.verdict import PROBLEMS, Asker, Found, Verdict, Word, judge
 from services.config import Config
-from services.control import schema as s
-from services.control.methods import CheckParams
 from services.settings import Settings
 
 Examine = Callable[[Sequence[int]], Awaitable[Found]]

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from control.schema import Finding
 from eventloop.tasks import create_task
-from services.control.schema import Finding
 
 _log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from client.outlet.outlet import OutletKind
 from client.system.resolv_conf import LOST, is_ours, nameservers
 from client.system.routes import PROTOCOL
 from client.system.run import is_busybox
+from control import words
+from control.words import held_by
 from reach.cable import LACKS, STATES, Phone, PhoneState, advice, nearest
-from services.control import words
-from services.control.words import held_by
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.machine import Machine
 

@@ -19,6 +19,7 @@ from client.client import Client
 from client.model import ClientError
 from client.outlet.outlet import OutletKind
 from client.system.journal import MAX_JOURNAL_BYTES
+from control.schema import Finding
 from eventloop.tasks import create_task
 from gateway.dns.flights import Reply
 from gateway.dns.forwarder import DnsConfig, DnsForwarder
@@ -31,7 +32,6 @@ from gateway.vpn.snapshot import Interface
 from reach.cable import Phone
 from reach.usb import system_cable
 from services import config as conf
-from services.control.schema import Finding
 from services.doctor import addresses, lan, machine
 from services.doctor import client as client_checks
 from services.doctor import gateway as gateway_checks

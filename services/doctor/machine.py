@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from control.lacking import install
+from control.paths import Paths
+from control.schema import Unwritten
 from reach.cable import WITHOUT_USB_LIBRARY
 from services import config
-from services.control.schema import Unwritten
 from services.doctor.checks import Checks, Outcome, broken, ok, skipped, warn
 from services.doctor.system import System
 from services.hooks import Hook, unfit
-from services.lacking import install
-from services.paths import Paths
 from services.version import running
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)

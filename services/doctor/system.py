@@ -15,8 +15,8 @@ from pathlib import Path
 from client.model import ClientError
 from client.outlet.namespace.network import try_to_make
 from client.system.run import find_program
-from services.paths import is_termux
-from services.programs import ask
+from control.paths import is_termux
+from control.programs import ask
 from services.room import Room, room
 from services.start import own_network_maker
 from services.version import installed

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from control.exits import Exit
+from control.words import CHECK
 from services.check.verdict import ROWS
-from services.cli.exits import Exit
 from services.config import MAX_ASKED, find
-from services.control.words import CHECK
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "check.md").read_text()
 

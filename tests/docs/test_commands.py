@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.commands import COMMANDS, parser_for
-from services.cli.exits import MEANINGS
-from services.cli.main import main
+from cli.commands import COMMANDS, parser_for
+from cli.main import main
+from control.exits import MEANINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "commands.md").read_text()

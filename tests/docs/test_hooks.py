@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from control.events import KINDS, table
+from control.schema import Event
 from services import hooks
-from services.control.events import KINDS, table
-from services.control.schema import Event
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "hooks.md").read_text()
 MEMBERS = ["role", "name", "version", *(field.name for field in fields(Event))]

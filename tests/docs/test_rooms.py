@@ -13,6 +13,8 @@ ROOMS = {
     "gateway": "The gateway, file by file",
     "client": "The client, file by file",
     "services": "The services, file by file",
+    "control": "The control room, file by file",
+    "cli": "The command, file by file",
     "tui": "The console, file by file",
     "vshp": "VSHP, file by file",
 }

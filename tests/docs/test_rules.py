@@ -8,12 +8,12 @@ import tomllib
 from datetime import datetime
 from pathlib import Path
 
+from cli.commands import COMMANDS, parser_for
+from cli.rules import change_of
 from rules.encoding import FIELDS, Moment, changed, to_json
 from rules.sets import SETS
 from rules.templates import check_template
 from rules.value import MAX_DESTINATIONS, NO_RULES, Rules
-from services.cli.commands import COMMANDS, parser_for
-from services.cli.rules import change_of
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs/rules.md").read_text()
 MOMENT = Moment(1.8e9, datetime.fromtimestamp, datetime.timestamp)

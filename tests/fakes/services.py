@@ -16,17 +16,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from rules.encoding import Moment, changed
-from rules.encoding import to_json as rules_to_json
-from rules.spelling import RuleRefused, summary, texts
-from rules.value import NO_RULES, Rules
-from services.config import SECTIONS, SETTINGS, ConfigError, find
-from services.control import schema
-from services.control.client import Snapshot
-from services.control.codec import CodecError, from_json, to_json
-from services.control.errors import Code, ControlError, ServiceUnavailable
-from services.control.events import KINDS
-from services.control.methods import (
+from control import schema
+from control.client import Snapshot
+from control.codec import CodecError, from_json, to_json
+from control.errors import Code, ControlError, ServiceUnavailable
+from control.events import KINDS
+from control.methods import (
     CLIENT,
     GATEWAY,
     ApproveParams,
@@ -54,11 +49,16 @@ from services.control.methods import (
     WireguardInviteParams,
     WireguardRenewParams,
 )
-from services.control.oneshot import START
-from services.control.registry import Handler, Registry
+from control.oneshot import START
+from control.registry import Handler, Registry
+from control.traffic import INTERVAL, SAMPLES
+from rules.encoding import Moment, changed
+from rules.encoding import to_json as rules_to_json
+from rules.spelling import RuleRefused, summary, texts
+from rules.value import NO_RULES, Rules
+from services.config import SECTIONS, SETTINGS, ConfigError, find
 from services.logs import concerns, matches
 from services.settings import accept, record, told
-from services.traffic import INTERVAL, SAMPLES
 from services.version import running
 from tests.gateway.vpn.fakes import LOOPBACK, TUNNEL, interface
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from services.cli.exits import Exit
-from services.control.oneshot import OneShot
+from control.exits import Exit
+from control.oneshot import OneShot
 from tests.netns import outside
 from tests.netns.capture import Capture
 from tests.netns.processes import wait_for

@@ -18,7 +18,7 @@ def main() -> None:
     sys.path += [project, site]
     sys.argv = sys.argv[3:]
     if program == "vpnshare":
-        from services.cli.main import main as command
+        from cli.main import main as command
 
         sys.exit(command())
     runpy.run_path(program, run_name="__main__")

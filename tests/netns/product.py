@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from services.control.errors import ControlError
-from services.control.oneshot import OneShot
+from control.errors import ControlError
+from control.oneshot import OneShot
 from tests.netns.hosts import Host
 from tests.netns.processes import Failed, Process, wait_for
 from tests.netns.world import GATEWAY_LAN, World

@@ -41,7 +41,7 @@ PROGRAM = f"""
 import sys
 import client.reconnect
 client.reconnect.BACKOFF_FIRST = {FIRST_PAUSE}
-from services.cli.main import main
+from cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 AWAY = f"""table inet away {{

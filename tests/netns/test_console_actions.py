@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from services.cli.exits import Exit
+from control.exits import Exit
 from tests.netns.conftest import opened
 from tests.netns.hosts import Host
 from tests.netns.processes import Failed, wait_for

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.cli.exits import Exit
-from services.control.oneshot import OneShot
+from control.exits import Exit
+from control.oneshot import OneShot
 from tests.netns.processes import wait_for
 from tests.netns.product import EXECUTABLE, PORT, Client, Gateway
 from tests.netns.world import GATEWAY_LAN, GATEWAY_LAN6, World

@@ -40,7 +40,7 @@ UPDATED = """
 import sys
 import vshp.constants
 vshp.constants.VERSION += 1
-from services.cli.main import main
+from cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 """This gateway, of the protocol's next version."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.exits import Exit
+from control.exits import Exit
 from tests.netns.conftest import opened
 from tests.netns.people import Person, somebody
 from tests.netns.processes import Process, wait_for

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.exits import Exit
+from control.exits import Exit
 from tests.netns.conftest import opened
 from tests.netns.processes import Process, wait_for
 from tests.netns.product import PORT, Client, Gateway

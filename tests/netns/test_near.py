@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import qrcode
 
-from services.cli.exits import Exit
+from control.exits import Exit
 from tests.netns.conftest import opened
 from tests.netns.hosts import Host
 from tests.netns.processes import wait_for

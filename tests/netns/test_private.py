@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from client.outlet.namespace.enter import SIDE_DOORS
-from services.cli.exits import Exit
+from control.exits import Exit
 from tests.netns.capture import Capture
 from tests.netns.conftest import opened
 from tests.netns.exits import leaves_by_the_vpn

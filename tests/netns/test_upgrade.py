@@ -13,7 +13,7 @@ from typing import Self
 
 import pytest
 
-from services.cli.exits import Exit
+from control.exits import Exit
 from services.migrations import MIGRATIONS
 from services.version import running
 from tests.netns.conftest import opened

@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 def main() -> int:
+    from cli.main import main as command
     from reach import usb
     from reach.usb_bus import UsbBus
-    from services.cli.main import main as command
     from tests.fakes.remote_usb import RemoteWire
     from tests.fakes.usb_backend import FakeBackend
 

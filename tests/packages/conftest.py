@@ -108,7 +108,7 @@ def packed(top: Path) -> Path:
 
 
 def bundle(source: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", str(source / "services" / "start.py"), "services.cli.main"]
+    command = [sys.executable, "-I", str(source / "services" / "start.py"), "cli.main"]
     return subprocess.run(
         [*command, "bundle", *words], env=os.environ | env, capture_output=True, text=True,
         timeout=240, stdin=subprocess.DEVNULL,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.exits import Exit
+from control.exits import Exit
 from services.trust import rooms
 from services.version import VERSION
 from tests.fakes.ports import free_port
@@ -129,7 +129,7 @@ def test_interrupted_it_leaves_nothing(without_wheels: Path, tmp_path: Path) -> 
     temporary, target = tmp_path / "t", tmp_path / "out"
     temporary.mkdir()
     target.mkdir()
-    command = [sys.executable, "-I", str(without_wheels / "services/start.py"), "services.cli.main"]
+    command = [sys.executable, "-I", str(without_wheels / "services/start.py"), "cli.main"]
     with socket.create_server(("127.0.0.1", 0)) as silent:
         index = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         env = {"PIP_INDEX_URL": index, "TMPDIR": str(temporary), "PIP_CONFIG_FILE": os.devnull}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.commands import COMMANDS
+from cli.commands import COMMANDS
 from services.trust import rooms
 from services.version import VERSION
 from tests.packages.conftest import PYTHON, ROOT, run

@@ -43,5 +43,5 @@ def test_it_sets_up_and_runs(sdist: Path, home: Path) -> None:
     """The launcher in there finds everything that a set-up needs."""
     for name in ("vpnshare", "scripts/environment.sh", "requirements/run.txt", "pyproject.toml"):
         assert (sdist / name).read_bytes() == (ROOT / name).read_bytes()
-    words = [sys.executable, "-I", "services/start.py", "services.cli.main", "--version"]
+    words = [sys.executable, "-I", "services/start.py", "cli.main", "--version"]
     assert run(*words, cwd=sdist).startswith("vpnshare ")

@@ -20,7 +20,7 @@ from services.version import VERSION
 from tests.fakes.ports import free_port
 from tests.packages.conftest import run
 
-THEIRS = ("services", "tui", "themes", "eventloop")
+THEIRS = ("services", "control", "cli", "tui", "themes", "eventloop")
 """Other people's packages of these names exist."""
 
 

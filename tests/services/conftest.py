@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.control.server import ControlServer
+from control.server import ControlServer
 from tests.fakes.services import Pretend, PretendClient, PretendGateway
 
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.control.calling import COMMAND
+from control.calling import COMMAND
+from services.trust import rooms
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("client", "eventloop", "gateway", "netstack", "reach", "rules", "sealing", "services",
-         "splice", "storage", "tui", "vshp", "wireguard")  # fmt: skip
+ROOMS = rooms(ROOT)
 END = re.compile(r"(?<!:)[,;:](?=\s|$)|\.(?=\s|$)|[)`\n]|\s[(>]|\s{2,}| or: | \| |$")
 """Where a command in a sentence is over."""
 UNTOLD = re.compile(r"(?<![\w./~@'-])vpnshare (?!COMMAND)[a-z-]+")

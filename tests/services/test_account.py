@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from control.exits import Exit
+from control.paths import WHOLE, WHOLE_USER, Paths
 from services import account, trust
-from services.cli.exits import Exit
-from services.paths import WHOLE, WHOLE_USER, Paths
 from services.start import own_command
 from storage import own
 

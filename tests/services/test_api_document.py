@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from control.methods import CLIENT, GATEWAY
 from docs import api
 from docs.api_judge import breaks
-from services.control.methods import CLIENT, GATEWAY
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MAKE = "run: python -m docs.api"

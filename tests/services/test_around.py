@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from services import logs, paths, readiness
-from services.control.methods import LogsParams
+from control import paths
+from control.methods import LogsParams
+from services import logs, readiness
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from services.cli import calls, services
-from services.cli.exits import Exit
-from services.cli.main import main
-from services.control import schema
-from services.control.codec import MAX_REQUEST, to_json
-from services.control.errors import STOPPING, Code, ControlError, ServiceUnavailable
-from services.control.methods import CLIENT, GATEWAY
-from services.control.registry import SESSION_METHODS
+from cli import calls, services
+from cli.main import main
+from control import schema
+from control.codec import MAX_REQUEST, to_json
+from control.errors import STOPPING, Code, ControlError, ServiceUnavailable
+from control.exits import Exit
+from control.methods import CLIENT, GATEWAY
+from control.registry import SESSION_METHODS
 from tests.fakes.services import PretendClient, PretendGateway
 from tests.services.conftest import serve
 
@@ -114,7 +114,7 @@ def test_who_is_meant_where_both_run(
 def watching(home: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
     """The command in a process of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "services.cli.main", "watch", *args], cwd=ROOT, text=True,
+        [sys.executable, "-m", "cli.main", "watch", *args], cwd=ROOT, text=True,
         env=os.environ | {"VPNSHARE_HOME": str(home)}, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -175,7 +175,7 @@ def test_it_ends_when_nobody_reads(home: Path, runs: bool) -> None:
 def test_the_log_is_followed_as_long_as_it_is_read(home: Path) -> None:
     with serve(PretendGateway(), home / "gateway.sock"):
         follower = subprocess.Popen(
-            [sys.executable, "-m", "services.cli.main", "logs", "-f", "-n", "1"], cwd=ROOT,
+            [sys.executable, "-m", "cli.main", "logs", "-f", "-n", "1"], cwd=ROOT,
             env=os.environ | {"VPNSHARE_HOME": str(home)}, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert follower.stdout is not None

@@ -14,7 +14,11 @@ from typing import Any, cast
 
 import pytest
 
+from cli.main import main
 from client.model import ClientSnapshot, ClientState
+from control import schema
+from control.exits import Exit
+from control.methods import CheckParams
 from gateway.gateway import Gateway
 from gateway.model import VpnNetwork, VpnState
 from services.check import client as client_side
@@ -22,11 +26,7 @@ from services.check import gateway as gateway_side
 from services.check.check import Checker, record, servers
 from services.check.gateway import outside
 from services.check.verdict import Asker, Found, Outside, Word, judge
-from services.cli.exits import Exit
-from services.cli.main import main
 from services.config import MAX_ASKED, Config, ConfigError, find, parse
-from services.control import schema
-from services.control.methods import CheckParams
 from tests.fakes.services import PretendClient, PretendGateway
 from tests.gateway.vpn.fakes import LOOPBACK, TUNNEL, interface
 from tests.services.conftest import serve

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.exits import Exit
-from services.control import schema
-from services.control.methods import ConnectParams
-from services.control.registry import Handler
-from services.control.schema import Nearby, NearbyGateway
+from control import schema
+from control.exits import Exit
+from control.methods import ConnectParams
+from control.registry import Handler
+from control.schema import Nearby, NearbyGateway
 from tests.fakes.services import IDLE_CLIENT, PretendClient
 from tests.services.conftest import serve
 from tests.services.test_cli import GOOD, ROOT, Terminal
@@ -56,7 +56,7 @@ def lost(home: Path) -> Iterator[Lost]:
 def alone(*words: str) -> subprocess.CompletedProcess[str]:
     """The command with nobody at a terminal."""
     return subprocess.run(
-        [sys.executable, "-m", "services.cli.main", "connect", "--wait", "0", *words],
+        [sys.executable, "-m", "cli.main", "connect", "--wait", "0", *words],
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
@@ -141,7 +141,7 @@ def test_with_nobody_to_ask_nothing_is_guessed(
     lost.nearby = Nearby(near, "")
     done = alone(*words)
     assert (done.returncode, lost.heard) == (code, [])
-    assert said in done.stderr.replace(f"{sys.executable} -m services.cli.main", "vpnshare")
+    assert said in done.stderr.replace(f"{sys.executable} -m cli.main", "vpnshare")
 
 
 def test_a_known_gateway_is_gone_back_to_without_a_look(lost: Lost) -> None:

@@ -23,19 +23,19 @@ from typing import Any
 
 import pytest
 
+from cli import commands, connecting, qr
+from cli.commands import COMMANDS
+from cli.main import main
+from cli.running import on_terminal
+from control import output, schema
+from control.errors import Code, ControlError
+from control.exits import Exit, exit_code
+from control.methods import ConfirmParams, ConnectParams
+from control.pictures import matrix
+from control.registry import Handler
 from reach.cable import LACKS
 from rules.value import NO_RULES
-from services.cli import commands, connecting, output, qr
-from services.cli.commands import COMMANDS
-from services.cli.exits import Exit, exit_code
-from services.cli.main import main
-from services.cli.running import on_terminal
 from services.config import load
-from services.control import schema
-from services.control.errors import Code, ControlError
-from services.control.methods import ConfirmParams, ConnectParams
-from services.control.registry import Handler
-from services.pictures import matrix
 from services.version import running
 from tests.fakes import services as fakes
 from tests.fakes.services import PretendClient, PretendGateway
@@ -50,7 +50,7 @@ Capture = pytest.CaptureFixture[str]
 def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "services.cli.main", *args],
+        [sys.executable, "-m", "cli.main", *args],
         cwd=ROOT, env=os.environ | env, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 
@@ -397,7 +397,7 @@ def test_a_password_is_set_and_not_shown(
     home: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key, hidden = "client.proxy_password", list[str]()
-    monkeypatch.setattr("services.cli.setting.hide_from_others", hidden.append)
+    monkeypatch.setattr("cli.setting.hide_from_others", hidden.append)
     said = ""
     assert main(["set", key, "hunter2"]) == Exit.OK
     assert main(["set", key, "hunter2", "--json"]) == Exit.OK
@@ -441,7 +441,7 @@ def test_a_password_is_asked_for_and_not_shown(home: Path) -> None:
 
 def test_a_short_secret_is_blotted_out_as_a_word_of_its_own() -> None:
     code = (
-        "import sys; from services.cli.asking import hide_from_others as hide\n"
+        "import sys; from cli.asking import hide_from_others as hide\n"
         "hide(sys.argv[-1]); print(open('/proc/self/cmdline').read().split(chr(0))[-3:-1])"
     )
     done = subprocess.run(
@@ -509,7 +509,7 @@ class Terminal:
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 40, 100, 0, 0))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "services.cli.main", *args], cwd=ROOT, start_new_session=True,
+            [sys.executable, "-m", "cli.main", *args], cwd=ROOT, start_new_session=True,
             env=os.environ | {"TERM": "xterm-256color"} | env,
             stdin=slave, stdout=slave, stderr=slave,
         )  # fmt: skip
@@ -577,7 +577,7 @@ def test_pair_wait_approves_on_the_terminal(gateway: PretendGateway) -> None:
 
 def test_a_reader_that_has_enough(gateway: PretendGateway) -> None:
     done = subprocess.run(
-        f"{sys.executable} -m services.cli.main flows --limit 40 | head -n 1",
+        f"{sys.executable} -m cli.main flows --limit 40 | head -n 1",
         shell=True, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.stderr == ""
@@ -769,7 +769,7 @@ def test_the_question_on_a_terminal(home: Path, answer: bytes, state: str) -> No
 
 def test_follow_prints_new_lines(gateway: PretendGateway) -> None:
     follower = subprocess.Popen(
-        [sys.executable, "-m", "services.cli.main", "logs", "-f", "-n", "1", "--json"],
+        [sys.executable, "-m", "cli.main", "logs", "-f", "-n", "1", "--json"],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert follower.stdout is not None
@@ -885,7 +885,7 @@ Heard = list[tuple[str | None, str | None]]
 
 def test_a_uri_is_read_from_a_pipe(asked_of: Heard) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "services.cli.main", "connect", "-", "--wait", "0"], cwd=ROOT,
+        [sys.executable, "-m", "cli.main", "connect", "-", "--wait", "0"], cwd=ROOT,
         input=f"\n{GOOD[:60]}\n{GOOD[60:]}\n", capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == Exit.OK and GOOD not in done.stdout + done.stderr
@@ -911,7 +911,7 @@ def test_a_uri_is_asked_for_and_not_shown(asked_of: Heard) -> None:
 def test_a_uri_on_the_command_line_is_blotted_out_of_it(asked_of: Heard) -> None:
     quoted = [GOOD[:50], GOOD[50:]]  # without quotes around a blank
     process = subprocess.Popen(
-        [sys.executable, "-m", "services.cli.main", "connect", *quoted, "--wait", "30"], cwd=ROOT,
+        [sys.executable, "-m", "cli.main", "connect", *quoted, "--wait", "30"], cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -946,7 +946,7 @@ def test_a_terminal_that_can_draw_nothing_is_none(monkeypatch: pytest.MonkeyPatc
             return True
 
     monkeypatch.setattr("sys.stdin", Typewriter())
-    monkeypatch.setattr("services.cli.running.sys.stdout", Typewriter())
+    monkeypatch.setattr("cli.running.sys.stdout", Typewriter())
     monkeypatch.setenv("TERM", "xterm")
     assert on_terminal()
     monkeypatch.setenv("TERM", "dumb")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from client.outlet.flows import FlowSample, TunnelFlow
+from control.methods import FLOW_SORTS, FlowsParams
 from services.client_flows import page
-from services.control.methods import FLOW_SORTS, FlowsParams
 
 
 def flow(id: int, program: str, down: int = 0, protocol: str = "tcp") -> TunnelFlow:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.control import codec, schema
-from services.control.codec import (
+from control import codec, schema
+from control.codec import (
     BadRequest,
     CodecError,
     LineBuffer,
@@ -22,8 +22,8 @@ from services.control.codec import (
     parse_request,
     to_json,
 )
-from services.control.errors import Code, ControlError
-from services.control.methods import CLIENT, GATEWAY, FlowsParams, SubscribeParams
+from control.errors import Code, ControlError
+from control.methods import CLIENT, GATEWAY, FlowsParams, SubscribeParams
 from tests.fakes import services as fakes
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from cli.commands import COMMANDS, Command, parser_for
+from cli.completing import KINDS, SHELLS
+from cli.main import main
+from control import schema
+from control.exits import Exit
 from packages import completions
-from services.cli.commands import COMMANDS, Command, parser_for
-from services.cli.completing import KINDS, SHELLS
-from services.cli.exits import Exit
-from services.cli.main import main
-from services.control import schema
 from tests.fakes.services import PretendClient, PretendGateway
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +77,7 @@ def program(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     folder.mkdir()
     path = folder / "vpnshare"
     python = shlex.quote(sys.executable)
-    path.write_text(f'#!/bin/sh\ncd {ROOT} && exec {python} -m services.cli.main "$@"\n')
+    path.write_text(f'#!/bin/sh\ncd {ROOT} && exec {python} -m cli.main "$@"\n')
     path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("PROGRAM", str(path))

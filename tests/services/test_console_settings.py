@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from control.changes import Changes
 from services.config import ConfigError, find
-from services.console_settings import Changes, ConsoleSettings
+from services.console_settings import ConsoleSettings
 from services.settings import write
 
 

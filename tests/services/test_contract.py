@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from services.control import schema
-from services.control.client import ClientControl, GatewayControl
-from services.control.server import ControlServer
+from control import schema
+from control.client import ClientControl, GatewayControl
+from control.server import ControlServer
 from tests.fakes.services import Pretend, PretendClient, PretendGateway
 from tui.link import Control
 

@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from services.control import schema
-from services.control.client import ClientControl, GatewayControl
-from services.control.codec import MAX_REQUEST
-from services.control.errors import Code, ControlError, ServiceUnavailable
-from services.control.methods import GATEWAY, Permission
-from services.control.oneshot import OneShot
-from services.control.registry import Registry
-from services.control.server import (
+from control import schema
+from control.client import ClientControl, GatewayControl
+from control.codec import MAX_REQUEST
+from control.errors import Code, ControlError, ServiceUnavailable
+from control.methods import GATEWAY, Permission
+from control.oneshot import OneShot
+from control.registry import Registry
+from control.server import (
     MAX_CONNECTIONS,
     MAX_SUBSCRIPTIONS,
     ControlServer,

@@ -11,24 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from cli.main import main
+from control.exits import Exit
 from services import metrics
-from services.cli.exits import Exit
-from services.cli.main import main
 from services.counted import REGISTRY, counted, meaning
+from services.trust import rooms
 from tests.fakes.services import PretendClient, PretendGateway
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = (
-    "client",
-    "eventloop",
-    "gateway",
-    "netstack",
-    "reach",
-    "services",
-    "splice",
-    "vshp",
-    "wireguard",
-)
+ROOMS = rooms(ROOT)
 PREFIXES = {"reach": "cable__", "wireguard": "wireguard__"}
 """What is put before a room's names where they come together."""
 NAME = re.compile(r"[a-z0-9_*]+__[a-z0-9_*]+")

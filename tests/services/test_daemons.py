@@ -17,15 +17,15 @@ from typing import Any
 
 import pytest
 
-from services.cli.exits import Exit
-from services.cli.main import main
+from cli.main import main
+from control.exits import Exit
+from control.oneshot import OneShot
+from control.paths import find as find_paths
 from services.config import Config
-from services.control.oneshot import OneShot
 from services.gateway_store import GatewayDatabase
 from services.gatewayd import GatewayService
 from services.logs import Ring
 from services.notify import Notifier
-from services.paths import find as find_paths
 from services.settings import Settings
 from services.start import own_command
 from services.wake import WakeLock
@@ -44,7 +44,7 @@ class Daemon:
             ears.bind(str(home / "notify"))
             ears.settimeout(TIMEOUT)
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.cli.main", role, *args],
+                [sys.executable, "-m", "cli.main", role, *args],
                 cwd=ROOT, env=os.environ | {"NOTIFY_SOCKET": str(home / "notify")},
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             )  # fmt: skip
@@ -77,7 +77,7 @@ def gateway(home: Path, port: int) -> Iterator[Daemon]:
 
 def failed_start(role: str, *args: str) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "services.cli.main", role, *args],
+        [sys.executable, "-m", "cli.main", role, *args],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT,
     )  # fmt: skip
     assert "Traceback" not in done.stderr

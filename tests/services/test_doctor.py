@@ -15,22 +15,22 @@ from typing import Any
 
 import pytest
 
+from cli.main import main
 from client.guard import Guards, GuardSnapshot, GuardState
 from client.model import ClientError, ClientSnapshot, ClientState, LeaseSnapshot
 from client.outlet.outlet import OutletKind
 from client.system.resolv_conf import LOST, MARKER
+from control import paths
+from control.exits import Exit
+from control.schema import Finding, Unwritten
 from gateway.model import VpnNetwork, VpnState
 from gateway.proof import EgressReport
 from gateway.records import Knocks
 from gateway.vpn.snapshot import Address, Interface
 from gateway.wireguard_diagnosis import Cause, Trouble
 from reach.cable import Phone, PhoneState
-from services import paths
-from services.cli.exits import Exit
-from services.cli.main import main
 from services.client_store import ClientDatabase
 from services.config import Config
-from services.control.schema import Finding, Unwritten
 from services.doctor import addresses, checks, machine
 from services.doctor import client as client_side
 from services.doctor import doctor as whole

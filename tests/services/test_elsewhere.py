@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.exits import Exit
-from services.control import elsewhere
+from control import elsewhere
+from control.exits import Exit
 from services.holders import holder
 from services.start import own_command
 

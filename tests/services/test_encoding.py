@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.commands import COMMANDS
-from services.cli.exits import Exit
-from services.encoding import REPLACING, can_show
+from cli.commands import COMMANDS
+from control.encoding import REPLACING, can_show
+from control.exits import Exit
 from tests.fakes import services as fakes
 from tests.fakes.services import PretendClient, PretendGateway
 from tests.services.test_cli import ROOT, Terminal
@@ -42,7 +42,7 @@ LOOKS = [
 ]  # fmt: skip
 HELPS = """
 import sys
-from services.cli.main import main
+from cli.main import main
 for name in sys.argv[1:]:
     print(end=f"== {name}\\n", flush=True)
     try:
@@ -77,7 +77,7 @@ def busy(gateway: PretendGateway, client: PretendClient) -> Iterator[None]:
 def test_every_command_works_in_latin1(locale: dict[str, str]) -> None:
     for words in LOOKS:
         done = subprocess.run(
-            [sys.executable, "-m", "services.cli.main", *words], cwd=ROOT, env=os.environ | locale,
+            [sys.executable, "-m", "cli.main", *words], cwd=ROOT, env=os.environ | locale,
             stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60,
         )  # fmt: skip
         said = (done.stdout + done.stderr).decode("iso-8859-1")
@@ -101,7 +101,7 @@ def test_every_help_works_in_latin1(locale: dict[str, str]) -> None:
 @pytest.mark.usefixtures("busy")
 def test_json_keeps_what_the_encoding_has_no_place_for(locale: dict[str, str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "services.cli.main", "peers", "--json"], cwd=ROOT,
+        [sys.executable, "-m", "cli.main", "peers", "--json"], cwd=ROOT,
         env=os.environ | locale, capture_output=True, check=True, timeout=60,
     )  # fmt: skip
     assert {row["label"] for row in json.loads(done.stdout.decode("iso-8859-1"))} == {NAME}
@@ -110,7 +110,7 @@ def test_json_keeps_what_the_encoding_has_no_place_for(locale: dict[str, str]) -
 @pytest.mark.usefixtures("busy")
 def test_symbols_become_their_nearest_and_names_keep_what_they_can(locale: dict[str, str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "services.cli.main", "requests"], cwd=ROOT,
+        [sys.executable, "-m", "cli.main", "requests"], cwd=ROOT,
         env=os.environ | locale, capture_output=True, check=True, timeout=60,
     )  # fmt: skip
     assert "Küche ??".encode("iso-8859-1") in done.stdout
@@ -158,7 +158,7 @@ def test_the_console_in_latin1(gateway: PretendGateway, locale: dict[str, str]) 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_failure(gateway: PretendGateway, closed: str) -> None:
     done = subprocess.run(
-        f"exec {sys.executable} -m services.cli.main share {closed}", shell=True,
+        f"exec {sys.executable} -m cli.main share {closed}", shell=True,
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (Exit.OK, "")
@@ -169,7 +169,7 @@ def test_a_console_without_a_terminal_says_so(gateway: PretendGateway, args: lis
     if args == ["demo"] and os.geteuid():
         pytest.skip("needs root")
     done = subprocess.run(
-        [sys.executable, "-m", "services.cli.main", *args], cwd=ROOT,
+        [sys.executable, "-m", "cli.main", *args], cwd=ROOT,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=30,
     )  # fmt: skip
     assert done.returncode == Exit.CONFLICT

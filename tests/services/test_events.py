@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from client.events import EventKind as ClientKind
+from control.events import KINDS, of_role
+from control.methods import MAX_EVENTS, EventsParams, LogsParams
+from control.schema import Event
 from eventloop.clock import Clock
 from gateway.journal import EventKind as GatewayKind
 from sealing.happenings import Event as Happened
-from services.control.events import KINDS, of_role
-from services.control.methods import MAX_EVENTS, EventsParams, LogsParams
-from services.control.schema import Event
 from services.events import MAX_FILE, MAX_TEXT, EventBook
 from services.logs import Ring
 

@@ -14,11 +14,11 @@ from packaging.utils import canonicalize_name
 
 from services.bundle import EXTRAS as LOCKS
 from services.doctor.machine import EXTRAS, REQUIRED
+from services.trust import rooms
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-ROOMS = ("client", "eventloop", "gateway", "netstack", "reach", "sealing", "services", "storage",
-         "tui", "vshp", "wireguard")  # fmt: skip
+ROOMS = rooms(ROOT)
 OPTIONAL = {name: each for name, each in PROJECT["optional-dependencies"].items() if name != "dev"}
 
 

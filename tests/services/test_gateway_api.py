@@ -9,15 +9,15 @@ from typing import Any, cast
 
 import pytest
 
+from control import words
+from control.errors import Code, ControlError
+from control.methods import FLOW_SORTS, FlowParams, FlowsParams, RenameParams
+from control.schema import Finding
 from eventloop.clock import SYSTEM, Clock
 from gateway.gateway import Gateway
 from gateway.model import MemoryStore, PeerDevice
 from gateway.peers import NoSuchPeer, PeerRegistry
 from services.config import Config
-from services.control import words
-from services.control.errors import Code, ControlError
-from services.control.methods import FLOW_SORTS, FlowParams, FlowsParams, RenameParams
-from services.control.schema import Finding
 from services.doctor.doctor import Doctor
 from services.flow_pages import SLICE
 from services.gateway_api import GatewayApi

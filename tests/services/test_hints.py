@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.commands import COMMANDS, parser_for
-from services.cli.exits import Exit
-from services.cli.main import main
-from services.control import calling
-from services.control import schema as s
-from services.control.errors import ControlError
+from cli.commands import COMMANDS, parser_for
+from cli.main import main
+from control import calling
+from control import schema as s
+from control.errors import ControlError
+from control.exits import Exit
 from services.start import own_command
 from tests.fakes.ports import free_port
 from tests.services import hints

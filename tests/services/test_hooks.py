@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from services.control.errors import ControlError
-from services.control.schema import Event
+from control.errors import ControlError
+from control.schema import Event
 from services.hooks import MAX_WAITING, Hook, judged, unfit
 from tests.fakes.waiting import settle
 

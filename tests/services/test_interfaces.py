@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from cli.main import main
+from control.exits import Exit
+from control.methods import SetParams
+from control.paths import find as find_paths
+from control.schema import Suggestion
 from gateway.model import VpnNetwork, VpnState
 from services import interfaces
-from services.cli.exits import Exit
-from services.cli.main import main
 from services.config import LOCAL_INTERFACES, VPN_INTERFACE, find, load
-from services.control.methods import SetParams
-from services.control.schema import Suggestion
 from services.gateway_api import _vpn
-from services.paths import find as find_paths
 from services.settings import Settings, record, told
 from tests.fakes.services import INTERFACES
 from tests.gateway.vpn.fakes import LOOPBACK, interface

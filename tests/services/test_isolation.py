@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.exits import Exit
+from control.exits import Exit
 from services.start import isolated, own_command
 from services.trust import rooms
 from tests.fakes.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("client", "eventloop", "gateway", "netstack", "reach", "services", "tui", "vshp")
-NAMES_PYTHON = {"services/start.py", "services/trust.py", "services/lacking.py"}
+ROOMS = rooms(ROOT)
+NAMES_PYTHON = {"services/start.py", "services/trust.py", "control/lacking.py"}
 """What starts one, what looks at whose it is, and what tells people which it is."""
 
 
@@ -81,7 +81,7 @@ def test_neither_the_current_folder_nor_pythonpath_is_run(
 def test_every_python_that_is_started_is_isolated() -> None:
     start = str(ROOT / "services" / "start.py")
     assert isolated("x", "y") == [sys.executable, "-I", start, "x", "y"]
-    assert own_command() == isolated("services.cli.main")
+    assert own_command() == isolated("cli.main")
     for room in ROOMS:
         for path in (ROOT / room).rglob("*.py"):
             name = str(path.relative_to(ROOT))
@@ -101,3 +101,11 @@ def test_every_python_of_the_scripts_is_isolated(script: str) -> None:
     assert starts
     for line in starts:
         assert '" -I ' in line or "--version" in line or " -nt " in line, line
+
+
+def test_units_of_before_begin_the_command_by_its_former_name() -> None:
+    done = subprocess.run(
+        isolated("services.cli.main", "--version"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("vpnshare ")

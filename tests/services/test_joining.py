@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.exits import Exit
+from control.exits import Exit
 from vshp.endpoints import Endpoint
 from vshp.uri import PairingUri
 
@@ -56,7 +56,7 @@ class Nobody:
     def run(self, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [SETPRIV, "--reuid=65534", "--regid=65534", "--clear-groups",
-             sys.executable, "-m", "services.cli.main", *words],
+             sys.executable, "-m", "cli.main", *words],
             cwd=ROOT, input=text, capture_output=True, text=True, check=False, timeout=60,
             start_new_session=True,
             env={"PATH": str(self.folder / "bin"), "VPNSHARE_HOME": str(self.home),

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from cli.main import main
+from control import lacking
+from control.exits import Exit
 from reach import mdns
-from services import lacking
-from services.cli.exits import Exit
-from services.cli.main import main
+from services.trust import rooms
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,7 +49,7 @@ def test_termux_has_packages_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_discovery_lacks_is_told_and_nothing_that_was_not_looked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("services.cli.discovering.own_addresses", lambda: ["192.0.2.1"])
+    monkeypatch.setattr("cli.discovering.own_addresses", lambda: ["192.0.2.1"])
     monkeypatch.setitem(sys.modules, "zeroconf", None)
     with pytest.raises(mdns.DiscoveryUnavailable, match="needs the package zeroconf"):
         mdns.load()
@@ -60,9 +61,9 @@ def test_what_discovery_lacks_is_told_and_nothing_that_was_not_looked_for(
 
 def test_nobody_gives_another_advice() -> None:
     """A bare `pip install` goes to another Python, and fails on the distributions' own."""
-    for room in ("client", "gateway", "services", "tui", "vshp"):
+    for room in rooms(ROOT):
         for path in (ROOT / room).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     bare = "pip install" in node.value and path.name != "lacking.py"
-                    assert not bare, f"{path}:{node.lineno}: use services.lacking"
+                    assert not bare, f"{path}:{node.lineno}: use control.lacking"

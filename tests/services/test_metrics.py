@@ -20,11 +20,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cli import metrics as command
+from cli.main import main
+from control import schema
+from control.exits import Exit
 from services import metrics
-from services.cli import metrics as command
-from services.cli.exits import Exit
-from services.cli.main import main
-from services.control import schema
 from services.counted import REGISTRY, meaning
 from tests.fakes import services as fakes
 from tests.fakes.services import PretendClient, PretendGateway
@@ -115,7 +115,7 @@ def test_devices_are_bounded() -> None:
 def exporter(home: Path, *args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command, staying; and where it answers."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "services.cli.main", "metrics", "--listen", "127.0.0.1:0", *args],
+        [sys.executable, "-m", "cli.main", "metrics", "--listen", "127.0.0.1:0", *args],
         cwd=ROOT, env=os.environ | {"VPNSHARE_HOME": str(home)}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
@@ -155,7 +155,7 @@ def test_a_socket_is_its_owners_and_goes_in_the_end(home: Path, tmp_path: Path) 
     stale.bind(str(path))
     stale.close()
     process = subprocess.Popen(
-        [sys.executable, "-m", "services.cli.main", "metrics", "--listen", f"unix:{path}"],
+        [sys.executable, "-m", "cli.main", "metrics", "--listen", f"unix:{path}"],
         cwd=ROOT, env=os.environ | {"VPNSHARE_HOME": str(home)}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None

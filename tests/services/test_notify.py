@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from control import programs as programs_module
 from services import notify
-from services import programs as programs_module
 from services.notify import DesktopBackend, Notifier, TermuxBackend, find_backend
 
 

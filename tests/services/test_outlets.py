@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from cli.main import main
 from client.model import ClientConfig, ClientError
 from client.outlet.nic.outlet import NicOutlet
 from client.outlet.outlet import OutletKind
 from client.outlet.proxy.outlet import ProxyOutlet
-from services.cli.exits import Exit
-from services.cli.main import main
+from control.exits import Exit
 from services.clientd import outlet_of
 from services.config import Config, ConfigError, parse
 
@@ -67,7 +67,7 @@ def test_settings_that_a_proxy_can_have() -> None:
 def test_a_phone_is_told_how_it_can_be_a_client(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("services.paths.is_termux", lambda: True)
+    monkeypatch.setattr("control.paths.is_termux", lambda: True)
     for command in (["client"], ["join", "192.0.2.1"], ["leave"]):
         assert main(command) == Exit.FAILED
         assert "vpnshare client --proxy" in capsys.readouterr().err
@@ -81,7 +81,7 @@ def test_settings_with_a_mistake_are_told_by_who_needs_them(home: Path) -> None:
     (home / "config.toml").write_text("[client]\nproxy = 3\n")
 
     def said(verb: str) -> str:
-        argv = [sys.executable, "-m", "services.cli.main", verb]
+        argv = [sys.executable, "-m", "cli.main", verb]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode not in (0, 70) and "unexpectedly" not in done.stderr, done.stderr
         return done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli import private
+from cli import private
 
 SHOWS = {
     "bash": ("-i", "-c", 'echo "$PS1"; echo $MINE'),

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from services.control.errors import Code, ControlError
-from services.control.methods import CLIENT, GATEWAY, FlowsParams, Method, NoParams
-from services.control.readings import SHARED, Readings
-from services.control.subscriptions import MAX_GATHERED, Subscription
+from control.errors import Code, ControlError
+from control.methods import CLIENT, GATEWAY, FlowsParams, Method, NoParams
+from control.readings import SHARED, Readings
+from control.subscriptions import MAX_GATHERED, Subscription
 from tests.fakes.services import PretendGateway
 from tests.fakes.waiting import settle
 
@@ -58,7 +58,7 @@ async def readings(service: Counted) -> Readings:
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read is good until there is news, however slow the machine is just now."""
-    monkeypatch.setattr("services.control.readings.SHARED", 60.0)
+    monkeypatch.setattr("control.readings.SHARED", 60.0)
 
 
 @pytest.mark.usefixtures("kept")
@@ -172,7 +172,7 @@ async def test_what_a_turn_finds_is_sent_in_one_piece(
     readings: Readings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However long a busy machine takes for the second.
-    monkeypatch.setattr("services.control.subscriptions.GATHER", 60.0)
+    monkeypatch.setattr("control.subscriptions.GATHER", 60.0)
     sent: list[bytes] = []
     topics: list[tuple[Method, Any]] = [(STATUS, NoParams()), (FLOWS, FlowsParams())]
     subscription = Subscription(1, readings, topics, 60, sent.append, lambda: True)
@@ -201,7 +201,7 @@ async def test_a_slow_topic_holds_the_others_back_for_a_moment_only(
 async def test_nothing_is_sent_for_a_subscription_that_was_stopped(
     service: Counted, readings: Readings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.control.subscriptions.GATHER", 1.0)
+    monkeypatch.setattr("control.subscriptions.GATHER", 1.0)
     sent: list[bytes] = []
     topics: list[tuple[Method, Any]] = [(STATUS, NoParams()), (FLOWS, FlowsParams())]
     subscription = Subscription(1, readings, topics, 60, sent.append, lambda: True)

@@ -38,7 +38,7 @@ chroot "$ROOT" useradd --create-home ann
 cat >"$ROOT/etc/systemd/system/vpnshare-gateway.service" <<END
 [Service]
 Type=notify
-ExecStart={program} services.cli.main gateway
+ExecStart={program} cli.main gateway
 RuntimeDirectory=vpnshare
 RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=yes
@@ -68,7 +68,7 @@ class Host:
 
     def vpnshare(self, *words: str, user: str = "root") -> str:
         """The command's output; its error, too, where it fails."""
-        done = self.run(*PROGRAM, "services.cli.main", *words, user=user)
+        done = self.run(*PROGRAM, "cli.main", *words, user=user)
         return done.stdout if done.returncode == 0 else done.stdout + done.stderr
 
     def of_gateway(self, name: str) -> str:

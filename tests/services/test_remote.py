@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from services.cli import remote, running
-from services.cli.exits import Exit
-from services.cli.main import main
-from services.cli.remote import Far, connectors, parse_host, reach
-from services.control import remote as line
-from services.control.client import ControlClient, GatewayControl
-from services.control.errors import Code, ControlError, ServiceUnavailable
-from services.control.remote import explain
+from cli import remote, running
+from cli.main import main
+from cli.remote import Far, connectors, parse_host, reach
+from control import remote as line
+from control.client import ControlClient, GatewayControl
+from control.errors import Code, ControlError, ServiceUnavailable
+from control.exits import Exit
+from control.remote import explain
 from tests.fakes.ports import free_port
 from tests.fakes.services import PretendClient, PretendGateway
 
@@ -34,7 +34,7 @@ for last; do :; done
 case "$*" in *"-O exit"*) exit 0;; esac
 exec sh -c "$last"
 """
-VPNSHARE = f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m services.cli.main "$@"\n'
+VPNSHARE = f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m cli.main "$@"\n'
 
 
 def program(folder: Path, name: str, text: str) -> None:

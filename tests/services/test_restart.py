@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from services.cli import restarting
-from services.cli.exits import Exit
-from services.cli.main import main
-from services.cli.restarting import Keeper, keeper_of, kept
-from services.control.versions import differ, release
+from cli import restarting
+from cli.main import main
+from cli.restarting import Keeper, keeper_of, kept
+from control.exits import Exit
+from control.versions import differ, release
 from services.migrations import MIGRATIONS
 from services.start import own_command
 from services.store import newer_state

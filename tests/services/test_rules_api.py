@@ -9,16 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from eventloop.clock import SYSTEM
-from gateway.enforced import ENFORCED
-from gateway.gateway import Gateway
-from gateway.model import MemoryStore, PeerDevice
-from gateway.peers import PeerRegistry
-from rules.encoding import FIELDS
-from rules.value import NO_RULES, Quota, Rules
-from services.config import load
-from services.control.errors import Code, ControlError
-from services.control.methods import (
+from control.errors import Code, ControlError
+from control.methods import (
     ApproveParams,
     EventsParams,
     IdParams,
@@ -27,7 +19,15 @@ from services.control.methods import (
     SetRulesParams,
     SetTemplateParams,
 )
-from services.control.schema import Finding
+from control.schema import Finding
+from eventloop.clock import SYSTEM
+from gateway.enforced import ENFORCED
+from gateway.gateway import Gateway
+from gateway.model import MemoryStore, PeerDevice
+from gateway.peers import PeerRegistry
+from rules.encoding import FIELDS
+from rules.value import NO_RULES, Quota, Rules
+from services.config import load
 from services.doctor.doctor import Doctor
 from services.events import EventBook
 from services.gateway_api import GatewayApi

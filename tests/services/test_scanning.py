@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from services.cli import scanning
-from services.cli.exits import Exit
-from services.control.errors import Code, ControlError
+from cli import scanning
+from control.errors import Code, ControlError
+from control.exits import Exit
 from tests.netns.processes import wait_for
 from tests.services.conftest import serve
 from tests.services.test_choosing import Lost
@@ -59,7 +59,7 @@ def camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Camera:
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "services.cli.main", "connect", "--scan", "--wait", "0", *words],
+        [sys.executable, "-m", "cli.main", "connect", "--scan", "--wait", "0", *words],
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
@@ -137,7 +137,7 @@ def test_without_the_program_its_package_is_named(
 def test_ctrl_c_lets_go_of_the_camera(lost: Lost, camera: Camera) -> None:
     camera.shows("exec sleep 60")
     process = subprocess.Popen(
-        [sys.executable, "-m", "services.cli.main", "connect", "--scan"], cwd=ROOT,
+        [sys.executable, "-m", "cli.main", "connect", "--scan"], cwd=ROOT,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     pid = camera.folder / "pid"

@@ -25,11 +25,11 @@ SCRIPTS = ("vpnshare", "check", ".ci/run", "scripts/environment.sh", "scripts/lo
 
 PYTHON = r"""#!/bin/sh
 # -c SCRIPT: a good Python. -m venv DIR: an environment with this Python. -m pip: as told.
-# services/start.py services.cli.main: the command. All but --version isolated.
+# services/start.py cli.main: the command. All but --version isolated.
 if [ "$1" = -I ]; then shift; else [ "$1" = --version ] || exit 99; fi
 [ "$1" != -B ] || { shift; silent=yes; }
 case "$*" in
-*"/services/start.py services.cli.main"*)
+*"/services/start.py cli.main"*)
     [ -e "${0%/*}/installed" ] || exit 98
     shift 2
     echo "ran $*"

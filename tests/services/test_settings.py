@@ -14,22 +14,22 @@ from hypothesis import given
 from hypothesis import settings as rules
 from hypothesis import strategies as st
 
+from cli.main import main
+from control import schema
+from control.errors import Code, ControlError
+from control.exits import Exit
+from control.methods import SetParams
+from control.paths import find as find_paths
 from gateway.gateway import Gateway
 from gateway.journal import EventKind
 from gateway.model import MemoryStore
 from sealing.happenings import Event
 from services import config as conf
-from services.cli.exits import Exit
-from services.cli.main import main
 from services.config import SECTIONS, SETTINGS, Config, find, load, parse
-from services.control import schema
-from services.control.errors import Code, ControlError
-from services.control.methods import SetParams
 from services.gateway_store import GatewayDatabase
 from services.gatewayd import GatewayService, gateway_config
 from services.logs import Ring
 from services.notify import Notifier
-from services.paths import find as find_paths
 from services.settings import Place, Settings, edit, write
 from services.wake import WakeLock
 from tests.fakes.ports import free_port

@@ -18,11 +18,12 @@ from pathlib import Path
 import pytest
 
 from client.model import ClientState
+from control.methods import IdParams, NoParams, RenameParams, SetParams
+from control.paths import Paths
 from gateway.gateway import Gateway
 from services import settings as settings_module
 from services.client_store import ClientDatabase
 from services.config import Config, load
-from services.control.methods import IdParams, NoParams, RenameParams, SetParams
 from services.database import Database
 from services.doctor import machine
 from services.doctor.machine import Machine
@@ -30,7 +31,6 @@ from services.gateway_store import GatewayDatabase
 from services.gatewayd import GatewayService
 from services.logs import Ring
 from services.notify import Notifier
-from services.paths import Paths
 from services.settings import Settings
 from services.slate import Slate
 from services.store_keeper import StoreKeeper

@@ -10,20 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventloop.clock import SYSTEM, Clock
-from gateway.gateway import Gateway
-from gateway.model import MemoryStore
-from services import sampling
-from services.config import Config
-from services.control.errors import Code, ControlError
-from services.control.methods import PeerTrafficParams
-from services.control.schema import Finding
-from services.doctor.doctor import Doctor
-from services.gateway_api import GatewayApi
-from services.logs import Ring
-from services.sampling import QUIET, Sampler
-from services.settings import Settings
-from services.traffic import (
+from control.errors import Code, ControlError
+from control.methods import PeerTrafficParams
+from control.schema import Finding
+from control.traffic import (
     INTERVAL,
     MAX_DEVICES,
     SAMPLES,
@@ -32,6 +22,16 @@ from services.traffic import (
     TrafficBook,
     TrafficRing,
 )
+from eventloop.clock import SYSTEM, Clock
+from gateway.gateway import Gateway
+from gateway.model import MemoryStore
+from services import sampling
+from services.config import Config
+from services.doctor.doctor import Doctor
+from services.gateway_api import GatewayApi
+from services.logs import Ring
+from services.sampling import QUIET, Sampler
+from services.settings import Settings
 from services.wake import WakeLock
 from tests.gateway.devices import CONFIG, paired
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from control.exits import Exit
 from services import copying, trust
-from services.cli.exits import Exit
 from services.units import Manager, Unit
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, and another user")
@@ -41,7 +41,7 @@ def give(folder: Path) -> None:
 
 def install(clone: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     """`sudo vpnshare service install`, run from that clone; nothing is carried out."""
-    command = [sys.executable, "-I", str(clone / "services" / "start.py"), "services.cli.main"]
+    command = [sys.executable, "-I", str(clone / "services" / "start.py"), "cli.main"]
     clean = {name: value for name, value in os.environ.items() if name != "VPNSHARE_HOME"}
     return subprocess.run(
         [*command, "service", "install", "--dry-run", *words],
@@ -62,7 +62,7 @@ def test_a_unit_of_the_machine_runs_nothing_of_an_ordinary_users(clone: Path, ro
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda clone: os.lchown(clone / "services" / "cli" / "main.py", SOMEBODY, 0),
+        lambda clone: os.lchown(clone / "cli" / "main.py", SOMEBODY, 0),
         lambda clone: (clone / "vshp" / "uri.py").chmod(0o666),
         lambda clone: (clone / "tui").chmod(0o777),
         lambda clone: os.chown(clone, SOMEBODY, 0),

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.main import main
+from control.exits import Exit
 from services import account, trust
-from services.cli.exits import Exit
-from services.cli.main import main
 from services.start import own_command
 from services.units import Manager, Unit, UnitError, carry_out
 

@@ -16,16 +16,16 @@ from typing import Any
 
 import pytest
 
+from cli.commands import COMMANDS, parser_for
+from cli.main import main
+from cli.usage import moment
+from control.errors import ControlError
+from control.exits import Exit
+from control.methods import UsageParams
+from control.schema import Usage
 from eventloop.clock import SYSTEM
 from gateway.model import MemoryStore
 from gateway.peers import NoSuchPeer, PeerRegistry
-from services.cli.commands import COMMANDS, parser_for
-from services.cli.exits import Exit
-from services.cli.main import main
-from services.cli.usage import moment
-from services.control.errors import ControlError
-from services.control.methods import UsageParams
-from services.control.schema import Usage
 from services.usage_api import usage
 from tests.fakes.services import PretendGateway
 

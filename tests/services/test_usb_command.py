@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from cli.main import main
+from control.exits import Exit
+from control.schema import Phone
 from reach import adb_server, sysfs, usb_bus
 from reach.adb_key import KEY_FILE, load_key
 from reach.cable import LACKS
-from services.cli.exits import Exit
-from services.cli.main import main
-from services.control.schema import Phone
 from tests.fakes.ports import free_port
 from tests.fakes.services import PretendClient
 
@@ -66,7 +66,7 @@ def test_the_key_is_forgotten_by_the_service(client: PretendClient, capsys: Capt
 def test_the_key_is_forgotten_without_a_service(
     alone: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from services.paths import find
+    from control.paths import find
 
     state = find().state_dir
     before = load_key(state, "x").public_key()

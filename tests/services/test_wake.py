@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services import programs
+from control import programs
 from services.wake import LOCK, UNLOCK, WakeLock
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from services.cli import watching
-from services.cli.commands import COMMANDS, parser_for
-from services.cli.exits import Exit
-from services.cli.main import main
+from cli import watching
+from cli.commands import COMMANDS, parser_for
+from cli.main import main
+from control.exits import Exit
 from tests.fakes.services import PretendGateway
 from tests.services.conftest import serve
 from tests.services.test_cli import Terminal
@@ -74,7 +74,7 @@ def test_a_pipe_gets_what_is_new_until_nobody_reads(home: Path) -> None:
     service.peers = service.peers[:1]
     with serve(service, home / "gateway.sock"):
         process = subprocess.Popen(
-            [sys.executable, "-m", "services.cli.main", "peers", "--watch", "0.1"], cwd=ROOT,
+            [sys.executable, "-m", "cli.main", "peers", "--watch", "0.1"], cwd=ROOT,
             env=os.environ | {"VPNSHARE_HOME": str(home)}, stdout=subprocess.PIPE, text=True,
             stderr=subprocess.PIPE,
         )  # fmt: skip

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from control import methods as m
+from control.errors import Code, ControlError
 from gateway.gateway import Gateway
 from gateway.model import MemoryStore
-from services.control import methods as m
-from services.control.errors import Code, ControlError
 from services.wireguard_api import add_device, invite_device, renew_device, wireguard_state
 from tests.fakes.ports import free_port
 from tests.gateway.devices import CONFIG

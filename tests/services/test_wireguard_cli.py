@@ -17,14 +17,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from services import pictures
-from services.cli import wireguard as command
-from services.cli.exits import Exit
-from services.cli.main import main
-from services.control import schema
-from services.control.errors import Code, ControlError
-from services.control.methods import WireguardInviteParams, WireguardRenewParams
-from services.pictures import matrix, picture
+from cli import wireguard as command
+from cli.main import main
+from control import pictures, schema
+from control.errors import Code, ControlError
+from control.exits import Exit
+from control.methods import WireguardInviteParams, WireguardRenewParams
+from control.pictures import matrix, picture
 from tests.fakes.services import WIREGUARD_TEXT, PretendGateway
 from tests.netns.processes import wait_for
 from tests.netns.terminal import Terminal
@@ -110,7 +109,7 @@ def added(home: Path, folder: Path, **env: str) -> Iterator[Terminal]:
     """`wireguard add` on a phone's terminal; the shell afterwards keeps it open."""
     if shutil.which("tmux") is None:
         pytest.skip("needs tmux")
-    run = f"{shlex.quote(sys.executable)} -m services.cli.main wireguard add tablet"
+    run = f"{shlex.quote(sys.executable)} -m cli.main wireguard add tablet"
     argv = ["sh", "-c", f"cd {shlex.quote(str(folder))}; {run}; echo ended $?; sleep 60"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | env
     with Terminal.running(folder, argv, environment, 45, 40) as terminal:

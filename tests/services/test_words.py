@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from cli import discovering
 from client.outlet.nic.nic import _explain
 from client.system.run import CommandError, SystemRunner
-from services.cli import discovering
-from services.cli.exits import Exit
-from services.cli.output import last_words
-from services.control.errors import ControlError
+from control.errors import ControlError
+from control.exits import Exit
+from control.output import last_words
+from services.trust import rooms
 
 ROOT = Path(__file__).resolve().parents[2]
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -106,7 +107,7 @@ def test_up_on_a_full_disk_says_so(tmp_path: Path) -> None:
     """A real one: a tmpfs without a free file."""
     script = (
         f"mount -t tmpfs -o size=64k,nr_inodes=2,mode=700 none {tmp_path} && mkdir {tmp_path}/a; "
-        f"VPNSHARE_HOME={tmp_path}/b/c exec {sys.executable} -m services.cli.main up --no-console"
+        f"VPNSHARE_HOME={tmp_path}/b/c exec {sys.executable} -m cli.main up --no-console"
     )
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script], cwd=ROOT, capture_output=True, text=True
@@ -125,7 +126,7 @@ def test_a_services_last_words_are_its_sentence_and_hint() -> None:
 
 def test_no_sentence_sends_people_to_a_log() -> None:
     sends = re.compile(r"(?i)\b(see|look at|look into|read) (its|the) log\b|\bits log is\b")
-    for room in ("client", "gateway", "services", "tui"):
+    for room in rooms(ROOT):
         for path in (ROOT / room).rglob("*.py"):
             tree = ast.parse(path.read_text())
             for node in ast.walk(tree):

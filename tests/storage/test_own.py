@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.exits import Exit
+from control.exits import Exit
 from services.database import StoreError
 from services.gateway_store import GatewayDatabase
 from services.logs import keep_trace
+from services.trust import rooms
 from storage import own
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +73,7 @@ def test_a_service_does_not_use_somebody_elses_folder(
         (theirs / f"{role}.{name}").symlink_to(victim)
     (theirs / "config.toml").symlink_to(victim)
     done = subprocess.run(
-        [sys.executable, "-m", "services.cli.main", role], cwd=ROOT, timeout=60,
+        [sys.executable, "-m", "cli.main", role], cwd=ROOT, timeout=60,
         env=os.environ | {"VPNSHARE_HOME": str(theirs)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == Exit.FAILED
@@ -86,7 +87,7 @@ def test_up_does_not_either(theirs: Path, victim: Path) -> None:
     for name in ("gateway.log", "gateway.lock"):
         (theirs / name).symlink_to(victim)
     done = subprocess.run(
-        [sys.executable, "-m", "services.cli.main", "up", "--no-console"], cwd=ROOT, timeout=60,
+        [sys.executable, "-m", "cli.main", "up", "--no-console"], cwd=ROOT, timeout=60,
         env=os.environ | {"VPNSHARE_HOME": str(theirs)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == Exit.FAILED and "belongs to" in done.stderr
@@ -168,26 +169,26 @@ READS_OF_THE_SYSTEM = {
     "client/system/resolver.py": "/etc/resolv.conf and its copy",
     "gateway/dns/upstreams.py": "/etc/resolv.conf",
     "reach/sysfs.py": "/sys and /proc",
-    "services/cli/asking.py": "/proc/self",
-    "services/cli/joining.py": "/proc",
-    "services/cli/main.py": "/dev/null",
-    "services/cli/private.py": "a file of the program",
-    "services/cli/restarting.py": "/proc",
-    "services/cli/rights.py": "/dev/tty",
-    "services/cli/rules.py": "the file of destinations that is asked for",
-    "services/control/elsewhere.py": "/proc/net/unix",
+    "cli/asking.py": "/proc/self",
+    "cli/joining.py": "/proc",
+    "cli/main.py": "/dev/null",
+    "cli/private.py": "a file of the program",
+    "cli/restarting.py": "/proc",
+    "cli/rights.py": "/dev/tty",
+    "cli/rules.py": "the file of destinations that is asked for",
+    "control/elsewhere.py": "/proc/net/unix",
     "services/copying.py": "a copy of the program",
     "services/doctor/system.py": "/proc and /sys",
-    "services/encoding.py": "/dev/null",
+    "control/encoding.py": "/dev/null",
     "services/ending.py": "/proc/self/cgroup",
     "services/holders.py": "/proc",
-    "services/pictures.py": "a new file, where its user asked for it",
+    "control/pictures.py": "a new file, where its user asked for it",
     "services/demo.py": "a temporary folder of its own, and /etc/netns",
     "services/units.py": "the service manager's files",
     "services/bundle.py": "the program and its packages, and the file that is asked for",
-    "services/cli/bundling.py": "the file that is asked for",
-    "services/cli/completing.py": "a file of the program",
-    "services/cli/metrics.py": "the token's file that is asked for",
+    "cli/bundling.py": "the file that is asked for",
+    "cli/completing.py": "a file of the program",
+    "cli/metrics.py": "the token's file that is asked for",
     "services/version.py": "the version that lies there",
     "storage/own.py": "the one way",
     "tui/themes.py": "themes, which are only read",
@@ -195,10 +196,13 @@ READS_OF_THE_SYSTEM = {
 """Modules that open files which are not an instance's, and which."""
 
 
+PROGRAM = rooms(ROOT)
+
+
 def test_there_is_one_way_to_the_files_of_an_instance() -> None:
     """Whoever opens a file by another way is in the list above, with what it is."""
     found: set[str] = set()
-    for room in ("client", "eventloop", "gateway", "reach", "services", "storage", "tui", "vshp"):
+    for room in PROGRAM:
         for path in sorted((ROOT / room).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and _opens(node.func):

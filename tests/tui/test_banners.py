@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.control import schema
-from services.control.events import KINDS, of_role
-from services.control.schema import Event, EventPage
+from control import schema
+from control.events import KINDS, of_role
+from control.schema import Event, EventPage
 from tests.fakes.services import PretendGateway
 from tests.tui.conftest import Console, OpenConsole
 from tui.actions import sections

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from control import schema
 from reach.cable import LACKS, Phone, PhoneState, advice
-from services.control import schema
 from tests.fakes.services import IDLE_CLIENT, URI
 from tests.tui.conftest import Console, OpenConsole
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from textual.widgets import Static
 
-from services.control.errors import Code, ControlError
-from services.control.schema import Usage, UsageRow
+from control.errors import Code, ControlError
+from control.schema import Usage, UsageRow
 from tests.fakes.services import WALL, peer
 from tests.tui.conftest import OpenConsole
 from tui.screens.device import DAYS, DAYS_EVERY, HOURS, DevicePage, DeviceScreen, by_day, by_hour

@@ -16,7 +16,7 @@ from tui.screens.modals import ConfirmScreen, HelpScreen, ThemeScreen
 
 FAILING = """
 import sys
-from services.cli.running import open_console
+from cli.running import open_console
 from tui.app import ConsoleApp
 def fail(self):
     raise KeyError("no such luck")

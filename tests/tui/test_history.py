@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from services.control.errors import Code, ControlError
-from services.traffic import SAMPLES
+from control.errors import Code, ControlError
+from control.traffic import SAMPLES
 from tests.fakes.services import PretendGateway
 from tests.tui.conftest import Console, OpenConsole
 from tui import formats

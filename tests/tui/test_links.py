@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.control import schema
+from control import schema
 from tests.fakes.services import IDLE_CLIENT, LINKS, WALL
 from tests.tui.conftest import OpenConsole
 from tui.screens.links import LinksScreen, took

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from services.control import schema
+from control import schema
 from tests.fakes.services import QUESTIONS, WALL, PretendClient, PretendGateway, lease, peer
 from tests.fakes.waiting import settle
 from tests.tui.conftest import Console, OpenConsole

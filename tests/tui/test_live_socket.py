@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from services.control import schema
-from services.control.server import ControlServer
+from control import schema
+from control.server import ControlServer
 from tests.fakes.services import Pretend, PretendClient, PretendGateway, make_flows, request
 from tui.app import ConsoleApp
 from tui.link import connector

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.control import schema
-from services.control.errors import Code, ControlError
+from control import schema
+from control.errors import Code, ControlError
 from tests.fakes.services import QUESTIONS, Pretend
 from tests.fakes.waiting import settle
 from tests.tui.conftest import Console, OpenConsole

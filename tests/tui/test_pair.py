@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from services.control import schema
-from services.control.errors import Code, ControlError
-from services.pictures import BORDER
+from control import schema
+from control.errors import Code, ControlError
+from control.pictures import BORDER
 from tests.fakes.services import URI, peer, request
 from tests.tui.conftest import OpenConsole
 from tests.tui.pictures import read_qr, to_png

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.control import schema
+from control import schema
 from tests.fakes.services import request
 from tests.tui.conftest import OpenConsole
 from tui.screens.sections import SCREENS

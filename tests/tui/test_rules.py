@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from services.control.errors import Code, ControlError
+from control.errors import Code, ControlError
 from tests.fakes.services import WALL, PretendGateway, request
 from tests.tui.conftest import OpenConsole
 from tui.screens.dialog import Choices

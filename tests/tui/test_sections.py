@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.control import schema
-from services.control.errors import Code, ControlError
+from control import schema
+from control.errors import Code, ControlError
 from tests.fakes.services import lease
 from tests.tui.conftest import Console, OpenConsole
 from tui import actions

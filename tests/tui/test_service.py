@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.control.errors import ServiceUnavailable
-from services.control.events import KINDS
-from services.control.methods import Hello, Permission
-from services.control.schema import Event, EventPage
+from control.errors import ServiceUnavailable
+from control.events import KINDS
+from control.methods import Hello, Permission
+from control.schema import Event, EventPage
 from tests.fakes.services import IDLE_CLIENT, PretendGateway, request
 from tui.link import Control
 from tui.service import MAX_SAID, Service

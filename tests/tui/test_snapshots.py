@@ -16,7 +16,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from services.control import schema
+from control import schema
 from tests.fakes.services import (
     IDLE_CLIENT,
     QUESTIONS,

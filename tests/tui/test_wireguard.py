@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from services.control import schema
-from services.control.errors import Code, ControlError
+from control import schema
+from control.errors import Code, ControlError
 from tests.fakes.services import WIREGUARD_TEXT, PretendGateway, lease, peer, request
 from tests.tui.conftest import Console, OpenConsole
 from tests.tui.pictures import read_qr, to_png

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import ComposeResult
 
-from services.control import schema
-from services.control.errors import ControlError
+from control import schema
+from control.errors import ControlError
 from tui import actions, formats
 from tui.clipboard import Copied
 from tui.screens.edit import Choice, ChoiceScreen

@@ -17,7 +17,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from services.control import schema
+from control import schema
 from tui import formats
 from tui.screens.dialog import Dialog
 from tui.screens.peer_rows import PeerRow

@@ -15,7 +15,7 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 
-from services.control import schema
+from control import schema
 from tui import actions, formats
 from tui.clipboard import Copied
 from tui.screens.listing import ListScreen, filtered

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from rich.text import Text
 
-from services.control import schema, words
+from control import schema, words
 from tui import formats
 from tui.console import InConsole
 from tui.screens.flow_rows import Grouping, Sort

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 
-from services.control import schema, words
+from control import schema, words
 from tui import formats
 from tui.widgets.columns import Cell, Column
 from tui.widgets.painted import Tone

@@ -19,8 +19,8 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from services.control import schema, words
-from services.control.methods import MAX_FLOWS
+from control import schema, words
+from control.methods import MAX_FLOWS
 from tui import actions, formats
 from tui.clipboard import Copied
 from tui.screens.flow_cards import FlowDetails, FlowsLine

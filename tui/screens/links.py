@@ -14,7 +14,7 @@ from rich.text import Text
 from textual import events, on
 from textual.app import ComposeResult
 
-from services.control import schema
+from control import schema
 from tui import actions, formats
 from tui.clipboard import Copied
 from tui.console import Console

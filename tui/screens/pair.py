@@ -18,8 +18,8 @@ from textual.containers import Container, Vertical
 from textual.css.query import NoMatches
 from textual.geometry import Size
 
-from services.control import calling, schema
-from services.control.errors import ControlError
+from control import calling, schema
+from control.errors import ControlError
 from tui import actions, formats
 from tui.clipboard import Copied
 from tui.console import Console

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.control import schema, words
+from control import schema, words
 from tui import formats
 from tui.widgets.columns import Cell, Column
 

@@ -10,9 +10,9 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from services.control import schema
-from services.control.errors import ControlError
-from services.control.methods import MAX_TEXT
+from control import schema
+from control.errors import ControlError
+from control.methods import MAX_TEXT
 from tui import actions, formats
 from tui.clipboard import Copied
 from tui.console import Console

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.control import schema
-from services.control.errors import ControlError
+from control import schema
+from control.errors import ControlError
 from tui import formats
 from tui.console import Console
 from tui.screens.edit import Choice, ChoiceScreen, EditScreen

@@ -17,8 +17,8 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from services.control import schema
-from services.control.errors import ControlError
+from control import schema
+from control.errors import ControlError
 from tui import actions, formats
 from tui.clipboard import Copied
 from tui.screens.edit import OTHER, Choice, ChoiceScreen, EditScreen

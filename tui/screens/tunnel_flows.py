@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from rich.text import Text
 
-from services.control import schema
+from control import schema
 from tui import formats
 from tui.screens.flow_cards import FlowDetails, fact, what
 from tui.screens.flow_rows import (

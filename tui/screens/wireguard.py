@@ -18,11 +18,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.geometry import Size
 
-from services.control import schema
-from services.control.errors import ControlError
-from services.lacking import install
-from services.pictures import Fresh, missing_for_pictures, opener, picture, refusal
-from services.programs import run
+from control import schema
+from control.errors import ControlError
+from control.lacking import install
+from control.pictures import Fresh, missing_for_pictures, opener, picture, refusal
+from control.programs import run
 from tui import formats
 from tui.clipboard import Copied
 from tui.console import InConsole

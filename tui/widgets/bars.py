@@ -13,8 +13,8 @@ from textual import events
 from textual.screen import Screen
 from textual.widgets import Input
 
-from services.control import calling, schema, words
-from services.control.versions import differ
+from control import calling, schema, words
+from control.versions import differ
 from tui import actions, formats
 from tui.banners import Banner
 from tui.console import Console, InConsole
@@ -143,7 +143,7 @@ def states(app: Console) -> list[_State]:
 
 
 def shown(state: tuple[str, words.Tone], app: Console) -> _State:
-    """A state of `services/control/words.py` in a glyph, its word and a tone."""
+    """A state of `control/words.py` in a glyph, its word and a tone."""
     word, tone = state
     glyphs = app.glyphs
     looks: dict[words.Tone, tuple[str, Tone]] = {

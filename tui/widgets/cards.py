@@ -7,7 +7,7 @@ from typing import ClassVar
 from rich.style import Style
 from rich.text import Text
 
-from services.control import schema
+from control import schema
 from tui import formats
 from tui.console import Console, InConsole
 from tui.store import SAMPLE_EVERY, Store

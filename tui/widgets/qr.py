@@ -20,7 +20,7 @@ from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from services import pictures
+from control import pictures
 from tui.colourless import Colourless
 
 _DARK, _LIGHT = "#000000", "#ffffff"

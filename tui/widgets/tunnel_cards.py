@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from services.control import schema, words
+from control import schema, words
 from tui import formats
 from tui.widgets.bars import client_state, shown
 from tui.widgets.cards import Card
