@@ -191,9 +191,9 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "usage", "Share", "what devices have used, by hour, day or month",
         "cli.usage:usage", share.of_usage,
-        ("vpnshare usage", "vpnshare usage --since 7d", "vpnshare usage tablet",
-         "vpnshare usage tablet --by hour --since 6h", "vpnshare usage --by month --csv",
-         "vpnshare usage --by day --since 2026-11-01 --json"),
+        ("vpnshare usage", "vpnshare usage --watch", "vpnshare usage --since 7d",
+         "vpnshare usage tablet", "vpnshare usage tablet --by hour --since 6h",
+         "vpnshare usage --by month --csv", "vpnshare usage --by day --since 2026-11-01 --json"),
         "Bytes of IP packets, up to now. Without --by: a line for each device, of all that it\n"
         "ever used; for one device its last 30 days. 48 hours and 400 days are kept. What counts\n"
         "is in docs/usage.md.",

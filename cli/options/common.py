@@ -10,9 +10,12 @@ def json_too(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
 
-def viewing(parser: argparse.ArgumentParser) -> None:
+def viewing(parser: argparse.ArgumentParser, csv: bool = False) -> None:
+    """For people, and for them again and again, or for scripts."""
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    if csv:
+        how.add_argument("--csv", action="store_true", help="print CSV, for a spreadsheet")
     how.add_argument("--watch", nargs="?", type=_every, const=1.0, metavar="SECONDS",
                      help="look again every second, or every SECONDS")  # fmt: skip
 

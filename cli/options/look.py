@@ -42,7 +42,7 @@ def of_counters(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--role", choices=("gateway", "client"), help="which service (default: what runs)"
     )
-    json_too(parser)
+    viewing(parser)
 
 
 def of_logs(parser: argparse.ArgumentParser) -> None:

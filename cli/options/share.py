@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cli.options.common import json_too
+from cli.options.common import json_too, viewing
 
 
 def of_relisten(parser: argparse.ArgumentParser) -> None:
@@ -85,9 +85,7 @@ def of_usage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", choices=("hour", "day", "month"), help="a line for each of these")
     parser.add_argument("--since", metavar="WHEN",
                         help="how far back: 6h, 7d, 4w, or a day: 2026-11-01")  # fmt: skip
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="print JSON, for scripts")
-    how.add_argument("--csv", action="store_true", help="print CSV, for a spreadsheet")
+    viewing(parser, csv=True)
 
 
 def of_rules(parser: argparse.ArgumentParser) -> None:

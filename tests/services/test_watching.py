@@ -20,7 +20,10 @@ from tests.services.conftest import serve
 from tests.services.test_cli import Terminal
 
 ROOT = Path(__file__).resolve().parents[2]
-WATCHED = {"status", "requests", "peers", "leases", "flows", "endpoints", "history", "gateways"}
+WATCHED = {
+    "status", "requests", "peers", "usage", "leases", "flows", "counters", "endpoints", "history",
+    "gateways",
+}  # fmt: skip
 
 
 def test_who_can_be_watched() -> None:
