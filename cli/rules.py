@@ -17,6 +17,7 @@ from control.output import (
     print_json,
     print_table,
     printable,
+    size,
     tell,
 )
 from control.schema import DeviceRules
@@ -44,10 +45,12 @@ def rules(args: argparse.Namespace) -> int:
             )
         else:
             found = service.call("rules", id=args.id)
+        asks = "quota" in found.rules and not args.json
+        peers = service.call("peers") if asks else []
     if args.json:
         print_json(found)
     else:
-        _print(found)
+        _print(found, next((each.quota_left for each in peers if each.id == found.id), None))
     for each in found.unwritten:
         complain(each.found, each.advice)
     return Exit.OK
@@ -129,11 +132,14 @@ def _listed(file: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def _print(found: DeviceRules) -> None:
+def _print(found: DeviceRules, quota_left: int | None) -> None:
     if not found.rules:
         tell(f"{printable(found.label)} may do everything. Rules to begin with: vpnshare templates")
         return
-    facts = [(_TITLES[name], text) for name, text in found.texts.items() if name in _TITLES]
+    texts = dict(found.texts)
+    if quota_left is not None and "quota" in texts:
+        texts["quota"] += f", {size(quota_left)} left"
+    facts = [(_TITLES[name], text) for name, text in texts.items() if name in _TITLES]
     destinations = found.rules.get("destinations", [])
     titles = ["destinations", *[""] * len(destinations)]
     print_facts([("device", found.label), *facts, *zip(titles, destinations, strict=False)])

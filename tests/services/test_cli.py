@@ -188,6 +188,9 @@ def test_rules_are_shown_set_and_taken_away(
         "destinations  deny name ads.example",
         "              deny udp",
     ]
+    gateway.peers[0] = replace(gateway.peers[0], quota_left=312_000_000)
+    assert main(["rules", id]) == Exit.OK
+    assert "quota         1GB/day, 312 MB left" in capsys.readouterr().out.splitlines()
     taken = ["--quota", "none", "--hours", "none", "--flows", "none", "--no-destinations"]
     left = as_json(capsys, "rules", id, *taken, "--resume")
     assert isinstance(left, dict) and left["rules"] == {"limit_down": 20_000_000}
