@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,22 @@ def configuration(machine: Machine) -> Outcome:
         given = config.load(path).given
     except config.ConfigError as exc:
         return broken(str(exc), f"Mend that line of {path}.")
+    mode = machine.system.mode(path) or 0
+    kept = [each.name for each in config.SETTINGS if each.secret and _is_given(given, each)]
+    if kept and mode & 0o044:
+        # Root's file in a folder of the service's: with 0600 alone it could not read it any more.
+        uid = machine.system.user()
+        is_ours = machine.system.owner(path) == uid
+        return broken(
+            f"{path} holds {' and '.join(kept)}, and its mode, {mode:04o}, lets others read it.",
+            f"chmod 600 {path}" if is_ours else f"sudo chown {uid} {path} && sudo chmod 600 {path}",
+        )
     return ok(f"{path} is good." if given else "Everything is as by default.")
+
+
+def _is_given(given: Mapping[tuple[str, str], Any], setting: config.Setting) -> bool:
+    """Whether the file has a value for it, other than the one that it has without."""
+    return bool(given.get((setting.section, setting.key), setting.default) != setting.default)
 
 
 @CHECKS.check("store", "Stored state")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shlex
 import sqlite3
 import time
 from collections.abc import Callable
@@ -30,7 +32,7 @@ from gateway.vpn.snapshot import Address, Interface
 from gateway.wireguard_diagnosis import Cause, Trouble
 from reach.cable import Phone, PhoneState
 from services.client_store import ClientDatabase
-from services.config import Config
+from services.config import SETTINGS, Config
 from services.doctor import addresses, checks, machine
 from services.doctor import client as client_side
 from services.doctor import doctor as whole
@@ -332,6 +334,45 @@ async def test_a_broken_configuration(subject: Machine) -> None:
     finding = await machine.CHECKS.run_one("config", subject)
     assert finding.status == "broken" and "line 2" in finding.found
     assert finding.advice == f"Mend that line of {subject.paths.config}."
+
+
+SECRETS = [each.name for each in SETTINGS if each.secret]
+
+
+@pytest.mark.parametrize("role", ["gateway", "client"])
+@pytest.mark.parametrize("name", SECRETS)
+async def test_a_secret_in_a_configuration_that_others_may_read(
+    subject: Machine, role: str, name: str
+) -> None:
+    """As an editor writes it; the command that the advice is mends it."""
+    subject = replace(subject, role=role)
+    path = subject.paths.config
+    section, _, key = name.partition(".")
+    path.write_text(f'[{section}]\n{key} = "correct-horse-battery"\n')
+    for mode in (0o644, 0o640, 0o604):
+        path.chmod(mode)
+        finding = await machine.CHECKS.run_one("config", subject)
+        assert (finding.status, finding.advice) == ("broken", f"chmod 600 {path}")
+        assert name in finding.found and f"{mode:04o}" in finding.found
+        assert "correct-horse-battery" not in finding.found
+    roots = replace(subject, system=Pretended(owners={path.name: os.geteuid() + 1}))
+    finding = await machine.CHECKS.run_one("config", roots)
+    assert finding.advice is not None and f"chown {os.geteuid()} {path} " in finding.advice
+    path.chmod(0o644)
+    advice = (await machine.CHECKS.run_one("config", subject)).advice
+    assert advice is not None
+    mending = await asyncio.create_subprocess_exec(*shlex.split(advice))
+    assert await mending.wait() == 0
+    assert (await machine.CHECKS.run_one("config", subject)).status == "ok"
+
+
+@pytest.mark.parametrize("text", ["", '[client]\nproxy_password = ""\nproxy = "127.0.0.1:1080"\n'])
+async def test_a_configuration_without_a_secret_is_for_all_to_read(
+    subject: Machine, text: str
+) -> None:
+    subject.paths.config.write_text(text)
+    subject.paths.config.chmod(0o644)
+    assert (await machine.CHECKS.run_one("config", subject)).status == "ok"
 
 
 @pytest.mark.parametrize("role", ["gateway", "client"])
