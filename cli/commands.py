@@ -424,5 +424,6 @@ def parser_for(command: Command) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.register("type", None, common.filled)
     command.options(parser)
     return parser

@@ -412,7 +412,7 @@ _LEVEL_COLOURS = {"warning": "yellow", "error": "red", "critical": "red", "debug
 
 def logs(args: argparse.Namespace) -> int:
     service = running(args.role)[0]
-    params = {"level": args.level, "filter": args.filter, "device": args.device}
+    params = {"level": args.level, "filter": args.filter, "device": args.device or ""}
     page = service.call("log", limit=args.limit, **params)
     if args.json and not args.follow:
         print_json(page.lines)

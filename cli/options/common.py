@@ -69,5 +69,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def filled(text: str) -> str:
+    """What every argument without a type of its own goes through: an empty word, as a script's
+    unset variable leaves one, means nothing, and not all. `type=str` takes it.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("may not be empty")
+    return text
+
+
 def nothing(parser: argparse.ArgumentParser) -> None:
     """No options."""

@@ -24,7 +24,8 @@ def of_flows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sort", choices=FLOW_SORTS, default="rate", metavar="COLUMN",
                         help=f"one of {', '.join(FLOW_SORTS)} (default: rate)")  # fmt: skip
     parser.add_argument("--reverse", action="store_true", help="the least first")
-    parser.add_argument("--filter", default="", metavar="WORDS", help="flows that contain these")
+    parser.add_argument("--filter", type=str, default="", metavar="WORDS",
+                        help="flows that contain these")  # fmt: skip
     parser.add_argument("--limit", type=limit(MAX_FLOWS), default=50, metavar="N",
                         help="at most N (default: 50)")  # fmt: skip
     parser.add_argument("--peer", metavar="NAME|ID",
@@ -34,7 +35,7 @@ def of_flows(parser: argparse.ArgumentParser) -> None:
 
 
 def of_counters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("part", nargs="?", default="", metavar="PART",
+    parser.add_argument("part", nargs="?", type=str, default="", metavar="PART",
                         help="those with this in their name only")  # fmt: skip
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--device", metavar="NAME|ID",
@@ -50,8 +51,9 @@ def of_logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--limit", type=limit(MAX_LOG_LINES), default=50, metavar="N",
                         help="the last N lines (default: 50)")  # fmt: skip
     parser.add_argument("--level", choices=LEVELS, default="debug", help="lines of at least this")
-    parser.add_argument("--filter", default="", metavar="WORDS", help="lines that contain these")
-    parser.add_argument("--device", default="", metavar="NAME",
+    parser.add_argument("--filter", type=str, default="", metavar="WORDS",
+                        help="lines that contain these")  # fmt: skip
+    parser.add_argument("--device", metavar="NAME",
                         help="what happened to devices of this name (or id)")  # fmt: skip
     parser.add_argument("-f", "--follow", action="store_true", help="go on with new lines")
     json_too(parser)
@@ -78,7 +80,7 @@ def of_get(parser: argparse.ArgumentParser) -> None:
 
 def of_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("key", metavar="KEY", help="the setting, as `vpnshare settings` names it")
-    parser.add_argument("value", metavar="VALUE", nargs="?",
+    parser.add_argument("value", metavar="VALUE", nargs="?", type=str,
                         help="its new value; lists with commas between; for a password -: to "
                         "be asked for it")  # fmt: skip
     parser.add_argument("--default", action="store_true", help="back to the default")

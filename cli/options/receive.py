@@ -42,8 +42,9 @@ def of_connect(parser: argparse.ArgumentParser) -> None:
 def of_run(parser: argparse.ArgumentParser) -> None:
     of_private(parser)
     parser.add_argument(
-        "words", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run, with its words"
-    )
+        "words", nargs=argparse.REMAINDER, type=str, metavar="-- COMMAND",
+        help="what to run, with its words",
+    )  # fmt: skip
 
 
 def of_private(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cli.options.common import json_too, viewing
+from cli.options.common import filled, json_too, seconds, viewing
 
 
 def of_relisten(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def of_pair(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-qr", action="store_true", help="print the URI only")
     parser.add_argument(
-        "--seconds", type=float, default=120.0, metavar="N",
+        "--seconds", type=seconds, default=120.0, metavar="N",
         help="how long the code is good, 120 at most (default: 120)",
     )  # fmt: skip
     json_too(parser)
@@ -141,8 +141,8 @@ def of_rules_given(parser: argparse.ArgumentParser, until: bool = True) -> None:
 
 
 def _denied(text: str) -> str:
-    return f"deny {text}"
+    return f"deny {filled(text)}"
 
 
 def _allowed(text: str) -> str:
-    return f"allow {text}"
+    return f"allow {filled(text)}"
