@@ -14,7 +14,7 @@ from importlib import import_module
 
 from cli.commands import COMMANDS, GROUPS, Command, parser_for
 from control import calling, encoding
-from control.errors import ControlError
+from control.errors import ControlError, ServiceUnavailable
 from control.exits import MEANINGS, Exit, exit_code
 from control.output import complain, paint, print_json
 from services.room import explain
@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except ControlError as exc:
+        exc = _placed(exc, ours)
         complain(exc.message, exc.hint)
         code = exit_code(exc)
         if "--json" in ours or args[0] in SPEAK_JSON:
@@ -72,6 +73,15 @@ def _dispatch(args: list[str]) -> int:
 
         return again(run, options)
     return run(options)
+
+
+def _placed(error: ControlError, words: list[str]) -> ControlError:
+    """The error as it is to be told on a machine that is on the other side."""
+    if not isinstance(error, ServiceUnavailable):
+        return error
+    from cli.services import affair
+
+    return affair(error, words)
 
 
 def _print_error(error: ControlError, code: Exit) -> None:

@@ -411,7 +411,8 @@ _LEVEL_COLOURS = {"warning": "yellow", "error": "red", "critical": "red", "debug
 
 
 def logs(args: argparse.Namespace) -> int:
-    service = running(args.role)[0]
+    of_device = args.device and args.role is None
+    service = dial("gateway") if of_device else running(args.role)[0]
     params = {"level": args.level, "filter": args.filter, "device": args.device or ""}
     page = service.call("log", limit=args.limit, **params)
     if args.json and not args.follow:

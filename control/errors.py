@@ -96,5 +96,7 @@ class ControlError(Exception):
 class ServiceUnavailable(ControlError):
     """Nobody answers on the control socket, or the connection ended."""
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, hint: str | None = None, absent: str | None = None) -> None:
         super().__init__(Code.UNAVAILABLE, message, hint, "service_unavailable")
+        self.absent = absent
+        """The role whose service runs nowhere on this machine, where it is that."""

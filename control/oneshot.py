@@ -50,7 +50,7 @@ def unavailable(path: str, role: str, error: OSError) -> ControlError:
             return ServiceUnavailable(
                 f"No {role} service of {whose()} runs here.", advice(role, user)
             )
-        return ServiceUnavailable(f"The {role} service is not running.", START.get(role))
+        return ServiceUnavailable(f"The {role} service is not running.", START.get(role), role)
     return ServiceUnavailable(
         f"The {role} service cannot be reached: {os.strerror(error.errno or 0)}.",
         f"Its control socket is {path}",

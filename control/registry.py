@@ -16,7 +16,7 @@ from typing import Any
 
 from control.codec import CodecError, from_json, to_json
 from control.errors import Code, ControlError
-from control.methods import Method, Permission
+from control.methods import CLIENT, GATEWAY, Method, Permission
 
 _log = logging.getLogger(__name__)
 
@@ -46,10 +46,13 @@ class Registry:
         """The method `name`, if a connection with `permission` may call it."""
         method = self._methods.get(name)
         if method is None:
+            having = "gateway" if name in GATEWAY else "client" if name in CLIENT else None
             raise ControlError(
                 Code.METHOD_NOT_FOUND,
                 f"The {self.role} service has no method {name[:60]!r}.",
-                f"It has: {', '.join(sorted(self._methods))}",
+                f"It is one of the {having} service's: ask that."
+                if having
+                else f"It has: {', '.join(sorted(self._methods))}",
             )
         if method.permission is Permission.WRITE and permission is not Permission.WRITE:
             raise ControlError(
