@@ -5,25 +5,39 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.netns import cuts
 from tests.netns.conftest import Tunnel, connected, opened
 from tests.netns.processes import wait_for
 from tests.netns.product import PORT
-from tests.netns.servers import FILE_NAME, FILE_SIZE
+from tests.netns.servers import FILE_NAME
 from tests.netns.world import GATEWAY_LAN, SERVER, World
 
-RATE = "25M"
-"""Bytes a second of the transfer, so that it lasts long enough to be broken several times."""
+SIZE = 100_000_000
+RATE = "100mbit"
+"""Of a transfer while it is cut, so that it lasts; what is left comes at full speed."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    tunnel: Tunnel
+    file: Path
+    """What is sent to the server, which are the same bytes that come from there."""
+    digest: str
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[Tunnel]:
+def pair() -> Iterator[Pair]:
     # By TCP only, which is what the cuts are made for; `test_sessions` changes the transport.
     with opened() as world, connected(world, "", "--transport", "tcp") as tunnel:
-        yield tunnel
+        file = world.directory / "sent.bin"
+        with (world.directory / FILE_NAME).open("rb") as whole:
+            file.write_bytes(whole.read(SIZE))
+        yield Pair(tunnel, file, cuts.content(world, SIZE))
 
 
 def table(world: World, rule: str) -> None:
@@ -68,30 +82,35 @@ def pull_cable(world: World) -> None:
 @pytest.mark.parametrize("direction", ["down", "up"])
 @pytest.mark.parametrize("cut", [reset, silence, change_address, pull_cable])
 def test_a_transfer_survives(
-    pair: Tunnel, cut: Callable[[World], None], direction: str, tmp_path: Path
+    pair: Pair, cut: Callable[[World], None], direction: str, tmp_path: Path
 ) -> None:
-    world = pair.world
-    file = world.directory / FILE_NAME
+    world, client = pair.tunnel.world, pair.tunnel.client
     got = tmp_path / "got"
-    before = pair.client.status()["reconnects"]
+    before = client.status()["reconnects"]
     address = f"http://{SERVER}:8000"
-    argv = ["curl", "-sS", "--fail", "--limit-rate", RATE, "-o", str(got)]
+    argv = ["curl", "-sS", "--fail", "-o", str(got)]
     if direction == "down":
-        argv += [f"{address}/bytes/{FILE_SIZE}"]
+        argv += [f"{address}/bytes/{SIZE}"]
+        sender = world.server
     else:
-        argv += ["-T", str(file), f"{address}/upload"]
-    transfer = world.client.start(argv)
-    for _ in range(2):
-        time.sleep(1.0)
-        cut(world)
-        wait_for(lambda: pair.client.peek()["state"] == "connected", "the link to be back", 30.0)
+        argv += ["-T", str(pair.file), f"{address}/upload"]
+        sender = world.vpn_exit
+    sender.run(["tc", "qdisc", "add", "dev", "net0", "root", "tbf", "rate", RATE,
+                "burst", "128kb", "latency", "50ms"])  # fmt: skip
+    try:
+        transfer = world.client.start(argv)
+        for _ in range(2):
+            time.sleep(1.0)
+            assert transfer.running(), f"it was over before the cuts were: {transfer.tail()}"
+            cut(world)
+            wait_for(lambda: client.peek()["state"] == "connected", "the link to be back", 30.0)
+    finally:
+        sender.run(["tc", "qdisc", "delete", "dev", "net0", "root"])
     assert transfer.popen.wait(90) == 0, transfer.tail()
-    with file.open("rb") as content:
-        expected = hashlib.file_digest(content, "sha256").hexdigest()
     if direction == "down":
         with got.open("rb") as content:
-            assert hashlib.file_digest(content, "sha256").hexdigest() == expected
+            assert hashlib.file_digest(content, "sha256").hexdigest() == pair.digest
     else:
-        assert got.read_text() == expected
-    assert pair.client.status()["reconnects"] > before or cut is not reset
-    assert len(pair.gateway.leases()) == 1
+        assert got.read_text() == pair.digest
+    assert client.status()["reconnects"] > before or cut is not reset
+    assert len(pair.tunnel.gateway.leases()) == 1

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.netns.conftest import Tunnel, connected, opened
-from tests.netns.processes import wait_for
+from tests.netns.processes import Process, wait_for
 from tests.netns.product import NOBODY, Client, Gateway
 from tests.netns.world import GATEWAY_VPN, GATEWAY_VPN6, SERVER, SERVER6, Shape, World
 
@@ -17,9 +16,10 @@ TRAFFIC = (
     f" curl -s -m 2 -o /dev/null http://{SERVER}:8000/bytes/3000000;"
     f" curl -s -m 2 -o /dev/null 'http://[{SERVER6}]:8000/bytes/3000000';"
     " dig +tries=1 +time=1 server.test AAAA >/dev/null;"
-    f" ping -c 1 -W 1 {SERVER} >/dev/null; ping -c 1 -W 1 {SERVER6} >/dev/null; done"
+    f" ping -c 1 -W 1 {SERVER} >/dev/null; ping -c 1 -W 1 {SERVER6} >/dev/null; echo turn; done"
 )
-WITHOUT_VPN_SECONDS = 3.0
+TURNS = 20
+"""Of the traffic while there is no VPN."""
 
 
 @pytest.fixture(scope="module", params=["veth", "tun"])
@@ -61,6 +61,12 @@ def restore_addresses(world: World) -> None:
     world.vpn_routes()
 
 
+def another(turns: int, traffic: Process) -> None:
+    """Wait until the device has tried everything so many times more."""
+    enough = turns + traffic.log.read_text().count("turn")
+    wait_for(lambda: traffic.log.read_text().count("turn") >= enough, "the device to try", 60.0)
+
+
 def reaches(world: World, server: str) -> bool:
     try:
         with world.client.connect(server, 7, timeout=3) as connection:
@@ -87,7 +93,7 @@ def test_nothing_leaves_outside_a_vpn_that_is_lost(
     udp = world.client.start(["sh", "-c", f"while :; do echo x | nc -u -w1 {SERVER6} 7; done"])
     try:
         with world.leaks() as leaks:
-            time.sleep(1.0)
+            another(1, traffic)
             lose(world)
             wait_for(
                 lambda: fragile.gateway.peek()["sharing"] == "unavailable",
@@ -97,7 +103,7 @@ def test_nothing_leaves_outside_a_vpn_that_is_lost(
                 world.client.connect(SERVER, 7, timeout=3).close()
             with pytest.raises(OSError):
                 world.client.connect(SERVER6, 7, timeout=3).close()
-            time.sleep(WITHOUT_VPN_SECONDS)
+            another(TURNS, traffic)
             with world.vpn_setting_up():
                 restore(world)
             wait_for(
