@@ -17,15 +17,23 @@ from tests.netns.world import GATEWAY_LAN, GATEWAY_LAN6, World
 pytest.importorskip("zeroconf")
 
 
-def found(world: World, client: Client) -> list[dict[str, Any]]:
-    argv = [str(EXECUTABLE), "discover", "--seconds", "2", "--json"]
+def found(world: World, client: Client, seconds: str) -> list[dict[str, Any]]:
+    argv = [str(EXECUTABLE), "discover", "--seconds", seconds, "--json"]
     answer = json.loads(world.client.run(argv, env=client.environment()).stdout)
     gateways: list[dict[str, Any]] = answer["gateways"]
     return gateways
 
 
-def targets(world: World, client: Client) -> list[list[str]]:
-    return [gateway["targets"] for gateway in found(world, client)]
+def found_with(world: World, client: Client, targets: list[str]) -> dict[str, Any]:
+    """What is told of the one gateway there, as soon as it is told of these targets."""
+    seen: list[dict[str, Any]] = []
+
+    def told() -> bool:
+        seen[:] = found(world, client, "0.5")
+        return [each["targets"] for each in seen] == [targets]
+
+    wait_for(told, f"the announcement of {targets}", 20.0)
+    return seen[0]
 
 
 def test_a_gateway_is_found_while_it_shares_and_met_by_its_code(fresh_world: World) -> None:
@@ -33,15 +41,12 @@ def test_a_gateway_is_found_while_it_shares_and_met_by_its_code(fresh_world: Wor
     with Gateway(world) as gateway, Client(world) as client:
         gateway.share("--name", "Kitchen")
         client.start()
-        wait_for(lambda: found(world, client), "the announcement", 20.0)
-        [seen] = found(world, client)
+        seen = found_with(world, client, [f"{GATEWAY_LAN}:{PORT}"])
         assert seen["name"] == "Kitchen"
         assert seen["fingerprint"] == gateway.status()["fingerprint"]
-        assert seen["targets"] == [f"{GATEWAY_LAN}:{PORT}"]
         elsewhere = [f"{GATEWAY_LAN}:{PORT + 1}", f"[{GATEWAY_LAN6}]:{PORT + 1}"]
         gateway.command("set", "gateway.listen", ",".join(elsewhere))
-        wait_for(lambda: targets(world, client) == [elsewhere], "the new endpoints", 20.0)
-        [seen] = found(world, client)
+        seen = found_with(world, client, elsewhere)
         attempt = client.begin_connect(seen["targets"][1])
         request = gateway.wait_for_request()
         assert (request["via"], len(request["code"])) == ("lan", 6)
@@ -63,6 +68,6 @@ def test_a_gateway_is_found_while_it_shares_and_met_by_its_code(fresh_world: Wor
         assert again.popen.wait(20) == 0
         assert gateway.requests() == []
         gateway.command("unshare")
-        wait_for(lambda: not found(world, client), "the announcement to end", 20.0)
+        wait_for(lambda: not found(world, client, "2"), "the announcement to end", 20.0)
         gateway.pair()
-        wait_for(lambda: found(world, client), "the announcement while pairing", 20.0)
+        wait_for(lambda: found(world, client, "0.5"), "the announcement while pairing", 20.0)
