@@ -185,7 +185,7 @@ class Ruled:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        (peer,) = gateway.ask("peers")
+        (peer,) = gateway.peers()
         self._id = peer["id"]
         self.switch(True)
 

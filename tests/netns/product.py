@@ -131,17 +131,21 @@ class Service:
         return json.loads(self.command(*arguments, "--json").stdout)
 
     def status(self) -> dict[str, Any]:
-        answer: dict[str, Any] = self.ask("status")
+        answer: dict[str, Any] = self._records("status")
         return answer
 
     def peek(self, method: str = "status", **params: object) -> Any:
-        """What `vpnshare METHOD --json` answers, for who asks again and again, or as everybody.
+        """What `vpnshare METHOD --json` answers, for who wants the state and not the command.
 
         Asked for here, not by a program: that takes a processor for a sixth of a second each
         time, which what is waited for has to do without. Raises `ControlError`.
         """
         with OneShot(str(self.home / f"{self.role}.sock"), self.role) as service:
             return service.call_raw(method, **params)
+
+    def _records(self, method: str) -> Any:
+        """By `peek`; of a service of another checkout by its own command."""
+        return self.peek(method) if self.executable == EXECUTABLE else self.ask(method)
 
 
 class Gateway(Service):
@@ -173,11 +177,15 @@ class Gateway(Service):
         return uri
 
     def requests(self) -> list[dict[str, Any]]:
-        answer: list[dict[str, Any]] = self.ask("requests")
+        answer: list[dict[str, Any]] = self._records("requests")
         return answer
 
     def leases(self) -> list[dict[str, Any]]:
-        answer: list[dict[str, Any]] = self.ask("leases")
+        answer: list[dict[str, Any]] = self._records("leases")
+        return answer
+
+    def peers(self) -> list[dict[str, Any]]:
+        answer: list[dict[str, Any]] = self._records("peers")
         return answer
 
     def wait_for_request(self, seconds: float = 15.0) -> dict[str, Any]:

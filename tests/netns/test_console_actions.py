@@ -137,7 +137,7 @@ def test_deny_from_wherever_one_is(desk: Desk) -> None:
     wait_for(lambda: desk.stranger.peek()["error"] == "denied", "the stranger to be told")
     desk.console.wait_for_text(f"{STRANGER} is denied.")
     assert desk.gateway.requests() == []
-    assert [peer["label"] for peer in desk.gateway.ask("peers")] == [LABEL]
+    assert [peer["label"] for peer in desk.gateway.peers()] == [LABEL]
 
 
 def test_filter_and_follow_flows(desk: Desk, flows: dict[int, socket.socket]) -> None:
@@ -259,7 +259,7 @@ def test_past_links_and_the_kill_switch(desk: Desk) -> None:
     console.wait_for_text("shutdown")
     assert any(each["in_use"] for each in desk.client.ask("endpoints"))
     # The first to answer may be UDP, which is left for TCP as soon as that answers, too.
-    links = desk.client.ask("history")
+    links = desk.client.peek("history")
     ended = [link["ended"] for link in links]
     back = ended.index("shutdown") - 1
     assert ended[: back + 1] in ([None], [None, "moved"])

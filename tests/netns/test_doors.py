@@ -297,7 +297,7 @@ def test_a_clone_takes_its_place(desk: Desk) -> None:
 
 def test_the_owner_revokes_it_and_a_restart_opens_nothing(desk: Desk) -> None:
     with desk.closed():
-        [peer] = [peer for peer in desk.gateway.ask("peers") if not peer["revoked"]]
+        [peer] = [peer for peer in desk.gateway.peers() if not peer["revoked"]]
         desk.gateway.command("revoke", peer["id"])
         desk.refused("revoked")
         desk.kill(desk.client)
@@ -381,7 +381,7 @@ def test_opened_on_failure_it_says_so(desk: Desk) -> None:
     said = json.loads(desk.client.command("doctor", "--json", check=False).stdout)
     assert [each["status"] for each in said if each["id"] == "promise"] == ["warn"]
     with desk.seen(f"> {SERVER}."):
-        [peer] = [peer for peer in desk.gateway.ask("peers") if not peer["revoked"]]
+        [peer] = [peer for peer in desk.gateway.peers() if not peer["revoked"]]
         desk.gateway.command("revoke", peer["id"])
         desk.until("failed")
     assert desk.client.status()["kill_switch"]["state"] == "off"

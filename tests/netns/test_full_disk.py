@@ -95,10 +95,10 @@ def state(client: Client) -> str:
 
 def cut(pair: Tunnel, client: Client) -> None:
     """Reset the links, and wait until this client is back by itself."""
-    links = len(client.ask("history"))
+    links = len(client.peek("history"))
     pair.world.gateway.run(["ss", "-K", "-H", "-n", "-t", "sport", "=", f":{PORT}"])
     wait_for(
-        lambda: len(client.ask("history")) > links and state(client) == "connected",
+        lambda: len(client.peek("history")) > links and state(client) == "connected",
         "the client to be back", BACK_SECONDS,
     )  # fmt: skip
 
@@ -120,8 +120,9 @@ def test_a_full_client_comes_back_and_nothing_goes_in_the_clear(pair: Tunnel) ->
                 cut(pair, client)
                 assert reaches(client)
             assert clear.count() == 0, clear.lines()
-        assert client.ask("history")[0]["resumed"]
-        assert "the way back to" in unwritten(client) and "no space is left" in unwritten(client)
+        assert client.peek("history")[0]["resumed"]
+        wait_for(lambda: "the way back to" in unwritten(client), "the client to say so")
+        assert "no space is left" in unwritten(client)
         assert client.process is not None
         client.process.stop(signal.SIGKILL)
         client.start()
@@ -129,7 +130,7 @@ def test_a_full_client_comes_back_and_nothing_goes_in_the_clear(pair: Tunnel) ->
         assert reaches(client)
         client.command("disconnect")
         assert state(client) == "idle"
-        again = client.begin_connect(client.ask("gateways")[0]["name"])
+        again = client.begin_connect(client.peek("gateways")[0]["name"])
         assert not again.popen.wait(30) and reaches(client)
         found = findings(client)
         assert (found["unwritten"], found["room"]) == ("broken", "broken")
@@ -147,16 +148,16 @@ def test_a_full_gateway_lets_in_turns_out_and_does_not_forget(pair: Tunnel, seco
         assert reaches(client), "a device comes back"
         second.join(gateway)
         assert reaches(second), "a new one is approved"
-        assert "the approval of" in unwritten(gateway)
+        wait_for(lambda: "the approval of" in unwritten(gateway), "the gateway to say so")
         cut(pair, second)
         assert reaches(second), "and stays so"
 
         own = client.status()["fingerprint"]
-        [first] = [p for p in gateway.ask("peers") if p["fingerprint"] == own]
+        [first] = [p for p in gateway.peers() if p["fingerprint"] == own]
         done = gateway.command("revoke", first["id"])
         assert "is revoked" in done.stdout and "the revocation of" in done.stderr
         wait_for(lambda: state(client) == "failed", "the device to be out", 5.0)
-        assert not gateway.ask("flows", "--peer", first["id"])["total"]
+        assert not gateway.peek("flows", peer=first["id"])["total"]
         found = findings(gateway)
         assert (found["unwritten"], found["room"]) == ("broken", "broken")
         assert gateway.command("status").stdout.count("not stored yet")
@@ -168,16 +169,16 @@ def test_a_full_gateway_lets_in_turns_out_and_does_not_forget(pair: Tunnel, seco
         assert gateway.process is not None
         gateway.process.stop(signal.SIGKILL)
         gateway.share(listen="0.0.0.0")
-        [same] = [p for p in gateway.ask("peers") if p["id"] == first["id"]]
+        [same] = [p for p in gateway.peers() if p["id"] == first["id"]]
         assert same["revoked"]
-        back = client.begin_connect(client.ask("gateways")[0]["name"])
+        back = client.begin_connect(client.peek("gateways")[0]["name"])
         assert back.popen.wait(20) != 0 and "revoked" in back.tail()
     gateway.command("rename", first["id"], "the old one")
     wait_for(lambda: not unwritten(gateway), "it to be written", 60.0)
     assert findings(gateway)["unwritten"] == "ok"
     gateway.stop()
     gateway.share(listen="0.0.0.0")
-    [same] = [p for p in gateway.ask("peers") if p["id"] == first["id"]]
+    [same] = [p for p in gateway.peers() if p["id"] == first["id"]]
     assert same["revoked"] and same["label"] == "the old one"
     client.join(gateway)
     assert reaches(client)

@@ -99,7 +99,7 @@ def home() -> Iterator[Home]:
         client.join(gateway)
         assert world.second is not None
         with app_of(gateway, world, world.second, SECOND_LAN):
-            kinds = {peer["kind"]: peer["id"] for peer in gateway.ask("peers")}
+            kinds = {peer["kind"]: peer["id"] for peer in gateway.peers()}
             yield Home(
                 Device(gateway, world.client, kinds["vshp"], client),
                 Device(gateway, world.second, kinds["wireguard"]),
@@ -141,7 +141,7 @@ def test_what_runs_is_ended_and_goes_on(device: Device, rule: str, gate: str, wo
     there = f"{SERVER}:8000"
 
     def running() -> bool:
-        flows = device.gateway.ask("flows", "--peer", device.id)["flows"]
+        flows = device.gateway.peek("flows", peer=device.id)["flows"]
         return any(f["destination"] == there and f["to_tunnel_bytes"] for f in flows)
 
     wait_for(running, "the download to run")

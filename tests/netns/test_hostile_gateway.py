@@ -283,7 +283,7 @@ def test_places_of_the_devices_own_are_neither_kept_nor_dialled(connected: Devic
         wait_for(lambda: connected.gateway.hellos() > hellos, "the client to be back", 15)
         with pytest.raises(BlockingIOError):
             trap.accept()
-    (known,) = connected.client.ask("gateways")
+    (known,) = connected.client.peek("gateways")
     assert {place.split(":")[1].strip("[]") for place in known["endpoints"]} == {
         ROUTER,
         "10.1.0.77",

@@ -239,7 +239,7 @@ def test_a_man_in_the_middle_shows_other_codes(world: World) -> None:
         typed = client.begin_connect("10.1.0.1:47800", "--code", request["code"])
         assert typed.popen.wait(20) == Exit.REFUSED
         assert client.status()["error"] == "code_refused"
-        assert gateway.ask("peers") == []
+        assert gateway.peers() == []
 
 
 def test_whoever_answers_and_grants_by_himself_takes_nothing(world: World) -> None:
@@ -258,7 +258,7 @@ def test_whoever_answers_and_grants_by_himself_takes_nothing(world: World) -> No
             assert after["lease"] is None
             assert after["error"] == "config_before_consent", moment
             assert after["counters"]["session__config_before_consent__closed"] == 1, turn
-            assert client.ask("gateways") == []
+            assert client.peek("gateways") == []
             wait_for(lambda: changes(before, world.client.state()) == [], "the network as before")
 
 

@@ -78,7 +78,7 @@ def test_by_uri_again_and_away(device: Client, gateway: Gateway) -> None:
     assert joining.popen.wait(20) == Exit.OK, joining.tail()
     said = joining.tail()
     assert "vpnshare approve" in said and "vpnshare leave" in said and "Connected to" in said
-    assert gateway.ask("peers")[0]["label"] == request["label"]
+    assert gateway.peers()[0]["label"] == request["label"]
     surf(device)
     (pid,) = services(device)
     again = json.loads(device.command("join", "--json").stdout)

@@ -80,7 +80,7 @@ def test_clients_are_served_and_all_goes_by_the_vpn(pair: Tunnel) -> None:
         with world.client.connect(SERVER, 7) as old4, world.client.connect(SERVER6, 7) as old6:
             ask(old4)
             ask(old6)
-            flows = pair.gateway.ask("flows")["flows"]
+            flows = pair.gateway.peek("flows")["flows"]
             tcp = [f for f in flows if f["protocol"] == "tcp" and f["state"] == "established"]
             assert {f["destination"] for f in tcp} >= {f"{SERVER}:7", f"[{SERVER6}]:7"}
             assert {f["device"] for f in flows} == {netd.VPN}
@@ -129,7 +129,7 @@ def test_a_wireguard_device_is_served_and_all_goes_by_the_vpn() -> None:
                 for server in (SERVER, SERVER6):
                     with phone.client.connect(server, 7) as old:
                         ask(old)
-                        flows = gateway.ask("flows")["flows"]
+                        flows = gateway.peek("flows")["flows"]
                         assert {flow["device"] for flow in flows} == {netd.VPN}
                 with phone.client.connect(SERVER, 7) as old:
                     ask(old)

@@ -65,7 +65,7 @@ def test_the_jail_is_as_tight_as_a_phone(setting: Setting) -> None:
 def test_a_phone_finds_its_vpn_and_serves(setting: Setting) -> None:
     world, phone = setting.world, setting.phone
     bench = Bench(world, phone, setting.client, named=False)
-    vpn = phone.status()["vpn"]
+    vpn = phone.ask("status")["vpn"]
     assert (vpn["state"], vpn["interface"], vpn["kind"]) == ("active", netd.VPN, "tun")
     assert vpn["ipv4"] and vpn["ipv6"]
     assert vpn["guard"] == ("unicast-if" if setting.old_kernel else "device")

@@ -104,7 +104,7 @@ def test_what_runs_ends_when_it_is_refused(tunnel: Tunnel, device: Device) -> No
     download = tunnel.world.client.start(["curl", "-sS", "-m", "60", "-o", "/dev/null", url])
 
     def running() -> bool:
-        flows = tunnel.gateway.ask("flows")["flows"]
+        flows = tunnel.gateway.peek("flows")["flows"]
         there = f"{SERVER}:8000"
         return any(f["destination"] == there and f["to_tunnel_bytes"] for f in flows)
 

@@ -93,7 +93,7 @@ class Home:
 
     def limit(self, up: str, down: str) -> None:
         """For both devices."""
-        for peer in self.gateway.ask("peers"):
+        for peer in self.gateway.peers():
             self.gateway.command("rules", peer["id"], "--limit-up", up, "--limit-down", down)
 
 

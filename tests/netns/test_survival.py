@@ -83,7 +83,7 @@ def test_killed_at_any_moment_the_pair_comes_back(pair: Tunnel, seed: int) -> No
         assert download(world.client) == 100_000
     traffic.kill()
     print(f"\n{KILLS} kills, back after {slowest:.1f} s at most", flush=True)
-    [same] = gateway.ask("peers")
+    [same] = gateway.peers()
     for name in ("id", "label", "fingerprint", "revoked", "first_seen_at"):
         assert same[name] == peer[name], name
     after = client.status()["lease"]
@@ -110,14 +110,14 @@ def test_revocation_ends_session_and_flows_at_once(pair: Tunnel) -> None:
     with host.connect(SERVER, 7) as echo:
         echo.sendall(b"x")
         assert echo.recv(1) == b"x"
-        assert gateway.ask("flows")["total"] >= 1
-        [peer] = gateway.ask("peers")
+        assert gateway.peek("flows")["total"] >= 1
+        [peer] = gateway.peers()
         gateway.command("revoke", peer["id"])
-        assert gateway.ask("flows")["total"] == 0
+        assert gateway.peek("flows")["total"] == 0
         assert gateway.leases() == []
         wait_for(lambda: client.peek()["state"] == "failed", "the client to be told", 5.0)
         assert client.status()["error"] == "revoked"
-    refused = client.begin_connect(client.ask("gateways")[0]["name"])
+    refused = client.begin_connect(client.peek("gateways")[0]["name"])
     assert refused.popen.wait(20) != 0
     assert "revoked" in refused.tail()
     client.join(gateway)
@@ -134,5 +134,5 @@ def test_a_resolver_file_that_dhcp_overwrites_is_ours_again(pair: Tunnel) -> Non
     assert world.client.run(["dig", "+short", "server.test", "A"]).stdout == f"{SERVER}\n"
     client.command("disconnect")
     assert path.read_text() == theirs
-    back = client.begin_connect(client.ask("gateways")[0]["name"])
+    back = client.begin_connect(client.peek("gateways")[0]["name"])
     assert back.popen.wait(20) == 0

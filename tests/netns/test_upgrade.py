@@ -78,7 +78,7 @@ def test_the_gateway_and_then_the_device_change_over(world: World, before: Path)
     with Old(gateway, before, *options) as old_gateway, Old(client, before) as old_client:
         wait_for(old_gateway.answers, "the gateway of 0.1.0 to answer", 30)
         wait_for(old_client.answers, "the client of 0.1.0 to answer", 30)
-        assert gateway.status()["version"] == client.status()["version"] == "0.1.0"
+        assert gateway.ask("status")["version"] == client.ask("status")["version"] == "0.1.0"
         connecting = client.begin_connect(gateway.pair())
         gateway.approve_next()
         assert connecting.popen.wait(30) == Exit.OK, connecting.tail()
@@ -114,7 +114,7 @@ def test_the_gateway_and_then_the_device_change_over(world: World, before: Path)
         assert f"began anew: {running()} (pid" in client.command("restart").stdout
         [link] = client.ask("history")
         assert link["resumed"] and loading.popen.wait(60) == 0, loading.tail()
-        assert gateway.requests() == [] and len(gateway.ask("peers")) == 1
+        assert gateway.ask("requests") == [] and len(gateway.ask("peers")) == 1
 
         for service in (gateway, client):
             assert service.status()["version"] == running()

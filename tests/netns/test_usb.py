@@ -93,7 +93,7 @@ def test_a_phone_on_the_cable_carries_it_all_and_a_killed_client_finds_it_again(
 ) -> None:
     now = desk.client.status()
     assert (now["transport"], now["endpoint"]) == ("usb", f"usb:{SERIAL}:47800")
-    assert desk.gateway.ask("peers")[0]["connected"]
+    assert desk.gateway.peers()[0]["connected"]
     down, up = moved(desk, tmp_path)
     print(f"\n{SIZE / 1e6:.0f} MB by the cable: {down:.0f} MB/s down, {up:.0f} MB/s up")
     [phone] = desk.client.ask("usb")

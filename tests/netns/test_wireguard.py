@@ -74,7 +74,7 @@ def connected() -> Iterator[Connected]:
         app = App(world, world.client, config)
         connected = Connected(world, gateway, app)
         try:
-            let_in(gateway, app)
+            let_in(gateway, app, patient=True)
             yield connected
         finally:
             connected.app.down()
@@ -106,7 +106,7 @@ def test_the_device_shows_everywhere(connected: Connected) -> None:
     gateway = connected.gateway
     [peer] = gateway.ask("peers")
     assert (peer["label"], peer["kind"], peer["connected"]) == ("Anna's phone", "wireguard", True)
-    [lease] = gateway.leases()
+    [lease] = gateway.ask("leases")
     assert (lease["transport"], lease["expires_in"], lease["rtt_ms"]) == ("wireguard", None, None)
     assert lease["endpoint"].startswith("10.1.0.2:") and lease["mtu"] == 1420
     shown = gateway.ask("wireguard")
@@ -268,7 +268,7 @@ def test_what_is_recorded_and_sent_again_changes_nothing(connected: Connected) -
         heard = list(sent_to_the_door(ear))
     kinds = [datagram[0] for datagram in heard]
     assert kinds.count(INITIATION) >= 1 and kinds.count(DATA) >= 10
-    shown, before = gateway.ask("wireguard")["devices"], gateway.status()["counters"]
+    shown, before = gateway.peek("wireguard")["devices"], gateway.status()["counters"]
     with world.second.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as mouth:
         for datagram in heard:
             mouth.sendto(datagram, (GATEWAY_LAN, PORT))
@@ -284,7 +284,7 @@ def test_what_is_recorded_and_sent_again_changes_nothing(connected: Connected) -
     # Of the session before, there may be none any more.
     assert dropped("data__(replayed|unknown_index)") == kinds.count(DATA)
     assert dropped("initiation_(replayed|outdated)") == kinds.count(INITIATION)
-    (device,) = gateway.ask("wireguard")["devices"]
+    (device,) = gateway.peek("wireguard")["devices"]
     assert device["endpoint"] == shown[0]["endpoint"] and device["state"] == "connected"
     # The device says little meanwhile, and what was said again does not count.
     grown = device["received_bytes"] - shown[0]["received_bytes"]
@@ -382,7 +382,7 @@ def test_a_new_key_takes_over_when_it_is_used(connected: Connected) -> None:
     assert fetch(new.host) == 100_000
     [lease] = gateway.leases()
     assert (lease["ipv4"], lease["ipv6"]) == (before["ipv4"], before["ipv6"])
-    [device] = gateway.ask("wireguard")["devices"]
+    [device] = gateway.peek("wireguard")["devices"]
     assert device["label"] == "Anna's phone" and device["id"] != before["peer_id"]
     new.down()
     old.up()
@@ -399,10 +399,10 @@ def test_revoked_it_is_out_at_once(connected: Connected) -> None:
     with host.connect(SERVER, 7) as echo:
         echo.sendall(b"x")
         assert echo.recv(1) == b"x"
-        [device] = gateway.ask("wireguard")["devices"]
+        [device] = gateway.peek("wireguard")["devices"]
         gateway.command("revoke", device["id"])
-        assert gateway.ask("flows")["total"] == 0
-        assert gateway.leases() == [] and gateway.ask("wireguard")["devices"] == []
+        assert gateway.peek("flows")["total"] == 0
+        assert gateway.leases() == [] and gateway.peek("wireguard")["devices"] == []
     failed = host.run(["curl", "-s", "-m", "3", url(SERVER, "bytes/10")], check=False)
     assert failed.returncode != 0
     assert gateway.requests() == []
@@ -419,6 +419,6 @@ def test_a_picture_for_a_phone(connected: Connected, tmp_path: Path) -> None:
     again = gateway.command("wireguard", "add", "other", "--conf", str(file), check=False)
     assert again.returncode == 1 and "is there already" in again.stderr
     assert file.read_text() == text
-    devices = gateway.ask("wireguard")["devices"]
+    devices = gateway.peek("wireguard")["devices"]
     assert [device["label"] for device in devices] == ["tablet"]
     assert devices[0]["state"] == "offered"

@@ -20,7 +20,7 @@ from tests.netns.conftest import opened
 from tests.netns.processes import Failed, wait_for
 from tests.netns.product import EXECUTABLE, Gateway
 from tests.netns.terminal import Terminal, read_qr
-from tests.netns.wireguard_app import App, missing
+from tests.netns.wireguard_app import App, asking, missing
 from tests.netns.world import GATEWAY_LAN, SERVER, World
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -113,7 +113,7 @@ def test_made_read_approved_watched_revoked(
         app = App(world, world.client, config)
         app.up()
         try:
-            ask = world.client.start(["ping", "-i", "0.5", SERVER], name=f"asking-{columns}")
+            ask = asking(app)
             wait_for(gateway.requests, "the device to ask")
             # The code has made way for the question.
             wait_for(lambda: "Zoom out" not in console.text(), "the code to go")
@@ -121,10 +121,17 @@ def test_made_read_approved_watched_revoked(
 
             # A key that was on its way when the request appeared approves nothing: press again.
             def approved() -> bool:
-                console.press("a")
-                return not gateway.requests()
+                if gateway.requests():
+                    console.press("a")
+                    return False
+                return True
 
             wait_for(approved, "the console's approval", every=0.5)
+            ask.kill()
+            # Turned off and on, as people do, it knocks at once instead of after some seconds.
+            app.down()
+            app.up()
+            ask = asking(app)
             wait_for(app.handshakes, "the first handshake", 15.0)
             ask.kill()
             console.press("3")
@@ -143,10 +150,9 @@ def test_made_read_approved_watched_revoked(
             console.wait_for_text("✗ revoked")
             failed = world.client.run(["ping", "-c", "1", "-W", "1", SERVER], check=False)
             assert failed.returncode != 0
-            # Turned off and on, as people do, it knocks at once instead of after fifteen seconds.
             app.down()
             app.up()
-            knock = world.client.start(["ping", "-i", "0.5", SERVER], name=f"knocking-{columns}")
+            knock = asking(app)
             wait_for(lambda: revoked(gateway, name), "the trouble to be seen", 30.0)
             console.press("7")
             console.wait_for_text("WireGuard devices", 20)
@@ -157,11 +163,11 @@ def test_made_read_approved_watched_revoked(
 
 
 def gone(gateway: Gateway, name: str) -> bool:
-    return any(peer["revoked"] for peer in gateway.ask("peers") if peer["label"] == name)
+    return any(peer["revoked"] for peer in gateway.peers() if peer["label"] == name)
 
 
 def revoked(gateway: Gateway, name: str) -> bool:
-    troubles = gateway.ask("wireguard")["troubles"]
+    troubles = gateway.peek("wireguard")["troubles"]
     return any(t["cause"] == "revoked" and t["found"].startswith(name) for t in troubles)
 
 
@@ -170,7 +176,7 @@ def test_a_config_that_names_an_address_of_yesterday(desk: Desk, tmp_path: Path)
     gateway.command(
         "wireguard", "add", "moved", "--conf", str(file), "--endpoint", "192.168.43.1"
     )  # fmt: skip
-    found = [t for t in gateway.ask("wireguard")["troubles"] if t["found"].count("moved")]
+    found = [t for t in gateway.peek("wireguard")["troubles"] if t["found"].count("moved")]
     assert [(t["cause"], t["advice"]) for t in found] == [
         ("endpoint", f"Edit the tunnel in its app: Endpoint = {GATEWAY_LAN}:51820")
     ]

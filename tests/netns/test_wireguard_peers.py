@@ -204,7 +204,7 @@ def test_boringtun_does_all_of_it_as_nobody(devices: Devices) -> None:
 
 
 def test_both_are_listed_with_what_they_moved(devices: Devices) -> None:
-    shown = devices.gateway.ask("wireguard")["devices"]
+    shown = devices.gateway.peek("wireguard")["devices"]
     assert {device["label"] for device in shown} == {"sing-box", "boringtun"}
     for device in shown:
         assert device["told"] == f"{GATEWAY_LAN}:{WIREGUARD_PORT}"

@@ -63,8 +63,11 @@ SECOND_LAN = "10.1.1.2"
 
 ANNOUNCEMENT = f"src host {GATEWAY_LAN} and udp port 5353 and dst host 224.0.0.251"
 """The gateway saying on the LAN, by mDNS, that it is there."""
+MEMBERSHIP = f"src host {GATEWAY_LAN} and igmp and dst host 224.0.0.22 and ip[36:4] == 0xe00000fb"
+"""Its kernel saying that it listens there, too (RFC 3376 section 4.2)."""
 TUNNEL_ONLY = (
-    f"{LEAK_FILTER} and not port {PORT} and not udp port {WIREGUARD_PORT} and not ({ANNOUNCEMENT})"
+    f"{LEAK_FILTER} and not port {PORT} and not udp port {WIREGUARD_PORT}"
+    f" and not ({ANNOUNCEMENT}) and not ({MEMBERSHIP})"
 )
 CLIENTS_NETWORKS = (
     "net 10.9.0.0/16 or net 10.66.0.0/15 or net fd09::/64 or net fd66::/64 or net fd67::/64"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.netns.hosts import Host
-from tests.netns.processes import wait_for
+from tests.netns.processes import Process, wait_for
 from tests.netns.product import Gateway
 from tests.netns.world import SERVER, World
 
@@ -61,14 +61,28 @@ def missing() -> str | None:
     return f"needs {', '.join(absent)}" if absent else None
 
 
-def let_in(gateway: Gateway, app: App) -> None:
-    """Turn the tunnel on, and have the owner approve."""
+def let_in(gateway: Gateway, app: App, patient: bool = False) -> None:
+    """Turn the tunnel on, and have the owner approve.
+
+    Who is patient waits until the app asks again, which takes it five seconds. Turned off and
+    on, as others do, it asks at once.
+    """
     app.up()
-    ask = app.host.start(["ping", "-i", "0.5", SERVER], name="asking")
+    ask = asking(app)
     request = gateway.approve_next()
     assert (request["via"], request["address"]) == ("wireguard", app.address)
+    if not patient:
+        ask.kill()
+        app.down()
+        app.up()
+        ask = asking(app)
     wait_for(app.handshakes, "the first handshake", 15.0)
     ask.kill()
+
+
+def asking(app: App) -> Process:
+    """Traffic, for which the app tries to reach the gateway."""
+    return app.host.start(["ping", "-i", "0.5", SERVER], name="asking")
 
 
 @contextlib.contextmanager
