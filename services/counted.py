@@ -11,8 +11,11 @@ a metric of its own, the part behind `*` its label. The first pattern that fits 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+
+from control.schema import Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,21 @@ class Counted:
         return f"vpnshare_{named}_total"
 
     @property
+    def refuses(self) -> bool:
+        """Whether all of them count what was refused or dropped here."""
+        return self.pattern.split("__")[-1] in _REFUSALS or "__from_network__" in self.pattern
+
+    @property
     def labelled(self) -> bool:
         """Whether it has the label `what`."""
         return "*" in self.pattern
 
+
+_REFUSALS = {"dropped", "dropped_by_connection", "icmp_sent", "refused", "rst_sent"}
+"""What a pattern ends with whose counters say that something was not let through. A `*` in that
+place may be somebody else's refusal (`tcp__connect__refused`)."""
+_BY_US = "__refused_"
+"""In a name: refused by the gateway, for a reason that follows."""
 
 _TABLE = """
 tunnel__packets | Packets that came from devices, whatever became of them.
@@ -215,3 +229,13 @@ def meaning(name: str) -> str:
     """What the counter counts, for a person."""
     found = counted(name)
     return found[0].help if found else "No help is known for it."
+
+
+def refusals(counters: Mapping[str, int]) -> list[Refusal]:
+    """Those that count what was refused or dropped, the largest first."""
+    found = []
+    for name, count in counters.items():
+        each, what = counted(name) or (None, "")
+        if count and each is not None and (each.refuses or _BY_US in name):
+            found.append(Refusal(name, count, each.help, what))
+    return sorted(found, key=lambda refusal: (-refusal.count, refusal.name))

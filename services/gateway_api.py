@@ -28,6 +28,7 @@ from gateway.tunnels import Tunnel
 from gateway.vpn.snapshot import Interface
 from services import interfaces
 from services.check.check import Checker, of_gateway
+from services.counted import refusals
 from services.doctor.doctor import Doctor
 from services.events import EventBook
 from services.flow_pages import FlowPages
@@ -299,7 +300,7 @@ class GatewayApi:
     def counters(self, params: m.IdParams) -> s.DeviceCounters:
         peer = self._device(params.id)
         counts = self._gateway.snapshots.counted_of(peer.public_key)
-        return s.DeviceCounters(peer.id, peer.label, counts)
+        return s.DeviceCounters(peer.id, peer.label, counts, refusals(counts))
 
     def set_rules(self, params: m.SetRulesParams) -> s.DeviceRules:
         peer = self._device(params.id)

@@ -26,6 +26,7 @@ from control.schema.devices import (
     OfferState,
     PairOffer,
     Peer,
+    Refusal,
     Request,
 )
 from control.schema.dns import Dns, DnsQuestion
@@ -81,6 +82,7 @@ __all__ = [
     "PairOffer",
     "Peer",
     "Phone",
+    "Refusal",
     "Request",
     "RuleTemplate",
     "Setting",

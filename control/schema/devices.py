@@ -81,6 +81,18 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A counter of what a device was refused, or what of its was dropped, with its meaning."""
+
+    name: str
+    count: int
+    help: str
+    """What it counts: a sentence."""
+    what: str = ""
+    """The reason or outcome that the name holds, where the sentence says "by why" or the like."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceCounters:
     """What was counted of one device since its session began, with what it was refused and what
     it did against the protocols."""
@@ -89,6 +101,8 @@ class DeviceCounters:
     label: str
     counters: dict[str, int] = field(default_factory=dict)
     """As in `GatewayStatus`, in whose numbers these are contained. Empty without a session."""
+    refused: list[Refusal] = field(default_factory=list)
+    """Those of them that count what was refused or dropped, the largest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ from rules.encoding import to_json as rules_to_json
 from rules.spelling import RuleRefused, summary, texts
 from rules.value import NO_RULES, Rules
 from services.config import SECTIONS, SETTINGS, ConfigError, find
+from services.counted import refusals
 from services.logs import concerns, matches
 from services.settings import accept, record, told
 from services.version import running
@@ -359,6 +360,8 @@ class PretendGateway(Pretend):
         self.rules: dict[str, Rules] = {}
         """What devices may do that may not do everything, by id."""
         self.used_since = 0
+        self.counted = {"tcp__no_flow__rst_sent": 3}
+        """Of each device."""
         """Bytes that every device has been sent in this hour more than its books begin with."""
         self.templates = [
             schema.RuleTemplate(
@@ -435,7 +438,9 @@ class PretendGateway(Pretend):
     def _counters(self, params: IdParams) -> schema.DeviceCounters:
         for peer in self.peers:
             if params.id in (peer.id, peer.label):
-                return schema.DeviceCounters(peer.id, peer.label, {"tcp__no_flow__rst_sent": 3})
+                return schema.DeviceCounters(
+                    peer.id, peer.label, self.counted, refusals(self.counted)
+                )
         raise ControlError(Code.NOT_FOUND, f"There is no device {params.id}.")
 
     def _rules_of(self, id: str) -> schema.DeviceRules:

@@ -14,7 +14,7 @@ import pytest
 from cli.main import main
 from control.exits import Exit
 from services import metrics
-from services.counted import REGISTRY, counted, meaning
+from services.counted import REGISTRY, counted, meaning, refusals
 from services.trust import rooms
 from tests.fakes.services import PretendClient, PretendGateway
 
@@ -171,3 +171,27 @@ def test_the_command_says_what_each_counts(
     }]  # fmt: skip
     assert main(["counters", "nothing"]) == Exit.OK
     assert "No counter" in capsys.readouterr().out
+
+
+def test_what_a_device_was_refused_is_told_apart() -> None:
+    """By us: that a server refuses a connection is no refusal of ours."""
+    kept = {
+        "tcp__no_flow__rst_sent": 3, "ip__no_room__dropped": 7, "icmp__too_big__icmp_sent": 3,
+        "dns__query__refused_rules": 9, "udp__from_network__refused_rules": 1,
+        "dns__too_many__dropped": 2, "tcp__window__dropped_by_connection": 1,
+        "icmp__from_network__truncated": 1,
+    }  # fmt: skip
+    other = {
+        "tcp__connect__refused": 50, "tcp__network__refused": 5, "tunnel__packets": 9000,
+        "udp__datagram__forwarded": 8, "tcp__closed__both_sides": 4, "flows__gave_way": 1,
+        "ip__bad_checksum__dropped": 0, "tcp__handshake__sent_again": 2,
+    }  # fmt: skip
+    found = refusals({**other, **kept})
+    assert {each.name: each.count for each in found} == kept
+    assert [each.name for each in found][:4] == [
+        "dns__query__refused_rules", "ip__no_room__dropped", "icmp__too_big__icmp_sent",
+        "tcp__no_flow__rst_sent",
+    ]  # fmt: skip
+    reset = found[3]
+    assert (reset.help, reset.what) == (meaning(reset.name), "no_flow")
+    assert next(each for each in found if each.name == "dns__too_many__dropped").what == ""

@@ -41,6 +41,7 @@ def test_each_day_has_its_column_whatever_the_clocks_do() -> None:
 async def test_its_days_are_the_gateways_wherever_the_console_is(console: OpenConsole) -> None:
     """There it is tomorrow already, or yesterday still."""
     async with console(section="peers") as c:
+        c.gateway.counted = {}
         await c.press("enter")
         assert isinstance(c.app.screen, DeviceScreen)
         page, id = c.app.screen.query_one(DevicePage), c.app.screen.peer
@@ -137,6 +138,63 @@ async def test_it_lives_while_it_is_open(console: OpenConsole) -> None:
         assert "Flows   none" in shown() and "Link    none" in shown()
         await c.press("escape")
         assert "usage" not in c.gateway.asked[-1]
+
+
+@pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])
+async def test_what_it_was_refused_stands_there(
+    console: OpenConsole, size: tuple[int, int]
+) -> None:
+    async with console(section="peers", size=size) as c:
+        c.gateway.counted = {
+            "tunnel__packets": 9, "dns__too_many__dropped": 12, "tcp__no_flow__rst_sent": 3,
+            "writer__queue_full__dropped": 40_000, "ip__no_room__dropped": 1,
+            "udp__from_network__refused_rules": 2, "udp__no_room__dropped": 1,
+        }  # fmt: skip
+        await c.press("enter")
+        assert isinstance(c.app.screen, DeviceScreen)
+        page = c.app.screen.query_one(DevicePage)
+
+        def shown() -> list[str]:
+            lines = [line.plain for line in page.lines(page.size.width)]
+            assert all(len(line) <= page.size.width for line in lines), lines
+            *_, begin = (at for at, line in enumerate(lines) if line.startswith("Refused"))
+            assert lines[-1] == "", "the keys stand apart"
+            return [line.rstrip() for line in lines[begin:-1]]
+
+        title, *told = shown()
+        assert title == "Refused   40,019 in this session"
+        assert {len(line) - len(line.lstrip()) for line in told} == {0, 4, 5, 8}, "in a column"
+        assert told[-1] == "        and 1 more kind"
+        assert " ".join(" ".join(told).split()) == (
+            "40,000 Packets for a device that were dropped before they were sent, by why: "
+            "queue full. 12 Questions dropped, for the device had many open. 3 TCP segments of "
+            "devices that were answered with a reset, by why: no flow. 2 Datagrams from the "
+            "network that were kept from a device, by why: refused rules. 1 IP packets of "
+            "devices that were dropped, by why: no room. and 1 more kind"
+        )
+        assert "Refused 40,019, see below" in [line.plain.rstrip() for line in page.lines(60)]
+        # It is asked anew with the days, and may have a session without any.
+        c.gateway.counted = {"dns__too_many__dropped": 13}
+        await c.advance(DAYS_EVERY)
+        c.gateway.changed("usage")
+        await c.settle()
+        title, *told = shown()
+        assert title.startswith("Refused   13 in")
+        assert " ".join(" ".join(told).split()).startswith("13 Questions dropped, for the")
+        c.gateway.counted = {"tunnel__packets": 10}
+        await c.advance(DAYS_EVERY)
+        c.gateway.changed("usage")
+        await c.settle()
+        assert not any(line.plain.startswith("Refused") for line in page.lines(60))
+
+
+async def test_a_gateway_that_does_not_tell_what_was_refused(console: OpenConsole) -> None:
+    async with console(section="peers") as c:
+        c.gateway.errors["counters"] = ControlError(Code.METHOD_NOT_FOUND, "No such method.")
+        await c.press("enter")
+        assert isinstance(c.app.screen, DeviceScreen)
+        lines = [line.plain for line in c.app.screen.query_one(DevicePage).lines(60)]
+        assert not any(line.startswith("Refused") for line in lines)
 
 
 @pytest.mark.parametrize("size", [(45, 24), (80, 24), (120, 40)])

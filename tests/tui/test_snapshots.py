@@ -97,14 +97,20 @@ def test_looking_after_the_gateway_in_mono(
     assert snap_compare(app, terminal_size=COMMON, run_before=after("down"))
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("size", "keys"),
+    [("phone", []), ("phone", ["end"]), ("common", []), ("common", ["end"]), ("wide", [])],
+    ids=["phone", "phone-end", "common", "common-end", "wide"],
+)
 def test_a_devices_page(
-    snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, size: str
+    snap_compare: Compare, make_app: MakeApp, gateway: PretendGateway, size: str, keys: list[str]
 ) -> None:
     said = "1GB/day from 04:00; down 20mbit; mon-fri 07:00-20:00; deny set mail"
     gateway.peers = [replace(each, rules=said) for each in gateway.peers]
+    gateway.counted = {"dns__query__refused_rules": 1204, "tcp__no_flow__rst_sent": 31,
+                       "ip__no_room__dropped": 2, "dns__too_many__dropped": 1}  # fmt: skip
     app = make_app(section="peers")
-    assert snap_compare(app, terminal_size=SIZES[size], run_before=after("enter"))
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=after("enter", *keys))
 
 
 @pytest.mark.parametrize("size", SIZES)

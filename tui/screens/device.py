@@ -29,6 +29,8 @@ DAYS_EVERY = 10.0
 _HOUR = 3600
 _NAME = 8
 _CHART_ROWS = 3
+_MAX_REFUSALS = 5
+"""Kinds of what it was refused that are named."""
 
 
 class DevicePage(Painted):
@@ -41,6 +43,7 @@ class DevicePage(Painted):
         self._row = row
         self._glyphs = glyphs
         self._used = {"hour": hours, "day": days}
+        self._refused: Sequence[schema.Refusal] = ()
 
     def show(self, row: PeerRow) -> None:
         """How the device is now."""
@@ -55,6 +58,11 @@ class DevicePage(Painted):
             self._used[used.by] = used
             self.redraw()
 
+    def show_refused(self, refused: Sequence[schema.Refusal]) -> None:
+        """What it was refused since its session began, the largest first."""
+        self._refused = refused
+        self.redraw()
+
     def lines(self, width: int) -> list[Text]:
         row, peer, lease = self._row, self._row.peer, self._row.lease
         made = [
@@ -68,12 +76,14 @@ class DevicePage(Painted):
             *self._fact("Link", self._link(), width, "plain" if lease else "quiet"),
             *self._fact("Flows", formats.count(lease.flows, "flow") if lease else "none", width),
         ]  # fmt: skip
+        if self._refused:
+            made += self._fact("Refused", f"{self._in_all():,}, see below", width)
         hours = by_hour(self._used["hour"].rows, row.wall)
         days = by_day(self._used["day"])
         days[-1] = (peer.to_tunnel_today, peer.from_tunnel_today)  # its books are asked less often
         made += self._chart("48 hours", hours, width, ("-48h", "-24h", "now"))
         made += self._chart("30 days", days, width, ("-30d", "-15d", "today"))
-        return [*made, Text()]
+        return [*made, *self._refusals(width), Text()]
 
     def _fact(self, name: str, value: str, width: int, tone: Tone = "plain") -> list[Text]:
         """A fact, on as many lines as it needs."""
@@ -95,6 +105,38 @@ class DevicePage(Painted):
         if peer.shut_out:
             made += self._fact("Access", formats.clean(peer.shut_out, 200), width, "warn")
         return made
+
+    def _refusals(self, width: int) -> list[Text]:
+        """What was refused or dropped, by the words of the counters' help, the most first."""
+        if not self._refused:
+            return []
+        shown = self._refused[:_MAX_REFUSALS]
+        counts = [f"{each.count:,}" for each in shown]
+        told = [_told(each) for each in shown]
+        if more := len(self._refused) - len(shown):
+            counts.append("")
+            told.append(f"and {formats.count(more, 'more kind')}")
+        wide = max(map(len, counts))
+        made = [
+            Text(),
+            Text.assemble(
+                self.span(f"{'Refused':<10}", "strong"),
+                self.span(f"{self._in_all():,} in this session"),
+            ),
+        ]
+        for count, text in zip(counts, told, strict=True):
+            folded = Text(text).wrap(self.app.console, max(10, width - wide - 2))
+            made += [
+                Text.assemble(
+                    self.span(f"{'' if number else count:>{wide}}  "),
+                    self.span(line.plain.rstrip(), "quiet"),
+                )
+                for number, line in enumerate(folded)
+            ]
+        return made
+
+    def _in_all(self) -> int:
+        return sum(each.count for each in self._refused)
 
     def _both(self, down: int, up: int) -> str:
         glyphs = self._glyphs
@@ -171,6 +213,13 @@ class DeviceScreen(Dialog[bool]):
 
     def action_flows(self) -> None:
         self.leave(True)
+
+
+def _told(refusal: schema.Refusal) -> str:
+    """The sentence, with the reason for which it has "by why"."""
+    what = refusal.what.replace("__", ", ").replace("_", " ")
+    text = f"{refusal.help.removesuffix('.')}: {what}." if what else refusal.help
+    return formats.clean(text, 200)
 
 
 def _heading(row: PeerRow) -> str:

@@ -261,11 +261,13 @@ class PeersScreen(ListScreen, ConfigMaker):
         try:
             hours = await app.link.call("usage", peer=peer.id, by="hour")
             days = await app.link.call("usage", peer=peer.id, by="day", limit=DAYS)
+            refused = await self._refused(peer.id)
         except ControlError as error:
             app.tell(" ".join(filter(None, (error.message, error.hint))), "error")
             return
         self._days_at = app.now
         page = self._page_open = DeviceScreen(row, hours, days, app.glyphs)
+        page.page.show_refused(refused)
         self.want()
         try:
             to_flows = await app.push_screen_wait(page)
@@ -281,6 +283,14 @@ class PeersScreen(ListScreen, ConfigMaker):
         with suppress(ControlError):  # a lost line is told by the bars
             used = await app.link.call("usage", peer=page.peer, by="day", limit=DAYS)
             page.page.show_used(used)
+            page.page.show_refused(await self._refused(page.peer))
+
+    async def _refused(self, id: str) -> list[schema.Refusal]:
+        """What the device was refused; nothing where its gateway does not tell."""
+        with suppress(ControlError):
+            counted: schema.DeviceCounters = await self.console_app.link.call("counters", id=id)
+            return counted.refused
+        return []
 
     def action_peer_flows(self) -> None:
         if self.current is not None:
