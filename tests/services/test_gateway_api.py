@@ -11,7 +11,7 @@ import pytest
 
 from control import words
 from control.errors import Code, ControlError
-from control.methods import FLOW_SORTS, FlowParams, FlowsParams, RenameParams
+from control.methods import FLOW_SORTS, FlowParams, FlowsParams, IdParams, RenameParams
 from control.schema import Finding
 from eventloop.clock import SYSTEM, Clock
 from gateway.gateway import Gateway
@@ -83,6 +83,10 @@ class FewFlows:
 
     def name_of(self, peer_id: str, address: bytes, began: float) -> str:
         return self.names.get((peer_id, address), "")
+
+    def counted_of(self, public_key: bytes) -> dict[str, int]:
+        names = ("tcp__connect__refused", "tcp__no_flow__rst_sent", "tunnel__packets")
+        return dict(zip(names, (50, 3, 900), strict=True)) if public_key == TV.public_key else {}
 
     def close_flow(self, flow_id: int) -> bool:
         self.closed.append(flow_id)
@@ -217,3 +221,16 @@ async def test_close_flow_and_rename(api: GatewayApi, gateway: FewFlows) -> None
         with pytest.raises(ControlError) as caught:
             api.rename(RenameParams(TV.id, label))
         assert caught.value.code == Code.INVALID_PARAMS
+
+
+async def test_what_a_device_was_refused_stands_beside_its_counters(
+    api: GatewayApi, gateway: FewFlows
+) -> None:
+    for each in (TV, LAPTOP):
+        gateway.registry.approve(each.public_key, each.label, each.platform)
+    found = api.counters(IdParams(TV.id))
+    assert found.label == TV.label and found.counters["tcp__connect__refused"] == 50
+    assert [(each.name, each.count, each.what) for each in found.refused] == [
+        ("tcp__no_flow__rst_sent", 3, "no_flow")
+    ]
+    assert api.counters(IdParams(LAPTOP.id)).refused == []
