@@ -251,10 +251,8 @@ class Link:
         self._timer = None
         if self._closed:
             return
-        now = monotonic()
-        at = self.session.get_timer()
-        if at is not None and at <= now:
-            self.session.handle_timer(now)
+        # Also where what was due has been answered meanwhile: it was looked at now.
+        self.session.handle_timer(monotonic())
         self._settle(None)
 
     # --- ends ------------------------------------------------------------------------------

@@ -225,9 +225,10 @@ class SessionLink(Link):
 
     def handle_timer(self, now: float) -> None:
         """The session's own time-outs: handshake, liveness, rekey."""
-        timer = self.session.get_timer()
-        if timer is None or timer > now or self.closed:
+        if self.closed:
             return
+        # Also where what was due has been answered meanwhile: it was looked at now, and not
+        # again at the next packet.
         self.session.handle_timer(now)
         self._settle(now)
 

@@ -265,9 +265,12 @@ class WireguardAccess:
 
     def get_timer(self) -> float | None:
         """When a session or an offer wants something."""
-        at = min(self.device.alarm, self.doors.alarm)
-        for offer in self.offers():
-            at = min(at, offer.expires)
+        at, doors = self.device.alarm, self.doors.alarm
+        if doors < at:
+            at = doors
+        # Asked after every batch of packets, and mostly there are none.
+        if self._offers or self._heirs:
+            at = min(at, *(offer.expires for offer in self.offers()))
         return None if at == NEVER else at
 
     def handle_timer(self, now: float) -> bool:

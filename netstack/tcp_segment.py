@@ -34,6 +34,9 @@ URG = 0x20
 HEADER = 20
 """Bytes of a header without options."""
 
+STAMPED_HEADER = 32
+"""Bytes of a header with NOP NOP TIMESTAMPS."""
+
 OPTION_END = 0
 OPTION_NOP = 1
 OPTION_MSS = 2
@@ -132,6 +135,11 @@ class TcpSegment:
         )
 
 
+def tcp_sum_ok(buf: bytes | bytearray | memoryview, start: int, end: int, pseudo: int) -> bool:
+    """Whether the checksum of `buf[start:end]` is good; `pseudo` as in `parse_tcp`."""
+    return not (pseudo + checksum.add(memoryview(buf)[start:end])) % 65535
+
+
 def parse_tcp(
     buf: bytes | bytearray | memoryview,
     start: int,
@@ -149,7 +157,7 @@ def parse_tcp(
     """
     if end - start < HEADER:
         raise MalformedSegment("too_short")
-    if pseudo is not None and (pseudo + checksum.add(memoryview(buf)[start:end])) % 65535:
+    if pseudo is not None and not tcp_sum_ok(buf, start, end, pseudo):
         raise MalformedSegment("bad_checksum")
     seg = segment if segment is not None else TcpSegment()
     (

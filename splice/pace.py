@@ -67,6 +67,15 @@ class QueuePace:
             return room
         return min(room, max(LEAST, int(target)) - queued)
 
+    def resume(self, room: int, now: float) -> None:
+        """The queue was not looked at for a while, as there was nothing to fill it with: what it
+        did meanwhile is no sample. A queue that has emptied says as much as if it had been seen."""
+        self._since = now
+        self._drained = 0
+        queued = self._room - room
+        if 0 < queued < self._left:
+            self._left = queued
+
     def filled(self, room: int) -> None:
         """The room that is left after the queue was filled."""
         self._left = max(0, self._room - room)

@@ -61,6 +61,7 @@ class LinkPeer:
         "_dirty",
         "_pace",
         "_pulls_at",
+        "_rests",
         "_tcp_config",
         "_tcp_configs",
         "_wake",
@@ -150,6 +151,8 @@ class LinkPeer:
         """The largest piece that a connection reads from its socket now."""
         self._dirty = False
         self._pace = QueuePace()
+        self._rests = False
+        """Nothing was to be read when `pull` last looked."""
         self._pulls_at = NEVER
         """When the speed limit lets streams be read again that wait for it."""
         self._tcp_config = tcp
@@ -201,6 +204,16 @@ class LinkPeer:
             return False
         self.timers.now = now
         room = out.room()
+        if self.queue.waiting or self.resending:
+            if self._rests:
+                self._rests = False
+                self._pace.resume(room, now)
+        elif self.throttle_down is None and self.down_stop is UNMETERED:
+            # Nothing to fill the queue with, as with each ACK of an upload: seen once, that is no
+            # news, and says nothing of how fast the link is.
+            if self._rests:
+                return False
+            self._rests = True
         allowance = self._pace.allowance(room, now)
         metered = (
             self.down_stop is not UNMETERED and self.to_tunnel_bytes + allowance > self.down_stop
@@ -365,6 +378,7 @@ class LinkPeer:
             return
         self.timers.now = now
         self._pace = QueuePace()
+        self._rests = False
         for flow in list(self.tcp.values()):
             flow.conn.link_resumed(out, now, self.reliable)
             flow.settle(now)

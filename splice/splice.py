@@ -109,6 +109,7 @@ class Splice(Flow):
         "lent",
         "mark",
         "owed",
+        "passed",
         "pseudo",
         "readable",
         "sock",
@@ -166,6 +167,8 @@ class Splice(Flow):
         """As last added to the peer's sum."""
         self.heard = 0
         """Bytes passed on to the socket in this period of the receive-window budget."""
+        self.passed = 0
+        """Bytes that the socket took in the batch that goes on, for which nothing was done yet."""
         self.uploading = False
         self.owed = 0
         self.lent = 0
@@ -369,7 +372,10 @@ class Splice(Flow):
             except OSError as error:
                 self._network_failed(error, now)
                 return
-            if taken:
+            if peer.paced_windows is None:
+                # Accounted for when the batch is over, once for all its pieces.
+                self.passed += taken
+            elif taken:
                 self._passed_on(taken, now)
             if taken == n:
                 return
@@ -429,6 +435,9 @@ class Splice(Flow):
         self.batched = False
         if self.stage >= DRAINING:
             return
+        if self.passed:
+            passed, self.passed = self.passed, 0
+            self._passed_on(passed, now)
         if self.backlog and not self.blocked:
             self._flush(now)
         conn = self.conn

@@ -3,7 +3,8 @@
 Theory of operation. The packet path keeps two counters anyway (records sealed,
 records opened), and remembers how many were sealed when it last opened some.
 While something was sealed after that, other than a mere answer to a PING, the
-session ticks twice a second: silence of `SILENCE_BEFORE_PING` since the first
+session ticks twice a second, and no more often however packets and answers
+alternate: silence of `SILENCE_BEFORE_PING` since the first
 unanswered record asks with a PING, and repeats it every second; silence of
 `SILENCE_BEFORE_DEAD` means a dead link. When all is answered the ticking stops
 and only the keep-alive remains: a client pings after a whole interval without
@@ -48,6 +49,7 @@ class Liveness:
 
     __slots__ = (
         "_asked",
+        "_checked",
         "_initiates",
         "_interval",
         "_last_active",
@@ -69,6 +71,7 @@ class Liveness:
         self._last_active = now
         self._last_heard = now
         self._last_ping = now - _PING_AGAIN
+        self._checked = now - LIVENESS_TICK
         self._asked = 0
         self.next_tick: float | None = None
         """When it ticks, while it does: `timer` says the same then."""
@@ -82,8 +85,10 @@ class Liveness:
         if self.next_tick is not None:
             return self.next_tick
         if unanswered:
-            # The time of sending is not known here: due at once, `check` sets the clock.
-            return self._last_active
+            # The time of sending is not known here: due at once, `check` sets the clock. A tick
+            # after the last one at the earliest: under load all is answered and something is not
+            # once in each batch of packets.
+            return self._checked + LIVENESS_TICK
         if self._initiates:
             return self._last_active + self._interval
         return self._last_heard + IDLE_PERIODS_BEFORE_DEAD * self._interval
@@ -94,6 +99,7 @@ class Liveness:
         `unanswered`: a record that expects something back left after the last one that came;
         `received`: records that came so far.
         """
+        self._checked = now
         if received != self._received_seen:
             self._received_seen = received
             self._last_heard = self._last_active = now

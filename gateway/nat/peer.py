@@ -45,7 +45,7 @@ from netstack.ip import PROTO_TCP, PROTO_UDP
 from netstack.out import GSO_UDP_L4
 from netstack.tcp.errors import MalformedSegment
 from netstack.tcp.states import State
-from netstack.tcp_segment import ACK, SYN, parse_tcp
+from netstack.tcp_segment import ACK, SYN, parse_tcp, tcp_sum_ok
 from netstack.udp import UDP_HEADER
 from sealing.buckets import TokenBucket
 from splice.flow import Flow
@@ -68,6 +68,8 @@ SlowPath = Callable[["TunnelPeer", Buffer, int, int, int, int, int, int, float],
 """Takes any packet `buf[start:end]`, with four numbers of its offload header: `admission.py`."""
 LateSyn = Callable[["TunnelPeer", Splice, "TcpSegment", Buffer, int, int, float], str]
 """Takes a SYN for a connection in TIME-WAIT: `admit_tcp.py`."""
+
+_SEGMENT = "tcp__segment__forwarded"
 
 _TCP_OFFSET = 12
 """Where a TCP header says how long it is, in words of 4 bytes, in the upper half of a byte (RFC
@@ -218,7 +220,15 @@ class TunnelPeer(ClientSide):
                 if proto == PROTO_TCP:
                     flow = self.tcp.get(key)
                     if flow is not None and (not csum or csum == csum_tcp) and flags <= 3:
-                        counts[self._segment(flow, buf, start, header, total, csum, now)] += 1
+                        at, stop = start + header, start + total
+                        good = csum or tcp_sum_ok(buf, at, stop, flow.pseudo + total - header)
+                        if good and flow.conn.predicted(buf, at, stop, now):
+                            counts[_SEGMENT] += 1
+                            if not flow.batched:
+                                flow.batched = True
+                                self.batch.append(flow)
+                            return
+                        counts[self._segment(flow, buf, start, header, total, good, now)] += 1
                         return
                 elif proto == PROTO_UDP:
                     remote = self.udp_remotes.get(key)
@@ -257,12 +267,12 @@ class TunnelPeer(ClientSide):
         start: int,
         header: int,
         total: int,
-        csum: int,
+        good: int | bool,
         now: float,
     ) -> str:
-        """Hand a TCP segment of a known flow to its connection."""
+        """Hand a TCP segment of a known flow, whose checksum may be `good`, to its connection."""
         at = start + header
-        pseudo = None if csum else flow.pseudo + total - header
+        pseudo = None if good else flow.pseudo + total - header
         try:
             seg = parse_tcp(buf, at, start + total, pseudo, self.nat.segment)
         except MalformedSegment as error:
@@ -273,7 +283,7 @@ class TunnelPeer(ClientSide):
         if not flow.batched:
             flow.batched = True
             self.batch.append(flow)
-        return "tcp__segment__forwarded"
+        return _SEGMENT
 
     @staticmethod
     def _udp_intact(

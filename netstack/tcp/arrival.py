@@ -1,7 +1,7 @@
 """A segment arrives (RFC 9293, 3.10.7): the full judgement, in the order of the RFC.
 
-`TcpConnection.segment_arrived` takes the two common kinds of segments itself
-and leaves the rest to `process`. Every rule is a function named for what it
+`TcpConnection.predicted` takes the two common kinds of segments, and what it
+leaves comes to `process`. Every rule is a function named for what it
 checks; each either disposes of the segment or lets the next one look at it.
 
 Acceptance is by the window and one number around it: a segment that ends
@@ -86,7 +86,7 @@ def _syn_sent(conn: TcpConnection, seg: TcpSegment, now: float) -> None:
         conn.move(Event.SYN, now)
         handshake.send_syn(conn, now)
         return
-    snd.advance(ack, seg, now)
+    snd.advance(ack, seg.ts_echo if seg.has_timestamps else 0, now)
     conn.move(_SYN_ACK, now)
     if conn.config.open_lazily:
         conn.rcv.ack_pending = True
@@ -213,7 +213,7 @@ def _acknowledge(conn: TcpConnection, seg: TcpSegment, seq: int, now: float) -> 
     window = snd.wnd
     snd.update_window(seg, seq, ack)
     if ack > snd.una:
-        snd.advance(ack, seg, now)
+        snd.advance(ack, seg.ts_echo if seg.has_timestamps else 0, now)
         duplicate = False
     else:
         duplicate = ack == snd.una and not seg.span and snd.wnd == window

@@ -3,13 +3,13 @@
 One `TcpConnection` is one end. In the gateway it stands for an Internet host
 toward the client; its user joins it to a real socket of that host.
 
-    tunnel --segment_arrived--> connection --deliver, deliver_fin--> user
+    tunnel --segment_arrived, predicted--> connection --deliver, deliver_fin--> user
     tunnel <--out (PacketOut)-- connection <--send, send_fin, consumed-- user
 
 What moves it:
-- segments (`segment_arrived`), judged in `arrival` but for the two kinds that
-  make up bulk transfers, the next data and the next ACK, which are handled
-  here at once (header prediction);
+- segments (`segment_arrived`), judged in `arrival`, but for the two kinds that
+  make up bulk transfers, the next data and the next ACK: these are read out of
+  the packet and dealt with here at once (`predicted`, header prediction);
 - the user's calls;
 - time: `get_timer` says when `handle_timer` wants to be called. There are no
   ticks: an idle open connection has the keep-alive's hours and nothing else.
@@ -31,6 +31,8 @@ unacknowledged again, on whatever kind of link there is now.
 
 from __future__ import annotations
 
+from struct import Struct
+
 from netstack.out import PacketOut
 from netstack.tcp import arrival, handshake, lifetime
 from netstack.tcp.buffers import SendBuffer
@@ -45,7 +47,24 @@ from netstack.tcp.receiver import Receiver
 from netstack.tcp.sender import Sender
 from netstack.tcp.states import Event, State, next_state
 from netstack.tcp.writer import MAX_POINTER, SegmentWriter
-from netstack.tcp_segment import ACK, PSH, RST, SYN, TcpSegment
+from netstack.tcp_segment import (
+    ACK,
+    HEADER,
+    NOP_NOP_TIMESTAMPS,
+    PSH,
+    RST,
+    STAMPED_HEADER,
+    SYN,
+    TcpSegment,
+)
+
+_stamped = Struct(">4xIIHH4xIII").unpack_from
+"""Sequence number, acknowledgement, data offset with flags, window; the first word of the options,
+TSval, TSecr."""
+_bare = Struct(">4xIIHH").unpack_from
+_STAMPED = STAMPED_HEADER >> 2 << 12 | PSH | ACK
+_BARE = HEADER >> 2 << 12 | PSH | ACK
+"""Data offset and flags of a running connection's segments: no reserved bit, no ECE, no CWR."""
 
 _ESTABLISHED = State.ESTABLISHED
 _OPEN = Event.OPEN
@@ -216,47 +235,81 @@ class TcpConnection:
 
     # --- data --------------------------------------------------------------------------------
 
+    def predicted(
+        self, buf: bytes | bytearray | memoryview, start: int, end: int, now: float
+    ) -> bool:
+        """Take the segment `buf[start:end]` of this connection, whose checksum is good, if it is
+        the next data or the next ACK, in the layout that a running connection's segments have.
+
+        False: it is none of these and nothing was done. It is to be parsed, and then to
+        `segment_arrived`, which takes these as well, and slower.
+        """
+        size = end - start
+        if size >= STAMPED_HEADER:
+            seq, number, kind, window, word, value, echo = _stamped(buf, start)
+        elif size >= HEADER:
+            seq, number, kind, window = _bare(buf, start)
+            word = value = echo = 0
+        else:
+            return False
+        rcv, snd = self.rcv, self.snd
+        stamped = self.writer.stamped
+        if stamped:
+            if (
+                kind | PSH != _STAMPED
+                or word != NOP_NOP_TIMESTAMPS
+                or (value - rcv.ts_recent) & MASK >= HALF
+            ):
+                return False
+            start += STAMPED_HEADER
+        else:
+            if kind | PSH != _BARE:
+                return False
+            start += HEADER
+            echo = 0
+        nxt = rcv.nxt
+        una = snd.una
+        ack = una + ((number - una) & MASK)
+        length = end - start
+        if (
+            self.state is not _ESTABLISHED
+            or seq != nxt & MASK
+            or ack > snd.nxt
+            or length > rcv.adv - nxt
+            or not (length or ack > una)
+            # Something came ahead of a hole, data or not.
+            or snd.wl_seq > nxt
+            or rcv.fin is not None
+            or rcv.up is not None
+        ):
+            return False
+        self.heard_at = now
+        if stamped and rcv.last_ack == nxt:
+            rcv.ts_recent = value
+            rcv.ts_recent_at = now
+        snd.wl_seq = nxt
+        snd.wl_ack = ack
+        snd.wnd = wnd = window << snd.shift
+        if wnd > snd.max_wnd:
+            snd.max_wnd = wnd
+        if ack > una:
+            snd.advance(ack, echo, now)
+        if (
+            snd.starved
+            or snd.fin_waiting
+            # With a window that takes a segment and nothing armed there is nothing to watch.
+            or (snd.nxt == snd.una and (snd.deadline is not None or wnd <= snd.mss))
+        ):
+            self.after_ack(now)
+        if length:
+            rcv.nxt = nxt + length
+            rcv.unread += length
+            rcv.ack_pending = True
+            self.user.deliver(memoryview(buf)[start:end])
+        return True
+
     def segment_arrived(self, seg: TcpSegment, now: float) -> None:
         """Take a segment of this connection. It is used during the call only."""
-        rcv, snd = self.rcv, self.snd
-        stamped = seg.has_timestamps
-        if (
-            seg.flags | PSH == ACK | PSH
-            and self.state is _ESTABLISHED
-            and seg.seq == rcv.nxt & MASK
-            and rcv.queue is None
-            and rcv.fin is None
-            and rcv.up is None
-            and snd.recovery is None
-            and not seg.sack
-            and stamped is self.writer.stamped
-            and (ack := snd.una + ((seg.ack - snd.una) & MASK)) <= snd.nxt
-            and (not stamped or (seg.ts_value - rcv.ts_recent) & MASK < HALF)
-        ):
-            start, end = seg.start, seg.end
-            length = end - start
-            if length <= rcv.adv - rcv.nxt and (length or ack > snd.una):
-                self.heard_at = now
-                if stamped and rcv.last_ack == rcv.nxt:
-                    rcv.ts_recent = seg.ts_value
-                    rcv.ts_recent_at = now
-                snd.wl_seq = rcv.nxt
-                snd.wl_ack = ack
-                snd.wnd = wnd = seg.window << snd.shift
-                if wnd > snd.max_wnd:
-                    snd.max_wnd = wnd
-                if length:
-                    rcv.nxt += length
-                    rcv.unread += length
-                    rcv.ack_pending = True
-                    if ack > snd.una:
-                        snd.advance(ack, seg, now)
-                    self.user.deliver(memoryview(seg.buf)[start:end])
-                else:
-                    snd.advance(ack, seg, now)
-                if snd.starved or snd.fin_waiting or snd.nxt == snd.una:
-                    self.after_ack(now)
-                return
         arrival.process(self, seg, now)
 
     def sendable(self) -> int:

@@ -223,8 +223,11 @@ class Sender:
 
     # --- acknowledgements --------------------------------------------------------------------
 
-    def advance(self, ack: int, seg: TcpSegment, now: float) -> None:
-        """Everything before `ack`, una < ack <= nxt, has arrived. The way of every good ACK."""
+    def advance(self, ack: int, echo: int, now: float) -> None:
+        """Everything before `ack`, una < ack <= nxt, has arrived. The way of every good ACK.
+
+        `echo` is its TSecr; 0: it has none (RFC 7323, 3.2).
+        """
         flight = self.nxt - self.una
         acked = ack - self.una
         self.una = ack
@@ -233,7 +236,7 @@ class Sender:
         self.backoff = 0
         self._suspected = False
         if self.rtt is not None:
-            self._measure(ack, seg, now)
+            self._measure(ack, echo, now)
         recovery = self.recovery
         if recovery is not None:
             recovery.acknowledged(ack, acked, self.mss, self.sack)
@@ -253,14 +256,14 @@ class Sender:
             if recovery.idle:
                 self.recovery = None
 
-    def _measure(self, ack: int, seg: TcpSegment, now: float) -> None:
+    def _measure(self, ack: int, echo: int, now: float) -> None:
         """Take a round-trip sample if this ACK holds one."""
         assert self.rtt is not None
         if self._timed is not None and ack >= self._timed:
             self.rtt.sample(now - self._timed_at)
             self._timed = None
-        elif self._writer.stamped and seg.has_timestamps and seg.ts_echo:
-            elapsed = (self._writer.stamp(now) - seg.ts_echo) & MASK
+        elif self._writer.stamped and echo:
+            elapsed = (self._writer.stamp(now) - echo) & MASK
             if elapsed < 1 << 24:
                 self.rtt.sample((elapsed + 0.5) / 1000)
 

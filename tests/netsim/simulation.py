@@ -173,7 +173,9 @@ class Host:
             self.conn.accept(self.clock())
             self.pump()
         else:
-            self.conn.segment_arrived(seg, self.clock())
+            header = 20 if packet.data[0] >> 4 == 4 else 40
+            if not self.conn.predicted(seg.buf, header, seg.end, self.clock()):
+                self.conn.segment_arrived(seg, self.clock())
         self.conn.flush_ack(self.clock())
 
 

@@ -21,7 +21,7 @@ RELIABLE = TcpConfig()
 def test_data_are_delivered_and_acknowledged_once_per_batch() -> None:
     d = established()
     for index in range(5):
-        d.conn.segment_arrived(d.segment("A", index * 3, 0, b"abc"), d.now)
+        d.arrive(d.segment("A", index * 3, 0, b"abc"))
     d.silent()
     assert d.conn.ack_pending
     d.conn.flush_ack(d.now)
@@ -32,7 +32,7 @@ def test_data_are_delivered_and_acknowledged_once_per_batch() -> None:
 
 def test_our_data_carry_the_acknowledgement() -> None:
     d = established()
-    d.conn.segment_arrived(d.segment("PA", 0, 0, b"question"), d.now)
+    d.arrive(d.segment("PA", 0, 0, b"question"))
     d.send(b"answer")
     d.conn.flush_ack(d.now)
     d.hear("PA", 0, 8, b"answer")
@@ -60,7 +60,7 @@ def test_out_of_order_data_wait_and_are_reported() -> None:
 def test_without_sack_every_segment_out_of_order_gets_its_own_duplicate_ack() -> None:
     d = established(sack=False)
     for index in range(1, 4):
-        d.conn.segment_arrived(d.segment("A", index * 10, 0, b"x" * 10), d.now)
+        d.arrive(d.segment("A", index * 10, 0, b"x" * 10))
     assert [seg.ack for seg in d.heard()] == [d.conn.rcv.nxt & MASK] * 3
 
 
@@ -331,8 +331,8 @@ def test_after_a_month_of_silence_an_old_timestamp_is_believed() -> None:
 
 def test_the_timestamp_echoed_is_that_of_the_oldest_unacknowledged_segment() -> None:
     d = established(stamps=True)
-    d.conn.segment_arrived(d.segment("A", 0, 0, b"a", stamp=6000), d.now)
-    d.conn.segment_arrived(d.segment("A", 1, 0, b"b", stamp=6050), d.now)
+    d.arrive(d.segment("A", 0, 0, b"a", stamp=6000))
+    d.arrive(d.segment("A", 1, 0, b"b", stamp=6050))
     d.conn.flush_ack(d.now)
     assert d.hear("A", 0, 2).ts_echo == 6000
     d.say("A", 2, 0, b"c", stamp=6100)

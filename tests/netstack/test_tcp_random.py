@@ -12,6 +12,7 @@ from netstack.tcp.config import CloseReason, TcpConfig
 from netstack.tcp.constants import KEEP_WHOLE, MAX_REASSEMBLY_BLOCKS, MAX_SACKED_RANGES
 from netstack.tcp.errors import LocalMisuse
 from netstack.tcp.states import State
+from netstack.tcp_segment import TcpSegment
 from tests.netsim.out import PacketLog
 from tests.netsim.simulation import segment_of
 from tests.netstack.tcp.dialogue import BUILDERS, Dialogue
@@ -33,15 +34,14 @@ SEGMENTS = st.tuples(
     st.lists(st.tuples(st.integers(-10, 5000), st.integers(-10, 5000)), max_size=2),
     st.integers(-2, 3),
 )
-EVENTS = st.lists(
-    SEGMENTS
-    | st.tuples(st.just("send"), st.integers(1, 5000))
+EVENT = (
+    st.tuples(st.just("send"), st.integers(1, 5000))
     | st.tuples(st.just("consume"), st.integers(0, 3000))
     | st.tuples(st.just("wait"), st.sampled_from([0.0, 0.01, 0.3, 2.0, 30.0, 400.0]))
     | st.tuples(st.just("limit"), st.integers(0, 2 * WINDOW))
-    | st.sampled_from([("fin",), ("break",), ("resume",), ("accept",), ("flush",), ("output",)]),
-    max_size=40,
+    | st.sampled_from([("fin",), ("break",), ("resume",), ("accept",), ("flush",), ("output",)])
 )
+EVENTS = st.lists(SEGMENTS | EVENT, max_size=40)
 
 
 class Watched(Dialogue):
@@ -84,7 +84,7 @@ def perform(d: Watched, event: tuple[object, ...]) -> None:
                 if flags == "S":
                     d.conn.syn_arrived(seg, d.now)
             else:
-                d.conn.segment_arrived(seg, d.now)
+                d.arrive(seg)
         case ("send", int(size)):
             room = d.conn.sendable()
             assert 0 <= room <= IN_FLIGHT
@@ -178,3 +178,95 @@ def test_random_events(
             assert event[0] in ("accept", "fin"), "only calls may be refused, segments never"
         check(d, 0 if restarted else edge)
         edge = d.conn.rcv.adv
+
+
+class Judged(Watched):
+    """One whose segments are all parsed and judged in full."""
+
+    def arrive(self, seg: TcpSegment) -> None:
+        self.conn.segment_arrived(seg, self.now)
+
+
+def state_of(d: Dialogue) -> tuple[object, ...]:
+    """All that a connection knows; of an object of its own, that it is there."""
+    conn = d.conn
+    plain = (bool, int, float, str, bytes, tuple, type(None))
+    found: list[object] = [bytes(d.delivered), d.fins, d.opened, d.reasons, conn.get_timer()]
+    for part in (conn, conn.rcv, conn.snd):
+        kept = {name: getattr(part, name) for name in part.__slots__ if name != "user"}
+        found.append({k: v if isinstance(v, plain) else type(v) for k, v in kept.items()})
+    return tuple(found)
+
+
+WINDOWS = st.sampled_from([0, 10, 1459, 1460, 1461, 4000, 60000, 65000])
+NEXT = st.tuples(
+    st.just("segment"),
+    st.sampled_from(["A", "PA"]),
+    st.just(0),
+    st.sampled_from([0, 0, 0, 1, 700]),
+    st.sampled_from([700, 1, 100, 2500, 0]),
+    WINDOWS,
+    st.just([]),
+    st.integers(-1, 3),
+)
+"""What header prediction is for: the next number, and what was sent acknowledged or not."""
+NEAR = st.tuples(
+    st.just("segment"),
+    st.sampled_from(["A", "PA", "A", "PA", "FA"]),
+    st.sampled_from([700, -700, -1, 0, 1, 100]),
+    st.sampled_from([-1, 0, 100, 700]),
+    st.sampled_from([0, 1, 100, 700]),
+    WINDOWS,
+    st.sampled_from([[], [(100, 700)], [(700, 1400)]]),
+    st.integers(-1, 3),
+)
+"""What comes between: holes, ends, duplicates, reports."""
+COURSE = st.lists(
+    st.one_of(
+        *[NEXT] * 6,
+        *[NEAR] * 2,
+        st.tuples(st.just("send"), st.sampled_from([700, 5000])),
+        st.tuples(st.just("consume"), st.sampled_from([700, 6000])),
+        st.tuples(st.just("wait"), st.sampled_from([0.01, 0.3])),
+        st.sampled_from([*[("flush",)] * 12, ("output",), ("fin",)]),
+    ),
+    min_size=25,
+    max_size=60,
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    events=COURSE,
+    reliable=st.booleans(),
+    stamps=st.booleans(),
+    window=st.sampled_from([0, 500, 1460, 60000]),
+)
+def test_header_prediction_is_the_full_judgement_told_sooner(
+    events: list[tuple[object, ...]], reliable: bool, stamps: bool, window: int
+) -> None:
+    config = TcpConfig(
+        reliable=reliable,
+        congestion="cubic",
+        receive_window=WINDOW,
+        max_receive_window=2 * WINDOW,
+        max_in_flight=IN_FLIGHT,
+    )
+    kinds = (Watched, Judged)
+    sides = [
+        BUILDERS[State.ESTABLISHED](kind=kind, stamps=stamps, window=window, config=config)
+        for kind in kinds
+    ]
+    for event in events:
+        outcomes = []
+        for d in sides:
+            assert isinstance(d, Watched)
+            d.consume = False
+            try:
+                perform(d, event)
+            except LocalMisuse as error:
+                outcomes.append(str(error))
+        assert len(outcomes) in (0, 2)
+        fast, full = sides
+        assert [p.data for p in fast.log.take()] == [p.data for p in full.log.take()]
+        assert state_of(fast) == state_of(full)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eventloop.poller import NEVER
 from tests.vshp.dialogue import Pair, connected, drain, events, feed
 from vshp.config import CloseReason
 from vshp.constants import (
@@ -75,6 +76,28 @@ def test_an_answered_link_under_one_way_traffic_lives() -> None:
     assert dead_at is None
     assert not both.client.closed
     assert not both.gateway.closed
+
+
+def test_it_ticks_twice_a_second_however_packets_and_answers_alternate() -> None:
+    """An upload: a record answers each batch, and is itself unanswered until the next one."""
+    both = connected()
+    settle(both, 100.0)
+    calls, now, alarm = 0, 101.0, NEVER
+    while now < 111.0:
+        both.client.writer.reserve_packet(40)
+        both.client.writer.flush()
+        feed(both.gateway, drain(both.client), now)
+        if alarm <= now:
+            both.gateway.handle_timer(now)
+            calls += 1
+        both.gateway.writer.reserve_packet(40)
+        both.gateway.writer.flush()
+        drain(both.gateway)
+        due = both.gateway.get_timer()
+        assert due is not None
+        alarm = due
+        now += 0.005
+    assert 19 <= calls <= 21
 
 
 def test_an_idle_client_sleeps() -> None:

@@ -60,7 +60,7 @@ from netstack.tcp.config import TcpConfig
 from netstack.tcp.errors import MalformedSegment
 from netstack.tcp.handshake import open_early
 from netstack.tcp.reset import reset_packet
-from netstack.tcp_segment import RST, TcpSegment, parse_tcp
+from netstack.tcp_segment import RST, TcpSegment, parse_tcp, tcp_sum_ok
 from netstack.udp import parse_udp, sum_ok
 from sealing.buckets import TokenBucket
 from splice.flow import Flow
@@ -198,13 +198,16 @@ class Stack(LinkPeer):
             if known and total <= size:
                 flow = self.tcp.get(key)
                 if flow is not None and (not csum or csum == known):
-                    pseudo = None if csum else flow.pseudo + total - header
-                    try:
-                        seg = parse_tcp(buf, start + header, start + total, pseudo, self._segment)
-                    except MalformedSegment as error:
-                        self.counts[f"tcp__{error.reason}__dropped"] += 1
-                        return
-                    flow.conn.segment_arrived(seg, now)
+                    at, stop = start + header, start + total
+                    good = csum or tcp_sum_ok(buf, at, stop, flow.pseudo + total - header)
+                    if not (good and flow.conn.predicted(buf, at, stop, now)):
+                        pseudo = None if good else flow.pseudo + total - header
+                        try:
+                            seg = parse_tcp(buf, at, stop, pseudo, self._segment)
+                        except MalformedSegment as error:
+                            self.counts[f"tcp__{error.reason}__dropped"] += 1
+                            return
+                        flow.conn.segment_arrived(seg, now)
                     if not flow.batched:
                         flow.batched = True
                         self.batch.append(flow)

@@ -134,9 +134,13 @@ class Dialogue:
     def say(self, flags: str, seq: int = 0, ack: int | None = None, data: bytes = b"",
             **options: Any) -> None:  # fmt: skip
         """The peer sends a segment; the batch ends with it."""
-        seg = self.segment(flags, seq, ack, data, **options)
-        self.conn.segment_arrived(seg, self.now)
+        self.arrive(self.segment(flags, seq, ack, data, **options))
         self.conn.flush_ack(self.now)
+
+    def arrive(self, seg: TcpSegment) -> None:
+        """A segment of the peer's arrives, as all of a packet's payload; the batch goes on."""
+        if not self.conn.predicted(seg.buf, 0, len(seg.buf), self.now):
+            self.conn.segment_arrived(seg, self.now)
 
     def heard(self) -> list[TcpSegment]:
         """What the connection has emitted since last asked."""
