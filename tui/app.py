@@ -46,6 +46,7 @@ from tui.screens.sections import SCREENS
 from tui.switches import switch_sharing, switch_tunnel
 from tui.timers import SureTimers
 from tui.watching import SECOND, Watching
+from tui.widgets.painted import TONE_CSS, TONES
 
 TERMINATED = 128 + signal.SIGTERM
 """The exit code after SIGTERM, as shells give it."""
@@ -76,7 +77,9 @@ class ConsoleApp(SureTimers, Watching):
     """
 
     TITLE = "VPN Share"
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES)
     CSS_PATH = "console.tcss"
+    DEFAULT_CSS = "ConsoleApp { " + TONE_CSS + "}"
     HORIZONTAL_BREAKPOINTS = WIDTHS
     VERTICAL_BREAKPOINTS = HEIGHTS
     BINDINGS = actions.bindings(actions.EVERYWHERE)

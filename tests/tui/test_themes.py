@@ -9,7 +9,7 @@ from rich.color import Color as RichColor
 from rich.color import ColorSystem
 from textual.color import Color
 
-from tests.tui.conftest import OpenConsole
+from tests.tui.conftest import Console, OpenConsole
 from tui import themes
 
 GOOD = Path(themes.__file__).parent.parent / "themes" / "dark.toml"
@@ -151,3 +151,24 @@ async def test_lines_that_are_on_the_screen_take_the_new_colours(console: OpenCo
         after = c.app.export_screenshot().lower()
         assert ground["light"] in after
         assert ground["dark"] not in after
+
+
+@pytest.mark.parametrize("section", ["overview", "peers"])
+async def test_a_theme_that_differs_in_one_tone_is_seen_at_once(
+    console: OpenConsole, tmp_path: Path, section: str
+) -> None:
+    """The widgets' own colours are the same: it is the app's that change."""
+    (tmp_path / "other.toml").write_text(
+        GOOD.read_text().replace('"dark"', '"other"', 1).replace('"#8a98b0"', '"#123456"')
+    )
+
+    def colours(c: Console) -> set[str]:
+        strips = c.app.screen._compositor.render_strips(c.app.size)
+        styles = [segment.style for strip in strips for segment in strip]
+        return {style.color.name for style in styles if style is not None and style.color}
+
+    async with console(section=section, themes_dir=tmp_path) as c:
+        assert "#8a98b0" in colours(c)
+        assert c.app.looks.use("other") is None
+        await c.settle()
+        assert "#8a98b0" not in colours(c) and "#123456" in colours(c)

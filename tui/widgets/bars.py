@@ -20,7 +20,7 @@ from tui.banners import Banner
 from tui.console import Console, InConsole
 from tui.offered import footer_label
 from tui.store import LinkState
-from tui.widgets.painted import TONE_CSS, TONES, Painted, Tone
+from tui.widgets.painted import Painted, Tone
 
 NARROW = 72
 MAX_TROUBLE = 300
@@ -45,11 +45,10 @@ class _Bar(InConsole, Painted):
 class TopBar(_Bar):
     """Section tabs, and the state in as many words as there is room for."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES) | {"topbar--active"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"topbar--active"}
     DEFAULT_CSS = (
-        "TopBar { height: 1; dock: top; background: $surface; "
-        + TONE_CSS
-        + " & > .topbar--active { background: $tab-active; color: $tab-active-text;"
+        "TopBar { height: 1; dock: top; background: $surface;"
+        " & > .topbar--active { background: $tab-active; color: $tab-active-text;"
         " text-style: bold; } }"
     )
 
@@ -238,18 +237,14 @@ class Notices(InConsole, Painted):
     """What must be seen in every section: no service, a bypass, unwritten books, what has
     happened and is not well again, what can be taken back, a request."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES) | {
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
         "notices--banner", "notices--bad", "notices--good",
     }  # fmt: skip
-    DEFAULT_CSS = (
-        "Notices { height: auto; dock: top; margin-top: 1; "
-        + TONE_CSS
-        + """
+    DEFAULT_CSS = """Notices { height: auto; dock: top; margin-top: 1;
         & > .notices--banner { background: $banner; color: $banner-text; text-style: bold; }
         & > .notices--bad { background: $error; color: $background; text-style: bold; }
         & > .notices--good { background: $success; color: $background; text-style: bold; }
     }"""
-    )
 
     def lines(self, width: int) -> list[Text]:
         app = self.console_app
@@ -347,7 +342,7 @@ def _filled(line: str, style: Style, width: int) -> Text:
 class KeyBar(_Bar):
     """The keys that work now, most specific first, as many as fit; all can be tapped."""
 
-    DEFAULT_CSS = "KeyBar { height: 1; dock: bottom; background: $surface; " + TONE_CSS + "}"
+    DEFAULT_CSS = "KeyBar { height: 1; dock: bottom; background: $surface; }"
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)

@@ -5,12 +5,14 @@ costs: a card with six lines of which one number changed would be sent whole,
 every second. A `Painted` widget builds its lines, compares them with those on
 the screen and marks single rows dirty. Colours come from component classes
 ("tones") that the style sheet maps to the theme; code never names a colour.
+The app has them, for all its widgets: Textual works out each component class
+of each widget whenever the widget's style is applied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -37,22 +39,21 @@ TONE_CSS = """
     & > .tone--down { color: $download; }
     & > .tone--up { color: $upload; }
 """
-"""Shared by every widget that draws with tones."""
+"""Of the app."""
 
 
 def tone_style(widget: Widget, tone: Tone) -> Style:
     """The theme's style for a tone, without a background of its own."""
     if tone == "plain":
         return Style.null()
-    return widget.get_component_rich_style(f"tone--{tone}", partial=True)
+    return widget.app.get_component_styles(f"tone--{tone}").partial_rich_style
 
 
 class Painted(Widget):
     """Base of the cards, bars and panels. Subclasses implement `lines`."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES)
     ALLOW_SELECT = False
-    DEFAULT_CSS = "Painted { height: auto; width: 1fr; " + TONE_CSS + "}"
+    DEFAULT_CSS = "Painted { height: auto; width: 1fr; }"
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
@@ -98,8 +99,10 @@ class Painted(Widget):
     def notify_style_update(self) -> None:
         """The theme changed: styles inside the lines are stale."""
         self._shown_width = -1
-        self._tones.clear()
+        before, self._tones = self._tones, {}
         super().notify_style_update()
+        if any(tone_style(self, tone) != style for tone, style in before.items()):
+            self.refresh()
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
         return container.width

@@ -39,7 +39,7 @@ from tui.widgets.columns import (
     next_order,
     order_by,
 )
-from tui.widgets.painted import TONE_CSS, TONES, Tone, changed_runs, tone_style
+from tui.widgets.painted import Tone, changed_runs, tone_style
 
 ASKING = "Asking…"
 """Stands where rows will be, until the service has told them."""
@@ -70,24 +70,20 @@ def _changes(before: Cell, after: Cell, width: int, right: bool) -> list[tuple[i
 class RowTable(ScrollView, Generic[R], can_focus=True):
     """The table. Give it columns and an id function, then `show` rows."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES) | {
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
         "table--head",
         "table--cursor",
         "table--cursor-blurred",
         "table--group",
     }
     ALLOW_SELECT = False
-    DEFAULT_CSS = (
-        "RowTable { height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0;"
-        " overflow-x: hidden;"
-        + TONE_CSS
-        + """
+    DEFAULT_CSS = """RowTable { height: 1fr; overflow-x: hidden;
+    scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0;
     & > .table--head { color: $quiet; text-style: bold; }
     & > .table--cursor { background: $row-cursor; color: $row-cursor-text; text-style: bold; }
     & > .table--cursor-blurred { background: $panel; }
     & > .table--group { color: $text-accent; text-style: bold; }
     }"""
-    )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "cursor(-1)", "Up", show=False, id="table.up"),
         Binding("down,j", "cursor(1)", "Down", show=False, id="table.down"),
@@ -451,8 +447,11 @@ class RowTable(ScrollView, Generic[R], can_focus=True):
 
     def notify_style_update(self) -> None:
         """The theme or the focus changed."""
-        self._inks.clear()
+        before, self._inks = self._inks, {}
         super().notify_style_update()
+        plain = ((tone, ink) for (tone, there), ink in before.items() if not there)
+        if any(self._base + tone_style(self, tone) != ink for tone, ink in plain):
+            self.refresh()
 
     def render_lines(self, crop: Region) -> list[Strip]:
         base = self.rich_style  # asks every ancestor: once for all lines
