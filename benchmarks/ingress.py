@@ -111,15 +111,15 @@ class Tunnel:
 
     def turn(self, seconds: float) -> Turn:
         """Measure for so long."""
-        began, had, used = time.monotonic(), self._bytes(), [cpu(pid) for pid in self._pids]
+        began, had, used = time.monotonic(), self.carried(), [cpu(pid) for pid in self._pids]
         time.sleep(seconds)
-        took, got = time.monotonic() - began, self._bytes() - had
+        took, got = time.monotonic() - began, self.carried() - had
         client, gateway = (cpu(pid) - u for pid, u in zip(self._pids, used, strict=True))
         if not got:
             raise SystemExit("nothing was carried")
         return Turn(got * 8 / took, client / got, gateway / got)
 
-    def _bytes(self) -> int:
+    def carried(self) -> int:
         """Received and sent by the NIC so far."""
         table = Path(f"/proc/{self.client.pid}/net/dev").read_text()
         (line,) = (line for line in table.splitlines() if line.strip().startswith(self._interface))
