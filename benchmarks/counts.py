@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -142,6 +143,10 @@ def differences(this: Found, that: Found, count: int) -> Iterator[str]:
         yield f"    {ours - theirs:+9.1f}  {theirs:9.1f} {ours:9.1f}  {name}"
 
 
+def some(known: tuple[str, ...], text: str) -> list[str]:
+    return names(text, list(known))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("against", type=Path, metavar="TREE", help="another checkout")
@@ -151,7 +156,7 @@ def main() -> None:
         ("--sides", SIDES, SIDES),
     ):
         parser.add_argument(
-            option, type=lambda text, known=known: names(text, list(known)), default=list(usual),
+            option, type=partial(some, known), default=list(usual),
             help=f"of {', '.join(known)} (default {','.join(usual)})",
         )  # fmt: skip
     parser.add_argument("--seconds", type=float, default=3.0, help="of a load (default 3)")

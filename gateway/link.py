@@ -40,10 +40,12 @@ class LinkOwner(Protocol):
     def link_broken(self, link: Link, reason: str, now: float) -> None:
         """The link is closed. `reason` is a stable name for counters and logs."""
 
-    def link_again(self, link: Link) -> None:
+    @property
+    def link_again(self) -> Callable[[Link], None]:
         """There is something to send, or more than this turn allowed: call `pump` soon."""
 
-    def link_stirred(self, link: SessionLink) -> None:
+    @property
+    def link_stirred(self) -> Callable[[SessionLink], None]:
         """Its session was given something: when the batch is over, put `stirred` back and ask for
         its timer, which may be another."""
 

@@ -46,9 +46,11 @@ class Reception:
         self._links = links
         self._counters = counters
         self._journal = journal
-        self._pulse = pulse
         self._timing = timing
         self._changed = changed
+        # As they are, and no calls between: each batch of packets has them.
+        self.link_again: Callable[[Link], None] = pulse.mark
+        self.link_stirred: Callable[[SessionLink], None] = timing.stirred
 
     def link_event(self, link: SessionLink, event: ev.Event, now: float) -> None:
         """A session's news."""
@@ -99,11 +101,3 @@ class Reception:
         link.detach()
         if waited or carried:
             self._changed()
-
-    def link_again(self, link: Link) -> None:
-        """The link has something to send, or more than its turn allowed."""
-        self._pulse.mark(link)
-
-    def link_stirred(self, link: SessionLink) -> None:
-        """The link's timer may be another."""
-        self._timing.stirred(link)

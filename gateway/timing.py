@@ -44,6 +44,8 @@ class Timing:
         self._asked: list[Timed] = []
         self._entered: dict[str, Timed] = {}
         self._stirred: list[SessionLink] = []
+        self.stirred: Callable[[SessionLink], None] = self._stirred.append
+        """The link's session was given something (`LinkOwner.link_stirred`)."""
 
     def ask(self, who: Timed) -> None:
         """Ask for this one's deadline after every batch."""
@@ -54,10 +56,6 @@ class Timing:
         `handle_timer` is to be called at the latest."""
         self._entered[name] = who
         return partial(self._agenda.by, name)
-
-    def stirred(self, link: SessionLink) -> None:
-        """The link's session was given something (`LinkOwner.link_stirred`)."""
-        self._stirred.append(link)
 
     def forget(self, link: Link) -> None:
         """The link is closed."""

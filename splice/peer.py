@@ -509,8 +509,9 @@ class LinkPeer:
         first = not self.held
         self.held[flow] = None
         if first:
-            self.held_until = now + ACK_DELAY
-            self.set_timer()
+            self.held_until = due = now + ACK_DELAY
+            if due < self.timer:
+                self.timers.arm(self, due)
 
     # Timers: the peer is in the heap like a flow.
 

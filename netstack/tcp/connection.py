@@ -244,6 +244,8 @@ class TcpConnection:
         False: it is none of these and nothing was done. It is to be parsed, and then to
         `segment_arrived`, which takes these as well, and slower.
         """
+        if self.state is not _ESTABLISHED:
+            return False
         size = end - start
         if size >= STAMPED_HEADER:
             seq, number, kind, window, word, value, echo = _stamped(buf, start)
@@ -272,8 +274,7 @@ class TcpConnection:
         ack = una + ((number - una) & MASK)
         length = end - start
         if (
-            self.state is not _ESTABLISHED
-            or seq != nxt & MASK
+            seq != nxt & MASK
             or ack > snd.nxt
             or length > rcv.adv - nxt
             or not (length or ack > una)
