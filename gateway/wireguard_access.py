@@ -269,7 +269,7 @@ class WireguardAccess:
         if doors < at:
             at = doors
         # Asked after every batch of packets, and mostly there are none.
-        if self._offers or self._heirs:
+        if self._offers.pending or self._heirs:
             at = min(at, *(offer.expires for offer in self.offers()))
         return None if at == NEVER else at
 

@@ -81,14 +81,15 @@ class OfferBook:
         self._registry = registry
         self._desk = desk
         self._identity = identity
-        self._offers: dict[bytes, WireguardOffer] = {}
+        self.pending: dict[bytes, WireguardOffer] = {}
+        """By public key; written here alone."""
         self._clock = clock
 
     def __len__(self) -> int:
-        return len(self._offers)
+        return len(self.pending)
 
     def all(self) -> list[WireguardOffer]:
-        return list(self._offers.values())
+        return list(self.pending.values())
 
     # --- keeping -----------------------------------------------------------------------------
 
@@ -105,7 +106,7 @@ class OfferBook:
             elif kept.approved:
                 approved.append(offer)
             else:
-                self._offers[kept.public_key] = offer
+                self.pending[kept.public_key] = offer
         return approved
 
     def _taken_up(self, kept: Offer, pool: AddressPool, now: float) -> WireguardOffer | None:
@@ -172,7 +173,7 @@ class OfferBook:
         if key is None:
             private = generate_identity()
             return private, public_key(private)
-        offer = self._offers.get(key)
+        offer = self.pending.get(key)
         taken = offer is not None and offer.renews is not None
         if taken or self._registry.trusted(key, Kind.WIREGUARD) or key == self._identity.public:
             raise OfferRefused("this key is in use already")
@@ -193,7 +194,7 @@ class OfferBook:
         renews: bytes | None = None,
         invites: bool = False,
     ) -> WireguardOffer:
-        if len(self._offers) >= MAX_OFFERS:
+        if len(self.pending) >= MAX_OFFERS:
             raise OfferRefused("too many devices wait for their first use; one of them first")
         try:
             profile = self._profile(renews or public, place, pool)
@@ -202,7 +203,7 @@ class OfferBook:
                 self._store.move_lease_number(public, None)
             raise OfferRefused(str(error)) from None
         offer = WireguardOffer(public, label, profile, now + OFFER_SECONDS, renews, invites)
-        self._offers[public] = offer
+        self.pending[public] = offer
         self.keep(offer, now)
         return replace(offer, profile=replace(profile, private_key=private))
 
@@ -224,7 +225,7 @@ class OfferBook:
 
     def asked_by(self, public: bytes) -> WireguardOffer | None:
         """The offer by which a key that was proven may ask the owner."""
-        offer = self._offers.get(public)
+        offer = self.pending.get(public)
         if offer is not None and not offer.invites:
             return offer
         asking = self.invited()
@@ -234,14 +235,14 @@ class OfferBook:
     def take(self, public: bytes, now: float) -> WireguardOffer | None:
         """The owner lets the key in: by which offer, which is over; `settle` it then."""
         invitation = self._invitation()
-        if public not in self._offers and invitation is not None:
+        if public not in self.pending and invitation is not None:
             self._bind(invitation, public, now)
             return invitation
-        return self._offers.pop(public, None)
+        return self.pending.pop(public, None)
 
     def forget(self, public: bytes) -> None:
         """The config is good for nothing any more."""
-        offer = self._offers.pop(public, None)
+        offer = self.pending.pop(public, None)
         if offer is not None:
             self._drop(public, offer.renews is not None)
 
@@ -258,7 +259,7 @@ class OfferBook:
         invited = self.invited()
         over = [
             offer
-            for offer in self._offers.values()
+            for offer in self.pending.values()
             if offer.expires <= now
             and not (invited if offer.invites else offer.public_key in waiting)
         ]
@@ -269,14 +270,14 @@ class OfferBook:
     # --- invitations -------------------------------------------------------------------------
 
     def _invitation(self) -> WireguardOffer | None:
-        return next((offer for offer in self._offers.values() if offer.invites), None)
+        return next((offer for offer in self.pending.values() if offer.invites), None)
 
     def invited(self) -> list[bytes]:
         """The keys that ask for the invitation."""
         return [
             request.public_key
             for request in self._desk.waiting()
-            if request.via is Via.WIREGUARD and request.public_key not in self._offers
+            if request.via is Via.WIREGUARD and request.public_key not in self.pending
         ]
 
     def _withdraw_invited(self, now: float) -> None:
@@ -285,6 +286,6 @@ class OfferBook:
 
     def _bind(self, invitation: WireguardOffer, public: bytes, now: float) -> None:
         """The invitation, its addresses, are this key's; who else asks has asked in vain."""
-        del self._offers[invitation.public_key]
+        del self.pending[invitation.public_key]
         self._store.move_lease_number(invitation.public_key, public)
         self._withdraw_invited(now)

@@ -35,6 +35,8 @@ from splice.windows import PacedWindows, WindowBudget, first_window, limited
 ACK_DELAY = 0.002
 """Seconds that an ACK with no other news waits for an answer to travel with: a host nearby has
 answered by then, and a client notices nothing (RFC 9293 section 3.8.6.3 allows half a second)."""
+LASTING = 5.0
+"""Seconds, at most, for which a connection is half closed before its socket's side is probed."""
 MAX_READS = 256
 """Socket reads in one `pull`, so that reads that give nothing to send cannot hold the loop."""
 UNMETERED = 1 << 62
@@ -59,6 +61,8 @@ class LinkPeer:
         "_carried",
         "_carried_before",
         "_dirty",
+        "_lasting",
+        "_lasts_at",
         "_pace",
         "_pulls_at",
         "_rests",
@@ -139,6 +143,9 @@ class LinkPeer:
         self.held: dict[Splice, None] = {}
         """Connections whose ACK waits, until `held_until`, for data to travel with."""
         self.held_until = NEVER
+        self._lasting: dict[Splice, None] = {}
+        """Connections that the tunnel's side has closed lately; looked at again `_lasts_at`."""
+        self._lasts_at = NEVER
         self.resending: dict[Splice, None] = {}
         """Connections with retransmissions that wait for room on the link."""
         self.sockets = 0
@@ -501,6 +508,7 @@ class LinkPeer:
             del self.tcp[flow.key]
         self.resending.pop(flow, None)
         self.held.pop(flow, None)
+        self._lasting.pop(flow, None)
         self.queue.remove(flow)
         self.windows.forget(flow)
 
@@ -510,6 +518,16 @@ class LinkPeer:
         self.held[flow] = None
         if first:
             self.held_until = due = now + ACK_DELAY
+            if due < self.timer:
+                self.timers.arm(self, due)
+
+    def half_closed(self, flow: Splice, now: float) -> None:
+        """The tunnel's side has closed, and the socket's may go on for hours. Nearly all close at
+        once, so who has is asked a little later, of all together (`Splice.keep_half_closed`)."""
+        first = not self._lasting
+        self._lasting[flow] = None
+        if first:
+            self._lasts_at = due = now + LASTING
             if due < self.timer:
                 self.timers.arm(self, due)
 
@@ -524,6 +542,8 @@ class LinkPeer:
         if self.removed:
             return NEVER
         due = min(self.windows.due(), self.held_until if self.held else NEVER, self._pulls_at)
+        if self._lasting and self._lasts_at < due:
+            due = self._lasts_at
         paced = self.paced_windows
         return due if paced is None else min(due, paced.due())
 
@@ -535,6 +555,10 @@ class LinkPeer:
         if now >= self._pulls_at:
             self._pulls_at = NEVER
             self.wake()
+        if self._lasting and now >= self._lasts_at:
+            lasting, self._lasting = self._lasting, {}
+            for flow in lasting:
+                flow.keep_half_closed()
         if self.held and now >= self.held_until:
             held, self.held = self.held, {}
             for flow in held:
@@ -550,5 +574,6 @@ class LinkPeer:
             tcp.vanish()
         self.batch.clear()
         self.held.clear()
+        self._lasting.clear()
         self.removed = True
         self.timer = NEVER

@@ -27,7 +27,7 @@ one counts, as everywhere.
 probed, after as much silence as that waited itself: so a NAT on that side sees
 what it would see, and a host that is dead is told as RST. Where it does not,
 nothing is sent: a phone sleeps. Only a half-closed connection is probed on both
-sides.
+sides, once it has lasted for longer than it takes to close (`LinkPeer.half_closed`).
 
 *Closing.* FIN and RST are carried over, each direction by itself. When the
 connection ends while the backlog still waits for a slow reader, the flow leaves
@@ -350,8 +350,8 @@ class Splice(Flow):
         try:
             if self.sock is not None:
                 self.sock.shutdown_write()
-                if not 0 < self.kept <= HALF_CLOSED_IDLE:
-                    self._keep_alive(HALF_CLOSED_IDLE)
+                if not self.eof:
+                    self.peer.half_closed(self, now)
         except OSError as error:
             self._network_failed(error, now)
 
@@ -407,6 +407,11 @@ class Splice(Flow):
         idle = min(max(1, round(silence)), LONGEST_IDLE)
         if not 0.75 * self.kept <= idle <= 1.25 * self.kept:
             self._keep_alive(idle)
+
+    def keep_half_closed(self) -> None:
+        """It has lasted: both sides are probed from now on."""
+        if not self.eof and not 0 < self.kept <= HALF_CLOSED_IDLE:
+            self._keep_alive(HALF_CLOSED_IDLE)
 
     def _keep_alive(self, idle: int) -> None:
         if self.sock is not None:

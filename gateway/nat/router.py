@@ -64,6 +64,8 @@ class Nat:
         self.counters = counters
         self.on_metered = _no_meter
         self.timers = Timers()
+        self.get_timer: Callable[[], float | None] = self.timers.get_timer
+        """When `handle_timer` wants to be called next; it may have moved earlier by any call."""
         self.peers: dict[str, TunnelPeer] = {}
         self.sockets = 0
         """Open sockets of all peers."""
@@ -221,10 +223,6 @@ class Nat:
         peer.wake()
 
     # Timers.
-
-    def get_timer(self) -> float | None:
-        """When `handle_timer` wants to be called next; it may have moved earlier by any call."""
-        return self.timers.get_timer()
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""

@@ -8,6 +8,7 @@ import pytest
 from scapy.layers.inet import TCP
 
 from netstack.tcp.constants import GARBAGE_SILENCE
+from splice.peer import LASTING
 from splice.splice import HALF_CLOSED_IDLE, LONGEST_IDLE
 from tests.gateway.nat.world import Client, World
 
@@ -97,6 +98,8 @@ def test_a_half_closed_connection_lives_as_long_as_both_ends_do(there: bool) -> 
     client.send("FA")
     world.got()
     assert stream.finished
+    assert stream.kept == []
+    world.pass_time(LASTING)
     assert stream.kept == [HALF_CLOSED_IDLE]
     for _ in range(5):
         world.pass_time(HALF_CLOSED_IDLE + 1)
@@ -109,6 +112,19 @@ def test_a_half_closed_connection_lives_as_long_as_both_ends_do(there: bool) -> 
         client.send("A")
     assert stream.closed == ("" if there else "abort")
     assert (client.world.nat.sockets, bool(world.peer.tcp)) == (int(there), there)
+
+
+def test_a_connection_that_both_sides_close_is_never_probed() -> None:
+    client = Client(World()).connect()
+    world, (stream,) = client.world, client.world.outward.streams
+    client.send("FA")
+    world.pass_time(LASTING - 1)
+    world.got()
+    stream.finish(world.now)
+    client.take(world.got())
+    assert stream.closed == "close"
+    world.pass_time(2 * HALF_CLOSED_IDLE)
+    assert stream.kept == []
 
 
 def test_a_half_closed_connection_of_a_client_that_is_silent_ends() -> None:
