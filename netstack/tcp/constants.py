@@ -44,6 +44,8 @@ WAKE_OFFLOAD = 32 * 1024
 user is woken, so that bulk data go out in large pieces. An ACK is sure to come."""
 WAKE_PLAIN = 16 * 1024
 """The same without offload."""
+SURELY_WORTH = 0xFFFF
+"""Bytes that are worth a packet whatever else holds: none is larger, nobody is woken for more."""
 
 CHALLENGE_INTERVAL = 0.1
 """Seconds between challenge ACKs, and between ACKs of payloadless segments outside the window

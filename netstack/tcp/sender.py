@@ -33,6 +33,7 @@ from netstack.tcp.constants import (
     MIN_MSS,
     MIN_PERSIST,
     OUTPUT_RETRY,
+    SURELY_WORTH,
     SUSPICION,
     TIMESTAMPS_LENGTH,
     WAKE_OFFLOAD,
@@ -143,7 +144,7 @@ class Sender:
     def room(self) -> int:
         """Bytes that may be sent now; 0 if so few that waiting is better."""
         usable = self._usable()
-        if usable > 0 and usable >= self._worthwhile():
+        if usable >= SURELY_WORTH or (usable > 0 and usable >= self._worthwhile()):
             return usable
         self.starved = True
         return 0

@@ -387,3 +387,21 @@ def test_the_peers_keep_alive_probe_is_answered_and_told() -> None:
 def test_no_keep_alive_when_it_is_off() -> None:
     d = established(config=replace(LOSSY, keepalive_idle=0))
     assert d.conn.get_timer() is None
+
+
+@pytest.mark.parametrize("config", [RELIABLE, LOSSY])
+@pytest.mark.parametrize("offload", [True, False])
+@pytest.mark.parametrize("in_flight", [0, 1000, 400_000])
+def test_room_is_what_is_left_or_nothing(config: TcpConfig, offload: bool, in_flight: int) -> None:
+    """Of a window of any size: all of it, if that is worth a packet (RFC 9293, 3.8.6.2.1)."""
+    d = established(config=config, offload=offload, shift=6)
+    snd = d.conn.snd
+    for sent in range(0, in_flight, 50_000):
+        d.say("A", 0, None, window=60000)
+        d.send(bytes(min(50_000, in_flight - sent, d.conn.sendable())))
+    for window in (0, 1, 15, 22, 23, 256, 511, 512, 513, 1023, 1024, 1025, 20_000, 60_000):
+        d.say("A", 0, snd.una - d.iss - 1, window=window)
+        usable, least = snd._usable(), snd._worthwhile()
+        snd.starved = False
+        expected = usable if usable > 0 and usable >= least else 0
+        assert (d.conn.sendable(), snd.starved) == (expected, not expected)
