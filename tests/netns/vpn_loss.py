@@ -286,7 +286,21 @@ class Bench:
             raise Failed(f"a new connection to {server} hung while there was no VPN") from None
         except OSError:
             return
-        raise Failed(f"{server} was reached while there was no VPN")
+        raise Failed(f"{server} was reached while there was no VPN\n{self._how_it_stands()}")
+
+    def _how_it_stands(self) -> str:
+        """For the report of what must not be: what both sides say, and the gateway's network."""
+        gateway = self.gateway.process
+        assert gateway is not None
+        return "\n".join(
+            (
+                f"sharing: {self.sharing()}, VPN: {self.gateway.peek()['vpn']}",
+                f"flows: {self.gateway.peek('flows')}",
+                *(self.world.gateway.run(["ip", *words.split()]).stdout
+                  for words in ("addr", "route", "-6 route")),
+                gateway.log.read_text()[-4000:],
+            )
+        )  # fmt: skip
 
 
 def told(kind: str, sock: socket.socket) -> str:
