@@ -12,8 +12,6 @@ def attached(link: Any, nic: Any, lease: Any) -> Any:
     """The link's port, by which it writes to the NIC; None in a tree where it does so itself.
     Nothing watches the NIC."""
     link.poller = link._poller = SimpleNamespace(watch=lambda *_: None)
-    from client.judgement import HostFacts
-
     try:
         from client.outlet.nic.ingress import Ingress
         from client.outlet.nic.pump import NicPort
@@ -21,9 +19,11 @@ def attached(link: Any, nic: Any, lease: Any) -> Any:
         more: list[Any] = []
         if "ingress" in inspect.signature(link.attach).parameters:
             more.append(import_module("client.ingress").Ingress())
-            more[0].admit(lease, HostFacts())
+            more[0].admit(lease, import_module("client.judgement").HostFacts())
         link.attach(nic, lease, *more)
         return None
+    from client.judgement import HostFacts
+
     ingress = Ingress()
     ingress.admit(lease, HostFacts())
     port = NicPort(nic, ingress)

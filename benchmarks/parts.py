@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.nat_micro import CASES as NAT
 from benchmarks.parts_worker import CLIENT, SESSION
 from benchmarks.tcp_micro import CASES as TCP
-from benchmarks.turns import TREE, Worker, compare
+from benchmarks.turns import TREE, Worker, compare, several
 
 SCRIPT = "parts_worker.py"
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("against", type=Path, metavar="TREE", help="another checkout")
     parser.add_argument("--only", default="", help="cases whose name has this")
     parser.add_argument("--bursts", type=int, default=60, help="of each case and pair")
-    parser.add_argument("--pairs", type=int, default=8, help="of processes")
+    parser.add_argument("--pairs", type=several, default=8, help="of processes")
     options = parser.parse_args()
     names = [f"nat {name}" for name, _, _ in NAT]
     names += [f"tcp {name}" for name, _, _ in TCP]

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.receive_path_worker import KINDS
-from benchmarks.turns import TREE, Worker, compare
+from benchmarks.turns import TREE, Worker, compare, several
 
 SCRIPT = "receive_path_worker.py"
 
@@ -29,7 +29,7 @@ SCRIPT = "receive_path_worker.py"
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--bursts", type=int, default=100, help="of each kind and pair")
-    parser.add_argument("--pairs", type=int, default=12, help="of processes")
+    parser.add_argument("--pairs", type=several, default=12, help="of processes")
     parser.add_argument("--against", type=Path, metavar="TREE", help="another checkout")
     options = parser.parse_args()
     for way, kinds in KINDS.items():

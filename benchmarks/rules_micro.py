@@ -14,7 +14,7 @@ import argparse
 from functools import partial
 
 from benchmarks.rules_micro_worker import KINDS
-from benchmarks.turns import TREE, Worker, compare
+from benchmarks.turns import TREE, Worker, compare, several
 from rules.value import MAX_DESTINATIONS
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--entries", type=int, default=MAX_DESTINATIONS, help="of destinations")
     parser.add_argument("--bursts", type=int, default=60, help="of each case and pair")
-    parser.add_argument("--pairs", type=int, default=8, help="of processes")
+    parser.add_argument("--pairs", type=several, default=8, help="of processes")
     options = parser.parse_args()
     if options.entries < 1:
         parser.error("--entries: at least 1")

@@ -9,6 +9,7 @@ the error is that of their mean.
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import random
@@ -24,6 +25,14 @@ OF_NORMAL = 1.349
 """A normal distribution's quartiles lie so many standard deviations apart."""
 WARM_UP = 20
 """Bursts of each kind before those that count."""
+
+
+def several(text: str) -> int:
+    """For a command line: a number of pairs, at least the two that an error can be told from."""
+    number = int(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError("at least 2: one says nothing of its error")
+    return number
 
 
 class Worker:

@@ -203,31 +203,36 @@ class UdpMapping(DatagramFlow):
         now: float,
     ) -> None:
         """Send `buf[start:end]` as datagrams of `size` bytes: a packet with UDP offload."""
-        if end - start > size * MAX_PIECES:
+        length = end - start
+        if length > size * MAX_PIECES:
             self.peer.counts["offload__too_many_segments__dropped"] += 1
             return
-        self.flush(now)
+        if self._count:
+            self.flush(now)
         self.last_used = now
-        self.from_tunnel_bytes += end - start
+        self.from_tunnel_bytes += length
         whole = memoryview(buf)[start:end]
-        self.allow_fragmentation(False)
+        if self.fragmentation is not False:
+            self.allow_fragmentation(False)
         if self.peer.paced_windows is not None:
-            count = -(-len(whole) // size)
+            count = -(-length // size)
             admitted = self.admitted_up(count, size + remote.path.header, now)
             self.peer.counts["udp__segments__speed_limit"] += count - admitted
             if not admitted:
                 self.peer.counts["udp__speed_limit__dropped"] += 1
                 return
             whole = whole[: admitted * size]
+            length = len(whole)
+        if length <= MAX_GATHERED and length <= size * MAX_SEGMENTS:
+            failed = self._send_segments(remote, whole, size, ttl, now)
+        else:
+            failed = ""
+            step = size * min(MAX_SEGMENTS, max(1, MAX_GATHERED // size))
+            for at in range(0, length, step):
+                piece = whole[at : at + step]
+                failed = self._send_segments(remote, piece, size, ttl, now) or failed
         # Counted as one packet from the tunnel, so as one forwarded.
-        step = size * min(MAX_SEGMENTS, max(1, MAX_GATHERED // size))
-        outcome = "udp__segments__forwarded"
-        for at in range(0, len(whole), step):
-            piece = whole[at : at + step]
-            failed = self._send_segments(remote, piece, size, ttl, now)
-            if failed:
-                outcome = failed
-        self.peer.counts[outcome] += 1
+        self.peer.counts[failed or "udp__segments__forwarded"] += 1
 
     def end_batch(self, now: float) -> None:
         self.batched = False

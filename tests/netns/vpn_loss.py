@@ -254,7 +254,7 @@ class Bench:
                 )
                 errors = {kind: told(kind, sock) for kind, sock in flows.items()}
                 for server in (SERVER, SERVER6):
-                    self._refused(server)
+                    self._refused(server, way)
                 time.sleep(max(0.0, lost + HELD_SECONDS - time.monotonic()))
             way.restore(self)
             back = time.monotonic()
@@ -278,15 +278,20 @@ class Bench:
         mixed_traffic.ask(sock)
         return sock
 
-    def _refused(self, server: str) -> None:
+    def _refused(self, server: str, way: Way) -> None:
         """A new connection must be told at once that there is no way."""
         try:
-            self.world.client.connect(server, ECHO_PORT, timeout=5.0).close()
+            connection = self.world.client.connect(server, ECHO_PORT, timeout=5.0)
         except TimeoutError:
             raise Failed(f"a new connection to {server} hung while there was no VPN") from None
         except OSError:
             return
-        raise Failed(f"{server} was reached while there was no VPN\n{self._how_it_stands()}")
+        stands = self._how_it_stands()
+        with connection:
+            raise Failed(
+                f"{server} was reached while there was no VPN ({way.name})\n"
+                f"{connection}, which says {_what_it_says(connection)!r}\n{stands}"
+            )
 
     def _how_it_stands(self) -> str:
         """For the report of what must not be: what both sides say, and the gateway's network."""
@@ -298,9 +303,19 @@ class Bench:
                 f"flows: {self.gateway.peek('flows')}",
                 *(self.world.gateway.run(["ip", *words.split()]).stdout
                   for words in ("addr", "route", "-6 route")),
+                self.world.client.run(["ss", "-tanoi"]).stdout,
                 gateway.log.read_text()[-4000:],
             )
         )  # fmt: skip
+
+
+def _what_it_says(connection: socket.socket) -> str:
+    """Whether anybody is behind a connection."""
+    try:
+        mixed_traffic.ask(connection)
+        return "what it was told"
+    except OSError as error:
+        return str(error)
 
 
 def told(kind: str, sock: socket.socket) -> str:
