@@ -29,7 +29,7 @@ _Entry = tuple[float, int, Key]
 class Agenda:
     """Moments by key. Pure: times are whatever the caller's clock says."""
 
-    __slots__ = ("_bound", "_entries", "_heap", "_number")
+    __slots__ = ("_bound", "_entries", "_first", "_heap", "_number")
 
     def __init__(self) -> None:
         self._entries: dict[Key, _Entry] = {}
@@ -38,9 +38,12 @@ class Agenda:
         self._bound = SLACK
         self._number = 0
         """Of the newest entry: of two at the same moment the older comes first."""
+        self._first: float | None = NEVER
+        """The earliest moment of any key; None: to be looked up."""
 
     def set(self, key: Key, when: float | None) -> None:
         """The key's moment is this now; None or NEVER: it has none."""
+        self._first = None
         if when is None or when == NEVER:
             self._entries.pop(key, None)
             return
@@ -65,13 +68,13 @@ class Agenda:
 
     def deadline(self) -> float:
         """The earliest moment of any key, or NEVER."""
-        heap, entries = self._heap, self._entries
-        while heap:
-            entry = heap[0]
-            if entries.get(entry[2]) is entry:
-                return entry[0]
-            heapq.heappop(heap)
-        return NEVER
+        first = self._first
+        if first is None:
+            heap, entries = self._heap, self._entries
+            while heap and entries.get(heap[0][2]) is not heap[0]:
+                heapq.heappop(heap)
+            first = self._first = heap[0][0] if heap else NEVER
+        return first
 
     def due(self, now: float) -> list[Key]:
         """The keys whose moment has come, the earliest first. They have none any more."""
@@ -79,5 +82,6 @@ class Agenda:
         while self.deadline() <= now:
             key = heapq.heappop(self._heap)[2]
             del self._entries[key]
+            self._first = None
             found.append(key)
         return found

@@ -42,6 +42,8 @@ class Timing:
         self._on_change = on_change
         self._agenda = Agenda()
         self._asked: list[Timed] = []
+        self._get_timers: list[Callable[[], float | None]] = []
+        """Of those that are asked."""
         self._entered: dict[str, Timed] = {}
         self._stirred: list[SessionLink] = []
         self.stirred: Callable[[SessionLink], None] = self._stirred.append
@@ -50,6 +52,7 @@ class Timing:
     def ask(self, who: Timed) -> None:
         """Ask for this one's deadline after every batch."""
         self._asked.append(who)
+        self._get_timers.append(who.get_timer)
 
     def enter(self, name: str, who: Timed) -> Callable[[float], None]:
         """Call this one by what it names to the function returned: a moment at which
@@ -63,16 +66,16 @@ class Timing:
 
     def deadline(self) -> float:
         """When anything is due next, or NEVER. To be asked after every batch."""
-        agenda = self._agenda
-        if self._stirred:
-            for link in self._stirred:
+        agenda, stirred = self._agenda, self._stirred
+        if stirred:
+            for link in stirred:
                 link.stirred = False
                 if not link.closed:
                     agenda.by(id(link), link.get_timer())
-            self._stirred.clear()
+            stirred.clear()
         at = agenda.deadline()
-        for who in self._asked:
-            other = who.get_timer()
+        for get_timer in self._get_timers:
+            other = get_timer()
             if other is not None and other < at:
                 at = other
         return at

@@ -14,7 +14,8 @@
 The payload is not copied: a segment points into the buffer it came in, so it
 is good for the time of one call. The caller may give the same `TcpSegment`
 again and again; the layout that nearly every segment of a running connection
-has (no options, or NOP NOP TIMESTAMPS) is parsed without a loop.
+has (no options, or NOP NOP TIMESTAMPS) is parsed without a loop, and so is the one that a SYN
+of Linux has, of which there is one a connection.
 """
 
 from __future__ import annotations
@@ -51,9 +52,16 @@ MAX_WINDOW_SHIFT = 14
 NOP_NOP_TIMESTAMPS = 0x0101080A
 """The first word of the options layout that RFC 7323, appendix A, recommends."""
 
+SYN_OPTIONS = 20
+"""Bytes of MSS, SACK permitted, timestamps, NOP and window scale."""
+SYN_LAYOUT = (0x0204, 0x0402, 0x080A, 0x0103, 3)
+"""Their kinds, lengths and the NOP in that order, in which Linux, so Android, too, sends them
+(tcp_options_write)."""
+
 _header = Struct(">HHIIHHHH").unpack_from
 _three_words = Struct(">III").unpack_from
 _two_words = Struct(">II").unpack_from
+_syn_options = Struct(">HHHHIIHBB").unpack_from
 _half = Struct(">H").unpack_from
 
 
@@ -189,9 +197,24 @@ def parse_tcp(
         seg.mss = 0
         seg.window_shift = -1
         seg.sack_permitted = False
+        if options_end - options == SYN_OPTIONS and _linux_syn(seg, buf, options):
+            return seg
     if options_end > options:
         _parse_options(seg, buf, options, options_end)
     return seg
+
+
+def _linux_syn(seg: TcpSegment, buf: bytes | bytearray | memoryview, at: int) -> bool:
+    """Take the options of a SYN that are laid out as Linux does; False if they are not."""
+    first, mss, second, third, value, echo, fourth, fifth, shift = _syn_options(buf, at)
+    if (first, second, third, fourth, fifth) != SYN_LAYOUT:
+        return False
+    seg.mss = mss
+    seg.sack_permitted = seg.has_timestamps = True
+    seg.ts_value = value
+    seg.ts_echo = echo
+    seg.window_shift = shift if shift < MAX_WINDOW_SHIFT else MAX_WINDOW_SHIFT
+    return True
 
 
 def _parse_options(seg: TcpSegment, buf: bytes | bytearray | memoryview, at: int, end: int) -> None:

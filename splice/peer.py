@@ -210,17 +210,18 @@ class LinkPeer:
         if out is None:
             return False
         self.timers.now = now
-        room = out.room()
         if self.queue.waiting or self.resending:
+            room = out.room()
             if self._rests:
                 self._rests = False
                 self._pace.resume(room, now)
         elif self.throttle_down is None and self.down_stop is UNMETERED:
-            # Nothing to fill the queue with, as with each ACK of an upload: seen once, that is no
-            # news, and says nothing of how fast the link is.
-            if self._rests:
-                return False
+            # Nothing to fill the queue with, as with each ACK of an upload: no news, and it says
+            # nothing of how fast the link is.
             self._rests = True
+            return False
+        else:
+            room = out.room()
         allowance = self._pace.allowance(room, now)
         metered = (
             self.down_stop is not UNMETERED and self.to_tunnel_bytes + allowance > self.down_stop

@@ -80,6 +80,36 @@ def test_syn_options() -> None:
     assert (seg.has_timestamps, seg.ts_value) == (True, 7)
 
 
+def syn_fields(options: bytes, flags: int) -> tuple[object, ...] | str:
+    """What a segment's options say, or why they are refused."""
+    head = pack(">HHIIHHHH", 1, 2, 3, 4, (20 + len(options)) << 10 | flags, 5, 0, 0)
+    try:
+        seg = parse_tcp(head + options, 0, 20 + len(options))
+    except MalformedSegment as error:
+        return error.reason
+    stamps = (seg.ts_value, seg.ts_echo) if seg.has_timestamps else None
+    return seg.mss, seg.window_shift, seg.sack_permitted, stamps, seg.sack
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    values=st.tuples(HALF_WORD, WORD, WORD, st.integers(0, 255)),
+    flips=st.lists(st.tuples(st.integers(0, 19), st.integers(1, 255)), max_size=2),
+    flags=st.sampled_from((SYN, SYN | ACK, ACK)),
+)
+def test_linuxs_own_layout_says_what_the_walk_finds(
+    values: tuple[int, int, int, int], flips: list[tuple[int, int]], flags: int
+) -> None:
+    """Behind four NOPs it is another layout, which is walked."""
+    mss, value, echo, shift = values
+    options = bytearray(
+        pack(">HHHHIIHBB", 0x0204, mss, 0x0402, 0x080A, value, echo, 0x0103, 3, shift)
+    )
+    for at, flip in flips:
+        options[at] ^= flip
+    assert syn_fields(bytes(options), flags) == syn_fields(bytes(4 * (1,)) + options, flags)
+
+
 def test_a_reused_object_keeps_nothing() -> None:
     seg = TcpSegment()
     blocks = [("NOP", None), ("NOP", None), ("SAck", (1, 2))]
