@@ -61,6 +61,7 @@ WHOLE_LOADS = LOADS | {
     "tcp8": (SERVER, "-R", "-P", "8"),
     "up": (SERVER,),
     "up8": (SERVER, "-P", "8"),
+    "udp-up": (SERVER, "-u", "-l", str(UDP_PAYLOAD), "-b", UDP_RATE),
 }
 """The same where two trees are compared, which can be by uploads, too."""
 RULES = (
