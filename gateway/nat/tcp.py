@@ -82,6 +82,8 @@ class TcpFlow(Splice):
             if error:
                 self._connect_failed(outcome_of(error), now)
             elif mask & WRITABLE:
+                # Without it there is news of an error that the kernel has not noted yet: it wakes
+                # for an ICMP error before it ends the connect (`ip_icmp_error`, Linux).
                 self._connected(now)
                 if mask & READABLE:
                     self.ready(mask & INPUT, now)

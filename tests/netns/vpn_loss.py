@@ -217,11 +217,20 @@ class Bench:
         return "1 received" in ping.stdout
 
     def all_served(self) -> bool:
-        return (
-            all(self.serves(s) and self.answers(s) for s in (SERVER, SERVER6))
-            and self.resolves()
-            and all(self.pings(s) for s in (SERVER, SERVER6))
-        )
+        return not any(True for _ in self.unserved())
+
+    def unserved(self) -> Iterator[str]:
+        """What is asked for in vain, one after the other."""
+        for server in (SERVER, SERVER6):
+            if not self.serves(server):
+                yield f"TCP to {server}"
+            if not self.answers(server):
+                yield f"UDP to {server}"
+        if not self.resolves():
+            yield "a name"
+        for server in (SERVER, SERVER6):
+            if not self.pings(server):
+                yield f"a ping to {server}"
 
     def datagrams(self, server: str) -> socket.socket:
         """A UDP socket of the client's that reports every error it is sent."""
@@ -258,7 +267,11 @@ class Bench:
                 time.sleep(max(0.0, lost + HELD_SECONDS - time.monotonic()))
             way.restore(self)
             back = time.monotonic()
-            wait_for(self.all_served, f"service after the VPN's return ({way.name})", PATIENCE)
+            try:
+                wait_for(self.all_served, f"service after the VPN's return ({way.name})", PATIENCE)
+            except Failed as error:
+                found = ", ".join(self.unserved()) or "nothing"
+                raise Failed(f"{error}; unserved now: {found}\n{self._how_it_stands()}") from None
             recovery = time.monotonic() - back
             if not way.away and not way.survives:
                 errors = {k: told(k, sock) for k, sock in flows.items() if k.startswith("tcp")}

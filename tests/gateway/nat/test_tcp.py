@@ -11,6 +11,7 @@ from scapy.layers.inet6 import ICMPv6DestUnreach
 from gateway.nat.limits import Limits
 from gateway.nat.shares import OWN_IDLE, PATIENCE
 from splice.peer import ACK_DELAY
+from splice.ports import FAILED
 from splice.splice import DRAIN_TIMEOUT
 from tests.gateway.nat.world import CLIENT4, GATEWAY4, GATEWAY6, Client, World, packed
 
@@ -186,6 +187,18 @@ def test_the_clients_reset_reaches_the_host() -> None:
     assert world.outward.streams[0].closed == "abort"
     assert world.got() == []
     assert world.peer.tcp == {}
+
+
+def test_news_of_an_error_before_the_error_itself_is_no_connection() -> None:
+    """The kernel wakes for the ICMP error first, and notes then what has become of the connect."""
+    world = World()
+    Client(world).send("S")
+    (stream,) = world.outward.streams
+    stream.handler.ready(FAILED, world.now)
+    assert world.got() == []
+    stream.refuse(errno.ENETUNREACH, world.now)
+    assert world.one()[ICMP].type == 3
+    world.balanced()
 
 
 def test_a_client_that_gives_up_while_connecting_closes_the_connect() -> None:
