@@ -22,8 +22,8 @@ FIRST = 15.0
 MOST = 300.0
 """Seconds between looks without news."""
 
-Ways = Callable[[Plan], Awaitable[tuple[TransportEndpoint, ...]]]
-"""Where the gateway may be reached now, the best first."""
+Ways = Callable[[Plan, bool], Awaitable[tuple[TransportEndpoint, ...]]]
+"""Where the gateway may be reached now, the best first; whether there was no news (`Ways.look`)."""
 
 
 class Search:
@@ -47,15 +47,15 @@ class Search:
                 # What is told from here on asks for another look.
                 self._news.clear()
                 await asyncio.sleep(SETTLE)
-                pause = FIRST
+                pause, quiet = FIRST, False
             except TimeoutError:
-                pause = min(2 * pause, MOST)
-            await self._look(plan, current)
+                pause, quiet = min(2 * pause, MOST), True
+            await self._look(plan, current, quiet)
 
-    async def _look(self, plan: Plan, current: Round) -> None:
+    async def _look(self, plan: Plan, current: Round, quiet: bool) -> None:
         link = current.link
         if link is None or not current.granted:
             return
-        ways = await self._ways(plan)
+        ways = await self._ways(plan, quiet)
         here = next((e for e in ways if str(e) == str(link.endpoint)), link.endpoint)
         current.improve(tuple(e for e in ways if rank(e) < rank(here)))

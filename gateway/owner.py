@@ -39,7 +39,6 @@ class Owner:
         self._parts = parts
         self._public_key = public_key
         self._changed = changed
-        self._invites_until = 0.0
 
     # --- sharing -----------------------------------------------------------------------------
 
@@ -58,7 +57,6 @@ class Owner:
         # A phone without any network is reached by its cable, whose other end is its loopback.
         endpoints = parts.endpoints.likeliest(MAX_URI_ENDPOINTS)
         named = endpoints or parts.endpoints.over_a_cable()
-        self._invites_until = max(self._invites_until, now + seconds)
         secret = parts.secrets.issue(now, seconds)
         uri = PairingUri(self._public_key, secret, self.config.name, named)
         spelled = tuple(spell(endpoint.host, endpoint.port) for endpoint in endpoints)
@@ -67,8 +65,8 @@ class Owner:
         return Offer(uri.encode(), seconds, spelled, record.id)
 
     def inviting(self) -> bool:
-        """Whether a pairing URI that was handed out is still good."""
-        return self._parts.clock.now() < self._invites_until
+        """Whether a pairing URI that was handed out is still good: not used, and not too old."""
+        return self._parts.secrets.offered(self._parts.clock.now())
 
     def wireguard_add(
         self, label: str, endpoint: tuple[str, int] | None = None, key: bytes | None = None

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from control.traffic import INTERVAL, Reading, TrafficBook
 
-QUIET = 5
+QUIET = 2
 """Intervals without a byte after which nothing ticks."""
 PAUSE = 30.0
 """Seconds between looks at a quiet link, where the service has no other timer that looks."""

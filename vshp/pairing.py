@@ -83,6 +83,11 @@ class OneTimeSecrets:
         """How many secrets are good, as of the last call that knew the time."""
         return len(self._live)
 
+    def offered(self, now: float) -> bool:
+        """Whether any secret is good now."""
+        self._expire(now)
+        return bool(self._live)
+
     def issue(self, now: float, lifetime: float = SECRET_LIFETIME) -> bytes:
         """A new secret for a URI, good for so many seconds, `SECRET_LIFETIME` at most."""
         self._expire(now)

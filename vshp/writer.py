@@ -42,10 +42,12 @@ _CLOSE = int(FrameType.CLOSE)
 _REKEY = int(FrameType.REKEY)
 
 _pack_u32 = struct.Struct("<I").pack_into
-_pack_offload = struct.Struct("<IBBHHHH").pack_into
-"""Frame header and virtio header in one."""
-_NEEDS_CSUM = 1
+_pack_offload = struct.Struct("<I?BHHHH").pack_into
+"""Frame header and virtio header in one; of the latter's flags there is NEEDS_CSUM alone, the bit
+of 1, which holds where the checksum is to start anywhere."""
 _OFFLOAD_FRAME = FRAME_HEADER_SIZE + OFFLOAD_HEADER_SIZE
+_OFFLOAD_WORD = OFFLOAD_HEADER_SIZE << 8 | _IP_PACKET_OFFLOAD
+"""The first word of a packet's frame, without the length of the packet."""
 _LARGEST_FRAME = _OFFLOAD_FRAME + MAX_PACKET
 _OVERHEAD = RECORD_HEADER_SIZE + TAG_SIZE
 _EARLY_OUTPUT = 2048
@@ -142,30 +144,33 @@ class FrameWriter:
             self._counted += repeated(length, hdr_len, gso_size)
         at = self._fill
         if self.offload:
-            stop = at + _OFFLOAD_FRAME + length
+            start = at + _OFFLOAD_FRAME
+            stop = start + length
             if stop > self._batch_size:
                 at = self._next_batch(_OFFLOAD_FRAME + length)
-                stop = at + _OFFLOAD_FRAME + length
+                start = at + _OFFLOAD_FRAME
+                stop = start + length
             _pack_offload(
                 self.buffer,
                 at,
-                _IP_PACKET_OFFLOAD | length + OFFLOAD_HEADER_SIZE << 8,
-                _NEEDS_CSUM if csum_start else 0,
+                (length << 8) + _OFFLOAD_WORD,
+                csum_start,
                 gso_type,
                 hdr_len,
                 gso_size,
                 csum_start,
                 csum_offset,
             )
-            self._fill = stop
-            return at + _OFFLOAD_FRAME
-        stop = at + FRAME_HEADER_SIZE + length
-        if stop > self._batch_size:
-            at = self._next_batch(FRAME_HEADER_SIZE + length)
-            stop = at + FRAME_HEADER_SIZE + length
-        _pack_u32(self.buffer, at, _IP_PACKET | length << 8)
+        else:
+            start = at + FRAME_HEADER_SIZE
+            stop = start + length
+            if stop > self._batch_size:
+                at = self._next_batch(FRAME_HEADER_SIZE + length)
+                start = at + FRAME_HEADER_SIZE
+                stop = start + length
+            _pack_u32(self.buffer, at, _IP_PACKET | length << 8)
         self._fill = stop
-        return at + FRAME_HEADER_SIZE
+        return start
 
     def send_packet(
         self,
@@ -197,8 +202,8 @@ class FrameWriter:
             _pack_offload(
                 buf,
                 start,
-                _IP_PACKET_OFFLOAD | length + OFFLOAD_HEADER_SIZE << 8,
-                _NEEDS_CSUM if csum_start else 0,
+                (length << 8) + _OFFLOAD_WORD,
+                csum_start,
                 gso_type,
                 hdr_len,
                 gso_size,

@@ -54,12 +54,12 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 async def searching(
     round_: Running, until: Callable[[], object], hurry_after: Callable[[], object] | None = None
-) -> list[Plan]:
-    """Search until that holds; whose ways were asked for."""
-    asked: list[Plan] = []
+) -> list[bool]:
+    """Search until that holds; of each look for ways whether there was no news before it."""
+    asked: list[bool] = []
 
-    async def ways(plan: Plan) -> tuple[TransportEndpoint, ...]:
-        asked.append(plan)
+    async def ways(_: Plan, quiet: bool) -> tuple[TransportEndpoint, ...]:
+        asked.append(quiet)
         return CABLE, STREAM, DATAGRAM, OTHER
 
     search = Search(ways)
@@ -77,12 +77,16 @@ async def searching(
 
 
 async def test_ever_more_seldom_without_news(pauses: list[float]) -> None:
-    await searching(Running(), lambda: len(pauses) >= 7)
+    quiet = await searching(Running(), lambda: len(pauses) >= 7)
+    assert all(quiet), "the host is as it was"
     assert pauses[:7] == [FIRST, 30, 60, 120, 240, MOST, MOST]
 
 
 async def test_news_begins_the_pauses_anew(pauses: list[float]) -> None:
-    await searching(Running(), lambda: FIRST in pauses[6:], hurry_after=lambda: len(pauses) >= 7)
+    quiet = await searching(
+        Running(), lambda: FIRST in pauses[6:], hurry_after=lambda: len(pauses) >= 7
+    )
+    assert quiet.count(False) == 1
     again = pauses.index(FIRST, 6)
     assert set(pauses[6:again]) == {MOST}
 

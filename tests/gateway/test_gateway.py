@@ -98,9 +98,12 @@ async def test_an_unapproved_device_gets_nothing(gateway: Gateway) -> None:
 
 
 async def test_a_secret_is_good_once_and_only_if_issued(gateway: Gateway) -> None:
+    assert not gateway.owner.inviting()
     secret = offer(gateway)
+    assert gateway.owner.inviting()
     first = Device(gateway, key(), secret=secret)
     await first.until(ApprovalPending)
+    assert not gateway.owner.inviting(), "nobody can use it any more: it need not be announced"
     second = Device(gateway, key(), secret=secret)
     assert (await second.until(PeerClosed)).reason is CloseReason.SECRET_USED
     third = Device(gateway, key(), secret=bytes(16))

@@ -200,10 +200,11 @@ def test_a_service_without_another_timer_looks_now_and_then(timers: Timers) -> N
     tunnel = Tunnel()
     sampler = Sampler(tunnel.look, lambda: timers.now, sampling.PAUSE)
     sampler.start()
-    timers.run(10.0)
-    assert timers.run(10.0 + 4 * sampling.PAUSE) == 4
+    quiet = QUIET * INTERVAL
+    timers.run(quiet)
+    assert timers.run(quiet + 4 * sampling.PAUSE) == 4
     tunnel.move(0, 300)
-    timers.run(10.0 + 5 * sampling.PAUSE)
+    timers.run(quiet + 5 * sampling.PAUSE)
     assert [down for _, down in sampler.read(None, 15)[1]] == [20] * 15, "spread over the pause"
 
 

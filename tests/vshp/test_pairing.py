@@ -39,6 +39,7 @@ def test_unknown_used_and_expired_are_told_apart() -> None:
 
 def test_a_short_lived_secret_expires_behind_a_long_lived_one() -> None:
     table = OneTimeSecrets(KEY)
+    assert not table.offered(0)
     long, short = table.issue(0), table.issue(0, lifetime=1.0)
     assert refusal(table, secret_id(short), 1.0) == CloseReason.SECRET_EXPIRED
     assert table.lookup(secret_id(long), 1.0)
@@ -49,7 +50,9 @@ def test_a_short_lived_secret_expires_behind_a_long_lived_one() -> None:
 def test_consuming_twice_is_refused() -> None:
     table = OneTimeSecrets(KEY)
     name = secret_id(table.issue(0))
+    assert table.offered(0)
     table.consume(name, 0)
+    assert not table.offered(0)
     with pytest.raises(Refused):
         table.consume(name, 0)
 
