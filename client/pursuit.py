@@ -50,7 +50,7 @@ class Pursuit:
             parts.cable,
             parts.clock,
         )
-        self.search = Search(self.ways.look)
+        self.search = Search(self._look_for_ways)
         self.plan: Plan | None = None
         """Of the present run, or of the last."""
         self._rounds: Rounds | None = None
@@ -115,6 +115,10 @@ class Pursuit:
             self._parts.store.save_wanted(None)
         standing.report.end()
         standing.failed(verdict)
+
+    async def _look_for_ways(self, plan: Plan, quiet: bool) -> tuple[TransportEndpoint, ...]:
+        """For the search: the host is looked at only where there may be news of it."""
+        return await self.ways.look(plan, quiet and self._parts.watch.hears)
 
     async def _watch_usb(self, plan: Plan) -> None:
         """News of phones on the cable, where something tells of them."""

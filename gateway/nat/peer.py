@@ -26,7 +26,7 @@ from gateway.nat.icmp import EchoSession
 from gateway.nat.shares import Spares
 from gateway.nat.side import Buffer, ClientSide, Surroundings
 from gateway.nat.udp import Tables
-from netstack import checksum
+from netstack.checksum import add
 from netstack.dns import PROHIBITED, REFUSED, error_reply
 from netstack.fragments import Reassembler
 from netstack.heads import (
@@ -45,7 +45,7 @@ from netstack.ip import PROTO_TCP, PROTO_UDP
 from netstack.out import GSO_UDP_L4
 from netstack.tcp.errors import MalformedSegment
 from netstack.tcp.states import State
-from netstack.tcp_segment import ACK, SYN, parse_tcp, tcp_sum_ok
+from netstack.tcp_segment import ACK, SYN, parse_tcp
 from netstack.udp import UDP_HEADER
 from sealing.buckets import TokenBucket
 from splice.flow import Flow
@@ -221,7 +221,9 @@ class TunnelPeer(ClientSide):
                     flow = self.tcp.get(key)
                     if flow is not None and (not csum or csum == csum_tcp) and flags <= 3:
                         at, stop = start + header, start + total
-                        good = csum or tcp_sum_ok(buf, at, stop, flow.pseudo + total - header)
+                        # As `tcp_sum_ok`, without a call for each packet.
+                        pseudo = flow.pseudo + total - header
+                        good = csum or not (pseudo + add(memoryview(buf)[at:stop])) % 65535
                         if good and flow.conn.predicted(buf, at, stop, now):
                             counts[_SEGMENT] += 1
                             if not flow.batched:
@@ -294,7 +296,7 @@ class TunnelPeer(ClientSide):
         # The key is the addresses and the ports; the ports are in the datagram's own sum as well.
         at = start + header
         total = int.from_bytes(key[:-4], "big") + PROTO_UDP + length
-        return not (total + checksum.add(buf[at : at + length])) % 65535
+        return not (total + add(buf[at : at + length])) % 65535
 
     # To the tunnel.
 
