@@ -83,6 +83,9 @@ class Client:
         """`outlet` is stopped with the client; `on_event` is told what happens to the link
         (without it the log is). `cable` speaks to phones on USB, `ask` looks names up."""
         self.on_change: Callable[[], None] = lambda: None
+        self.on_timed: Callable[[], None] = lambda: None
+        """Called when the timer of a link was due: soon after anything has been sent, and now and
+        then where nothing is."""
         self.clock = clock
         """What everybody here, and who serves it, knows the time by."""
         self._store = store
@@ -97,6 +100,7 @@ class Client:
         self._standing = standing = Standing(
             outlet, self._cable, clock, on_event, lambda: self.on_change()
         )
+        standing.on_timed = lambda: self.on_timed()
         parts = Parts(
             clock=clock,
             store=store,

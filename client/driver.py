@@ -26,6 +26,9 @@ class LinkOwner(Protocol):
 
     def link_event(self, link: LinkDriver, event: Event) -> None: ...
 
+    def link_timed(self) -> None:
+        """The session's timer was due: the device is awake for that anyway."""
+
     def link_over(self, link: LinkDriver, ending: Ending) -> None:
         """Said once; nothing follows."""
 

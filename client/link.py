@@ -253,6 +253,7 @@ class Link:
             return
         # Also where what was due has been answered meanwhile: it was looked at now.
         self.session.handle_timer(monotonic())
+        self._owner.link_timed()
         self._settle(None)
 
     # --- ends ------------------------------------------------------------------------------

@@ -118,13 +118,17 @@ class Pursuit:
 
     async def _look_for_ways(self, plan: Plan, quiet: bool) -> tuple[TransportEndpoint, ...]:
         """For the search: the host is looked at only where there may be news of it."""
-        return await self.ways.look(plan, quiet and self._parts.watch.hears)
+        return await self.ways.look(plan, quiet and self._parts.watch.hears, at_ease=quiet)
 
     async def _watch_usb(self, plan: Plan) -> None:
         """News of phones on the cable, where something tells of them."""
         if plan.transport in ("auto", "usb"):
             with contextlib.suppress(OSError):
-                await self._parts.cable.track(self.hurry)
+                await self._parts.cable.track(self._phone_news)
+
+    def _phone_news(self) -> None:
+        self.ways.phone_news()
+        self.hurry()
 
     # --- news of ways (WaysOwner) ------------------------------------------------------------
 

@@ -113,5 +113,8 @@ class Reception:
     def status_received(self, status: GatewayStatus) -> None:
         self._standing.told(status)
 
+    def timed(self) -> None:
+        self._standing.on_timed()
+
     def rtt(self, seconds: float) -> None:
         self._standing.report.rtt = seconds

@@ -103,6 +103,9 @@ class RoundOwner(Protocol):
 
     def rtt(self, seconds: float) -> None: ...
 
+    def timed(self) -> None:
+        """A link's timer was due."""
+
 
 class Round:
     """Owns one link at a time, and perhaps a trial of a better one."""
@@ -399,6 +402,10 @@ class Round:
                 if isinstance(event, LeaseGranted):
                     self._attach_early(link, event.lease)
                 self._news.put_nowait((link, event))
+
+    def link_timed(self) -> None:
+        """See `LinkOwner`."""
+        self._owner.timed()
 
     def _attach_early(self, link: LinkDriver, lease: LeaseConfig) -> None:
         """A resumed lease finds the host as it left it: its packets may be in this very read."""

@@ -57,6 +57,8 @@ class Standing:
         self._cable = cable
         self._clock = clock
         self._on_change = on_change
+        self.on_timed: Callable[[], None] = lambda: None
+        """Called when the timer of a link was due."""
         self.state = ClientState.IDLE
         self.report = Report()
         self.book = EndpointBook()

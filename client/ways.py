@@ -86,15 +86,22 @@ class Ways:
         """Why a name has led nowhere, where there is one."""
         self._looked_at = -LOOK_AGAIN
         """When the host was looked at, if it has not changed since."""
+        self._phones_at = -LOOK_AGAIN
+        """When phones were looked for, if none is known to have come or gone since."""
         self._reached: tuple[TransportEndpoint, ...] = ()
         """Ways that the outlet lets links go since then."""
         self.elsewhere = False
         """Whether this device was on other networks when ways were looked for before."""
 
-    async def look(self, plan: Plan, quiet: bool = False) -> tuple[TransportEndpoint, ...]:
+    async def look(
+        self, plan: Plan, quiet: bool = False, at_ease: bool = False
+    ) -> tuple[TransportEndpoint, ...]:
         """Where the gateway may be reached now, the best first. Raises ClientError.
 
         `quiet`: there have been such looks before, and `news` is told of all news since.
+        `at_ease`: a link runs, and `phone_news` was told of what came to the cable or went: so
+        phones are not looked for either. (What nobody tells, as that an adb server has let one
+        go, has time until `LOOK_AGAIN` then.)
         """
         self._plan = plan
         now = self._clock.now()
@@ -115,7 +122,9 @@ class Ways:
         guesses = self._guesses(plan)
         found[1:1] = self._strangers.without(guesses, self._clock.now())
         if plan.transport in ("auto", "usb"):
-            self._phones = await usb_phones(self._cable, plan.port)
+            if not at_ease or now - self._phones_at >= LOOK_AGAIN:
+                self._phones_at = now
+                self._phones = await usb_phones(self._cable, plan.port)
             found += self._phones.endpoints
         ways = in_order(classify(found, facts), plan.transport)
         kept = (e for e in plan.endpoints if e.host not in addresses)
@@ -128,6 +137,10 @@ class Ways:
     def news(self) -> None:
         """The host has changed."""
         self._looked_at = -LOOK_AGAIN
+
+    def phone_news(self) -> None:
+        """A phone has come to the cable, or gone, or changed."""
+        self._phones_at = -LOOK_AGAIN
 
     def named(self, plan: Plan) -> tuple[TransportEndpoint, ...]:
         """Where the plan's names have led by now; the best first."""

@@ -24,7 +24,7 @@ from services.client_flows import page
 from services.doctor.doctor import Doctor
 from services.events import EventBook
 from services.logs import Ring
-from services.sampling import PAUSE, Sampler
+from services.sampling import Sampler
 from services.settings import Settings
 from services.version import running
 
@@ -68,7 +68,7 @@ class ClientApi:
         self._store = store
         self._ring = ring
         self._shut_down = shut_down
-        self.traffic_history = Sampler(self._counts, client.clock.now, PAUSE)
+        self.traffic_history = Sampler(self._counts, client.clock.now)
         """For the service to start and stop."""
 
     def registry(self) -> Registry:

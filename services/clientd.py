@@ -94,6 +94,7 @@ class ClientService:
             self._api.traffic_history.wake()
 
         self._client.on_change = on_change
+        self._client.on_timed = self._api.traffic_history.look
 
         def on_event(event: Event) -> None:
             changed()

@@ -2,10 +2,11 @@
 
 Theory of operation. At the end of each interval, as long as something moves: packets pay
 nothing for it, and a service in which nothing moves sleeps. After QUIET intervals without
-a byte no timer runs but the one that the service has anyway; then it is news of a link,
-that timer, or who asks for the history, that has the counters read. What began to move
-meanwhile is spread over the time since the last look, which is half a minute at most while
-a link is there.
+a byte no timer runs but those that the service has anyway; then it is news of a link,
+such a timer, or who asks for the history, that has the counters read. What began to move
+meanwhile is spread over the time since the last look. The gateway collects what devices use
+twice a minute while one is connected; the client's link looks after its session a few seconds
+after anything was sent by it.
 """
 
 from __future__ import annotations
@@ -17,21 +18,16 @@ from control.traffic import INTERVAL, Reading, TrafficBook
 
 QUIET = 2
 """Intervals without a byte after which nothing ticks."""
-PAUSE = 30.0
-"""Seconds between looks at a quiet link, where the service has no other timer that looks."""
 
 
 class Sampler:
     """Reads the counters of a running service into its book."""
 
-    def __init__(
-        self, look: Callable[[], Reading], now: Callable[[], float], pause: float | None = None
-    ) -> None:
-        """`look` reads the counters; `now` is a monotonic clock. `pause`: seconds between looks
-        while nothing moves; None: somebody else calls `look` then."""
+    def __init__(self, look: Callable[[], Reading], now: Callable[[], float]) -> None:
+        """`look` reads the counters; `now` is a monotonic clock. While nothing moves somebody
+        else calls `look`."""
         self._read = look
         self._now = now
-        self._pause = pause
         self._book: TrafficBook | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._quiet = 0
@@ -78,8 +74,6 @@ class Sampler:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        delay: float | None = INTERVAL - now % INTERVAL
-        if self._quiet >= QUIET:
-            delay = self._pause
-        if linked and delay is not None:
+        if linked and self._quiet < QUIET:
+            delay = INTERVAL - now % INTERVAL
             self._timer = asyncio.get_running_loop().call_later(delay, self._tick)

@@ -149,10 +149,26 @@ async def test_news_of_the_network_asks_a_running_link_for_a_sign_of_life(tmp_pa
         assert device.state is ClientState.CONNECTED
 
 
+async def test_who_counts_is_told_soon_after_something_was_sent(tmp_path: Path) -> None:
+    async with GatewayDouble() as gateway, Device(tmp_path) as device:
+        await device.client.connect(gateway.uri())
+        await device.client.wait(5)
+        told: list[float] = []
+        device.client.on_timed = lambda: told.append(device.client.clock.now())
+        link = device.client._pursuit.round
+        assert link is not None and link.link is not None
+        link.link.session.writer.reserve_packet(60)  # type: ignore[attr-defined]
+        link.link.push()  # type: ignore[attr-defined]
+        await gateway.until(lambda: bool(told))
+
+
 class Nobody:
     """An owner who wants to know nothing."""
 
     def link_event(self, link: LinkDriver, event: Event) -> None:
+        pass
+
+    def link_timed(self) -> None:
         pass
 
     def link_over(self, link: LinkDriver, ending: Ending) -> None:

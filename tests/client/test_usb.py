@@ -345,3 +345,23 @@ async def test_the_person_at_a_phone_that_was_chosen_is_waited_for(
         phone.allow(shared_key().public_key())
         await device.until(lambda: device.state is ClientState.ASKED)
     phone.stop()
+
+
+async def test_a_cable_of_which_there_is_no_news_is_not_looked_at_for_a_better_way(
+    tmp_path: Path, no_server: None
+) -> None:
+    async with GatewayDouble() as gateway, Cabled(tmp_path) as device:
+        await device.client.connect(gateway.uri())
+        await device.client.wait(5)
+        pursuit = device.client._pursuit
+        assert pursuit.plan is not None
+
+        async def by_cable() -> bool:
+            assert pursuit.plan is not None
+            ways = await pursuit.ways.look(pursuit.plan, quiet=True, at_ease=True)
+            return any(way.transport == "usb" for way in ways)
+
+        device.plug()
+        assert not await by_cable(), "nobody has told of it"
+        pursuit._phone_news()
+        assert await by_cable()

@@ -25,7 +25,6 @@ from control.traffic import (
 from eventloop.clock import SYSTEM, Clock
 from gateway.gateway import Gateway
 from gateway.model import MemoryStore
-from services import sampling
 from services.config import Config
 from services.doctor.doctor import Doctor
 from services.gateway_api import GatewayApi
@@ -196,22 +195,26 @@ def test_it_ticks_while_something_moves_and_sleeps_when_nothing_does(timers: Tim
     assert timers.run(300.0) == QUIET, "news of a link: it looks for a while"
 
 
-def test_a_service_without_another_timer_looks_now_and_then(timers: Timers) -> None:
+def test_what_began_while_it_slept_is_spread_over_the_time_since_the_last_look(
+    timers: Timers,
+) -> None:
     tunnel = Tunnel()
-    sampler = Sampler(tunnel.look, lambda: timers.now, sampling.PAUSE)
+    sampler = Sampler(tunnel.look, lambda: timers.now)
     sampler.start()
-    quiet = QUIET * INTERVAL
-    timers.run(quiet)
-    assert timers.run(quiet + 4 * sampling.PAUSE) == 4
+    assert timers.run(60.0) == QUIET
+    sampler.look()
+    assert not timers.armed, "a look by somebody else's timer starts none of its own"
     tunnel.move(0, 300)
-    timers.run(quiet + 5 * sampling.PAUSE)
-    assert [down for _, down in sampler.read(None, 15)[1]] == [20] * 15, "spread over the pause"
+    timers.now = 90.0
+    sampler.look()
+    assert timers.armed, "something moved"
+    assert [down for _, down in sampler.read(None, 15)[1]] == [20] * 15
 
 
 def test_without_a_link_no_timer_runs(timers: Timers) -> None:
     tunnel = Tunnel()
     tunnel.move(0, 0, linked=False)
-    sampler = Sampler(tunnel.look, lambda: timers.now, sampling.PAUSE)
+    sampler = Sampler(tunnel.look, lambda: timers.now)
     assert sampler.read(None, SAMPLES)[1] == [], "not started"
     sampler.start()
     assert not timers.armed
