@@ -100,7 +100,7 @@ class Ways:
 
         `quiet`: there have been such looks before, and `news` is told of all news since.
         `at_ease`: a link runs, and `phone_news` was told of what came to the cable or went: so
-        phones are not looked for either. (What nobody tells, as that an adb server has let one
+        phones are not looked for either. (What nobody tells, as that another program has let one
         go, has time until `LOOK_AGAIN` then.)
         """
         self._plan = plan

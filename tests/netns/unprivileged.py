@@ -14,6 +14,15 @@ from tests.netns.world import World
 
 UID = 1234
 
+WITH_TUN = """
+if [ -e /dev/net/tun ] && [ "$(stat -c %a /dev/net/tun)" != 666 ]; then
+    mount -t tmpfs -o mode=755 none /dev/net && mknod -m 666 /dev/net/tun c 10 200
+fi
+exec "$@"
+"""
+"""Gives the program's own mount namespace what udev gives a machine that has it: the device that
+makes networks is everybody's (50-udev-default.rules)."""
+
 
 class User:
     """Somebody with a home of their own on the client's host, and no right but to that."""
@@ -32,6 +41,7 @@ class User:
     def argv(self, *words: str) -> list[str]:
         """The command line that runs `words` as this user."""
         return [
+            "sh", "-c", WITH_TUN, "sh",
             "setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--bounding-set=-all",
             "sh", "-c", 'cd "$0" && exec "$@"', str(self.home), *words,
         ]  # fmt: skip
