@@ -42,8 +42,6 @@ class Timing:
         self._on_change = on_change
         self._agenda = Agenda()
         self._asked: list[Timed] = []
-        self._get_timers: list[Callable[[], float | None]] = []
-        """Of those that are asked."""
         self._entered: dict[str, Timed] = {}
         self._stirred: list[SessionLink] = []
         self.stirred: Callable[[SessionLink], None] = self._stirred.append
@@ -52,7 +50,6 @@ class Timing:
     def ask(self, who: Timed) -> None:
         """Ask for this one's deadline after every batch."""
         self._asked.append(who)
-        self._get_timers.append(who.get_timer)
 
     def enter(self, name: str, who: Timed) -> Callable[[float], None]:
         """Call this one by what it names to the function returned: a moment at which
@@ -74,8 +71,8 @@ class Timing:
                     agenda.by(id(link), link.get_timer())
             stirred.clear()
         at = agenda.deadline()
-        for get_timer in self._get_timers:
-            other = get_timer()
+        for who in self._asked:
+            other = who.get_timer()
             if other is not None and other < at:
                 at = other
         return at

@@ -155,10 +155,13 @@ async def test_who_counts_is_told_soon_after_something_was_sent(tmp_path: Path) 
         await device.client.wait(5)
         told: list[float] = []
         device.client.on_timed = lambda: told.append(device.client.clock.now())
-        link = device.client._pursuit.round
-        assert link is not None and link.link is not None
-        link.link.session.writer.reserve_packet(60)  # type: ignore[attr-defined]
-        link.link.push()  # type: ignore[attr-defined]
+        running = device.client._pursuit.round
+        assert running is not None and isinstance(running.link, StreamLink)
+        await gateway.until(lambda: bool(told))
+        told.clear()
+        # Now the session is at rest: nothing is due for minutes.
+        running.link.session.writer.reserve_packet(60)
+        running.link.push()
         await gateway.until(lambda: bool(told))
 
 
