@@ -61,6 +61,12 @@ class Resolver(asyncio.DatagramProtocol):
         if self.transport is not None:
             self.transport.close()
 
+    async def has_heard(self, questions: int) -> None:
+        """Wait until so many have come over UDP."""
+        async with asyncio.timeout(10):
+            while len(self.udp) < questions:
+                await asyncio.sleep(0)
+
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self.udp.append(data)
         self.ports.append(addr[1])
