@@ -34,48 +34,54 @@ def emit_udp(
     `buf` has HEADROOM and the headers' length free in front of the payload.
     """
     header = path.header
-    csum_start = header - UDP_HEADER
     if 0 < size < n:
-        if size + header <= out.mtu:
-            if out.offload_udp:
-                at = payload - header
-                path.pack(buf, at, n)
-                out.send_packet(
-                    buf, at, payload + n, GSO_UDP_L4, size, header, csum_start, CSUM_OFFSET
-                )
-                return
-            offload = out.offload
+        if size + header > out.mtu:
             for start in range(payload, payload + n, size):
                 length = min(size, payload + n - start)
-                if offload:
-                    at = out.reserve_packet(length + header, 0, 0, 0, csum_start, CSUM_OFFSET)
-                else:
-                    at = out.reserve_packet(length + header)
-                target = out.buffer
-                target[at + header : at + header + length] = buf[start : start + length]
-                path.pack(target, at, length)
-                if not offload:
-                    path.complete(target, at, at + header + length)
-            return
-        for start in range(payload, payload + n, size):
-            length = min(size, payload + n - start)
-            piece = bytearray(header + length)
-            piece[header:] = buf[start : start + length]
-            path.pack(piece, 0, length)
-            path.complete(piece, 0, header + length)
-            peer.emit(piece)
+                piece = bytearray(header + length)
+                piece[header:] = buf[start : start + length]
+                path.pack_whole(piece, 0, length)
+                peer.emit(piece)
+        elif out.offload_udp:
+            at = payload - header
+            path.pack(buf, at, n)
+            out.send_packet(
+                buf, at, payload + n, GSO_UDP_L4, size, header, header - UDP_HEADER, CSUM_OFFSET
+            )
+        else:
+            _emit_cut(out, path, buf, payload, n, size)
         return
     at = payload - header
-    path.pack(buf, at, n)
-    if n + header <= out.mtu:
-        if out.offload:
-            out.send_packet(buf, at, payload + n, 0, 0, 0, csum_start, CSUM_OFFSET)
+    if n + header > out.mtu:
+        path.pack_whole(buf, at, n)
+        peer.emit(buf[at : payload + n])
+    elif out.offload:
+        path.pack(buf, at, n)
+        out.send_packet(buf, at, payload + n, 0, 0, 0, header - UDP_HEADER, CSUM_OFFSET)
+    else:
+        path.pack_whole(buf, at, n)
+        out.send_packet(buf, at, payload + n)
+
+
+def _emit_cut(
+    out: PacketOut, path: UdpPath, buf: bytearray, payload: int, n: int, size: int
+) -> None:
+    """Emit joined datagrams as a packet each."""
+    header = path.header
+    offload = out.offload
+    view = memoryview(buf)
+    for start in range(payload, payload + n, size):
+        length = min(size, payload + n - start)
+        if offload:
+            at = out.reserve_packet(length + header, 0, 0, 0, header - UDP_HEADER, CSUM_OFFSET)
         else:
-            path.complete(buf, at, payload + n)
-            out.send_packet(buf, at, payload + n)
-        return
-    path.complete(buf, at, payload + n)
-    peer.emit(buf[at : payload + n])
+            at = out.reserve_packet(length + header)
+        target = out.buffer
+        target[at + header : at + header + length] = view[start : start + length]
+        if offload:
+            path.pack(target, at, length)
+        else:
+            path.pack_whole(target, at, length)
 
 
 def emit_fragments(out: PacketOut, packet: bytearray, ident: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from netstack.checksum import add, finish, pseudo_header, valid
+from netstack.checksum import add, pseudo_header, valid
 from netstack.ip import DEFAULT_TTL, IPV4_HEADER, IPV6_HEADER, PROTO_UDP, PacketError
 
 UDP_HEADER = 8
@@ -14,7 +14,12 @@ MAX_PAYLOAD_V4 = 65535 - IPV4_HEADER - UDP_HEADER
 MAX_PAYLOAD_V6 = 65535 - UDP_HEADER
 
 _HEADER = Struct("!HHHH")
-_WORDS_V4 = Struct("!10H")
+_PORTS = Struct("!HH")
+_WORD = Struct("!H")
+_HEAD_V4 = Struct("!HHIBBH12sHH")
+_HEAD_V6 = Struct("!IHBB36sHH")
+_DONT_FRAGMENT = 0x4000
+"""With no identification before it: none is needed where nothing is cut (RFC 6864, 4.1)."""
 
 
 class UdpDatagram:
@@ -54,52 +59,81 @@ def sum_ok(buf: bytearray | memoryview, start: int, end: int, src: bytes, dst: b
 
 
 class UdpPath:
-    """Packs the IP and UDP headers of one (source, destination), from a prepared template."""
+    """Packs the IP and UDP headers of one (source, destination).
 
-    __slots__ = ("_ip_sum", "_pseudo", "_template", "header", "version")
+    Those of the last length are kept ready: most datagrams of a path are as long as the one
+    before them.
+    """
+
+    __slots__ = (
+        "_ends",
+        "_head",
+        "_ip_sum",
+        "_length",
+        "_partial",
+        "_ports",
+        "_pseudo",
+        "_ttl",
+        "header",
+    )
 
     def __init__(
         self, src: bytes, src_port: int, dst: bytes, dst_port: int, ttl: int = DEFAULT_TTL
     ) -> None:
-        self.version = 4 if len(src) == 4 else 6
+        self._ends = src + dst + _PORTS.pack(src_port, dst_port)
+        self._ports = src_port + dst_port
+        self._ttl = ttl
         self._pseudo = pseudo_header(src, dst, PROTO_UDP, 0)
-        if self.version == 4:
+        if len(src) == 4:
             self.header = IPV4_HEADER + UDP_HEADER
-            head = bytes((0x45, 0, 0, 0, 0, 0, 0x40, 0, ttl, PROTO_UDP, 0, 0)) + src + dst
-            self._ip_sum = sum(_WORDS_V4.unpack(head))
+            head = _HEAD_V4.pack(0x4500, 0, _DONT_FRAGMENT, ttl, PROTO_UDP, 0, self._ends, 0, 0)
+            self._ip_sum = add(head[:IPV4_HEADER])
         else:
             self.header = IPV6_HEADER + UDP_HEADER
-            head = bytes((0x60, 0, 0, 0, 0, 0, PROTO_UDP, ttl)) + src + dst
             self._ip_sum = 0
-        self._template = head + _HEADER.pack(src_port, dst_port, 0, 0)
+        self._length = -1
+        self._head = b""
+        self._partial = 0
+        """The sum over the pseudo-header and the UDP header."""
+
+    @property
+    def version(self) -> int:
+        return 4 if self.header == IPV4_HEADER + UDP_HEADER else 6
 
     def pack(self, buf: bytearray, at: int, length: int) -> None:
         """Write both headers at `at` for `length` bytes of payload.
 
         The UDP checksum is left partial: the sum over the pseudo-header, as
-        NEEDS_CSUM wants it; `complete` makes it a whole one.
+        NEEDS_CSUM wants it.
         """
-        udp_length = length + UDP_HEADER
-        udp = at + self.header - UDP_HEADER
-        buf[at : at + self.header] = self._template
-        partial = (self._pseudo + udp_length) % 65535
-        # UDP length and checksum are next to each other: one store for both.
-        buf[udp + 4 : udp + 8] = (udp_length << 16 | partial).to_bytes(4, "big")
-        if self.version == 4:
-            total = udp_length + IPV4_HEADER
-            buf[at + 2] = total >> 8
-            buf[at + 3] = total & 0xFF
-            check = -(self._ip_sum + total) % 65535
-            buf[at + 10] = check >> 8
-            buf[at + 11] = check & 0xFF
-        else:
-            buf[at + 4] = udp_length >> 8
-            buf[at + 5] = udp_length & 0xFF
+        if length != self._length:
+            self._prepare(length)
+        buf[at : at + self.header] = self._head
 
-    def complete(self, buf: bytearray, at: int, end: int) -> None:
-        """Fill in the UDP checksum of the packet `buf[at:end]` that `pack` has begun."""
-        udp = at + self.header - UDP_HEADER
-        # The field holds the pseudo-header's sum, so that it is part of the sum already.
-        value = finish(add(memoryview(buf)[udp:end])) or 0xFFFF
-        buf[udp + 6] = value >> 8
-        buf[udp + 7] = value & 0xFF
+    def pack_whole(self, buf: bytearray, at: int, length: int) -> None:
+        """Write both headers at `at` before the `length` bytes of payload that lie behind them,
+        whose checksum they get.
+        """
+        if length != self._length:
+            self._prepare(length)
+        payload = at + self.header
+        buf[at:payload] = self._head
+        total = add(memoryview(buf)[payload : payload + length]) + self._partial
+        _WORD.pack_into(buf, payload - 2, -total % 65535 or 0xFFFF)
+
+    def _prepare(self, length: int) -> None:
+        udp_length = length + UDP_HEADER
+        pseudo = (self._pseudo + udp_length) % 65535
+        if self.header == IPV4_HEADER + UDP_HEADER:
+            total = udp_length + IPV4_HEADER
+            check = -(self._ip_sum + total) % 65535
+            self._head = _HEAD_V4.pack(
+                0x4500, total, _DONT_FRAGMENT, self._ttl, PROTO_UDP, check, self._ends,
+                udp_length, pseudo,
+            )  # fmt: skip
+        else:
+            self._head = _HEAD_V6.pack(
+                0x6000_0000, udp_length, PROTO_UDP, self._ttl, self._ends, udp_length, pseudo
+            )
+        self._partial = pseudo + udp_length + self._ports
+        self._length = length

@@ -21,6 +21,7 @@ from scapy.layers.inet6 import (
 from scapy.packet import Packet, Raw
 
 from netstack import icmp
+from netstack.checksum import add
 from netstack.ip import (
     MAX_EXTENSION_HEADERS,
     PROTO_UDP,
@@ -199,8 +200,7 @@ def test_udp_packed_and_parsed(version: int, payload: bytes) -> None:
     path = UdpPath(ends[0], 7, ends[1], 4000)
     buf = bytearray(path.header + len(payload))
     buf[path.header :] = payload
-    path.pack(buf, 0, len(payload))
-    path.complete(buf, 0, len(buf))
+    path.pack_whole(buf, 0, len(payload))
     seen = (IP if version == 4 else IPv6)(bytes(buf))
     assert bytes(seen[UDP].payload) == payload
     again = seen.copy()
@@ -221,13 +221,43 @@ def test_udp_packed_and_parsed(version: int, payload: bytes) -> None:
 def test_a_udp_sum_of_zero_is_sent_as_all_ones() -> None:
     path = UdpPath(packed(V4[0]), 7, packed(V4[1]), 4000)
     buf = bytearray(path.header + 2)
-    path.pack(buf, 0, 2)
-    path.complete(buf, 0, len(buf))
+    path.pack_whole(buf, 0, 2)
     # Add what makes the sum come out as zero.
     buf[28:30] = buf[26:28]
-    path.pack(buf, 0, 2)
-    path.complete(buf, 0, len(buf))
+    path.pack_whole(buf, 0, 2)
     assert buf[26:28] == b"\xff\xff"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@given(
+    payloads=st.lists(
+        st.one_of(st.binary(max_size=3), st.binary(min_size=1197, max_size=1200)), max_size=8
+    ),
+    ports=st.tuples(st.integers(1, 65535), st.integers(1, 65535)),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_path_packs_any_lengths_in_turn(
+    version: int, payloads: list[bytes], ports: tuple[int, int]
+) -> None:
+    """Each packet is scapy's, whatever the path packed before; and so is the partial checksum,
+    once who takes offloaded packets has summed from the UDP header on."""
+    source, destination = V4 if version == 4 else V6
+    path = UdpPath(packed(source), ports[0], packed(destination), ports[1])
+    assert path.version == version
+    for payload in payloads:
+        head = IP(src=source, dst=destination, flags="DF", id=0) if version == 4 else IPv6(
+            src=source, dst=destination
+        )  # fmt: skip
+        want = bytes(head / UDP(sport=ports[0], dport=ports[1]) / Raw(payload))
+        whole = bytearray(b"\xaa" * 5 + bytes(path.header) + payload + b"\xaa" * 5)
+        path.pack_whole(whole, 5, len(payload))
+        assert whole == b"\xaa" * 5 + want + b"\xaa" * 5
+        partial = bytearray(bytes(path.header) + payload)
+        path.pack(partial, 0, len(payload))
+        udp = path.header - 8
+        summed = -add(partial[udp:]) % 65535 or 0xFFFF
+        partial[udp + 6 : udp + 8] = summed.to_bytes(2, "big")
+        assert partial == want
 
 
 @pytest.mark.parametrize("version", [4, 6])

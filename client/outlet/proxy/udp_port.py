@@ -98,8 +98,7 @@ class UdpPort:
         out = self._stack.out
         assert out is not None
         at = BUFFER - path.header
-        path.pack(buf, at, n)
-        path.complete(buf, at, BUFFER + n)
+        path.pack_whole(buf, at, n)
         packet = buf[at:]
         ident = self._stack.next_ident()
         if path.version == 4:

@@ -397,10 +397,9 @@ def test_what_is_for_somebody_else_is_dropped(version: int) -> None:
     for address in (own[:-1] + b"\x63", own):
         packet = bytearray(100)
         path = UdpPath(host(version), 5000, address, port.port)
-        path.pack(packet, 0, 5)
-        packet[path.header : path.header + 5] = b"hello"
         end = path.header + 5
-        path.complete(packet, 0, end)
+        packet[path.header : end] = b"hello"
+        path.pack_whole(packet, 0, 5)
         tunnel.stack.from_tunnel(packet, 0, end, False, tunnel.now)
     assert got == [b"hello"]
     assert tunnel.counts["ip__not_ours__dropped"] == 1
