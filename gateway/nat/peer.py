@@ -182,7 +182,7 @@ class TunnelPeer(ClientSide):
             )
             if flags & NEEDS_CSUM:
                 csum = csum_start << 16 | csum_offset
-            if 0 < gso_size < size:
+            if gso_size:
                 # The headers that the packet has once, and those that it is cut into have each.
                 if gso_type == GSO_UDP_L4:
                     heads = csum_start + UDP_HEADER
