@@ -42,6 +42,7 @@ from typing import Any
 
 from benchmarks.__main__ import names
 from benchmarks.ingress_switch import OFF, ON
+from benchmarks.measures import whole_seconds
 from tests.netns.processes import Process
 from tests.netns.product import Client, Gateway
 from tests.netns.world import PROJECT, SERVER, SERVER6, World
@@ -104,10 +105,11 @@ class Tunnel:
         self._pids = (client.pid, gateway.pid)
         self._interface = f"{client.status()['interface']}:"
 
-    def carry(self, load: str, seconds: float = 0) -> Process:
+    def carry(self, load: str, seconds: float | None = None) -> Process:
         """Begin a load. It ends by itself, if `seconds` says so."""
         target, *options = WHOLE_LOADS[load]
-        argv = ["iperf3", "-c", target, "-t", str(seconds), *options]
+        length = "0" if seconds is None else whole_seconds(seconds)
+        argv = ["iperf3", "-c", target, "-t", length, *options]
         return self.world.client.start(argv)
 
     def turn(self, seconds: float) -> Turn:
@@ -233,7 +235,7 @@ def against(
 
             def turn(ours: bool, this: Tunnel = this, that: Tunnel = that) -> Turn:
                 side = this if ours else that
-                process = side.carry(load, seconds + 2 * AGAINST_SETTLE)
+                process = side.carry(load, seconds + AGAINST_SETTLE)
                 time.sleep(AGAINST_SETTLE)
                 try:
                     return side.turn(seconds)

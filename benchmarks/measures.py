@@ -7,6 +7,7 @@ name and value. Units are in the names' table in report.py.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +57,11 @@ def load(path: Path, *words: object, timeout: float = 120.0) -> Any:
     return json.loads(path.world.client.run(argv, timeout=timeout).stdout)
 
 
+def whole_seconds(seconds: float) -> str:
+    """A duration for iperf3, which cuts off fractions, and at 0 goes on without end."""
+    return str(max(1, math.ceil(seconds)))
+
+
 def iperf(path: Path, seconds: float, *options: str) -> Any:
     """Run iperf3 at the client; its `end` record."""
     return iperf_report(path, seconds, *options)["end"]
@@ -63,7 +69,7 @@ def iperf(path: Path, seconds: float, *options: str) -> Any:
 
 def iperf_report(path: Path, seconds: float, *options: str) -> Any:
     """Run iperf3 at the client; all that it tells."""
-    argv = ["iperf3", "-c", path.server, "-t", str(seconds), "--json", *options]
+    argv = ["iperf3", "-c", path.server, "-t", whole_seconds(seconds), "--json", *options]
     for _ in range(IPERF_ATTEMPTS):
         report = json.loads(path.world.client.run(argv, timeout=seconds + 60, check=False).stdout)
         if "error" not in report:
@@ -77,7 +83,9 @@ def iperf_report(path: Path, seconds: float, *options: str) -> Any:
 def begin_download(path: Path, seconds: float) -> Process:
     """Start a bulk download that lasts at least `seconds` unless it is ended."""
     for _ in range(IPERF_ATTEMPTS):
-        bulk = path.world.client.start(["iperf3", "-c", path.server, "-t", str(seconds), "-R"])
+        bulk = path.world.client.start(
+            ["iperf3", "-c", path.server, "-t", whole_seconds(seconds), "-R"]
+        )
         time.sleep(1.0)
         if bulk.running() or BUSY not in bulk.tail():
             break

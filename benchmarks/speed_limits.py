@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.__main__ import serving
-from benchmarks.measures import IPERF_ATTEMPTS, load
+from benchmarks.measures import IPERF_ATTEMPTS, load, whole_seconds
 from benchmarks.paths import ECHO_PORT, Path
 from tests.netns.processes import Failed, Process
 from tests.netns.product import Client, Gateway
@@ -55,7 +55,7 @@ class Limited:
         self.gateway.command("rules", self.device, "--limit-up", rate, "--limit-down", rate)
 
     def iperf(self, seconds: float, flows: int, way: str, *options: str) -> Process:
-        argv = ["iperf3", "-c", SERVER, "-t", str(seconds), "-P", str(flows), "--json",
+        argv = ["iperf3", "-c", SERVER, "-t", whole_seconds(seconds), "-P", str(flows), "--json",
                 *options, *["-R"] * (way == "down")]  # fmt: skip
         self.count += 1
         return self.path.world.client.start(argv, name=f"iperf-{self.count}")
