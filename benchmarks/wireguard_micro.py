@@ -11,7 +11,6 @@ from time import perf_counter
 
 from benchmarks.nat_micro import CLIENT, World
 from benchmarks.vshp_micro import best
-from gateway.vouching import vouched
 from netstack.join import SegmentJoiner
 from sealing.identity import generate_identity, public_key
 from sealing.records import Cipher, RecordKey
@@ -116,7 +115,7 @@ def uploads() -> None:
     server, sequence = world.open(1024), 1000
 
     def packet_out(buf: memoryview, start: int, end: int, offload: bool) -> None:
-        world.peer.from_tunnel(buf, start, end, offload or vouched(buf, start, end), world.now)
+        world.peer.from_tunnel(buf, start, end, offload, world.now)
 
     joiner = SegmentJoiner(packet_out)
     carry(both.gateway.peer, joiner)

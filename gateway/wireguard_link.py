@@ -26,7 +26,6 @@ from gateway.link import PUMP_TURNS, Link
 from gateway.nat.counters import Counters
 from gateway.nat.router import TunnelPeer
 from gateway.sieve import Budget, Strangers
-from gateway.vouching import vouched
 from gateway.wireguard_sieve import LEVELS, LOUD_FROM, Loud, program, sender_of
 from netstack.join import SegmentJoiner
 from netstack.out import PacketOut
@@ -302,5 +301,4 @@ class WireguardLink(Link):
 
     def _packet(self, buf: memoryview, start: int, end: int, offload: bool) -> None:
         assert self.peer is not None
-        whole = offload or vouched(buf, start, end)
-        self.peer.from_tunnel(buf, start, end, whole, self._owner.now)
+        self.peer.from_tunnel(buf, start, end, offload, self._owner.now)

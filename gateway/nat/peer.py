@@ -4,9 +4,12 @@ A packet from the tunnel is first tried on the fast path: an IP header without
 options or extensions, and a flow that is already in the table. Its key is the
 run of bytes that the header has in a row, addresses and ports, cut out by one
 `unpack`. As flows enter the tables only with a source address that was
-checked, a hit needs no check of its own. Everything else goes the slow path:
-parsed in full, checked against the lease, reassembled, judged by policy and
-bounds, and told by ICMP or RST why not.
+checked, a hit needs no check of its own. Nor are its checksums looked at: what
+an AEAD has opened is as the client sent it, and bits that fell over before are
+as they would be inside any host (so holds the kernel's WireGuard of what it
+opens). Everything else goes the slow path: parsed in full, summed, checked
+against the lease, reassembled, judged by policy and bounds, and told by ICMP
+or RST why not.
 
 Exactly one counter is counted for each packet; `counters.py` says which names
 are which outcome.
@@ -26,7 +29,6 @@ from gateway.nat.icmp import EchoSession
 from gateway.nat.shares import Spares
 from gateway.nat.side import Buffer, ClientSide, Surroundings
 from gateway.nat.udp import Tables
-from netstack.checksum import add
 from netstack.dns import PROHIBITED, REFUSED, error_reply
 from netstack.fragments import Reassembler
 from netstack.heads import (
@@ -39,7 +41,6 @@ from netstack.heads import (
     fast4,
     fast6,
     offload_head,
-    words4,
 )
 from netstack.ip import PROTO_TCP, PROTO_UDP
 from netstack.out import GSO_UDP_L4
@@ -169,7 +170,10 @@ class TunnelPeer(ClientSide):
     # From the tunnel.
 
     def from_tunnel(self, buf: Buffer, start: int, end: int, offload: bool, now: float) -> None:
-        """Take one IP packet `buf[start:end]`, after a 10-byte offload header if `offload`."""
+        """Take one IP packet `buf[start:end]`, after a 10-byte offload header if `offload`.
+
+        An AEAD has opened it, so it is as the client sent it.
+        """
         self.timers.now = now
         counts = self.counts
         counts[FROM_TUNNEL] += 1
@@ -201,36 +205,30 @@ class TunnelPeer(ClientSide):
                 _, total, frag, ttl, proto, key, length, udp_sum = fast4(buf, start)
                 header = 20
                 plain = not frag & 0x3FFF
-                # Behind NEEDS_CSUM are the client's kernel and our own AEAD.
-                intact = csum or not sum(words4(buf, start)) % 0xFFFF
                 csum_tcp = TCP4_CSUM
                 csum_udp = UDP4_CSUM
             elif first >> 4 == 6 and size >= 48:
                 _, total, proto, ttl, key, length, udp_sum = fast6(buf, start)
                 total += 40
                 header = 40
-                plain = intact = True
+                plain = True
                 csum_tcp = TCP6_CSUM
                 csum_udp = UDP6_CSUM
                 frag = 0
             else:
-                plain = intact = False
+                plain = False
                 proto = total = 0
-            if plain and intact and total <= size and ttl > 1:
+            if plain and total <= size and ttl > 1:
                 if proto == PROTO_TCP:
                     flow = self.tcp.get(key)
                     if flow is not None and (not csum or csum == csum_tcp) and flags <= 3:
-                        at, stop = start + header, start + total
-                        # As `tcp_sum_ok`, without a call for each packet.
-                        pseudo = flow.pseudo + total - header
-                        good = csum or not (pseudo + add(memoryview(buf)[at:stop])) % 65535
-                        if good and flow.conn.predicted(buf, at, stop, now):
+                        if flow.conn.predicted(buf, start + header, start + total, now):
                             counts[_SEGMENT] += 1
                             if not flow.batched:
                                 flow.batched = True
                                 self.batch.append(flow)
                             return
-                        counts[self._segment(flow, buf, start, header, total, good, now)] += 1
+                        counts[self._segment(flow, buf, start, header, total, now)] += 1
                         return
                 elif proto == PROTO_UDP:
                     remote = self.udp_remotes.get(key)
@@ -238,13 +236,8 @@ class TunnelPeer(ClientSide):
                         remote is not None
                         and 8 <= length <= total - header
                         and flags <= 3
-                        and (
-                            csum == csum_udp
-                            or (
-                                not csum
-                                and self._udp_intact(buf, start, header, length, udp_sum, key)
-                            )
-                        )
+                        # Over IPv6 it may not be absent (RFC 8200, 8.1).
+                        and (csum == csum_udp or (not csum and (udp_sum or header == 20)))
                     ):
                         mapping = remote.mapping
                         data = start + header + 8
@@ -269,14 +262,11 @@ class TunnelPeer(ClientSide):
         start: int,
         header: int,
         total: int,
-        good: int | bool,
         now: float,
     ) -> str:
-        """Hand a TCP segment of a known flow, whose checksum may be `good`, to its connection."""
-        at = start + header
-        pseudo = None if good else flow.pseudo + total - header
+        """Hand a TCP segment of a known flow to its connection."""
         try:
-            seg = parse_tcp(buf, at, start + total, pseudo, self.nat.segment)
+            seg = parse_tcp(buf, start + header, start + total, None, self.nat.segment)
         except MalformedSegment as error:
             return f"tcp__{error.reason}__dropped"
         if seg.flags & (SYN | ACK) == SYN and flow.conn.state == State.TIME_WAIT:
@@ -286,17 +276,6 @@ class TunnelPeer(ClientSide):
             flow.batched = True
             self.batch.append(flow)
         return _SEGMENT
-
-    @staticmethod
-    def _udp_intact(
-        buf: Buffer, start: int, header: int, length: int, udp_sum: int, key: bytes
-    ) -> bool:
-        if not udp_sum:
-            return header == 20
-        # The key is the addresses and the ports; the ports are in the datagram's own sum as well.
-        at = start + header
-        total = int.from_bytes(key[:-4], "big") + PROTO_UDP + length
-        return not (total + add(buf[at : at + length])) % 65535
 
     # To the tunnel.
 

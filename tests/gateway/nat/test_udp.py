@@ -498,22 +498,22 @@ def test_a_port_unreachable_about_what_never_came_changes_nothing() -> None:
     world.balanced()
 
 
-def test_wrong_checksums_are_dropped_and_absent_ones_are_not() -> None:
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_first_datagram_is_summed_and_later_ones_are_as_they_were_sealed(version: int) -> None:
     world = World()
-    good = bytes(datagram(world, b"hello"))
+    good = bytes(datagram(world, b"hello", version))
     bad = bytearray(good)
     bad[-1] ^= 1
     world.put(bytes(bad))
     assert world.outward.datagrams == []
+    assert world.count("udp__bad_checksum__dropped") == 1
     world.put(good)
     world.put(bytes(bad))
-    none = IP(good)
+    none = datagram(world, b"hello", version)
     none[UDP].chksum = 0
     world.put(none)
-    assert [s.data for s in world.outward.datagrams[0].sent] == [b"hello", b"hello"]
-    assert world.count("udp__bad_checksum__dropped") == 2
-    six = datagram(world, b"hello", 6)
-    six[UDP].chksum = 0
-    world.put(six)
-    assert world.count("udp__bad_checksum__dropped") == 3
+    # Over IPv6 there has to be one (RFC 8200, 8.1).
+    last = [b"hello"] if version == 4 else []
+    assert [s.data for s in world.outward.datagrams[0].sent] == [b"hello", b"helln", *last]
+    assert world.count("udp__bad_checksum__dropped") == 2 - len(last)
     world.balanced()
