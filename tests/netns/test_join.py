@@ -54,17 +54,21 @@ def begin(device: Client, *words: str, text: str | None = None) -> Process:
 
 
 def services(device: Client) -> list[int]:
-    """Client services of this device's home that run, by their environment."""
-    found = []
+    """Client services of this device's home that run, by their environment.
+
+    A program that one starts looks like it until it is another: a child of a service is none.
+    """
+    parents = {}
     for each in Path("/proc").glob("[0-9]*"):
         try:
             mine = f"VPNSHARE_HOME={device.home}".encode() in (each / "environ").read_bytes()
             words = (each / "cmdline").read_bytes().split(b"\0")
+            parent = (each / "stat").read_text().rpartition(")")[2].split()[1]
         except OSError:
             continue
         if mine and b"client" in words:
-            found.append(int(each.name))
-    return found
+            parents[int(each.name)] = int(parent)
+    return [pid for pid, parent in parents.items() if parent not in parents]
 
 
 def surf(device: Client) -> None:

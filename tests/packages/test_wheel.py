@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -121,22 +120,14 @@ def test_the_command_and_its_children_are_of_the_wheel(installed: Installed, hom
         installed.command("up", "--no-console", f"--listen=127.0.0.1:{free_port()}")
         status = json.loads(installed.command("status", "--json"))
         assert status["version"] == VERSION
-        (start,) = [
-            words for words in map(command_line, Path("/proc").glob("[0-9]*"))
-            if "gateway" in words and any(str(installed.venv) in word for word in words)
-        ]  # fmt: skip
+        start = Path(f"/proc/{status['pid']}/cmdline").read_text().split("\0")
+        assert "gateway" in start
         assert start[1] == "-I" and start[2].startswith(str(installed.site / "vpnshare" / "rooms"))
         assert_console_is_drawn(installed)
     finally:
         installed.command("down")
     python = installed.venv / "bin" / "python"
     assert run(python, "-m", "vpnshare", "--version", cwd=installed.trap) == f"vpnshare {VERSION}\n"
-
-
-def command_line(process: Path) -> list[str]:
-    with contextlib.suppress(OSError):
-        return (process / "cmdline").read_text().split("\0")
-    return []
 
 
 def assert_console_is_drawn(installed: Installed) -> None:
