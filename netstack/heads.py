@@ -20,8 +20,6 @@ fast4 = Struct("!BxHxxHBBxx12sHH").unpack_from
 is the length and the checksum where the protocol is UDP."""
 fast6 = Struct("!B3xHBB36sHH").unpack_from
 """First byte, payload length, protocol, hop limit, and the rest as with IPv4."""
-words4 = Struct("!10H").unpack_from
-"""The IPv4 header, to be summed."""
 
 TCP4_CSUM = 20 << 16 | 16
 """Start of the checksum's range and offset of the field, as an offload header says them."""

@@ -43,8 +43,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netstack.checksum import pseudo_header
-from netstack.ip import PROTO_TCP
 from netstack.tcp.config import CloseReason
 from netstack.tcp.connection import TcpConnection
 from netstack.tcp.states import State
@@ -110,7 +108,6 @@ class Splice(Flow):
         "mark",
         "owed",
         "passed",
-        "pseudo",
         "readable",
         "sock",
         "stage",
@@ -136,8 +133,6 @@ class Splice(Flow):
         """
         Flow.__init__(self, peer, version, now)
         self.key = key
-        self.pseudo = pseudo_header(remote[0], local[0], PROTO_TCP, 0)
-        """The checksum's residue over the pseudo-header but for the length."""
         self.stage = WAITING
         self.conn = TcpConnection(
             version, local[0], local[1], remote[0], remote[1], self,

@@ -63,6 +63,35 @@ def test_bytes_and_both_fins(version: int, offload: bool) -> None:
     assert tunnel.stack.get_timer() is None, "nothing runs while nothing is open"
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_a_connection_is_sent_is_not_summed(
+    version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the AEAD it is as the gateway sent it. What no connection has is summed."""
+    tunnel = Tunnel()
+    tunnel.open()
+    local, far = tunnel.opened(version)
+    at = (20 if version == 4 else 40) + 16
+    seen: list[bytes] = []
+
+    def into_stack(link: Link, data: memoryview, start: int, offload: bool) -> None:
+        copy = bytearray(data)
+        copy[start + at] ^= 0xFF
+        seen.append(bytes(copy))
+        tunnel.stack.from_tunnel(copy, start, len(copy), offload, tunnel.now)
+
+    monkeypatch.setattr(tunnel, "_into_stack", into_stack)
+    far.receive(b"down", tunnel.now)
+    far.finish(tunnel.now)
+    assert tunnel.run(5, lambda: local.finished)
+    assert local.sent == b"down"
+    assert tunnel.stack.counts["tcp__bad_checksum__dropped"] == 0
+    other = bytearray(seen[0])
+    other[at - 14] ^= 1  # Of another connection.
+    tunnel.stack.from_tunnel(other, 0, len(other), False, tunnel.now)
+    assert tunnel.stack.counts["tcp__bad_checksum__dropped"] == 1
+
+
 def test_the_far_side_closes_first_and_the_program_goes_on() -> None:
     tunnel = Tunnel()
     tunnel.open()
