@@ -2,8 +2,10 @@
 
 All flows of one link share its room. What the link can take now is `room` of
 `out`; `pull` fills that from readable sockets, in the fair order of `queue`, and
-no further than `pace` allows, so that what is queued stays short. Receive
-windows come out of one budget; so do the bytes that are not acknowledged.
+no further than `pace` allows, so that what is queued stays short. A small answer
+does not even wait for that: the filling ends, so that it is sent, and the next
+one follows (`SMALL_EVERY` bounds what that costs). Receive windows come out of one
+budget; so do the bytes that are not acknowledged.
 
 With a speed limit (`throttle.py`) sockets of streams are read, and windows
 opened, only as fast as it allows; the timer says when to go on. Datagrams then have
@@ -39,6 +41,12 @@ LASTING = 5.0
 """Seconds, at most, for which a connection is half closed before its socket's side is probed."""
 MAX_READS = 256
 """Socket reads in one `pull`, so that reads that give nothing to send cannot hold the loop."""
+SMALL = 4 * 1024
+"""Bytes, at most, of answers that are sent before more is read of others: a SYN, a name, the echo
+of a key."""
+SMALL_EVERY = 0.001
+"""Seconds, at least, between two fillings that end for a small answer: each costs bulk flows a look
+at all sockets and a record of its own."""
 UNMETERED = 1 << 62
 """A count of bytes that nothing reaches."""
 FREE_BUFFERS = 16
@@ -66,6 +74,7 @@ class LinkPeer:
         "_pace",
         "_pulls_at",
         "_rests",
+        "_small_at",
         "_tcp_config",
         "_tcp_configs",
         "_wake",
@@ -75,6 +84,7 @@ class LinkPeer:
         "datagrams",
         "down_stop",
         "draining",
+        "hasty",
         "held",
         "held_until",
         "id",
@@ -160,6 +170,11 @@ class LinkPeer:
         self._pace = QueuePace()
         self._rests = False
         """Nothing was to be read when `pull` last looked."""
+        self.hasty = False
+        """What was put into the queue by others than `pull` is small, and somebody waits for it.
+        Who puts it there sets it."""
+        self._small_at = 0.0
+        """When a filling may end for a small answer again."""
         self._pulls_at = NEVER
         """When the speed limit lets streams be read again that wait for it."""
         self._tcp_config = tcp
@@ -202,8 +217,8 @@ class LinkPeer:
     def pull(self, now: float) -> bool:
         """Fill the link's queue from readable sockets, fairly; True if more is ready.
 
-        The queue is filled as far as the link has room, and no further than
-        its pace allows.
+        The queue is filled as far as the link has room, no further than its pace allows, and
+        not behind a small answer.
         """
         self._dirty = False
         out = self.out
@@ -245,17 +260,25 @@ class LinkPeer:
         queue = self.queue
         bound = self.limits.unacknowledged_per_peer
         self.read_size = self._pace.read_size(allowance)
+        small = SMALL if now >= self._small_at else 0
+        taken = 1 if self.hasty and out.waiting else 0
+        self.hasty = False
         for _ in range(MAX_READS):
             if room() <= least_room:
                 return queue.waiting > 0
             member = queue.next()
             if member is None:
                 return False
+            if 0 < taken <= small and not queue.is_new(member):
+                self._small_at = now + SMALL_EVERY
+                return True
             if self.in_flight >= bound:
                 self.counts["tcp__unacknowledged__bound_reached"] += 1
                 return False
             assert isinstance(member, Flow)
-            queue.charge(member, member.pull_some(out, now))
+            used = member.pull_some(out, now)
+            queue.charge(member, used)
+            taken += used
         return queue.waiting > 0
 
     def _resend(self, out: PacketOut, now: float) -> bool:
@@ -453,6 +476,8 @@ class LinkPeer:
         out = self.out
         if out is None:
             return
+        if len(packet) <= SMALL:
+            self.hasty = True
         if len(packet) <= out.mtu:
             at = out.reserve_packet(len(packet))
             out.buffer[at : at + len(packet)] = packet

@@ -103,6 +103,10 @@ class FairQueue:
                 member.deficit += self.quantum
         return None
 
+    def is_new(self, member: Member) -> bool:
+        """Whether `member` is served first, as it was idle before."""
+        return member.place == _NEW
+
     def charge(self, member: Member, used: int) -> None:
         """`member` was read for `used` bytes."""
         member.deficit -= used

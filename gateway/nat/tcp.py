@@ -95,6 +95,7 @@ class TcpFlow(Splice):
         self.last_used = now
         self.quote = b""
         self.conn.accept(now)
+        self.peer.hasty = True
         self.settle(now)
 
     def _connect_failed(self, outcome: Outcome, now: float) -> str:
@@ -107,6 +108,7 @@ class TcpFlow(Splice):
         if outcome.resets:
             # Ends in `closed`, which disposes.
             self.conn.refuse(now)
+            peer.hasty = True
             return "tcp__connect__rst_sent"
         sent = self._unreachable(outcome.code(self.version), now)
         return "tcp__connect__icmp_sent" if sent else "tcp__connect_error_limit__dropped"

@@ -354,6 +354,7 @@ class Stack(LinkPeer):
         opening = open_early(
             version, own, ours, host, port, self.tcp_config(version), iss, self.out, now
         )
+        self.hasty = True
         self.wake()
         flow = Outgoing(
             self, version, key, (own, ours), host, port, iss, on_result, now, opening

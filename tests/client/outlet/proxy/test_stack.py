@@ -15,8 +15,8 @@ from client.outlet.proxy.outgoing import Outgoing
 from netstack import icmp
 from netstack.addresses import Addresses
 from netstack.heads import NEEDS_CSUM, OFFLOAD_HEADER
-from netstack.ip import PROTO_TCP, pack_ip
-from netstack.tcp_segment import ACK, FIN, SYN
+from netstack.ip import IPV4_HEADER, PROTO_TCP, pack_ip
+from netstack.tcp_segment import ACK, FIN, SYN, parse_tcp
 from netstack.udp import UdpPath
 from splice.limits import LinkLimits
 from splice.peer import ACK_DELAY
@@ -309,6 +309,24 @@ def test_one_bulk_connection_does_not_hold_up_the_others() -> None:
         local.receive(b"question", tunnel.now)
     assert tunnel.run(10, lambda: all(far.sent == b"question" for _, far in others))
     assert tunnel.now - began < 1.0, "4 MB at 1 MB/s are four seconds"
+
+
+def test_a_syn_leaves_before_an_upload_is_read_on() -> None:
+    tunnel = Tunnel(room=20 * 1024)
+    tunnel.open()
+    stack, link = tunnel.stack, tunnel.link
+    stack.queue.quantum = 16 * 1024
+    bulk, _ = tunnel.opened()
+    bulk.receive(bytes(4_000_000), tunnel.now)
+    assert link is not None and stack.pull(tunnel.now), "the upload waits for room"
+    link.up.take()
+    tunnel.dial(host(4), 81)
+    assert stack.pull(tunnel.now), "the upload waits"
+    ((_, packet),) = link.up.take()
+    syn = parse_tcp(packet, IPV4_HEADER, len(packet), None)
+    assert (syn.flags, syn.destination_port) == (SYN, 81)
+    stack.pull(tunnel.now)
+    assert len(link.up.take()) > 10
 
 
 def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
