@@ -79,12 +79,10 @@ def test_a_partial_checksum_is_made_whole(version: int, layer: type[Layer], data
 
 
 def test_a_sum_of_zero_is_not_taken_for_none() -> None:
-    for word in range(0x10000):
-        good = bytes(ip(4) / UDP(sport=1, dport=2, chksum=0xFFFF) / Raw(word.to_bytes(2, "big")))
-        packet = IP(good)
-        del packet[UDP].chksum
-        if bytes(packet)[26:28] == b"\xff\xff":
-            break
+    # Two bytes that are what the others sum up to make a sum of zero.
+    others = bytes(ip(4) / UDP(sport=1, dport=2) / Raw(bytes(2)))
+    good = bytes(ip(4) / UDP(sport=1, dport=2) / Raw(others[26:28]))
+    assert good[26:28] == b"\xff\xff"
     _completed(good, 20, 6)
 
 
